@@ -1,0 +1,5 @@
+"""`python -m whaul`: the same as the `whaul` command."""
+
+from whaul.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""Frozen values that travel between the modules. Imports nothing of ours, does nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class S3File:
+    """An S3 destination named by the caller: the bucket, and the prefix (or key) of the object."""
+
+    bucket_name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUrl:
+    """A destination that the caller signed: where to PUT, and the headers to send along."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GetMedia:
+    """The input of GetWhatsAppMessageMedia, after its members passed their constraints."""
+
+    media_id: str
+    phone_number_id: str
+    metadata_only: bool
+    s3_file: S3File | None = field(repr=False)
+    presigned_url: PresignedUrl | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What Meta says of a media id: where its bytes are (for five minutes), and how to prove them."""
+
+    mime_type: str
+    file_size: int
+    """Bytes."""
+    sha256: bytes
+    """The 32-byte digest."""
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """A file that is in its place: what the store answered, and the hash that was proven."""
+
+    etag: str
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneNumber:
+    """A linked phone number with what a call to Meta on its behalf needs."""
+
+    id: str
+    """`phone-number-id-<32 hex>`."""
+    arn: str
+    meta_id: str
+    access_token: SecretStr
+    app_secret: SecretStr | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An access key of this gateway, as the registry keeps it."""
+
+    access_key_id: str
+    name: str
+    secret_access_key: SecretStr
+    policy: str
+    """The IAM policy document, JSON text."""
+    session_token: SecretStr | None = None
