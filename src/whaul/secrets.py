@@ -1,0 +1,112 @@
+"""Encryption at rest, and the file that keeps its key. Secrets travel as pydantic's redacting `SecretStr`.
+
+Owns the form of `WHAUL_SECRET_KEY`. Does not decide where a secret is stored, nor read the environment.
+"""
+
+import os
+import re
+import shlex
+import stat
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import SecretStr
+
+# Fernet itself decodes leniently: it drops what is not of its alphabet, a `+` say, instead of refusing it.
+_FERNET_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
+_HOW_TO_MAKE_ONE: Final = "head -c 32 /dev/urandom | base64 | tr '+/' '-_'"
+
+
+class WrongSecretKey(Exception):  # noqa: N818 - it names the fault and the variable to look at
+    """The secret key does not decrypt what is stored; check WHAUL_SECRET_KEY."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the secret key does not decrypt what is stored; check WHAUL_SECRET_KEY: it must hold the key that "
+            "the secrets were stored with (several keys: comma-separated, the newest first)"
+        )
+
+
+class Cipher:
+    """Encrypts with the first of its keys, decrypts with any of them.
+
+    `keys` is the value of `WHAUL_SECRET_KEY`: one or more Fernet keys (32 random bytes in URL-safe base64),
+    comma-separated. Raises ValueError, which never holds a key, when one of them is not usable.
+    """
+
+    def __init__(self, keys: SecretStr) -> None:
+        parts = [part.strip() for part in keys.get_secret_value().split(",")]
+        for number, part in enumerate(parts, start=1):
+            if not _FERNET_KEY.fullmatch(part):
+                raise ValueError(
+                    f"key {number} of {len(parts)} in WHAUL_SECRET_KEY is not usable: expected 32 random bytes "
+                    f"in URL-safe base64 (44 characters, the last one '='); make one with: {_HOW_TO_MAKE_ONE}"
+                )
+        self._fernet = MultiFernet([Fernet(part) for part in parts])
+
+    def encrypt(self, secret: SecretStr) -> str:
+        """Encrypt and authenticate; the answer is URL-safe ASCII and differs from call to call."""
+        return self._fernet.encrypt(secret.get_secret_value().encode()).decode("ascii")
+
+    def decrypt(self, token: str) -> SecretStr:
+        """Undo `encrypt`. Raises WrongSecretKey when no key fits or the text was altered."""
+        try:
+            return SecretStr(self._fernet.decrypt(token).decode())
+        except InvalidToken as exc:
+            raise WrongSecretKey from exc
+
+
+def load_or_create_key_file(path: Path) -> SecretStr:
+    """Read the secret key from a file, making the file (mode 0600) when there is none.
+
+    Processes that start at the same moment get the same key. Raises ValueError when users other than the owner
+    and the group can get at the file, or it is empty, and OSError when it cannot be read or made.
+    """
+    if not path.exists():
+        _create_key_file(path)
+    with path.open(encoding="ascii", errors="replace") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        # The group is let be: Kubernetes' fsGroup gives it read and write on every file of a volume it mounts.
+        # https://kubernetes.io/docs/tasks/configure-pod-container/security-context/
+        if mode & stat.S_IRWXO:
+            raise ValueError(
+                f"every user can get at the secret key in {path} (mode {mode:04o}); run: chmod 600 {shlex.quote(str(path))}"
+            )
+        key = file.read().strip()
+    if not key:
+        raise ValueError(f"the secret key file {path} is empty; restore it, or remove it to start with a new key")
+    return SecretStr(key)
+
+
+def create_private_folder(path: Path) -> None:
+    """Create a folder and its missing parents for the owner only; folders that exist keep their mode."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _create_key_file(path: Path) -> None:
+    # Written in full under another name, then linked: whoever sees the file sees a whole key, and only one
+    # process gets to create it. Opened under its own name, it would be seen empty by the process that lost.
+    create_private_folder(path.parent)
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            path.hardlink_to(draft)
+        except FileExistsError:
+            return
+    finally:
+        draft.unlink()
+    # The name must be on disk before anything is encrypted with the key, or a power cut loses those secrets.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

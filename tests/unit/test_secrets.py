@@ -1,0 +1,180 @@
+import multiprocessing
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from whaul.secrets import Cipher, WrongSecretKey, create_private_folder, load_or_create_key_file
+
+
+def _key() -> str:
+    return Fernet.generate_key().decode()
+
+
+def test_what_is_encrypted_comes_back() -> None:
+    cipher = Cipher(SecretStr(_key()))
+    assert cipher.decrypt(cipher.encrypt(SecretStr("EAAG-töken"))).get_secret_value() == "EAAG-töken"
+
+
+def test_the_encrypted_text_is_ascii_without_the_secret_and_differs_each_time() -> None:
+    cipher = Cipher(SecretStr(_key()))
+    first, second = cipher.encrypt(SecretStr("EAAGtoken")), cipher.encrypt(SecretStr("EAAGtoken"))
+    assert first.isascii()
+    assert "EAAGtoken" not in first
+    assert first != second
+
+
+def test_the_decrypted_secret_does_not_print_itself() -> None:
+    cipher = Cipher(SecretStr(_key()))
+    secret = cipher.decrypt(cipher.encrypt(SecretStr("EAAGtoken")))
+    assert "EAAGtoken" not in f"{secret} {secret!r} {cipher!r}"
+
+
+def test_the_first_of_several_keys_encrypts() -> None:
+    old, new = _key(), _key()
+    token = Cipher(SecretStr(f"{new},{old}")).encrypt(SecretStr("s"))
+    assert Cipher(SecretStr(new)).decrypt(token).get_secret_value() == "s"
+    with pytest.raises(WrongSecretKey):
+        Cipher(SecretStr(old)).decrypt(token)
+
+
+def test_every_one_of_several_keys_decrypts() -> None:
+    old, new = _key(), _key()
+    token = Cipher(SecretStr(old)).encrypt(SecretStr("s"))
+    assert Cipher(SecretStr(f"{new} , {old}\n")).decrypt(token).get_secret_value() == "s"
+
+
+def test_another_key_is_told_as_a_wrong_secret_key_that_names_the_variable() -> None:
+    token = Cipher(SecretStr(_key())).encrypt(SecretStr("s"))
+    with pytest.raises(WrongSecretKey, match="check WHAUL_SECRET_KEY"):
+        Cipher(SecretStr(_key())).decrypt(token)
+
+
+@pytest.mark.parametrize("spoil", [lambda t: t[:-4], lambda t: "A" + t, lambda t: t[:40] + "B" + t[41:], lambda _: ""])
+def test_altered_text_does_not_decrypt(spoil) -> None:
+    cipher = Cipher(SecretStr(_key()))
+    token = cipher.encrypt(SecretStr("a secret"))
+    assert spoil(token) != token
+    with pytest.raises(WrongSecretKey):
+        cipher.decrypt(spoil(token))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        ",",
+        "password",
+        "A" * 44,
+        "A" * 42 + "=",
+        "é" * 43 + "=",
+        "+/" * 21 + "A=",
+        Fernet.generate_key().decode() + ",",
+        Fernet.generate_key().decode() + ",not-a-key-but-secret",
+    ],
+)
+def test_a_key_that_is_not_one_is_refused_without_repeating_it(value: str) -> None:
+    with pytest.raises(ValueError, match=r"32 random bytes in URL-safe base64 .* make one with: ") as caught:
+        Cipher(SecretStr(value))
+    for part in filter(None, value.split(",")):
+        assert part not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_the_refusal_says_which_of_the_keys_is_bad() -> None:
+    with pytest.raises(ValueError, match="key 2 of 2"):
+        Cipher(SecretStr(f"{_key()},x"))
+
+
+def test_the_command_that_the_refusal_suggests_makes_a_usable_key() -> None:
+    with pytest.raises(ValueError, match="make one with: ") as caught:
+        Cipher(SecretStr("x"))
+    found = re.search("make one with: (.+)$", str(caught.value))
+    assert found is not None
+    with os.popen(found[1]) as pipe:  # noqa: S605
+        Cipher(SecretStr(pipe.read()))
+
+
+def test_a_key_file_is_made_on_first_use_for_the_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "registry.db.key"
+    Cipher(load_or_create_key_file(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_key_file_is_read_on_second_use(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    assert load_or_create_key_file(path) == load_or_create_key_file(path)
+
+
+def test_a_key_file_may_hold_several_keys(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(f"{_key()},{_key()}\n")
+    path.chmod(0o600)
+    Cipher(load_or_create_key_file(path))
+
+
+def _load(path: Path, ready, answers) -> None:
+    ready.wait()
+    answers.put(load_or_create_key_file(path).get_secret_value())
+
+
+def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, answers = context.Barrier(6), context.Queue()
+    processes = [context.Process(target=_load, args=(tmp_path / "key", ready, answers)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    keys = {answers.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join()
+    assert len(keys) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o601, 0o666])
+def test_a_key_file_open_to_every_user_is_refused_with_what_to_run(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key"
+    key = load_or_create_key_file(path).get_secret_value()
+    path.chmod(mode)
+    with pytest.raises(ValueError, match=f"run: chmod 600 {path}") as caught:
+        load_or_create_key_file(path)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400, 0o640, 0o660])
+def test_a_key_file_of_owner_and_group_is_accepted(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key"
+    load_or_create_key_file(path)
+    path.chmod(mode)
+    load_or_create_key_file(path)
+
+
+def test_an_empty_key_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.touch(mode=0o600)
+    with pytest.raises(ValueError, match="is empty"):
+        load_or_create_key_file(path)
+    assert path.read_bytes() == b""
+
+
+def test_a_key_file_that_cannot_be_made_leaves_no_draft(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError):
+        load_or_create_key_file(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["key"]
+
+
+def test_a_private_folder_that_exists_keeps_its_mode(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    create_private_folder(folder / "mine")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert stat.S_IMODE((folder / "mine").stat().st_mode) == 0o700
