@@ -50,7 +50,11 @@ class StoredObject:
     """A file that is in its place: what the store answered, and the hash that was proven."""
 
     etag: str
+    """As the store gave it, quotes included; empty when it gave none."""
     sha256: bytes
+    get_seconds: float
+    """Until the download answered, and for a small file until it was here whole."""
+    put_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,7 +72,8 @@ def load_or_create_key_file(path: Path) -> SecretStr:
         # https://kubernetes.io/docs/tasks/configure-pod-container/security-context/
         if mode & stat.S_IRWXO:
             raise ValueError(
-                f"every user can get at the secret key in {path} (mode {mode:04o}); run: chmod 600 {shlex.quote(str(path))}"
+                f"every user can get at the secret key in {path} (mode {mode:04o}); "
+                f"run: chmod 600 {shlex.quote(str(path))}"
             )
         key = file.read().strip()
     if not key:

@@ -1,0 +1,69 @@
+"""What a stored object is called: the caller's key, the media id, and an extension for the MIME type."""
+
+import mimetypes
+import re
+from collections.abc import Mapping
+
+from whaul.errors import InvalidParametersException
+from whaul.netguard import has_dot_segment
+
+LONGEST_KEY = 1024
+"""Bytes of UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+
+EXTENSIONS: Mapping[str, str] = {
+    "image/jpeg": ".jpeg",
+    "image/png": ".png",
+    "image/webp": ".webp",
+    "audio/aac": ".aac",
+    "audio/amr": ".amr",
+    "audio/mpeg": ".mp3",
+    "audio/mp4": ".m4a",
+    "audio/ogg": ".ogg",
+    "video/mp4": ".mp4",
+    "video/3gp": ".3gp",
+    "video/3gpp": ".3gp",
+    "text/plain": ".txt",
+    "application/pdf": ".pdf",
+    "application/msword": ".doc",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.ms-excel": ".xls",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.ms-powerpoint": ".ppt",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+}
+"""AWS publishes `.jpeg` and `.ogg` only; the others follow its table of supported types and convention.
+https://docs.aws.amazon.com/social-messaging/latest/userguide/supported-media-types.html"""
+
+_mime_types = mimetypes.MimeTypes()  # Python's own table, without the machine's mime.types files
+
+
+def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
+    """Pick the extension, with its dot, of a MIME type; empty when there is none to be had."""
+    essence = mime_type.partition(";")[0].strip().lower()
+    for table in (overrides, EXTENSIONS):
+        if essence in table:
+            return table[essence]
+    known = _mime_types.guess_extension(essence)
+    if known:
+        return known
+    subtype = essence.partition("/")[2]
+    return f".{subtype}" if re.fullmatch(r"[a-z0-9]+", subtype) else ""
+
+
+def object_key(key: str, media_id: str, extension: str, *, exact: bool) -> str:
+    """Join the final object key, with nothing in between (or take `key` as it stands, when `exact`).
+
+    Raises `InvalidParametersException` for one that S3 could not hold, or that could land outside its prefix.
+    """
+    final = key if exact else f"{key}{media_id}{extension}"
+    if not final:
+        raise InvalidParametersException("The object key is empty.")
+    if len(final.encode()) > LONGEST_KEY:
+        raise InvalidParametersException(
+            f"The final object key (key, media id and extension) is longer than {LONGEST_KEY} bytes in UTF-8."
+        )
+    if has_dot_segment(final):
+        raise InvalidParametersException(
+            "The final object key holds a '.' or '..' path segment; remove it, since stores resolve such segments."
+        )
+    return final

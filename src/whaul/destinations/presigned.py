@@ -1,0 +1,90 @@
+"""A destination that the caller signed: one PUT to a presigned URL."""
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl
+
+from pyreqwest.http import Url
+
+from whaul.destinations.errors import presigned_error
+from whaul.errors import DependencyException, InvalidParametersException
+from whaul.http import Body, HttpClient, HttpFailure
+from whaul.model import MediaInfo, PresignedUrl
+from whaul.netguard import ForbiddenUrl, PresignedHosts
+
+REFUSED_HEADERS = frozenset(
+    {
+        "authorization",
+        "connection",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that belong to the connection, or would take over the request."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class PresignedDestination:
+    """A checked presigned URL with the headers to send along."""
+
+    def __init__(self, http: HttpClient, hosts: PresignedHosts, presigned: PresignedUrl) -> None:
+        """Raises `InvalidParametersException` for a URL or a header that may not be used."""
+        self._http = http
+        try:
+            self._url = hosts.check(presigned.url)
+        except ForbiddenUrl as forbidden:
+            raise InvalidParametersException(f"The presigned URL is refused: {forbidden}.") from None
+        self._headers = checked_headers(presigned.headers)
+
+    async def put(self, body: Body, info: MediaInfo) -> str:
+        """See `Destination`."""
+        headers = self._headers
+        if "content-type" not in headers and not signs_content_type(self._url):
+            headers = headers | {"content-type": info.mime_type}
+        try:
+            answer = await self._http.put(self._url, headers, body, info.file_size)
+        except HttpFailure as failure:
+            raise DependencyException(f"The PUT to the presigned URL failed: {failure}.") from failure
+        if not 200 <= answer.status < 300:
+            raise presigned_error(answer)
+        return answer.headers.get("etag", "")
+
+
+def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
+    """Lower the names and check them, else raise `InvalidParametersException`; values are never repeated."""
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        if not _NAME.fullmatch(name):
+            raise InvalidParametersException("A header of the presigned URL has a name that HTTP does not allow.")
+        lower = name.lower()
+        if lower in REFUSED_HEADERS:
+            raise InvalidParametersException(f"The header {lower} cannot be sent with a presigned URL; leave it out.")
+        if lower in headers:
+            raise InvalidParametersException(f"The header {lower} is given twice; keep one.")
+        if not _VALUE.fullmatch(value):
+            raise InvalidParametersException(f"The value of the header {lower} is not allowed in HTTP.")
+        headers[lower] = value
+    return headers
+
+
+def signs_content_type(url: Url) -> bool:
+    """Whether the URL's signature covers Content-Type, so that one may not be added.
+
+    Version 4 lists what it signs; version 2 always signs it, an absent one as empty.
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html
+    """
+    query = {name.lower(): value for name, value in parse_qsl(url.query_string or "")}
+    if "x-amz-signature" in query:
+        return "content-type" in query.get("x-amz-signedheaders", "").lower().split(";")
+    return "signature" in query

@@ -1,0 +1,184 @@
+"""A destination in the operator's own S3: one PUT that this server signs.
+
+Credentials, endpoint and profile come from botocore, as with any AWS tool. Needs `s3:PutObject` on the bucket
+(and what the chosen encryption, tags or storage class need). The PUT names Meta's hash as its payload hash and as
+its checksum, so that S3 itself refuses any other bytes.
+"""
+
+import asyncio
+import base64
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import botocore.session
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
+from pyreqwest.http import Url
+
+from whaul.destinations.errors import error_code, s3_error
+from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
+from whaul.http import Answer, Body, HttpClient, HttpFailure
+from whaul.model import MediaInfo, S3File
+from whaul.netguard import AWS_S3_HOST
+
+_REGION_ELEMENT = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
+_REGION_CODES = frozenset(
+    {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectOptions:
+    """What the operator puts on every stored object, as request headers."""
+
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+    storage_class: str | None = None
+    tagging: str | None = None
+    expected_bucket_owner: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The headers of the options that are set."""
+        named = {
+            "x-amz-server-side-encryption": self.sse,
+            "x-amz-server-side-encryption-aws-kms-key-id": self.sse_kms_key_id,
+            "x-amz-storage-class": self.storage_class,
+            "x-amz-tagging": self.tagging,
+            "x-amz-expected-bucket-owner": self.expected_bucket_owner,
+        }
+        return {name: value for name, value in named.items() if value is not None}
+
+
+class S3Store:
+    """The operator's S3: its credentials and endpoints, and the regions of buckets seen so far."""
+
+    def __init__(self, http: HttpClient, *, region: str, addressing_style: str, options: ObjectOptions) -> None:
+        self._http = http
+        self._region = region
+        self._addressing_style = addressing_style
+        self._options = options.headers()
+        self._session = botocore.session.Session()
+        self._credentials: Any = None
+        self._endpoints: dict[str, str] = {}
+        self._bucket_regions: dict[str, str] = {}
+
+    def endpoint(self, region: str | None = None) -> str:
+        """The endpoint's URL in a region; blocks while botocore reads its data, the first time."""
+        region = region or self._region
+        if region not in self._endpoints:
+            # Path style here keeps botocore from rewriting the host; the bucket is put in by `url` below.
+            config = Config(s3={"addressing_style": "path"}, signature_version=botocore.UNSIGNED)
+            client = self._session.create_client("s3", region_name=region, config=config)
+            self._endpoints[region] = client.meta.endpoint_url.rstrip("/")
+            client.close()
+        return self._endpoints[region]
+
+    async def credentials(self) -> ReadOnlyCredentials:
+        """Find the server's S3 credentials, refreshed before they expire, off the event loop.
+
+        Raises `AccessDeniedException` when there are none.
+        """
+        try:
+            if self._credentials is None:
+                self._credentials = await asyncio.to_thread(self._session.get_credentials)
+            if self._credentials is None:
+                raise AccessDeniedException("The server has no S3 credentials; its operator must configure them.")
+            if needs_refresh(self._credentials):
+                return await asyncio.to_thread(self._credentials.get_frozen_credentials)
+            return self._credentials.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise AccessDeniedException(
+                "The server's S3 credentials could not be loaded; its operator must check them."
+            ) from error
+
+    async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
+        """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
+        region = self._bucket_regions.get(file.bucket_name, self._region)
+        if region not in self._endpoints:
+            await asyncio.to_thread(self.endpoint, region)
+        url = self.url(file, region)
+        headers = self._options | {
+            "content-type": info.mime_type,
+            "x-amz-checksum-sha256": base64.b64encode(info.sha256).decode(),
+        }
+        signed = sign(await self.credentials(), region, url, headers, info.sha256)
+        try:
+            answer = await self._http.put(Url(url), signed, body, info.file_size)
+        except HttpFailure as failure:
+            raise DependencyException(f"The PUT to S3 failed: {failure}.") from failure
+        if 200 <= answer.status < 300:
+            return answer.headers.get("etag", "")
+        other = other_region(answer)
+        if other is None or other == region:
+            raise s3_error(answer)
+        self._bucket_regions[file.bucket_name] = other
+        raise InvalidParametersException(
+            f"The bucket is in the region {other}; set AWS_REGION to it.", retry=Retry.ONCE
+        )
+
+    def url(self, file: S3File, region: str) -> str:
+        """The object's URL; every byte of the key that is not unreserved is percent-encoded."""
+        endpoint = urlsplit(self._endpoints[region])
+        path = quote(file.key, safe="/~")
+        if self._is_virtual_hosted(file.bucket_name, endpoint.hostname or ""):
+            return f"{endpoint.scheme}://{file.bucket_name}.{endpoint.netloc}{endpoint.path}/{path}"
+        return f"{endpoint.scheme}://{endpoint.netloc}{endpoint.path}/{file.bucket_name}/{path}"
+
+    def _is_virtual_hosted(self, bucket: str, host: str) -> bool:
+        if self._addressing_style == "auto":
+            # A dot in the bucket's name would not fit AWS's wildcard certificate.
+            return bool(AWS_S3_HOST.fullmatch(host)) and "." not in bucket
+        return self._addressing_style == "virtual"
+
+
+class S3Destination:
+    """One object of the store."""
+
+    def __init__(self, store: S3Store, file: S3File) -> None:
+        """`file.key` is the final key."""
+        self._store = store
+        self._file = file
+
+    async def put(self, body: Body, info: MediaInfo) -> str:
+        """See `Destination`."""
+        return await self._store.put(self._file, body, info)
+
+
+class _KnownPayload(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
+    """botocore's S3 signer for a body whose hash is known before its bytes are."""
+
+    def payload(self, request: Any) -> str:
+        return str(request.context["sha256"])
+
+
+def sign(
+    credentials: ReadOnlyCredentials, region: str, url: str, headers: Mapping[str, str], sha256: bytes
+) -> dict[str, str]:
+    """Sign a PUT of a body with that hash; return all headers to send (the client adds Host itself)."""
+    request = AWSRequest("PUT", url, headers=headers)
+    request.context["sha256"] = sha256.hex()
+    _KnownPayload(credentials, "s3", region).add_auth(request)
+    return dict(request.headers.items())
+
+
+def needs_refresh(credentials: Any) -> bool:
+    """Whether asking for these credentials may call out (to STS, or to instance metadata)."""
+    refresh_needed = getattr(credentials, "refresh_needed", None)
+    return refresh_needed is not None and bool(refresh_needed())
+
+
+def other_region(answer: Answer) -> str | None:
+    """The region that S3 says the bucket is in, when that is why it refused."""
+    if error_code(answer) not in _REGION_CODES and answer.status not in {301, 307}:
+        return None
+    region = answer.headers.get("x-amz-bucket-region")
+    if region:
+        return region
+    match = _REGION_ELEMENT.search(answer.body)
+    return match[1].decode() if match else None

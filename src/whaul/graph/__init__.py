@@ -1,0 +1,1 @@
+"""Meta's Graph API, as far as WhatsApp media and linked accounts need it."""

@@ -1,0 +1,144 @@
+"""Which answer of Meta becomes which error, as data.
+
+Meta's own tables disagree on HTTP statuses (a throttle comes as 400 and as 429; code 3 is a 500 that must not be
+tried again), so an answer is classified by its `code` first, then by `is_transient`, then by its status.
+
+Codes: https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from whaul.errors import (
+    AccessDeniedByMetaException,
+    ApiError,
+    DependencyException,
+    ResourceNotFoundException,
+    Retry,
+    ThrottledRequestException,
+)
+from whaul.http import Answer
+
+ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
+"""The token or the account may not; trying again gets numbers blocked."""
+THROTTLE_CODES = frozenset({4, 80007, 80008, 130429, 131048, 131056})
+TRANSIENT_CODES = frozenset({131000, 131016, 131057, 133004})
+TRANSIENT_WITH_5XX_CODES = frozenset({1, 2})
+"""Transient only with a 5xx status or `is_transient`; else they are bad requests."""
+INVALID_PARAMETER_CODE = 100
+OBJECT_MISSING_SUBCODE = 33
+
+ADVICE: Mapping[int, str] = {
+    3: "The app lacks a permission; check whatsapp_business_messaging.",
+    10: "The token lacks a permission; check whatsapp_business_messaging.",
+    190: "The access token is invalid or expired; link the account again with a new one (whaul link).",
+    368: "Meta has restricted the account; see its Business Support page.",
+    130497: "Meta has restricted the account; see its Business Support page.",
+    131031: "Meta has locked the account; see its Business Support page.",
+}
+"""What to do, where the code alone says it."""
+
+_TRACE_ID = re.compile(r"[\w.+/=-]{1,64}")
+
+
+class _ErrorBody(msgspec.Struct):
+    code: int | None = None
+    error_subcode: int | None = None
+    is_transient: bool | None = None
+    fbtrace_id: Any = None
+    message: Any = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _ErrorBody
+
+
+_decoder = msgspec.json.Decoder(_Envelope)
+
+
+def error_from(answer: Answer, doing: str) -> ApiError:
+    """Turn an answer that is not a success into the error that callers see.
+
+    `doing` is the step in words ("reading the media's description"). Only the code, subcode and trace id of Meta's
+    body are repeated, never its text.
+    """
+    try:
+        body = _decoder.decode(answer.body).error
+    except msgspec.DecodeError:
+        body = _ErrorBody()
+    kind, retry, advice = _classify(answer.status, body)
+    details = [f"HTTP status {answer.status}"]
+    details += [f"code {body.code}"] if body.code is not None else []
+    details += [f"subcode {body.error_subcode}"] if body.error_subcode is not None else []
+    if isinstance(body.fbtrace_id, str) and _TRACE_ID.fullmatch(body.fbtrace_id):
+        details.append(f"fbtrace_id {body.fbtrace_id}")
+    message = f"Meta answered {doing} with an error ({', '.join(details)}). {advice}".strip()
+    return kind(message, retry=retry, retry_after=regain_seconds(answer.headers))
+
+
+def _classify(status: int, body: _ErrorBody) -> tuple[type[ApiError], Retry, str]:  # noqa: PLR0911 - a table in order
+    code = body.code
+    if code in ACCESS_CODES:
+        return AccessDeniedByMetaException, Retry.NO, ADVICE.get(code or 0, "Check the linked account's access token.")
+    if code in THROTTLE_CODES or (status == 429 and code is None):
+        return ThrottledRequestException, Retry.YES, "Try again later."
+    if code in TRANSIENT_CODES:
+        return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
+    if code == INVALID_PARAMETER_CODE and body.error_subcode in {None, OBJECT_MISSING_SUBCODE}:
+        return ResourceNotFoundException, Retry.NO, _missing_advice(body)
+    if body.is_transient or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
+        return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
+    if code is not None and status < 500 and status != 429:
+        return DependencyException, Retry.NO, "Look the code up in Meta's list of error codes."
+    return _classify_status(status)
+
+
+def _classify_status(status: int) -> tuple[type[ApiError], Retry, str]:
+    if status in {401, 403}:
+        return AccessDeniedByMetaException, Retry.NO, "Check the linked account's access token."
+    if status == 404:
+        return ResourceNotFoundException, Retry.NO, "Meta does not know the object."
+    if status == 429:
+        return ThrottledRequestException, Retry.YES, "Try again later."
+    if 400 <= status < 500:
+        return DependencyException, Retry.NO, "Meta refused the request."
+    return DependencyException, Retry.YES, "Try again later."
+
+
+def _missing_advice(body: _ErrorBody) -> str:
+    if isinstance(body.message, str) and "appsecret_proof" in body.message:
+        return "Meta wants an appsecret_proof; link the account again with --app-secret-file."
+    return (
+        "The media id does not exist, has expired (7 days after its webhook), or belongs to another account "
+        "than the phone number."
+    )
+
+
+class _Usage(msgspec.Struct):
+    estimated_time_to_regain_access: float = 0
+
+
+_usage_decoder = msgspec.json.Decoder(dict[str, list[_Usage]])
+
+
+def regain_seconds(headers: Mapping[str, str]) -> float | None:
+    """How long Meta asks to be left alone, in seconds; None when it does not say.
+
+    `Retry-After` (seconds), or the longest `estimated_time_to_regain_access` (minutes) of
+    `x-business-use-case-usage`.
+    """
+    seconds = 0.0
+    retry_after = headers.get("retry-after", "")
+    if retry_after.isdecimal():
+        seconds = float(retry_after[:9])
+    usage = headers.get("x-business-use-case-usage")
+    if usage:
+        try:
+            entries = [entry for entries in _usage_decoder.decode(usage).values() for entry in entries]
+        except msgspec.DecodeError:
+            entries = []  # the header only advises; one that cannot be read advises nothing
+        seconds = max([seconds, *(60 * entry.estimated_time_to_regain_access for entry in entries)])
+    return seconds or None

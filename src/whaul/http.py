@@ -1,0 +1,181 @@
+"""The one outbound HTTP client: a thin, safe face on pyreqwest.
+
+It never follows a redirect, never decompresses, bounds what it reads of an answer, gives up on a peer that falls
+silent, and turns every failure into `HttpFailure`, whose text holds no URL (pyreqwest's own errors do).
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pyreqwest.bytes import Buffer, Bytes
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import (
+    ClientClosedError,
+    ConnectError,
+    ConnectTimeoutError,
+    NetworkError,
+    PyreqwestError,
+    RequestTimeoutError,
+)
+from pyreqwest.http import Url
+from pyreqwest.request import StreamRequest
+from pyreqwest.response import Response
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds to open a connection, TLS included."""
+SILENCE_TIMEOUT = 20.0
+"""Seconds without a byte from the peer while one is expected."""
+LARGEST_ANSWER = 1024 * 1024
+"""Bytes read of an answer that is not a file: Graph JSON, S3's error XML."""
+POOL_IDLE_TIMEOUT = 30.0
+"""Seconds that an unused connection is kept: less than the servers' own limits, so that fewer break when reused."""
+
+Body = bytes | Bytes | AsyncIterator[Buffer]
+"""What a PUT sends: all of it, or its parts as they come."""
+
+FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
+    (ConnectTimeoutError, "timed out while connecting"),
+    (ConnectError, "could not connect"),
+    (RequestTimeoutError, "timed out"),
+    (NetworkError, "the connection broke"),
+    (ClientClosedError, "the client was closed"),
+    (PyreqwestError, "the HTTP exchange failed"),
+)
+"""The first class that fits names the failure."""
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+class HttpFailure(Exception):  # noqa: N818 - a failure is what it is
+    """No usable answer came; the text says how it failed, and holds nothing of the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. Header names are lower-case; of a repeated header the first counts."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Download:
+    """A file on its way: the head of the answer, and its bytes on demand."""
+
+    def __init__(self, response: Response) -> None:
+        self.status = response.status
+        self._response = response
+        self._reader = response.body_reader
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name."""
+        return self._response.get_header(name)
+
+    async def read(self, amount: int) -> Bytes | None:
+        """Read up to `amount` bytes, fewer only at the end; None when nothing is left."""
+        with _translated():
+            async with asyncio.timeout(SILENCE_TIMEOUT):
+                return await self._reader.read(amount)
+
+    async def answer(self) -> Answer:
+        """Read it as an answer instead of a file, at most `LARGEST_ANSWER` bytes."""
+        body = await self.read(LARGEST_ANSWER + 1)
+        if body is not None and len(body) > LARGEST_ANSWER:
+            raise HttpFailure("the answer is too long")
+        headers: dict[str, str] = {}
+        for name, value in self._response.headers.items():
+            headers.setdefault(name.lower(), value)
+        return Answer(self.status, headers, body.to_bytes() if body is not None else b"")
+
+
+class HttpClient:
+    """The client; one for a process. Close it, or use it as an async context manager."""
+
+    def __init__(self, *, ca_files: tuple[Path, ...] = ()) -> None:
+        """`ca_files` are PEM bundles to trust besides the system's."""
+        builder = (
+            ClientBuilder()
+            .follow_redirects(False)
+            .referer(False)
+            .gzip(False)
+            .brotli(False)
+            .zstd(False)
+            .deflate(False)
+            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
+            .pool_idle_timeout(timedelta(seconds=POOL_IDLE_TIMEOUT))
+        )
+        for path in ca_files:
+            for certificate in _CERTIFICATE.findall(path.read_bytes()):
+                builder = builder.add_root_certificate_pem(certificate)
+        self._client: Client = builder.build()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def get(self, url: Url, headers: Mapping[str, str]) -> Answer:
+        """GET an answer that is not a file. Raises `HttpFailure`."""
+        async with self.download(url, headers) as download:
+            return await download.answer()
+
+    @asynccontextmanager
+    async def download(self, url: Url, headers: Mapping[str, str]) -> AsyncGenerator[Download]:
+        """GET a file: its bytes are read as they are wanted. Raises `HttpFailure`."""
+        request = self._client.get(url).headers(headers).build_streamed()
+        async with _sent(request, silence=SILENCE_TIMEOUT) as response:
+            yield Download(response)
+
+    async def put(self, url: Url, headers: Mapping[str, str], body: Body, length: int) -> Answer:
+        """PUT `length` bytes, with exactly that Content-Length.
+
+        When `body` raises, the exchange is broken off before its last byte and the exception comes out as it is.
+        How long the whole may take is the caller's to bound. Raises `HttpFailure`.
+        """
+        builder = self._client.put(url).headers(headers)
+        whole = isinstance(body, bytes | Bytes)
+        builder = builder.body_bytes(body) if whole else builder.body_stream(body)  # type: ignore[arg-type]  # buffers
+        request = builder.header("content-length", str(length)).build_streamed()
+        async with _sent(request, silence=None) as response:
+            return await Download(response).answer()
+
+
+@asynccontextmanager
+async def _sent(request: StreamRequest, *, silence: float | None) -> AsyncGenerator[Response]:
+    """Send the request; close the exchange in the end, whatever happens."""
+    with _translated():
+        async with asyncio.timeout(silence):
+            response = await request.__aenter__()
+    try:
+        yield response
+    finally:
+        await request.__aexit__(None, None, None)
+
+
+class _translated:  # noqa: N801 - reads as a statement
+    """Turn the client's errors into `HttpFailure`, and a silence into one too."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, PyreqwestError):
+            raise HttpFailure(next(text for cls, text in FAILURES if isinstance(error, cls))) from error
+        if isinstance(error, TimeoutError):
+            raise HttpFailure("fell silent") from error

@@ -1,0 +1,154 @@
+"""Which host may be called, and which may see a token or a caller's bytes.
+
+URLs are parsed by the very parser that the HTTP client uses (`pyreqwest.http.Url`), so that what is checked here
+and what is called there cannot differ. A URL that this parser would have to repair is refused.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+from pyreqwest.http import Url
+
+_HOST_PATTERN = re.compile(
+    r"(?P<wildcard>\*\.)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)"
+    r"(:(?P<port>\d{1,5}))?"
+)
+_REGION = r"[a-z]{2}(-[a-z]+)+-\d"
+AWS_S3_HOST = re.compile(
+    r"([a-z0-9][a-z0-9.-]*\.)?"  # the bucket, when virtual-hosted
+    r"s3(?:"
+    r"\.amazonaws\.com"  # the global endpoint
+    rf"|-accelerate(\.dualstack)?\.amazonaws\.com"
+    rf"|(-fips)?(\.dualstack)?\.{_REGION}\.amazonaws\.com(\.cn)?"
+    rf"|-{_REGION}\.amazonaws\.com"  # the old form with a dash
+    r")"
+)
+"""AWS's S3 endpoints. https://docs.aws.amazon.com/general/latest/gr/s3.html"""
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
+
+
+class ForbiddenUrl(Exception):  # noqa: N818 - says what it is
+    """The URL may not be called; the message says why, without any part of the URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostPattern:
+    """`host`, `*.domain`, either with `:port`. Without a port: the scheme's own, or any at a loopback host."""
+
+    host: str
+    wildcard: bool
+    port: int | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a pattern from a setting; `ValueError` says what was expected."""
+        match = _HOST_PATTERN.fullmatch(text.lower())
+        port = int(match["port"]) if match and match["port"] else None
+        if not match or (port is not None and not 0 < port < 65536):
+            raise ValueError(
+                f"{text!r} is not a host; expected for example media.example, *.media.example or localhost:9000"
+            )
+        return cls(match["host"], bool(match["wildcard"]), port)
+
+    def matches(self, url: Url) -> bool:
+        """Whether the URL's host and port fit."""
+        host = url.host_str or ""
+        if not (host.endswith("." + self.host) if self.wildcard else host == self.host):
+            return False
+        if self.port is not None:
+            return url.port_or_known_default == self.port
+        return url.port is None or (not self.wildcard and is_loopback(host))
+
+
+class MediaHosts:
+    """The hosts that may be sent a Meta token for a download."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
+
+    def check(self, text: str) -> Url:
+        """Return the parsed URL if the token may go there, else raise `ForbiddenUrl`."""
+        url = parse_url(text)
+        if not any(pattern.matches(url) for pattern in self._patterns):
+            raise ForbiddenUrl("its host is not listed in WHAUL_MEDIA_HOSTS")
+        if url.scheme != "https" and not is_loopback(url.host_str or ""):
+            raise ForbiddenUrl("it is not https")
+        return url
+
+
+class PresignedHosts:
+    """The hosts that a caller's presigned URL may name."""
+
+    def __init__(self, endpoint: str, patterns: Iterable[str]) -> None:
+        """`endpoint` is the URL of the configured S3 endpoint, which alone may be plain http."""
+        self._endpoint = Url(endpoint)
+        self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
+
+    def check(self, text: str) -> Url:
+        """Return the parsed URL if a file may be PUT there, else raise `ForbiddenUrl`."""
+        url = parse_url(text)
+        if self._is_endpoint(url):
+            return url
+        if url.scheme != "https":
+            raise ForbiddenUrl("it is not https")
+        aws = url.port is None and AWS_S3_HOST.fullmatch(url.host_str or "")
+        if not aws and not any(pattern.matches(url) for pattern in self._patterns):
+            raise ForbiddenUrl("its host is not an allowed S3 host; the operator can allow it in WHAUL_PRESIGNED_HOSTS")
+        return url
+
+    def _is_endpoint(self, url: Url) -> bool:
+        """Whether it is the configured endpoint, or a bucket in front of its name."""
+        host, endpoint = url.host_str or "", self._endpoint.host_str or ""
+        return (url.scheme, url.port_or_known_default) == (
+            self._endpoint.scheme,
+            self._endpoint.port_or_known_default,
+        ) and (host == endpoint or (host.endswith("." + endpoint) and not _is_address(endpoint)))
+
+
+def parse_url(text: str) -> Url:
+    """Parse an absolute http(s) URL as it stands; `ForbiddenUrl` for one that would have to be repaired."""
+    if _UNSAFE.search(text):
+        raise ForbiddenUrl("it holds white space, a control character or a backslash")
+    try:
+        url = Url(text)
+    except ValueError:
+        raise ForbiddenUrl("it is not a URL") from None
+    if url.scheme not in {"http", "https"} or not url.host_str:
+        raise ForbiddenUrl("it is not an http or https URL")
+    if url.username or url.password is not None:
+        raise ForbiddenUrl("it holds user information")
+    if url.fragment is not None:
+        raise ForbiddenUrl("it holds a fragment")
+    if not text.isascii():
+        raise ForbiddenUrl("it holds characters that are not ASCII; percent-encode them")
+    path = text.partition("?")[0].partition("://")[2].partition("/")[2]
+    if _DOT_SEGMENT.search("/" + path):
+        raise ForbiddenUrl("its path holds a dot segment")
+    return url
+
+
+def has_dot_segment(key: str) -> bool:
+    """Whether an object key holds a `.` or `..` path segment, which clients and stores resolve."""
+    return any(segment in {".", ".."} for segment in key.split("/"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

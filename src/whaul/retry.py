@@ -1,0 +1,63 @@
+"""Trying again inside one call: exponential back-off with full jitter, bounded by the call's deadline.
+
+Own code, because none of the libraries for it takes both the delay that the far side asked for and a deadline
+that forbids a wait that cannot pay off.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from whaul.errors import ApiError, Retry
+
+FIRST_CEILING = 0.25
+"""Seconds: the most that the first wait lasts; it doubles with every failure."""
+CEILING = 10.0
+"""Seconds: the most that any wait lasts, unless the far side asked for more."""
+
+T = TypeVar("T")
+
+
+class Attempts:
+    """The attempts of one call: they share the back-off, the immediate second chances, and the deadline."""
+
+    def __init__(
+        self,
+        deadline: float,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """`deadline` is in the event loop's time, seconds."""
+        self._deadline = deadline
+        self._sleep = sleep
+        self._uniform = uniform
+        self._failures = 0
+        self._had_second_chance: set[type[ApiError]] = set()
+        self.last_error: ApiError | None = None
+
+    async def run(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Run `step` until it succeeds, fails for good, or another wait would pass the deadline."""
+        while True:
+            try:
+                return await step()
+            except ApiError as error:
+                self.last_error = error
+                delay = self._delay(error)
+                if delay is None or asyncio.get_running_loop().time() + delay >= self._deadline:
+                    raise
+                await self._sleep(delay)
+
+    def _delay(self, error: ApiError) -> float | None:
+        """Seconds to wait before the next attempt; None when there is to be none."""
+        if error.retry is Retry.NO:
+            return None
+        if error.retry is Retry.ONCE:
+            if type(error) in self._had_second_chance:
+                return None
+            self._had_second_chance.add(type(error))
+            return 0.0
+        ceiling = min(CEILING, FIRST_CEILING * 2**self._failures)
+        self._failures += 1
+        return max(self._uniform(0.0, ceiling), error.retry_after or 0.0)

@@ -1,0 +1,323 @@
+"""Every setting: its environment name, default, meaning and check.
+
+Settings come from the environment, secrets also from a file named by `<NAME>_FILE`. All of them are checked
+together at start, so that one message names every bad variable. S3 credentials, endpoint and profiles are not
+here: botocore finds them as any AWS tool does.
+"""
+
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlencode, urlsplit
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from whaul import __version__
+from whaul.netguard import HostPattern, is_loopback
+
+PREFIX = "WHAUL_"
+DOCUMENTATION = "docs/settings.md"
+LARGEST_SINGLE_PUT = 5 * 1024**3
+"""Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
+
+
+class SettingsError(Exception):
+    """One or more settings cannot be used; the message names every one of them."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        noun = "setting" if len(problems) == 1 else "settings"
+        lines = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{len(problems)} {noun} cannot be used (see {DOCUMENTATION}):\n{lines}")
+
+
+def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this user's programs keep data: the XDG folder, or its macOS equivalent."""
+    if "XDG_DATA_HOME" not in environ and sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "whaul"
+    return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "whaul"
+
+
+def _commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(equals for _, equals, _ in parts):
+        raise ValueError("expected name=value pairs, separated by commas")
+    return {name.strip(): text.strip() for name, _, text in parts}
+
+
+def _extension_table(table: dict[str, str]) -> dict[str, str]:
+    for mime_type, extension in table.items():
+        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", mime_type):
+            raise ValueError(f"{mime_type!r} is not a MIME type; expected for example image/jpeg=.jpg")
+        if not re.fullmatch(r"(\.[A-Za-z0-9._-]+)?", extension):
+            raise ValueError(f"{extension!r} is not a file extension; expected for example image/jpeg=.jpg")
+    return {mime_type.lower(): extension for mime_type, extension in table.items()}
+
+
+def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        HostPattern.parse(text)
+    return texts
+
+
+def _header_text(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+( [\x21-\x7e]+)*", value):
+        raise ValueError("expected printable ASCII")
+    return value
+
+
+Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commas)]
+Hosts = Annotated[Commas, AfterValidator(_host_patterns)]
+HeaderText = Annotated[str, AfterValidator(_header_text)]
+
+
+class Settings(BaseSettings):
+    """The settings of one process; see each field's description."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        validate_default=True,
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=256, description="Worker processes.")
+    database_url: SecretStr = Field(
+        default_factory=lambda: SecretStr(f"sqlite:///{data_directory() / 'whaul.db'}"),
+        description="Where linked accounts and access keys are kept: `sqlite:///path`.",
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="Encrypts tokens and secret keys at rest: 32 random bytes in URL-safe base64 (a Fernet key). "
+        "Several, comma-separated: the first encrypts, all decrypt. Unset, one is made on first use and kept "
+        "in a file (mode 0600) beside the SQLite database.",
+    )
+    root_access_key_id: str | None = Field(
+        None,
+        pattern=r"^\w{3,128}$",
+        description="Id of an access key that may do everything, for first set-up in containers; never stored.",
+    )
+    root_secret_access_key: SecretStr | None = Field(
+        None, min_length=16, description="Secret of the root access key; set both or neither."
+    )
+    account_id: str = Field("000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.")
+    region: str = Field(
+        "us-east-1",
+        pattern=r"^[a-z]{2,}(-[a-z0-9]+)+$",
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
+        description="Region in ARNs, in the scope of signatures, and for S3.",
+    )
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
+        "auto",
+        description="How a bucket is named in URLs. `auto`: virtual-hosted at AWS, path-style at other endpoints.",
+    )
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, description="Server-side encryption of stored objects.")
+    s3_sse_kms_key_id: HeaderText | None = Field(None, description="KMS key, with `WHAUL_S3_SSE=aws:kms`.")
+    s3_storage_class: str | None = Field(
+        None,
+        pattern=r"^[A-Z0-9_]+$",
+        description="Storage class of stored objects, for example `STANDARD_IA`.",
+    )
+    s3_tags: Pairs = Field({}, max_length=10, description="Tags of stored objects, `name=value` comma-separated.")
+    s3_expected_bucket_owner: str | None = Field(
+        None, pattern=r"^\d{12}$", description="Account that must own the bucket; else S3 refuses."
+    )
+    presigned_hosts: Hosts = Field(
+        (),
+        description="Hosts that presigned URLs may name besides AWS's S3 endpoints and the configured one; "
+        "comma-separated, `*.` wildcards.",
+    )
+    graph_url: str = Field("https://graph.facebook.com", description="Graph API base; `https`, or a loopback host.")
+    graph_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$", description="Graph API version.")
+    graph_user_agent: HeaderText = Field(
+        f"whaul/{__version__}",
+        description="User-Agent of every call to Meta; without one some downloads fail.",
+    )
+    media_hosts: Hosts = Field(
+        ("lookaside.fbsbx.com", "*.fbcdn.net", "*.whatsapp.net"),
+        description="Hosts that may be sent the token for a download; `https` only, except loopback hosts "
+        "named here. Comma-separated, `*.` wildcards.",
+    )
+    key_mode: Literal["prefix", "exact"] = Field(
+        "prefix",
+        description="`prefix`: object key = `key` + media id + extension, as AWS; `exact`: `key` as given.",
+    )
+    extensions: Annotated[Pairs, AfterValidator(_extension_table)] = Field(
+        {}, description="Overrides of file extensions, `mime/type=.ext` comma-separated."
+    )
+    max_file_size: int = Field(
+        104_857_600,
+        ge=1,
+        le=LARGEST_SINGLE_PUT,
+        description="Bytes; a larger file is refused before it is fetched.",
+    )
+    deadline: float = Field(55.0, gt=0, le=3600, description="Seconds for one call; below the SDKs' 60 s read timeout.")
+    max_transfers: int = Field(64, ge=1, le=10_000, description="Transfers at once, per worker.")
+    max_queue: int = Field(
+        256, ge=0, le=100_000, description="Calls that may wait for a transfer; beyond, they are throttled."
+    )
+    rate_limit: float = Field(0.0, ge=0, description="Calls per second for each access key, per worker; 0 is off.")
+    tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
+    tls_key_file: Path | None = Field(None, description="Private key (PEM, PKCS#8) of that certificate.")
+    trusted_proxies: Commas = Field(
+        (), description="Addresses or networks whose `X-Forwarded-For` is believed in logs, comma-separated."
+    )
+    auth: Literal["sigv4", "none"] = Field(
+        "sigv4", description="`none` lets everyone in; accepted on a loopback listener only."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`auto`: readable on a terminal, JSON otherwise."
+    )
+
+    @property
+    def s3_tagging(self) -> str | None:
+        """The tags as S3's `x-amz-tagging` header wants them."""
+        return urlencode(self.s3_tags) or None
+
+    @field_validator("root_secret_access_key", "tls_key_file")
+    @classmethod
+    def _both_or_neither(cls, value: object, info: ValidationInfo) -> object:
+        partner = {"root_secret_access_key": "root_access_key_id", "tls_key_file": "tls_cert_file"}
+        other = partner[str(info.field_name)]
+        if other in info.data and (value is None) != (info.data[other] is None):
+            raise ValueError(f"set it together with {environment_name(other)}, or neither")
+        return value
+
+    @field_validator("tls_cert_file", "tls_key_file")
+    @classmethod
+    def _readable(cls, value: Path | None) -> Path | None:
+        if value is not None and not os.access(value, os.R_OK):
+            raise ValueError("expected a file that this process can read")
+        return value
+
+    @field_validator("s3_sse_kms_key_id")
+    @classmethod
+    def _kms_key_needs_kms(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("s3_sse") != "aws:kms":
+            raise ValueError("only with WHAUL_S3_SSE=aws:kms")
+        return value
+
+    @field_validator("auth")
+    @classmethod
+    def _open_only_on_loopback(cls, value: str, info: ValidationInfo) -> str:
+        if value == "none" and not is_loopback(info.data.get("host", "")):
+            raise ValueError("'none' is accepted on a loopback listener only; set WHAUL_HOST=127.0.0.1")
+        return value
+
+    @field_validator("graph_url")
+    @classmethod
+    def _safe_for_tokens(cls, value: str) -> str:
+        url = urlsplit(value)
+        safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+        if not safe or not url.hostname or url.username or url.query or url.fragment:
+            raise ValueError("expected https://host, or http:// with a loopback host")
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ipaddress.ip_network(text, strict=False)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"sqlite:///.+", value.get_secret_value()):
+            raise ValueError("expected sqlite:///path (PostgreSQL is not supported by this version)")
+        return value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read and check everything; `overrides` (command line options) win where they are not None.
+
+        Raises `SettingsError` that names every variable that cannot be used, what was expected, and where it is
+        documented.
+        """
+        secrets, problems = _secret_files(cls)
+        problems = _unknown_names(cls) + problems
+        given = {name: value for name, value in overrides.items() if value is not None}
+        try:
+            settings = cls(**secrets | given)
+        except ValidationError as error:
+            raise SettingsError(problems + [_problem(cls, detail) for detail in error.errors()]) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+
+def environment_name(field_name: str) -> str:
+    """The environment variable of a field."""
+    return "AWS_REGION" if field_name == "region" else PREFIX + field_name.upper()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the field's value must never be shown, and may come from a file."""
+    return "SecretStr" in str(field.annotation)
+
+
+def _known_names(cls: type[Settings]) -> set[str]:
+    secrets = {f"{environment_name(name)}_FILE" for name, field in cls.model_fields.items() if is_secret(field)}
+    return {environment_name(name) for name in cls.model_fields} | secrets
+
+
+def _unknown_names(cls: type[Settings]) -> list[str]:
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in _known_names(cls))
+    return [f"{name}: there is no such setting; check the spelling or unset it" for name in unknown]
+
+
+def _secret_files(cls: type[Settings]) -> tuple[dict[str, str], list[str]]:
+    """Read the files named by `<NAME>_FILE`: the values by field, and what was wrong."""
+    values, problems = {}, []
+    for field_name, field in cls.model_fields.items():
+        name = environment_name(field_name)
+        path = os.environ.get(f"{name}_FILE") if is_secret(field) else None
+        if not path:
+            continue
+        if os.environ.get(name):
+            problems.append(f"{name}: given both directly and as {name}_FILE; keep one")
+            continue
+        try:
+            values[field_name] = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            problems.append(f"{name}_FILE: cannot read {path!r}: {error.strerror}")
+        except UnicodeDecodeError:
+            problems.append(f"{name}_FILE: {path!r} is not UTF-8 text")
+    return values, problems
+
+
+def _problem(cls: type[Settings], detail: Any) -> str:
+    location = str(detail["loc"][0])
+    field_name = "region" if location.startswith("AWS_") else location
+    name = environment_name(field_name)
+    expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should").rstrip(".")
+    if is_secret(cls.model_fields[field_name]):
+        return f"{name}: {expected} (see {DOCUMENTATION}#{name.lower()})"
+    return f"{name}={detail['input']!s:.80}: {expected} (see {DOCUMENTATION}#{name.lower()})"

@@ -1,0 +1,174 @@
+"""The heart: one file from its source to its destination, bounded in memory and time, verified, all or nothing.
+
+A small file is held whole, proven, and then sent; its PUT can be tried again without a second download. A large
+one streams: the PUT starts once a first part is here, and the last part is held back until the length and the hash
+are known to be Meta's, so that a bad file breaks the PUT off and no store ever makes it visible.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Generic, Protocol, TypeVar
+
+from pyreqwest.bytes import Bytes
+
+from whaul.destinations import Destination
+from whaul.errors import DependencyException, Retry
+from whaul.http import Body, Download, HttpFailure
+from whaul.model import MediaInfo, StoredObject
+from whaul.retry import Attempts
+
+SMALL_FILE = 1024 * 1024
+"""Bytes: up to this size a file is held whole."""
+FIRST_PART = 512 * 1024
+"""Bytes of a larger file that are here before its PUT starts. More than the HTTP client buffers for sending, so
+that a PUT that is broken off has always sent some of its body: SeaweedFS takes one that has sent none as an empty
+object."""
+PART = 128 * 1024
+"""Bytes moved and hashed at a time: large enough to be cheap for each byte, small enough to hash (about 0.1 ms)
+without holding up the event loop."""
+INLINE_HASH = 256 * 1024
+"""Bytes that are hashed on the event loop at the most; more goes to a thread."""
+
+T = TypeVar("T")
+
+
+class Source(Protocol):
+    """A file at Meta."""
+
+    async def describe(self) -> MediaInfo:
+        """Resolve the media id, with a fresh download URL."""
+        ...
+
+    def download(self, info: MediaInfo) -> AbstractAsyncContextManager[Download]:
+        """Open the file at `info.url`."""
+        ...
+
+
+class Transfer:
+    """One transfer, with its attempts."""
+
+    def __init__(self, source: Source, destination: Destination, info: MediaInfo, attempts: Attempts) -> None:
+        """`info` is what the source said last; its URL is used for the first download."""
+        self._source = source
+        self._destination = destination
+        self._info = info
+        self._url_is_fresh = True
+        self._attempts = attempts
+        self._held: Bytes | None = None
+        self._get_seconds = 0.0
+        self._put_seconds = 0.0
+
+    async def run(self) -> StoredObject:
+        """Move the file; raises an `ApiError`, and then nothing was stored."""
+        etag = await self._attempts.run(self._attempt)
+        return StoredObject(etag, self._info.sha256, get_seconds=self._get_seconds, put_seconds=self._put_seconds)
+
+    async def _attempt(self) -> str:
+        if self._held is not None:
+            return await self._put(self._held)
+        async with self._open() as download:
+            if self._info.file_size > SMALL_FILE:
+                first = await _read(download, FIRST_PART)
+                return await self._put(self._proven(first, download))
+            self._held = await self._whole(download)
+        return await self._put(self._held)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncGenerator[Download]:
+        """Open the file, at a fresh URL after a failure."""
+        if not self._url_is_fresh:
+            described = await self._source.describe()
+            if described.mime_type != self._info.mime_type:
+                # The key was chosen, and allowed, for the first description.
+                raise DependencyException("Meta now gives the media another MIME type.", retry=Retry.NO)
+            self._info = described
+        self._url_is_fresh = False
+        started = time.monotonic()
+        async with self._source.download(self._info) as download:
+            self._get_seconds = time.monotonic() - started
+            yield download
+
+    async def _whole(self, download: Download) -> Bytes:
+        """Read and prove a small file."""
+        started = time.monotonic()
+        data = await _read(download, self._info.file_size + 1)
+        _check_length(len(data), self._info)
+        digest = hashlib.sha256(data) if len(data) <= INLINE_HASH else await asyncio.to_thread(hashlib.sha256, data)
+        _check_digest(digest.digest(), self._info)
+        self._get_seconds += time.monotonic() - started
+        return data
+
+    async def _proven(self, first: Bytes, download: Download) -> AsyncIterator[Bytes]:
+        """Yield a large file's parts, the last one only when all of them are proven."""
+        digest = hashlib.sha256(first)
+        received = len(first)
+        held = first
+        while part := await _read(download, PART):
+            received += len(part)
+            if received > self._info.file_size:
+                break
+            digest.update(part)
+            yield held
+            held = part
+        _check_length(received, self._info)
+        _check_digest(digest.digest(), self._info)
+        yield held
+
+    async def _put(self, body: Body) -> str:
+        started = time.monotonic()
+        try:
+            return await self._destination.put(body, self._info)
+        finally:
+            self._put_seconds = time.monotonic() - started
+
+
+async def _read(download: Download, amount: int) -> Bytes:
+    try:
+        return await download.read(amount) or Bytes()
+    except HttpFailure as failure:
+        raise DependencyException(f"Downloading from Meta failed: {failure}.") from failure
+
+
+def _check_length(received: int, info: MediaInfo) -> None:
+    if received != info.file_size:
+        relation = "shorter" if received < info.file_size else "longer"
+        raise DependencyException(f"The file from Meta is {relation} than Meta said; nothing was stored.")
+
+
+def _check_digest(digest: bytes, info: MediaInfo) -> None:
+    if digest != info.sha256:
+        raise DependencyException("The file from Meta does not have the SHA-256 that Meta said; nothing was stored.")
+
+
+class Flights(Generic[T]):
+    """Work in flight by what it does, so that identical calls share it.
+
+    A piece of work is a task of its own: it goes on when the call that began it, or all that wait for it, are gone.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Wait for the work under way for `key`, or begin it."""
+        task = self._tasks.get(key)
+        if task is None:
+            task = self._tasks[key] = asyncio.get_running_loop().create_task(work())
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return await asyncio.shield(task)
+
+    async def land(self) -> None:
+        """Wait for all work in flight."""
+        while self._tasks:
+            await asyncio.wait(self._tasks.values())
+
+    def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        del self._tasks[key]
+        if not task.cancelled():
+            task.exception()  # seen here, since every waiter may be gone
