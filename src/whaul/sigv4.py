@@ -9,7 +9,7 @@ a key is, its secret and its session token are the caller's. A request is checke
     key = signing_key(secret, ...)         by the caller, who may keep it for the day
     verify(request, claim, key)            and made with the secret
 
-A claim is only words until `verify` returns. No message repeats a signature, a token or the value of a header.
+A claim is only words until `verify` returns. No message repeats a credential, a signature or a token.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
 
@@ -225,7 +225,7 @@ def _read_authorization(headers: Mapping[bytes, Sequence[bytes]]) -> dict[str, s
     for header, name in ((b"x-amz-date", "X-Amz-Date"), (b"x-amz-security-token", "X-Amz-Security-Token")):
         if header in headers:
             parts[name] = _only(headers, header)
-    missing = [f"'{name[6:]}' parameter" for name in _HEADER_PARTS if not parts.get(name)]
+    missing = [f"'{name.removeprefix('X-Amz-')}' parameter" for name in _HEADER_PARTS if not parts.get(name)]
     missing += [] if parts.get("X-Amz-Date") else ["existence of a 'X-Amz-Date' header"]
     if missing:
         raise Incomplete(" ".join(f"Authorization header requires {what}." for what in missing))
