@@ -1,0 +1,124 @@
+import re
+
+import botocore.session
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whaul.registry.identifiers import (
+    phone_number_arn,
+    phone_number_id,
+    phone_number_id_from,
+    waba_arn,
+    waba_id,
+    waba_id_from,
+)
+
+ACCOUNT = "111122223333"
+REGION = "eu-central-1"
+HEX = "0123456789abcdef0123456789abcdef"
+
+
+def test_ids_have_the_documented_form() -> None:
+    assert re.fullmatch("phone-number-id-[0-9a-f]{32}", phone_number_id(ACCOUNT, "106540352242922"))
+    assert re.fullmatch("waba-[0-9a-f]{32}", waba_id(ACCOUNT, "102290129340398"))
+
+
+def test_ids_never_change_since_policies_name_them() -> None:
+    assert phone_number_id(ACCOUNT, "106540352242922") == "phone-number-id-ac523b5e6b527a63c939fafd0342e870"
+    assert waba_id(ACCOUNT, "102290129340398") == "waba-d591d26290e7a219668a0d6dac2d65e5"
+
+
+def test_an_account_and_a_phone_number_with_the_same_meta_id_do_not_share_their_hex() -> None:
+    assert waba_id(ACCOUNT, "1").removeprefix("waba-") != phone_number_id(ACCOUNT, "1")[-32:]
+
+
+@given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
+def test_different_accounts_or_meta_ids_give_different_ids(a: str, b: str, c: str, d: str) -> None:
+    assert (phone_number_id(a, b) == phone_number_id(c, d)) == ((a, b) == (c, d))
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("us-east-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("cn-northwest-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-gov-east-1", "aws-us-gov"),
+    ],
+)
+def test_arns_name_the_partition_of_the_region(region: str, partition: str) -> None:
+    assert botocore.session.get_session().get_partition_for_region(region) == partition
+    assert (
+        phone_number_arn(f"phone-number-id-{HEX}", ACCOUNT, region)
+        == f"arn:{partition}:social-messaging:{region}:{ACCOUNT}:phone-number-id/{HEX}"
+    )
+    assert waba_arn(f"waba-{HEX}", ACCOUNT, region) == (
+        f"arn:{partition}:social-messaging:{region}:{ACCOUNT}:waba/{HEX}"
+    )
+
+
+def test_arns_fit_the_patterns_and_lengths_of_the_service_model() -> None:
+    model = botocore.session.get_session().get_service_model("socialmessaging")
+    pattern = model.shape_for("LinkedWhatsAppBusinessAccountArn").metadata["pattern"]
+    assert re.fullmatch(pattern, waba_arn(f"waba-{HEX}", ACCOUNT, REGION))
+    shape = model.operation_model("GetWhatsAppMessageMedia").input_shape.members["originationPhoneNumberId"]
+    for region in ("us-east-1", "ap-southeast-2", "us-gov-west-1"):
+        arn = phone_number_arn(f"phone-number-id-{HEX}", ACCOUNT, region)
+        assert re.match(shape.metadata["pattern"], arn)
+        assert len(arn) <= 115
+
+
+def test_a_phone_number_may_be_named_by_its_id() -> None:
+    assert phone_number_id_from(f"phone-number-id-{HEX}", ACCOUNT, REGION) == f"phone-number-id-{HEX}"
+
+
+def test_a_phone_number_may_be_named_by_its_arn() -> None:
+    id_ = phone_number_id(ACCOUNT, "1")
+    assert phone_number_id_from(phone_number_arn(id_, ACCOUNT, REGION), ACCOUNT, REGION) == id_
+
+
+def test_the_resource_of_an_arn_with_its_slash_replaced_is_the_id() -> None:
+    id_ = phone_number_id(ACCOUNT, "1")
+    resource = phone_number_arn(id_, ACCOUNT, REGION).split(":")[-1].replace("/", "-")
+    assert phone_number_id_from(resource, ACCOUNT, REGION) == id_
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "106540352242922",
+        HEX,
+        "phone-number-id-",
+        f"phone-number-id-{HEX[:-1]}",
+        f"phone-number-id-{HEX}0",
+        f"phone-number-id-{HEX}\n",
+        f" phone-number-id-{HEX}",
+        f"phone-number-id-{HEX.upper()}",
+        f"phone-number-id-{'g' * 32}",
+        f"phone-number-id-{'٣' * 32}",
+        f"PHONE-NUMBER-ID-{HEX}",
+        f"phone-number-id/{HEX}",
+        f"waba-{HEX}",
+        f"arn:aws:social-messaging:{REGION}:999999999999:phone-number-id/{HEX}",
+        f"arn:aws:social-messaging:us-east-1:{ACCOUNT}:phone-number-id/{HEX}",
+        f"arn:aws-cn:social-messaging:{REGION}:{ACCOUNT}:phone-number-id/{HEX}",
+        f"arn:aws:sms-voice:{REGION}:{ACCOUNT}:phone-number-id/{HEX}",
+        f"arn:aws:social-messaging:{REGION}:{ACCOUNT}:waba/{HEX}",
+        f"arn:aws:social-messaging:{REGION}:{ACCOUNT}:phone-number-id-{HEX}",
+        f"arn:aws:social-messaging:{REGION}:{ACCOUNT}:phone-number-id/{HEX}/x",
+        f"arn:aws:social-messaging:{REGION}:{ACCOUNT}:phone-number-id/*",
+    ],
+)
+def test_nothing_else_names_a_phone_number(value: str) -> None:
+    assert phone_number_id_from(value, ACCOUNT, REGION) is None
+
+
+def test_an_account_may_be_named_by_its_id_and_its_arn_but_not_by_those_of_a_phone_number() -> None:
+    id_ = waba_id(ACCOUNT, "1")
+    assert waba_id_from(id_, ACCOUNT, REGION) == id_
+    assert waba_id_from(waba_arn(id_, ACCOUNT, REGION), ACCOUNT, REGION) == id_
+    assert waba_id_from(phone_number_id(ACCOUNT, "1"), ACCOUNT, REGION) is None
+    assert waba_id_from("102290129340398", ACCOUNT, REGION) is None
