@@ -1,0 +1,43 @@
+"""How the registry fails, for those who run it; what an API caller is told of it is decided elsewhere.
+
+    RegistryError
+    ├── RegistryUnavailable  the database did not answer; the foreign exception is the cause
+    └── SchemaError          the database answered, but is not at this version's schema (or not whaul's at all)
+        ├── SchemaMissing    there is nothing in it yet
+        ├── SchemaOutdated   `whaul migrate` brings it up
+        └── SchemaTooNew     a newer whaul has been here
+
+Messages name no address and no credential of the database. Those of a SchemaError say what to do.
+"""
+
+
+class RegistryError(Exception):
+    """The registry failed."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+
+class RegistryUnavailable(RegistryError):  # noqa: N818 - a state, as its siblings
+    """The registry's database did not answer."""
+
+    @property
+    def reason(self) -> str:
+        """What the database or its driver said, for the operator's eyes and never for the wire."""
+        return str(getattr(self.__cause__, "orig", None) or self.__cause__ or "")
+
+
+class SchemaError(RegistryError):
+    """The registry's database is not at this version's schema."""
+
+
+class SchemaMissing(SchemaError):  # noqa: N818
+    """The registry's database is empty; run `whaul migrate`."""
+
+
+class SchemaOutdated(SchemaError):  # noqa: N818
+    """The registry's database has the schema of an older whaul; run `whaul migrate`."""
+
+
+class SchemaTooNew(SchemaError):  # noqa: N818
+    """The registry's database was brought to its schema by a newer whaul; run that version or restore a backup."""

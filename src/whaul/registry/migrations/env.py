@@ -1,0 +1,13 @@
+"""Run by Alembic: the steps over the connection, and in the transaction, that the caller opened."""
+
+from alembic import context
+
+from whaul.registry.models import Table
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Table.metadata,
+    render_as_batch=True,  # SQLite alters a table by making it anew
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,93 @@
+"""The tables. What they hold encrypted is text that `whaul.secrets.Cipher` made.
+
+Every row belongs to one AWS-style account number (`owner`): gateways with different numbers may share a database
+and see nothing of each other. Changing a table means a new file in `migrations/versions` and a new `schema.HEAD`.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Dialect, ForeignKey, Index, MetaData, String, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment. SQLite forgets the time zone, so it is taken to UTC on the way in and put back on the way out."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Take a moment to UTC. Raises ValueError for one that does not say its time zone."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment without a time zone cannot be stored")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Answer in UTC, whatever the database's session is set to."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Table(DeclarativeBase):
+    """The registry's tables; constraints have names, so that a migration can alter them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+
+
+class AccountRow(Table):
+    """A linked WhatsApp Business Account."""
+
+    __tablename__ = "accounts"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(12))
+    meta_waba_id: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(Text)
+    access_token: Mapped[str] = mapped_column(Text, doc="encrypted")
+    app_secret: Mapped[str | None] = mapped_column(Text, doc="encrypted")
+    linked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    phone_numbers: Mapped[list["PhoneNumberRow"]] = relationship(
+        back_populates="account", order_by="PhoneNumberRow.meta_id", lazy="raise", passive_deletes="all"
+    )
+
+    __table_args__ = (Index(None, "owner", "meta_waba_id", unique=True),)
+
+
+class PhoneNumberRow(Table):
+    """A phone number of a linked account."""
+
+    __tablename__ = "phone_numbers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"), index=True)
+    meta_id: Mapped[str] = mapped_column(String(64))
+    display_phone_number: Mapped[str] = mapped_column(Text)
+    verified_name: Mapped[str] = mapped_column(Text)
+    quality_rating: Mapped[str] = mapped_column(String(64))
+
+    account: Mapped[AccountRow] = relationship(back_populates="phone_numbers", lazy="raise")
+
+
+class AccessKeyRow(Table):
+    """An access key; `session_token` and `expires_at` are those of a temporary one."""
+
+    __tablename__ = "access_keys"
+
+    access_key_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(12), index=True)
+    name: Mapped[str] = mapped_column(Text)
+    secret_access_key: Mapped[str] = mapped_column(Text, doc="encrypted")
+    session_token: Mapped[str | None] = mapped_column(Text, doc="encrypted")
+    policy: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

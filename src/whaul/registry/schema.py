@@ -1,0 +1,91 @@
+"""The revision of the database: bring it to this version's, or say why it cannot be used.
+
+Checking imports no Alembic, so that serving does not load it.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from whaul.registry.database import create_database, database_exists, for_writing, open_engine, translated
+from whaul.registry.errors import SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew
+
+REVISIONS: Final = ("0001",)
+"""Every revision in `migrations/versions`, oldest first; a test holds the two together."""
+
+HEAD: Final = REVISIONS[-1]
+
+_VERSION_TABLE: Final = "alembic_version"
+_MIGRATIONS: Final = Path(__file__).parent / "migrations"
+
+
+async def migrate(url: str) -> str:
+    """Bring the database to HEAD, making it when there is none, and answer the revision it is at now.
+
+    All or nothing; of processes that do it at once, one does it and the others wait for it. Raises ValueError for
+    a bad URL, SchemaTooNew, SchemaError when the tables are another program's, RegistryUnavailable.
+    """
+    create_database(url)
+    engine = open_engine(url)
+    try:
+        with translated():
+            async with for_writing(engine).begin() as connection:
+                # Inside the write lock: what another process has just done is seen here.
+                revision = await connection.run_sync(_current_revision)
+                if revision is not None and revision not in REVISIONS:
+                    raise SchemaTooNew
+                if revision != HEAD:
+                    await connection.run_sync(_upgrade)
+    finally:
+        await engine.dispose()
+    return HEAD
+
+
+async def check(url: str) -> None:
+    """Raise SchemaMissing, SchemaOutdated, SchemaTooNew or plain SchemaError unless the database is at HEAD.
+
+    Makes no file. Raises ValueError for a bad URL, RegistryUnavailable when the database does not answer.
+    """
+    if not database_exists(url):
+        raise SchemaMissing
+    engine = open_engine(url)
+    try:
+        await check_engine(engine)
+    finally:
+        await engine.dispose()
+
+
+async def check_engine(engine: AsyncEngine) -> None:
+    """Do what `check` does over an engine that is open."""
+    with translated():
+        async with engine.connect() as connection:
+            revision = await connection.run_sync(_current_revision)
+    if revision is None:
+        raise SchemaMissing
+    if revision not in REVISIONS:
+        raise SchemaTooNew
+    if revision != HEAD:
+        raise SchemaOutdated
+
+
+def _current_revision(connection: Connection) -> str | None:
+    tables = inspect(connection).get_table_names()
+    if not tables:
+        return None
+    if _VERSION_TABLE not in tables:
+        raise SchemaError("the database holds the tables of another program; give whaul a database of its own")
+    # Written out: this is the one statement of the serving path on a table that is Alembic's.
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 - see the module's docstring
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

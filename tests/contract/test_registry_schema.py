@@ -1,0 +1,320 @@
+# ruff: noqa: ASYNC240 - looking at a file in tmp_path holds up nobody
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from asyncio import run
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, inspect, text
+
+from whaul.registry import RegistryUnavailable, SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew, schema
+from whaul.registry.database import create_database, database_file, for_writing, key_file, open_engine
+from whaul.registry.models import Table
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "registry.db"
+
+
+@pytest.fixture
+def url(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _set_revision(path: Path, revision: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    connection.close()
+
+
+def _structure(connection: Connection) -> dict[str, object]:
+    inspector = inspect(connection)
+    return {
+        table: (
+            [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)],
+            inspector.get_pk_constraint(table),
+            inspector.get_foreign_keys(table),
+            sorted(inspector.get_indexes(table), key=lambda index: str(index["name"])),
+            inspector.get_unique_constraints(table),
+        )
+        for table in inspector.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+async def test_the_migrations_and_the_tables_describe_the_same_schema(url: str) -> None:
+    await schema.migrate(url)
+    engine = open_engine(url)
+    async with engine.connect() as connection:
+        differences = await connection.run_sync(
+            lambda sync: compare_metadata(MigrationContext.configure(sync, opts={"compare_type": True}), Table.metadata)
+        )
+    await engine.dispose()
+    assert differences == []
+
+
+async def test_a_migrated_database_has_the_very_structure_that_the_tables_create(url: str, tmp_path: Path) -> None:
+    await schema.migrate(url)
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    create_database(other)
+    structures = []
+    for engine in (open_engine(url), open_engine(other)):
+        async with for_writing(engine).begin() as connection:
+            if str(engine.url) != str(open_engine(url).url):
+                await connection.run_sync(Table.metadata.create_all)
+            structures.append(await connection.run_sync(_structure))
+        await engine.dispose()
+    assert structures[0] == structures[1]
+    assert set(structures[0]) == {"accounts", "phone_numbers", "access_keys"}
+
+
+def test_the_revisions_are_alembic_s_in_order() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    assert script.get_heads() == [schema.HEAD]
+    assert tuple(reversed([revision.revision for revision in script.walk_revisions()])) == schema.REVISIONS
+
+
+def test_checking_does_not_load_alembic(url: str) -> None:
+    run(schema.migrate(url))
+    program = (
+        "import asyncio, sys, whaul.registry as r\n"
+        "asyncio.run(r.schema.check(sys.argv[1]))\n"
+        "assert 'alembic' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, url], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_a_migrated_database_passes_the_check(url: str) -> None:
+    assert await schema.migrate(url) == schema.HEAD
+    await schema.check(url)
+
+
+async def test_migrating_again_keeps_what_is_stored(url: str, path: Path) -> None:
+    await schema.migrate(url)
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("INSERT INTO accounts VALUES ('waba-1', '1', '1', 'n', 't', NULL, '2026-03-01 00:00:00')")
+    await schema.migrate(url)
+    assert connection.execute("SELECT id FROM accounts").fetchall() == [("waba-1",)]
+    connection.close()
+
+
+async def test_a_missing_database_is_told_and_not_made(url: str, path: Path) -> None:
+    with pytest.raises(SchemaMissing, match="whaul migrate"):
+        await schema.check(url)
+    assert not path.exists()
+
+
+async def test_an_empty_database_is_told_and_can_be_migrated(url: str, path: Path) -> None:
+    path.touch()
+    with pytest.raises(SchemaMissing):
+        await schema.check(url)
+    await schema.migrate(url)
+    await schema.check(url)
+
+
+async def test_an_older_database_is_told_with_what_to_run(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await schema.migrate(url)
+    monkeypatch.setattr(schema, "REVISIONS", ("0001", "0002"))
+    monkeypatch.setattr(schema, "HEAD", "0002")
+    with pytest.raises(SchemaOutdated, match="run `whaul migrate`"):
+        await schema.check(url)
+
+
+async def test_a_newer_database_is_told_and_left_alone(url: str, path: Path) -> None:
+    await schema.migrate(url)
+    _set_revision(path, "9999")
+    for call in (schema.check, schema.migrate):
+        with pytest.raises(SchemaTooNew, match="newer whaul"):
+            await call(url)
+
+
+async def test_the_database_of_another_program_is_told_and_left_alone(url: str, path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE recipes (name TEXT)")
+    connection.close()
+    for call in (schema.check, schema.migrate):
+        with pytest.raises(SchemaError, match="another program") as caught:
+            await call(url)
+        assert not isinstance(caught.value, SchemaMissing)
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = schema._upgrade
+
+    def upgrade_and_fail(connection: Connection) -> None:
+        upgrade(connection)
+        connection.execute(text("SELECT * FROM no_such_table"))
+
+    monkeypatch.setattr(schema, "_upgrade", upgrade_and_fail)
+    with pytest.raises(RegistryUnavailable):
+        await schema.migrate(url)
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.close()
+
+
+def _migrate(url: str, ready, answers) -> None:
+    ready.wait()
+    try:
+        answers.put(run(schema.migrate(url)))
+    except BaseException as exc:  # noqa: BLE001 - reported to the test
+        answers.put(f"{exc!r} {exc.__cause__!r}")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_processes_that_migrate_at_once_all_succeed(url: str, path: Path, exists: bool) -> None:
+    if exists:
+        path.touch()
+    context = multiprocessing.get_context("spawn")
+    ready, answers = context.Barrier(8), context.Queue()
+    processes = [context.Process(target=_migrate, args=(url, ready, answers)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    results = [answers.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join()
+    assert results == [schema.HEAD] * 8
+    run(schema.check(url))
+
+
+def test_threads_that_switch_a_new_database_to_wal_at_once_all_succeed(tmp_path: Path) -> None:
+    for attempt in range(8):
+        url = f"sqlite:///{tmp_path / str(attempt)}.db"
+        ready = threading.Barrier(12)
+
+        def connect(url: str = url, ready: threading.Barrier = ready) -> None:
+            create_database(url)
+            ready.wait()
+            run(_begin_writing(url))
+
+        with ThreadPoolExecutor(12) as threads:
+            for done in [threads.submit(connect) for _ in range(12)]:
+                done.result()
+
+
+async def _begin_writing(url: str) -> None:
+    engine = open_engine(url)
+    async with for_writing(engine).begin() as connection:
+        assert (await connection.execute(text("PRAGMA journal_mode"))).scalar_one() == "wal"
+    await engine.dispose()
+
+
+async def test_the_database_and_its_companions_are_closed_to_other_users(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "registry.db"
+    url = f"sqlite:///{path}"
+    old = os.umask(0)
+    try:
+        await schema.migrate(url)
+        engine = open_engine(url)
+        async with for_writing(engine).begin() as connection:
+            await connection.execute(text("DELETE FROM accounts"))
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+        await engine.dispose()
+    finally:
+        os.umask(old)
+    assert modes == {"registry.db": 0o600, "registry.db-wal": 0o600, "registry.db-shm": 0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
+
+
+async def test_a_database_open_to_every_user_is_closed_to_them(url: str, path: Path) -> None:
+    path.touch()
+    path.chmod(0o664)
+    await schema.migrate(url)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+
+
+async def test_connections_are_set_up_for_many_readers_and_lasting_writes(url: str) -> None:
+    await schema.migrate(url)
+    engine = open_engine(url)
+    async with engine.connect() as connection:
+        settings = [
+            (await connection.execute(text(f"PRAGMA {name}"))).scalar_one()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        ]
+    await engine.dispose()
+    assert settings == ["wal", 2, 1, 10000]
+
+
+async def test_a_database_in_a_folder_that_cannot_be_made_is_a_registry_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RegistryUnavailable):
+        await schema.migrate(f"sqlite:///{tmp_path}/file/registry.db")
+
+
+def test_three_slashes_are_relative_and_four_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert database_file("sqlite:///data/registry.db") == tmp_path / "data" / "registry.db"
+    assert database_file("sqlite:////var/lib/whaul/registry.db") == Path("/var/lib/whaul/registry.db")
+
+
+def test_the_key_file_is_beside_the_database() -> None:
+    assert key_file("sqlite:////var/lib/whaul/registry.db") == Path("/var/lib/whaul/registry.db.key")
+
+
+async def test_a_path_may_hold_any_character_that_a_url_or_a_format_would_take_for_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "a b%41#c&ü'" / "régistry%s.db"
+    await schema.migrate(f"sqlite:///{path}")
+    await schema.check(f"sqlite:///{path}")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+asyncpg", "PostgreSQL"])
+async def test_postgresql_is_said_to_be_unsupported_yet_without_repeating_the_password(scheme: str) -> None:
+    url = f"{scheme}://whaul:hunter2@db.example.com/whaul"
+    for call in (schema.check, schema.migrate):
+        with pytest.raises(ValueError, match="PostgreSQL is not supported by this version yet") as caught:
+            await call(url)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "registry.db",
+        "/var/lib/whaul/registry.db",
+        "sqlite:",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:////",
+        "sqlite:///:memory:",
+        "sqlite://registry.db",
+        "sqlite:///folder/",
+        "sqlite:///registry.db?mode=memory",
+        "sqlite+aiosqlite:///registry.db",
+        "mysql://whaul:hunter2@db.example.com/whaul",
+    ],
+)
+def test_any_other_url_is_refused_with_what_is_expected(url: str) -> None:
+    with pytest.raises(ValueError, match=r"expected sqlite:///relative\.db or sqlite:////absolute/path\.db") as caught:
+        database_file(url)
+    assert "hunter2" not in str(caught.value)
