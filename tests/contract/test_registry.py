@@ -1,0 +1,512 @@
+# ruff: noqa: ASYNC240 - looking at a file in tmp_path holds up nobody
+
+import asyncio
+import random
+import re
+import sqlite3
+from base64 import urlsafe_b64encode
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from sqlalchemy import text
+
+from whaul.model import PhoneNumber
+from whaul.registry import (
+    NewAccount,
+    NewPhoneNumber,
+    Registry,
+    RegistryError,
+    RegistryUnavailable,
+    SchemaMissing,
+    open_registry,
+)
+from whaul.registry.identifiers import phone_number_arn, phone_number_id, waba_arn, waba_id
+from whaul.secrets import Cipher, WrongSecretKey
+
+pytestmark = pytest.mark.anyio
+
+ACCOUNT_ID = "111122223333"
+REGION = "eu-west-1"
+POLICY = '{"Version": "2012-10-17", "Statement": []}'
+FIRST = NewPhoneNumber("106540352242922", "+1 555-010-0100", "Lucky Shrub", "GREEN")
+SECOND = NewPhoneNumber("206540352242922", "+1 555-010-0101", "Lucky Shrub Two")
+SHRUB = NewAccount(
+    "102290129340398", "Lucky Shrub", SecretStr("EAAG-access-token"), SecretStr("app-secret-of-shrub"), (FIRST, SECOND)
+)
+FERN = NewAccount("202290129340398", "Fern", SecretStr("EAAG-fern"), None, (replace(FIRST, meta_id="3"),))
+
+Opener = Callable[..., AbstractAsyncContextManager[Registry]]
+
+
+class Clock:
+    """A time of day that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def key() -> SecretStr:
+    return SecretStr(Fernet.generate_key().decode())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "registry.db"
+
+
+@pytest.fixture
+def reopen(path: Path, key: SecretStr, clock: Clock) -> Opener:
+    def open_again(
+        *, keys: SecretStr = key, account_id: str = ACCOUNT_ID, region: str = REGION
+    ) -> AbstractAsyncContextManager[Registry]:
+        return open_registry(
+            f"sqlite:///{path}",
+            Cipher(keys),
+            account_id=account_id,
+            region=region,
+            create=True,
+            clock=clock,
+            rng=random.Random(7),  # noqa: S311 - the same keys in every run
+        )
+
+    return open_again
+
+
+@pytest.fixture
+async def registry(reopen: Opener) -> AsyncIterator[Registry]:
+    async with reopen() as registry:
+        yield registry
+
+
+async def test_a_linked_account_is_returned_with_ids_arns_and_numbers(registry: Registry, clock: Clock) -> None:
+    account = await registry.link(SHRUB)
+    id_ = waba_id(ACCOUNT_ID, SHRUB.meta_waba_id)
+    assert account.id == id_
+    assert account.arn == waba_arn(id_, ACCOUNT_ID, REGION)
+    assert (account.meta_waba_id, account.name, account.has_app_secret) == (SHRUB.meta_waba_id, SHRUB.name, True)
+    assert account.linked_at == clock.now
+    assert [number.meta_id for number in account.phone_numbers] == [FIRST.meta_id, SECOND.meta_id]
+    number = account.phone_numbers[0]
+    assert number.id == phone_number_id(ACCOUNT_ID, FIRST.meta_id)
+    assert number.arn == phone_number_arn(number.id, ACCOUNT_ID, REGION)
+    assert (number.display_phone_number, number.verified_name, number.quality_rating) == (
+        "+1 555-010-0100",
+        "Lucky Shrub",
+        "GREEN",
+    )
+    assert account.phone_numbers[1].quality_rating == "UNKNOWN"
+
+
+async def test_a_linked_account_is_found_by_id_arn_and_meta_id(registry: Registry) -> None:
+    linked = await registry.link(SHRUB)
+    for name in (linked.id, linked.arn, linked.meta_waba_id):
+        assert await registry.account(name) == linked
+
+
+@pytest.mark.parametrize("name", ["", "1", "waba-" + "0" * 32, "%", phone_number_id(ACCOUNT_ID, FIRST.meta_id)])
+async def test_an_account_that_is_not_linked_is_not_found(registry: Registry, name: str) -> None:
+    await registry.link(SHRUB)
+    assert await registry.account(name) is None
+    assert await registry.credentials(name) is None
+    assert not await registry.unlink(name)
+    assert len(await registry.accounts()) == 1
+
+
+async def test_accounts_are_listed_in_the_order_of_linking(registry: Registry, clock: Clock) -> None:
+    fern = await registry.link(FERN)
+    clock.advance(seconds=1)
+    shrub = await registry.link(SHRUB)
+    clock.advance(seconds=1)
+    await registry.link(FERN)
+    assert await registry.accounts() == (fern, shrub)
+
+
+async def test_accounts_linked_at_the_same_moment_are_listed_by_id(registry: Registry) -> None:
+    linked = [await registry.link(replace(FERN, meta_waba_id=str(n), phone_numbers=())) for n in range(8)]
+    assert list(await registry.accounts()) == sorted(linked, key=lambda account: account.id)
+
+
+async def test_a_phone_number_comes_with_what_a_call_to_meta_needs(registry: Registry) -> None:
+    await registry.link(SHRUB)
+    id_ = phone_number_id(ACCOUNT_ID, SECOND.meta_id)
+    assert await registry.phone_number(id_) == PhoneNumber(
+        id=id_,
+        arn=phone_number_arn(id_, ACCOUNT_ID, REGION),
+        meta_id=SECOND.meta_id,
+        access_token=SecretStr("EAAG-access-token"),
+        app_secret=SecretStr("app-secret-of-shrub"),
+    )
+
+
+async def test_a_phone_number_of_an_account_without_an_app_secret_has_none(registry: Registry) -> None:
+    account = await registry.link(FERN)
+    assert not account.has_app_secret
+    number = await registry.phone_number(account.phone_numbers[0].id)
+    assert number is not None
+    assert number.app_secret is None
+
+
+async def test_a_phone_number_is_not_found_by_meta_s_id_nor_by_its_arn(registry: Registry) -> None:
+    account = await registry.link(SHRUB)
+    for name in (FIRST.meta_id, account.phone_numbers[0].arn, "", account.id):
+        assert await registry.phone_number(name) is None
+
+
+async def test_the_credentials_of_an_account_are_found_without_a_phone_number(registry: Registry) -> None:
+    await registry.link(replace(SHRUB, phone_numbers=()))
+    credentials = await registry.credentials(SHRUB.meta_waba_id)
+    assert credentials is not None
+    assert credentials.access_token == SHRUB.access_token
+    assert credentials.app_secret == SHRUB.app_secret
+
+
+async def test_linking_again_replaces_everything_but_the_id_and_the_date(registry: Registry, clock: Clock) -> None:
+    before = await registry.link(SHRUB)
+    clock.advance(days=1)
+    renamed = replace(FIRST, verified_name="Shrub", quality_rating="RED")
+    after = await registry.link(NewAccount(SHRUB.meta_waba_id, "Shrub Ltd", SecretStr("EAAG-second"), None, (renamed,)))
+    assert (after.id, after.linked_at) == (before.id, before.linked_at)
+    assert (after.name, after.has_app_secret) == ("Shrub Ltd", False)
+    assert [(n.verified_name, n.quality_rating) for n in after.phone_numbers] == [("Shrub", "RED")]
+    assert await registry.accounts() == (after,)
+    number = await registry.phone_number(after.phone_numbers[0].id)
+    assert number is not None
+    assert (number.access_token, number.app_secret) == (SecretStr("EAAG-second"), None)
+
+
+async def test_a_number_that_is_gone_from_meta_is_gone_after_linking_again(registry: Registry) -> None:
+    await registry.link(SHRUB)
+    await registry.link(replace(SHRUB, phone_numbers=(FIRST,)))
+    assert await registry.phone_number(phone_number_id(ACCOUNT_ID, SECOND.meta_id)) is None
+    assert await registry.phone_number(phone_number_id(ACCOUNT_ID, FIRST.meta_id)) is not None
+
+
+async def test_a_number_that_moved_to_another_account_uses_that_account_s_token(registry: Registry) -> None:
+    await registry.link(SHRUB)
+    await registry.link(replace(FERN, phone_numbers=(FIRST,)))
+    number = await registry.phone_number(phone_number_id(ACCOUNT_ID, FIRST.meta_id))
+    assert number is not None
+    assert number.access_token == FERN.access_token
+    shrub = await registry.account(SHRUB.meta_waba_id)
+    assert shrub is not None
+    assert [n.meta_id for n in shrub.phone_numbers] == [SECOND.meta_id]
+
+
+async def test_a_number_given_twice_is_stored_once(registry: Registry) -> None:
+    account = await registry.link(replace(SHRUB, phone_numbers=(FIRST, replace(FIRST, verified_name="Later"))))
+    assert [number.verified_name for number in account.phone_numbers] == ["Later"]
+
+
+async def test_a_link_that_fails_half_way_changes_nothing(registry: Registry) -> None:
+    before = await registry.link(SHRUB)
+    impossible = replace(FIRST, verified_name=None)  # type: ignore[arg-type]
+    with pytest.raises(RegistryUnavailable):
+        await registry.link(replace(SHRUB, name="Other", access_token=SecretStr("x"), phone_numbers=(impossible,)))
+    assert await registry.accounts() == (before,)
+    number = await registry.phone_number(before.phone_numbers[0].id)
+    assert number is not None
+    assert number.access_token == SHRUB.access_token
+
+
+async def test_links_of_one_account_at_once_all_succeed(registry: Registry) -> None:
+    linked = await asyncio.gather(*(registry.link(SHRUB) for _ in range(12)))
+    assert set(linked) == {await registry.account(SHRUB.meta_waba_id)}
+
+
+async def test_reads_do_not_wait_for_a_writer(registry: Registry, path: Path) -> None:
+    account = await registry.link(SHRUB)
+    other = sqlite3.connect(path, isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("DELETE FROM phone_numbers")
+        assert await registry.phone_number(account.phone_numbers[0].id) is not None
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("attribute", ["id", "arn", "meta_waba_id"])
+async def test_unlinking_removes_the_account_and_its_numbers(registry: Registry, attribute: str) -> None:
+    fern = await registry.link(FERN)
+    shrub = await registry.link(SHRUB)
+    assert await registry.unlink(getattr(shrub, attribute))
+    assert await registry.accounts() == (fern,)
+    assert await registry.account(shrub.id) is None
+    assert await registry.phone_number(shrub.phone_numbers[0].id) is None
+    assert await registry.phone_number(fern.phone_numbers[0].id) is not None
+    assert not await registry.unlink(getattr(shrub, attribute))
+
+
+async def test_an_access_key_has_the_form_of_aws_s(registry: Registry) -> None:
+    key = await registry.create_access_key("ci", POLICY)
+    assert re.fullmatch("AKIA[A-Z2-7]{16}", key.access_key_id)
+    assert re.fullmatch("[A-Za-z0-9+/]{40}", key.secret_access_key.get_secret_value())
+    assert (key.name, key.policy, key.session_token) == ("ci", POLICY, None)
+
+
+async def test_an_access_key_is_found_as_it_was_made(registry: Registry) -> None:
+    key = await registry.create_access_key("ci", POLICY)
+    assert await registry.access_key(key.access_key_id) == key
+
+
+async def test_no_two_access_keys_are_alike(registry: Registry) -> None:
+    keys = [await registry.create_access_key("ci", POLICY) for _ in range(20)]
+    assert len({key.access_key_id for key in keys}) == 20
+    assert len({key.secret_access_key.get_secret_value() for key in keys}) == 20
+
+
+async def test_access_keys_are_unpredictable_unless_told_otherwise(path: Path, key: SecretStr) -> None:
+    made = set()
+    for _ in range(2):
+        async with open_registry(
+            f"sqlite:///{path}", Cipher(key), account_id=ACCOUNT_ID, region=REGION, create=True
+        ) as registry:
+            assert isinstance(registry._rng, random.SystemRandom)
+            made.add((await registry.create_access_key("ci", POLICY)).access_key_id)
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "change", [str.lower, lambda id_: id_ + "A", lambda id_: id_[:-1], lambda _: "", lambda _: "%"]
+)
+async def test_an_unknown_access_key_is_not_found(registry: Registry, change: Callable[[str], str]) -> None:
+    key = await registry.create_access_key("ci", POLICY)
+    unknown = change(key.access_key_id)
+    assert await registry.access_key(unknown) is None
+    assert not await registry.disable_access_key(unknown)
+    assert not await registry.set_policy(unknown, "{}")
+    assert await registry.access_key(key.access_key_id) == key
+
+
+async def test_a_disabled_access_key_is_not_found_but_listed(registry: Registry, clock: Clock) -> None:
+    key = await registry.create_access_key("ci", POLICY)
+    created = clock.now
+    clock.advance(hours=1)
+    assert await registry.disable_access_key(key.access_key_id)
+    assert await registry.access_key(key.access_key_id) is None
+    (record,) = await registry.access_keys()
+    assert (record.access_key_id, record.created_at, record.disabled_at) == (key.access_key_id, created, clock.now)
+
+
+async def test_disabling_again_keeps_the_first_date(registry: Registry, clock: Clock) -> None:
+    key = await registry.create_access_key("ci", POLICY)
+    first = clock.now
+    assert await registry.disable_access_key(key.access_key_id)
+    clock.advance(hours=1)
+    assert await registry.disable_access_key(key.access_key_id)
+    assert [record.disabled_at for record in await registry.access_keys()] == [first]
+
+
+async def test_a_new_policy_takes_the_place_of_the_old(registry: Registry) -> None:
+    key, other = await registry.create_access_key("ci", POLICY), await registry.create_access_key("other", POLICY)
+    assert await registry.set_policy(key.access_key_id, '{"Statement": ["ü"]}')
+    assert await registry.access_key(key.access_key_id) == replace(key, policy='{"Statement": ["ü"]}')
+    assert await registry.access_key(other.access_key_id) == other
+
+
+async def test_access_keys_are_listed_oldest_first_without_secrets(registry: Registry, clock: Clock) -> None:
+    keys = []
+    for name in "cab":
+        keys.append(await registry.create_access_key(name, POLICY))
+        clock.advance(seconds=1)
+    records = await registry.access_keys()
+    assert [(r.name, r.access_key_id, r.policy) for r in records] == [(k.name, k.access_key_id, k.policy) for k in keys]
+    assert all(key.secret_access_key.get_secret_value() not in repr(records) for key in keys)
+
+
+async def test_a_temporary_access_key_has_a_session_token_and_ends(registry: Registry, clock: Clock) -> None:
+    end = clock.now + timedelta(minutes=15)
+    key = await registry.create_access_key("ci", POLICY, expires_at=end)
+    assert re.fullmatch("ASIA[A-Z2-7]{16}", key.access_key_id)
+    assert key.session_token
+    assert await registry.access_key(key.access_key_id) == key
+    assert [record.expires_at for record in await registry.access_keys()] == [end]
+    clock.now = end - timedelta(microseconds=1)
+    assert await registry.access_key(key.access_key_id) == key
+    clock.now = end
+    assert await registry.access_key(key.access_key_id) is None
+
+
+async def test_an_expiry_in_another_time_zone_is_the_same_moment(registry: Registry, clock: Clock) -> None:
+    end = (clock.now + timedelta(hours=1)).astimezone(timezone(timedelta(hours=-7)))
+    key = await registry.create_access_key("ci", POLICY, expires_at=end)
+    (record,) = await registry.access_keys()
+    assert record.expires_at == end
+    assert record.expires_at.tzinfo is UTC
+    clock.advance(hours=1)
+    assert await registry.access_key(key.access_key_id) is None
+
+
+async def test_an_expiry_without_a_time_zone_is_refused(registry: Registry) -> None:
+    with pytest.raises(RegistryUnavailable) as caught:
+        await registry.create_access_key("ci", POLICY, expires_at=datetime(2026, 1, 1))  # noqa: DTZ001
+    assert "time zone" in caught.value.reason
+    assert await registry.access_keys() == ()
+
+
+async def test_what_was_stored_is_there_after_opening_again(reopen: Opener) -> None:
+    async with reopen() as registry:
+        account = await registry.link(SHRUB)
+        key = await registry.create_access_key("ci", POLICY)
+    async with reopen() as registry:
+        assert await registry.accounts() == (account,)
+        assert await registry.access_key(key.access_key_id) == key
+
+
+async def test_another_account_number_sees_nothing_of_it(reopen: Opener) -> None:
+    async with reopen() as registry:
+        account = await registry.link(SHRUB)
+        key = await registry.create_access_key("ci", POLICY)
+    async with reopen(account_id="999999999999") as other:
+        assert await other.accounts() == ()
+        assert await other.access_keys() == ()
+        for name in (account.id, account.meta_waba_id):
+            assert await other.account(name) is None
+            assert await other.credentials(name) is None
+            assert not await other.unlink(name)
+        assert await other.phone_number(account.phone_numbers[0].id) is None
+        assert await other.access_key(key.access_key_id) is None
+        assert not await other.disable_access_key(key.access_key_id)
+        assert not await other.set_policy(key.access_key_id, "{}")
+        assert (await other.link(SHRUB)).id != account.id
+    async with reopen() as registry:
+        assert await registry.accounts() == (account,)
+        assert await registry.access_key(key.access_key_id) == key
+
+
+async def test_another_region_has_the_same_ids_and_its_own_arns(reopen: Opener) -> None:
+    async with reopen() as registry:
+        account = await registry.link(SHRUB)
+    async with reopen(region="us-east-1") as elsewhere:
+        (same,) = await elsewhere.accounts()
+        assert same.id == account.id
+        assert ":us-east-1:" in same.arn
+        assert await elsewhere.account(account.arn) is None
+
+
+async def test_another_secret_key_is_told_apart_from_an_unknown_id(reopen: Opener) -> None:
+    async with reopen() as registry:
+        account = await registry.link(SHRUB)
+        key = await registry.create_access_key("ci", POLICY)
+    async with reopen(keys=SecretStr(Fernet.generate_key().decode())) as registry:
+        with pytest.raises(WrongSecretKey, match="WHAUL_SECRET_KEY"):
+            await registry.phone_number(account.phone_numbers[0].id)
+        with pytest.raises(WrongSecretKey):
+            await registry.access_key(key.access_key_id)
+        with pytest.raises(WrongSecretKey):
+            await registry.credentials(account.id)
+        assert await registry.accounts() == (account,)
+
+
+async def test_a_new_secret_key_in_front_of_the_old_reads_what_is_stored(reopen: Opener, key: SecretStr) -> None:
+    async with reopen() as registry:
+        account = await registry.link(SHRUB)
+    both = SecretStr(f"{Fernet.generate_key().decode()},{key.get_secret_value()}")
+    async with reopen(keys=both) as registry:
+        assert await registry.phone_number(account.phone_numbers[0].id) is not None
+
+
+async def test_no_secret_is_readable_in_the_database_files(registry: Registry, path: Path, clock: Clock) -> None:
+    await registry.link(SHRUB)
+    permanent = await registry.create_access_key("ci", POLICY)
+    temporary = await registry.create_access_key("tmp", POLICY, expires_at=clock.now + timedelta(hours=1))
+    assert temporary.session_token
+    secrets = [
+        SHRUB.access_token,
+        SHRUB.app_secret,
+        permanent.secret_access_key,
+        temporary.secret_access_key,
+        temporary.session_token,
+    ]
+    files = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert {"registry.db", "registry.db-wal"} <= set(files)
+    everything = b"".join(files.values())
+    assert permanent.access_key_id.encode() in everything
+    for secret in secrets:
+        assert secret is not None
+        plain = secret.get_secret_value().encode()
+        assert plain not in everything
+        assert urlsafe_b64encode(plain).rstrip(b"=")[:-1] not in everything
+
+
+async def test_a_registry_that_answers_pings(registry: Registry) -> None:
+    await registry.ping()
+
+
+async def test_every_method_tells_that_the_database_does_not_answer(registry: Registry, path: Path) -> None:
+    async with registry._engine.begin() as connection:
+        for table in ("phone_numbers", "accounts", "access_keys"):
+            await connection.execute(text(f"DROP TABLE {table}"))
+    for call in (
+        lambda: registry.link(SHRUB),
+        lambda: registry.unlink("1"),
+        registry.accounts,
+        lambda: registry.account("1"),
+        lambda: registry.credentials("1"),
+        lambda: registry.phone_number("1"),
+        lambda: registry.create_access_key("ci", POLICY),
+        registry.access_keys,
+        lambda: registry.access_key("1"),
+        lambda: registry.disable_access_key("1"),
+        lambda: registry.set_policy("1", POLICY),
+    ):
+        with pytest.raises(RegistryUnavailable) as caught:
+            await call()
+        assert "no such table" in caught.value.reason
+        assert caught.value.__cause__ is not None
+        assert str(path) not in str(caught.value)
+        assert str(caught.value) == "The registry's database did not answer."
+
+
+async def test_a_ping_tells_that_the_database_is_gone(registry: Registry, path: Path) -> None:
+    await registry._engine.dispose()
+    path.unlink()
+    with pytest.raises(RegistryUnavailable, match="did not answer"):
+        await registry.ping()
+    assert not path.exists()
+
+
+async def test_an_error_of_the_database_holds_no_token(registry: Registry) -> None:
+    impossible = replace(FIRST, verified_name=None)  # type: ignore[arg-type]
+    with pytest.raises(RegistryUnavailable) as caught:
+        await registry.link(replace(SHRUB, phone_numbers=(impossible,)))
+    assert "EAAG" not in f"{caught.value} {caught.value.reason} {caught.value.__cause__}"
+
+
+async def test_a_database_is_not_made_unless_asked_for(path: Path, key: SecretStr) -> None:
+    with pytest.raises(SchemaMissing, match="whaul migrate"):
+        async with open_registry(f"sqlite:///{path}", Cipher(key), account_id=ACCOUNT_ID, region=REGION):
+            pass
+    assert not path.exists()
+
+
+async def test_opening_a_file_that_is_no_database_is_a_registry_error(path: Path, reopen: Opener) -> None:
+    path.write_bytes(b"This is a letter, not a database. " * 100)
+    with pytest.raises(RegistryError) as caught:
+        async with reopen():
+            pass
+    assert isinstance(caught.value, RegistryUnavailable)
+    assert "not a database" in caught.value.reason
