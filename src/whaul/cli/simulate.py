@@ -1,0 +1,101 @@
+"""`whaul simulate`: the Graph API simulator on its own, until Ctrl-C."""
+
+import asyncio
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from whaul.simulator import Exchange, Simulator
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8081
+
+
+def simulate(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
+    token: Annotated[
+        str | None, typer.Option(help="The one access token that is valid; made up, so no secret.")
+    ] = None,
+    app_secret: Annotated[
+        str | None, typer.Option(help="Require appsecret_proof made with this made-up secret.")
+    ] = None,
+    media_dir: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Serve every file of this folder as a media."),
+    ] = None,
+) -> None:
+    """Simulate the WhatsApp media part of Meta's Graph API, for tests."""
+    try:
+        from whaul.simulator import DEFAULT_TOKEN, Simulator  # noqa: PLC0415 - aiohttp is an extra
+    except ModuleNotFoundError as exc:
+        if exc.name is None or exc.name.partition(".")[0] != "aiohttp":
+            raise
+        typer.echo('The simulator needs aiohttp. Install it with: pip install "whaul[simulator]"', err=True)
+        raise typer.Exit(1) from exc
+
+    simulator = Simulator(
+        host=host,
+        port=port,
+        token=DEFAULT_TOKEN if token is None else token,
+        app_secret=app_secret,
+        media_dir=media_dir,
+        on_request=_show,
+    )
+    try:
+        asyncio.run(_serve(simulator))
+    except OSError as exc:
+        typer.echo(
+            f"Cannot listen on {host} port {port}: {exc.strerror or 'the address is not usable'}. "
+            "Choose another with --host and --port.",
+            err=True,
+        )
+        raise typer.Exit(1) from exc
+
+
+async def _serve(simulator: "Simulator") -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with simulator:
+        _announce(simulator)
+        await stop.wait()
+
+
+def _announce(simulator: "Simulator") -> None:
+    rows = [
+        ("Graph API", simulator.url),
+        ("token", simulator.token),
+        ("account (WABA)", simulator.waba_id),
+        *(("phone number", f"{n.id}  {n.display_phone_number}") for n in simulator.phone_numbers),
+        *(("media", f"{m.id}  {m.mime_type}, {m.size} bytes") for m in simulator.media.values()),
+        ("control", f"{simulator.url}/_simulator/state"),
+    ]
+    if simulator.app_secret is not None:
+        rows.insert(2, ("appsecret_proof", "required"))
+    for name, value in rows:
+        typer.echo(f"{name:<16} {value}")
+    host = simulator.url.removeprefix("http://").rpartition(":")[0].strip("[]")
+    typer.echo("\nPoint whaul at it:")
+    typer.echo(f"export WHAUL_GRAPH_URL={simulator.url} WHAUL_MEDIA_HOSTS={host}")
+    typer.echo("\nCtrl-C stops it. Requests:")
+    sys.stdout.flush()
+
+
+def _show(exchange: "Exchange") -> None:
+    """One line per request, without its query: that may hold a token."""
+    words = [time.strftime("%H:%M:%S"), exchange.method, exchange.path]
+    if exchange.hop == "download" and exchange.object_id.isalnum():
+        words.append(exchange.object_id)
+    words += [str(exchange.status or "---"), f"{exchange.bytes_sent} bytes"]
+    if exchange.fault:
+        words.append(f"fault: {exchange.fault}")
+    if exchange.outcome == "broken":
+        words.append("broken off")
+    typer.echo("  ".join(words))

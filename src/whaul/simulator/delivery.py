@@ -1,0 +1,148 @@
+"""Puts an answer on the connection, block by block, and breaks the connection where a fault says so.
+
+A block is written once the one before has left for the kernel, so a slow reader costs one block of memory. Real
+faults need the transport below aiohttp's responses: FIN, RST and silence are made there.
+"""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+from aiohttp import web
+
+from whaul.simulator import faults
+from whaul.simulator.answers import Answer
+from whaul.simulator.faults import Fault
+from whaul.simulator.journal import Exchange
+from whaul.simulator.scripted import cut, distort_blocks
+
+STEPS_PER_SECOND = 20
+"""Writes per second of a slow body, at most."""
+FLUSH_SECONDS = 2.0
+"""How long a reset waits for the bytes before it to reach a client that does not read."""
+
+
+class EndsWithConnection(web.StreamResponse):
+    """A body without Content-Length and without chunks: only the end of the connection ends it."""
+
+    _length_check = False  # else aiohttp chooses chunks
+
+
+async def pause(closing: asyncio.Event, seconds: float) -> None:
+    """Wait, but not past the end of the server."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(closing.wait(), seconds)
+
+
+async def deliver(
+    request: web.Request, answer: Answer, fault: Fault | None, exchange: Exchange, closing: asyncio.Event
+) -> web.StreamResponse:
+    """Send the answer, or as much of it as the fault lets through."""
+    if isinstance(fault, faults.Stall | faults.Reset) and fault.at is None:
+        return await _break(request, fault, closing)
+    response = _framed(request, answer, fault)
+    exchange.status = answer.status
+    exchange.body_size = answer.content.size
+    try:
+        await response.prepare(request)
+        async for piece in _pieces(request, answer, fault, closing):
+            exchange.bytes_sent += len(piece)
+            await response.write(piece)
+    except ConnectionError:
+        return response  # the client left
+    if isinstance(fault, faults.Truncate | faults.Reset | faults.Stall):
+        return await _break(request, fault, closing)
+    return response
+
+
+async def _break(
+    request: web.Request, fault: faults.Truncate | faults.Reset | faults.Stall, closing: asyncio.Event
+) -> web.StreamResponse:
+    """End the connection in the fault's way. The response is for aiohttp, which finds nobody to send it to."""
+    transport = request.transport
+    if transport is None:
+        return web.Response()
+    match fault:
+        case faults.Truncate():
+            transport.close()
+        case faults.Reset():
+            await _flushed(transport)
+            # SO_LINGER of zero seconds turns the FIN of a close into an RST.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        case faults.Stall():
+            # An unread upload would hide that the client left. The server cancels this when that happens.
+            with suppress(ConnectionError, web.RequestPayloadError):
+                async for _ in request.content.iter_any():
+                    pass
+            await closing.wait()
+            transport.abort()
+    return web.Response()
+
+
+def _framed(request: web.Request, answer: Answer, fault: Fault | None) -> web.StreamResponse:
+    """A response whose headers announce the length that the fault wants announced."""
+    size = answer.content.size
+    if isinstance(fault, faults.Longer) and fault.framing != "length":
+        if fault.framing == "chunked" and request.version >= (1, 1):
+            chunked = web.StreamResponse(status=answer.status, headers=answer.headers)
+            chunked.enable_chunked_encoding()
+            return chunked
+        response: web.StreamResponse = EndsWithConnection(status=answer.status, headers=answer.headers)
+        response.force_close()
+        return response
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = size + (fault.extra if isinstance(fault, faults.Longer) else 0)
+    return response
+
+
+async def _pieces(
+    request: web.Request, answer: Answer, fault: Fault | None, closing: asyncio.Event
+) -> AsyncIterator[bytes]:
+    """The body as the fault leaves it, at the speed that it allows."""
+    if request.method == "HEAD" or answer.status in {204, 304}:
+        return
+    size = answer.content.size
+    left = cut(fault, size)
+    rate = fault.bytes_per_second if isinstance(fault, faults.Drip) else None
+    for whole in distort_blocks(fault, answer.content.blocks(), size):
+        block = whole if left is None else whole[:left]
+        if left is not None:
+            left -= len(block)
+        if rate is None:
+            if block:
+                yield block
+        else:
+            step = max(1, rate // STEPS_PER_SECOND)
+            for start in range(0, len(block), step):
+                if closing.is_set():
+                    return
+                yield block[start : start + step]
+                await pause(closing, step / rate)
+        if left == 0:
+            return
+
+
+async def _flushed(transport: asyncio.Transport) -> None:
+    """Wait until the client's side has what was written: a reset throws away what is still on the way."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + FLUSH_SECONDS
+    while not transport.is_closing() and loop.time() < deadline:
+        if not transport.get_write_buffer_size() and not _in_kernel(descriptor):
+            return
+        await asyncio.sleep(0.002)
+
+
+def _in_kernel(descriptor: int) -> int:
+    """Bytes that were sent and not yet acknowledged (Linux); elsewhere unknown and taken as none."""
+    if sys.platform != "linux":
+        return 0
+    unsent = fcntl.ioctl(descriptor, termios.TIOCOUTQ, struct.pack("i", 0))
+    return int(struct.unpack("i", unsent)[0])

@@ -1,0 +1,317 @@
+"""Scripted faults: which kinds there are, what each takes, and whose turn it is. Carries none of them out.
+
+A fault belongs to one object id, or to all (`*`), and to one hop of the way to a file:
+
+    metadata   GET of a media id, an account or a phone number
+    download   GET of a download URL
+    upload     POST of a media file
+    delete     DELETE of a media id
+
+Every fault takes `media_id`, `hop`, `times` (how many calls it hits; unlimited if absent) and `delay` (seconds to
+wait first). The faults of one id and hop queue: each call meets the first one that has calls left. Faults of the
+id itself come before those of `*`.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+Hop = Literal["metadata", "download", "upload", "delete"]
+HOPS: tuple[Hop, ...] = get_args(Hop)
+EVERY_ID = "*"
+
+Code = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=1)]
+Offset = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
+HeaderValue = Annotated[str, Meta(pattern=r"^[\t -~]*\Z")]
+Headers = dict[HeaderName, HeaderValue]
+
+# The server writes these itself; `truncate` and `longer` are the honest way to make them wrong.
+FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
+
+
+class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every kind of fault has."""
+
+    hops: ClassVar[tuple[Hop, ...]] = HOPS
+    """Where it can happen; the first is the default."""
+
+    media_id: Annotated[str, Meta(min_length=1, max_length=100)] = EVERY_ID
+    hop: Hop | None = None
+    times: Count | None = None
+    delay: Seconds = 0.0
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind, as in control requests."""
+        return str(type(self).__struct_config__.tag)
+
+
+class Error(Fault, tag="error"):
+    """A Graph error; `status` defaults to what Meta's table gives to the code."""
+
+    code: Code
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    subcode: int | None = None
+    is_transient: bool | None = None
+    type: str = "OAuthException"
+    message: str | None = None
+    title: str | None = None
+    user_message: str | None = None
+    details: str | None = None
+    headers: Headers = {}
+    retry_after: Offset | None = None
+    regain_minutes: Offset | None = None
+
+
+class RateLimit(Fault, tag="rate_limit"):
+    """A throttle: every call, or those beyond `calls` within `per` seconds of the simulator's clock."""
+
+    code: Code = 4
+    status: Annotated[int, Meta(ge=400, le=599)] | None = None
+    calls: Offset = 0
+    per: Annotated[float, Meta(gt=0)] = 60.0
+    retry_after: Offset | None = None
+    regain_minutes: Offset = 1
+
+
+class Status(Fault, tag="status"):
+    """A bare HTTP status, without Graph's JSON."""
+
+    status: Annotated[int, Meta(ge=300, le=599)]
+    body: str = ""
+    headers: Headers = {}
+    retry_after: Offset | None = None
+
+
+class Latency(Fault, tag="latency"):
+    """The usual answer, `seconds` late."""
+
+    seconds: Seconds
+
+
+class ExpiredUrl(Fault, tag="expired_url"):
+    """The 404 of a download URL that is past its five minutes."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download",)
+
+
+class Truncate(Fault, tag="truncate"):
+    """The connection ends in good order after `at` bytes (half of them if absent) of the announced length."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete")
+    at: Offset | None = None
+
+
+class Longer(Fault, tag="longer"):
+    """`extra` bytes after the file's own; `framing` says how the end of the body is told."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download",)
+    extra: Count = 1024
+    framing: Literal["chunked", "close", "length"] = "chunked"
+
+
+class Corrupt(Fault, tag="corrupt"):
+    """One wrong byte, at `at` (the middle if absent); the length stays right."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download",)
+    at: Offset | None = None
+
+
+class Html(Fault, tag="html"):
+    """A page for people where a file or JSON should be."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete")
+    status: Annotated[int, Meta(ge=200, le=599)] = 200
+
+
+class Redirect(Fault, tag="redirect"):
+    """A redirect to `location`."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete")
+    location: HeaderValue
+    status: Literal[301, 302, 303, 307, 308] = 302
+
+
+class WrongHash(Fault, tag="wrong_hash"):
+    """Metadata with the SHA-256 of other bytes."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("metadata",)
+
+
+class WrongSize(Fault, tag="wrong_size"):
+    """Metadata whose `file_size` is off by `by` bytes."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("metadata",)
+    by: int = 1
+
+
+class NotJson(Fault, tag="not_json"):
+    """A 200 that says it is JSON and is not."""
+
+    body: str = '{"messaging_product": "whatsapp", "url'
+
+
+class WrongJson(Fault, tag="wrong_json"):
+    """JSON with members replaced (`set`) or missing (`drop`), or another document altogether (`body`).
+
+    With none of the three, `url` is missing and `file_size` is a list.
+    """
+
+    hops: ClassVar[tuple[Hop, ...]] = ("metadata",)
+    set: dict[str, Any] = {}
+    drop: list[str] = []
+    body: Any = msgspec.UNSET
+
+
+class Reset(Fault, tag="reset"):
+    """A TCP reset: before the answer, or after `at` bytes of its body."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete")
+    at: Offset | None = None
+
+
+class Drip(Fault, tag="drip"):
+    """A slow body."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete")
+    bytes_per_second: Count
+
+
+class Stall(Fault, tag="stall"):
+    """Silence until the client leaves: before the answer, or after its headers and `at` bytes of its body."""
+
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete")
+    at: Offset | None = None
+
+
+AnyFault = (
+    Error
+    | RateLimit
+    | Status
+    | Latency
+    | ExpiredUrl
+    | Truncate
+    | Longer
+    | Corrupt
+    | Html
+    | Redirect
+    | WrongHash
+    | WrongSize
+    | NotJson
+    | WrongJson
+    | Reset
+    | Drip
+    | Stall
+)
+KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
+
+
+class BadFaultError(ValueError):
+    """A fault that does not exist or does not take these parameters; `allowed` says what does."""
+
+    def __init__(self, message: str, allowed: object) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+def parse(raw: object) -> Fault:
+    """Check a fault as given in JSON or in Python; raises `BadFaultError`."""
+    kind = KINDS.get(str(raw.get("kind"))) if isinstance(raw, dict) else None
+    if kind is None:
+        raise BadFaultError("A fault is an object with a known `kind`.", sorted(KINDS))
+    try:
+        fault: Fault = msgspec.convert(raw, type=kind)
+    except msgspec.ValidationError as exc:
+        raise BadFaultError(f"{fault_name(kind)}: {exc}", parameters(kind)) from exc
+    if fault.hop is None:
+        fault = msgspec.structs.replace(fault, hop=kind.hops[0])
+    if fault.hop not in kind.hops:
+        raise BadFaultError(f"{fault_name(kind)}: does not happen at the hop `{fault.hop}`.", kind.hops)
+    headers = getattr(fault, "headers", {})
+    if FRAMING_HEADERS & {name.lower() for name in headers}:
+        raise BadFaultError(
+            f"{fault_name(kind)}: the server itself writes {', '.join(sorted(FRAMING_HEADERS))}.",
+            "any other header; `truncate` and `longer` give a body of the wrong length",
+        )
+    if isinstance(fault, WrongSize) and not fault.by:
+        raise BadFaultError("wrong_size: `by` must not be 0.", parameters(kind))
+    return fault
+
+
+def fault_name(kind: type[Fault]) -> str:
+    """The kind's name in control requests."""
+    return str(kind.__struct_config__.tag)
+
+
+def parameters(kind: type[Fault]) -> dict[str, Any]:
+    """The parameters that a kind takes, each as a JSON schema."""
+    _, components = msgspec.json.schema_components([kind])
+    properties: dict[str, Any] = dict(components[kind.__name__]["properties"])
+    properties["hop"] = {"enum": list(kind.hops), "default": kind.hops[0]}
+    return properties
+
+
+class ArmedFault:
+    """A fault in the queue, with what is left of it."""
+
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.left = fault.times
+        self.hits = 0
+        self._calls: deque[float] = deque()
+
+    def strikes(self, now: float) -> bool:
+        """Whether this call is hit; `now` is the simulator's time in seconds."""
+        if self.left == 0:
+            return False
+        if isinstance(self.fault, RateLimit) and self.fault.calls:
+            while self._calls and self._calls[0] <= now - self.fault.per:
+                self._calls.popleft()
+            if len(self._calls) < self.fault.calls:
+                self._calls.append(now)
+                return False
+        self.hits += 1
+        if self.left is not None:
+            self.left -= 1
+        return True
+
+
+class FaultBook:
+    """All armed faults, in the order in which they were given."""
+
+    def __init__(self) -> None:
+        self._armed: list[ArmedFault] = []
+
+    def add(self, fault: Fault) -> None:
+        """Queue a fault."""
+        self._armed.append(ArmedFault(fault))
+
+    def take(self, object_id: str, hop: Hop, now: float) -> Fault | None:
+        """The fault that hits this call, if any; used-up faults leave the book."""
+        for armed in self._queue(object_id, hop):
+            if armed.strikes(now):
+                if armed.left == 0:
+                    self._armed.remove(armed)
+                return armed.fault
+        return None
+
+    def _queue(self, object_id: str, hop: Hop) -> Iterable[ArmedFault]:
+        waiting = [armed for armed in self._armed if armed.fault.hop == hop]
+        own = [armed for armed in waiting if armed.fault.media_id == object_id]
+        return own + [armed for armed in waiting if armed.fault.media_id == EVERY_ID]
+
+    def clear(self, media_id: str | None = None) -> None:
+        """Forget all faults, or those of one id."""
+        self._armed = [a for a in self._armed if media_id is not None and a.fault.media_id != media_id]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The queue, as the control endpoint shows it."""
+        return [
+            {**msgspec.to_builtins(armed.fault), "hits": armed.hits, "left": armed.left} for armed in list(self._armed)
+        ]

@@ -1,0 +1,141 @@
+"""What the simulator was asked, and what it answered: for tests that count fetches and read headers.
+
+Holds no secret: tokens, proofs and signatures are replaced by `***` before anything is kept.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from whaul.simulator.faults import Hop
+
+KEPT = 10_000
+"""Requests kept; older ones are forgotten, the counters are not."""
+
+SECRET_PARAMETERS = frozenset({"access_token", "appsecret_proof", "hash"})
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+REDACTED = "***"
+
+BREAKING_FAULTS = frozenset({"truncate", "reset", "stall"})
+
+TokenState = Literal["none", "valid", "invalid"]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and how it was answered. It is filled in while the answer is on its way."""
+
+    number: int
+    at: float
+    """Unix time by the simulator's clock."""
+    method: str
+    path: str
+    """Without the query."""
+    query: dict[str, str]
+    headers: dict[str, str]
+    """Names in lower case."""
+    hop: Hop | None
+    object_id: str
+    """The media id (or account, or phone number id) that was asked for."""
+    token: TokenState
+    """Whether there was one, and the right one."""
+    fault: str | None = None
+    """The kind of the fault that hit this request."""
+    status: int | None = None
+    """`None` if no status line was sent."""
+    body_size: int | None = None
+    """Bytes of the whole body."""
+    bytes_sent: int = 0
+    """Bytes of the body handed to the connection."""
+    outcome: Literal["pending", "complete", "broken"] = "pending"
+    """`broken`: the answer was cut short, by a fault or because the client left."""
+
+    @property
+    def user_agent(self) -> str | None:
+        """The User-Agent header, if there was one."""
+        return self.headers.get("user-agent")
+
+    def describe(self) -> dict[str, Any]:
+        """The exchange as JSON members."""
+        return asdict(self)
+
+
+@dataclass
+class Journal:
+    """The exchanges so far, oldest first."""
+
+    on_request: Callable[[Exchange], None] | None = None
+    """Called with each exchange once it is over."""
+    exchanges: deque[Exchange] = field(default_factory=lambda: deque(maxlen=KEPT))
+    counters: dict[str, Counter[str]] = field(default_factory=dict)
+    """Per object id: requests at each hop, and `completed_downloads`."""
+    _number: int = 0
+    _pending: int = 0
+    _idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def open(
+        self,
+        *,
+        at: float,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        hop: Hop | None,
+        object_id: str,
+        token: TokenState,
+    ) -> Exchange:
+        """Begin an exchange."""
+        self._number += 1
+        self._pending += 1
+        self._idle.clear()
+        exchange = Exchange(
+            number=self._number,
+            at=at,
+            method=method,
+            path=path,
+            query={name: REDACTED if name in SECRET_PARAMETERS else value for name, value in query.items()},
+            headers={
+                name.lower(): REDACTED if name.lower() in SECRET_HEADERS else value for name, value in headers.items()
+            },
+            hop=hop,
+            object_id=object_id,
+            token=token,
+        )
+        self.exchanges.append(exchange)
+        if hop is not None:
+            self.counters.setdefault(object_id, Counter())[hop] += 1
+        return exchange
+
+    def close(self, exchange: Exchange) -> None:
+        """End an exchange."""
+        sent = exchange.body_size is not None and exchange.bytes_sent >= exchange.body_size
+        complete = sent and exchange.fault not in BREAKING_FAULTS
+        exchange.outcome = "complete" if complete else "broken"
+        if complete and exchange.hop == "download" and exchange.status == 200:
+            self.counters.setdefault(exchange.object_id, Counter())["completed_downloads"] += 1
+        self._pending -= 1
+        if not self._pending:
+            self._idle.set()
+        if self.on_request is not None:
+            self.on_request(exchange)
+
+    def count(self, object_id: str) -> dict[str, int]:
+        """How often an object was asked for."""
+        counter = self.counters.get(object_id, Counter())
+        names = ("metadata", "download", "completed_downloads", "upload", "delete")
+        return {name: counter[name] for name in names}
+
+    def clear(self) -> None:
+        """Forget what is over; exchanges under way stay."""
+        pending = [exchange for exchange in self.exchanges if exchange.outcome == "pending"]
+        self.exchanges.clear()
+        self.exchanges.extend(pending)
+        self.counters.clear()
+
+    async def settled(self) -> None:
+        """Wait until no request is being answered."""
+        while self._pending:
+            await self._idle.wait()

@@ -1,0 +1,215 @@
+"""The running simulator: builds its parts, listens, and offers them to Python code."""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Literal, Self
+
+import msgspec
+from aiohttp import web
+
+from whaul.simulator.content import Generated, InMemory
+from whaul.simulator.control import Control
+from whaul.simulator.desk import Desk
+from whaul.simulator.faults import EVERY_ID, parse
+from whaul.simulator.graph import Graph
+from whaul.simulator.journal import Exchange, Journal
+from whaul.simulator.lookaside import Lookaside
+from whaul.simulator.state import WABA_ID, Media, MediaOptions, PhoneNumber, Settings, State, checked
+
+DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
+SHUTDOWN_SECONDS = 0.5
+HEADER_LIMIT = 64 * 1024
+
+
+class Simulator:
+    """Meta's Graph API for WhatsApp media, simulated on a local port; an async context manager.
+
+    `port` 0 takes a free one. `clock` gives Unix time in seconds. `on_request` is called with each exchange once
+    it is over. Every file of `media_dir` becomes a media.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str = DEFAULT_TOKEN,
+        app_secret: str | None = None,
+        clock: Callable[[], float] = time.time,
+        media_dir: str | os.PathLike[str] | None = None,
+        on_request: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self._journal = Journal(on_request)
+        self._state = State(
+            token=token,
+            app_secret=app_secret,
+            clock=clock,
+            media_dir=Path(media_dir) if media_dir is not None else None,
+            journal=self._journal,
+        )
+        self._desk = Desk(self._state)
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        """Listen; raises `OSError` if the port is taken."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop listening and end what is under way."""
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen on the port; afterwards `port` is the real one."""
+        application = web.Application()
+        graph, lookaside = Graph(self._state, self._desk), Lookaside(self._state, self._desk)
+        application.add_routes([*Control(self._state).routes(), *lookaside.routes(), *graph.routes()])
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,  # it would show tokens and signed URLs
+            handler_cancellation=True,  # a client that leaves ends a stall
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+        )
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self.host, self.port).start()
+        except BaseException:
+            await self.stop()
+            raise
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Stop listening, end what is under way, remove uploaded files."""
+        self._desk.closing.set()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self._state.close()
+
+    @property
+    def url(self) -> str:
+        """The base of Graph calls, such as `http://127.0.0.1:8081`."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - not bound here
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def token(self) -> str:
+        """The one valid access token."""
+        return self._state.token
+
+    @property
+    def app_secret(self) -> str | None:
+        """The app secret; if there is one, Graph calls need `appsecret_proof`."""
+        return self._state.app_secret
+
+    @property
+    def waba_id(self) -> str:
+        """The id of the WhatsApp Business Account."""
+        return WABA_ID
+
+    @property
+    def phone_numbers(self) -> tuple[PhoneNumber, ...]:
+        """The account's phone numbers."""
+        return tuple(self._state.phone_numbers.values())
+
+    @property
+    def media(self) -> Mapping[str, Media]:
+        """The media by id."""
+        return MappingProxyType(self._state.media)
+
+    @property
+    def requests(self) -> list[Exchange]:
+        """The exchanges so far, oldest first; those of the control endpoint are not among them."""
+        return list(self._journal.exchanges)
+
+    def count(self, object_id: str) -> dict[str, int]:
+        """How often an object was asked for: `metadata`, `download`, `completed_downloads`, …."""
+        return self._journal.count(object_id)
+
+    async def settled(self) -> None:
+        """Wait until no request is being answered, so that `requests` is final."""
+        await self._journal.settled()
+
+    def add_media(
+        self,
+        data: bytes,
+        mime_type: str,
+        media_id: str | None = None,
+        *,
+        phone_number_id: str | None = None,
+        origin: Literal["inbound", "upload"] = "inbound",
+        **options: str,
+    ) -> str:
+        """Add a file and return its id; `options` are `file_size`, `sha256` and `content_type`."""
+        return self._state.add(
+            InMemory(data),
+            mime_type,
+            media_id=media_id,
+            phone_number_id=phone_number_id,
+            origin=origin,
+            options=checked(options, MediaOptions),
+        ).id
+
+    def add_generated(
+        self,
+        size: int,
+        mime_type: str = "application/octet-stream",
+        seed: int = 0,
+        media_id: str | None = None,
+        *,
+        phone_number_id: str | None = None,
+        **options: str,
+    ) -> str:
+        """Add a file of `size` bytes made from `seed`, without storing it, and return its id."""
+        return self._state.add(
+            Generated(size, seed),
+            mime_type,
+            media_id=media_id,
+            phone_number_id=phone_number_id,
+            options=checked(options, MediaOptions),
+        ).id
+
+    def remove_media(self, media_id: str) -> None:
+        """Delete a media, as if Meta had forgotten it; `KeyError` if there is none."""
+        self._state.remove(media_id)
+
+    def expire_urls(self, media_id: str) -> None:
+        """Make the download URLs that a media has given out so far invalid."""
+        self._state.media[media_id].url_generation += 1
+
+    def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
+        """Add a number to the account."""
+        return self._state.add_phone_number(display_phone_number, verified_name)
+
+    def fault(self, media_id: str = EVERY_ID, *, kind: str, **parameters: Any) -> None:
+        """Queue a fault; see the table in docs/simulator.md. Raises `BadFaultError` (a `ValueError`)."""
+        self._state.faults.add(parse({"media_id": media_id, "kind": kind, **parameters}))
+
+    def clear_faults(self, media_id: str | None = None) -> None:
+        """Forget all faults, or those of one id."""
+        self._state.faults.clear(media_id)
+
+    def configure(self, **settings: Any) -> None:
+        """Change settings; raises `ValueError` if one does not exist or fit."""
+        merged = {**msgspec.to_builtins(self._state.settings), **settings}
+        self._state.settings = checked(merged, Settings)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: URLs and ids grow old."""
+        self._state.advance(seconds)
+
+    def reset(self) -> None:
+        """Back to the state of the start: default media and settings, no faults, no requests."""
+        self._state.reset()

@@ -1,0 +1,316 @@
+"""Everything that the simulated Graph API knows: the account, its numbers, the media, the clock, the settings.
+
+Plain values and rules about them; no HTTP. `reset` brings back the state of the start.
+"""
+
+import hashlib
+import mimetypes
+import re
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from whaul.simulator.content import Content, InMemory, OnDisk
+from whaul.simulator.faults import FaultBook
+from whaul.simulator.journal import Journal
+
+WABA_ID = "400000000000001"
+DEFAULT_MEDIA = (
+    ("100000000000001", "evening.jpg", "image/jpeg"),
+    ("100000000000002", "melody.ogg", "audio/ogg; codecs=opus"),
+    ("100000000000003", "page.pdf", "application/pdf"),
+)
+FIRST_ADDED_ID = 200_000_000_000_001
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+MEDIA_ID = re.compile(r"[A-Za-z0-9]{1,100}")
+
+# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
+URL_LIFETIME = 5 * 60
+INBOUND_LIFETIME = 7 * 24 * 3600
+UPLOAD_LIFETIME = 30 * 24 * 3600
+
+# Python's own table differs between systems; these are the types of WhatsApp.
+TYPES_BY_EXTENSION = {
+    ".3gp": "video/3gpp",
+    ".aac": "audio/aac",
+    ".amr": "audio/amr",
+    ".jpg": "image/jpeg",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".ogg": "audio/ogg; codecs=opus",
+    ".opus": "audio/ogg; codecs=opus",
+    ".webp": "image/webp",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneNumber:
+    """A business phone number of the simulated account."""
+
+    id: str
+    display_phone_number: str
+    verified_name: str
+    quality_rating: str = "GREEN"
+
+
+DEFAULT_PHONE_NUMBERS = (
+    PhoneNumber("500000000000001", "+1 555-010-0001", "Whaul Harbour Office"),
+    PhoneNumber("500000000000002", "+1 555-010-0002", "Whaul Night Desk"),
+)
+
+
+class MediaOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How one media is shown; what is absent follows `Settings`."""
+
+    file_size: Literal["number", "string"] | None = None
+    sha256: Literal["hex", "base64"] | None = None
+    content_type: Literal["media", "application/octet-stream", "text/plain"] | None = None
+
+
+Percentage = Annotated[int, Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What can be changed at run time for everything."""
+
+    file_size: Literal["number", "string"] = "number"
+    sha256: Literal["hex", "base64"] = "hex"
+    content_type: Literal["media", "application/octet-stream", "text/plain"] = "media"
+    user_agent: Literal["any", "required-500", "required-redirect"] = "any"
+    """What a download without User-Agent gets."""
+    media_base_url: Annotated[str, Meta(pattern=r"^https?://[!-~]+\Z")] | None = None
+    """Where download URLs point; absent: to the address that the client called."""
+    usage_headers: bool = True
+    call_count: Percentage = 0
+    total_cputime: Percentage = 0
+    total_time: Percentage = 0
+    estimated_time_to_regain_access: Annotated[int, Meta(ge=0)] = 0
+    """Minutes."""
+
+
+@dataclass(eq=False)
+class Media:
+    """A file that Meta holds."""
+
+    id: str
+    content: Content = field(repr=False)
+    mime_type: str
+    phone_number_id: str
+    origin: Literal["inbound", "upload"] = "inbound"
+    expires_at: float | None = None
+    options: MediaOptions = field(default_factory=MediaOptions)
+    url_generation: int = 0
+    """Part of every download URL's signature; a new number makes the old URLs invalid."""
+    digest: bytes | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.content.size
+
+    def sha256(self) -> bytes:
+        """The digest of the bytes, computed once; slow for large files, so call it off the event loop."""
+        with self._lock:
+            if self.digest is None:
+                digest = hashlib.sha256()
+                for block in self.content.blocks():
+                    digest.update(block)
+                self.digest = digest.digest()
+            return self.digest
+
+    def read(self) -> bytes:
+        """All bytes at once, for comparisons in tests."""
+        return b"".join(self.content.blocks())
+
+
+class BadValueError(ValueError):
+    """A setting or option that does not exist or does not fit; `allowed` is a JSON schema of those that do."""
+
+    def __init__(self, message: str, allowed: object) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+def checked(raw: object, kind: type[Shape]) -> Shape:
+    """Build settings or options from what a user gave; raises `BadValueError`."""
+    try:
+        return msgspec.convert(raw, type=kind)
+    except msgspec.ValidationError as exc:
+        _, components = msgspec.json.schema_components([kind])
+        raise BadValueError(f"{exc}.", components[kind.__name__]["properties"]) from exc
+
+
+class State:
+    """The simulated world."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        app_secret: str | None,
+        clock: Callable[[], float],
+        media_dir: Path | None,
+        journal: Journal,
+    ) -> None:
+        self.token = token
+        self.app_secret = app_secret
+        self.media_dir = media_dir
+        self.journal = journal
+        self.faults = FaultBook()
+        self.url_key = secrets.token_bytes(32)
+        self._clock = clock
+        self._next_id = FIRST_ADDED_ID
+        self._spool: Path | None = None
+        self._load()
+
+    def _load(self) -> None:
+        self._skew = 0.0
+        self.settings = Settings()
+        self.phone_numbers = {number.id: number for number in DEFAULT_PHONE_NUMBERS}
+        self.media: dict[str, Media] = {}
+        self._names: dict[str, str] = {}
+        self._removed: set[str] = set()
+        folder = resources.files("whaul.simulator") / "media"
+        receiver = DEFAULT_PHONE_NUMBERS[0].id
+        for media_id, name, mime_type in DEFAULT_MEDIA:
+            content = InMemory((folder / name).read_bytes())
+            self.media[media_id] = Media(media_id, content, mime_type, receiver)
+        self.scan()
+
+    def reset(self) -> None:
+        """Back to the start: default media, settings and clock, no faults, an empty journal.
+
+        Ids are not used twice, as at Meta: a media added later gets a new one.
+        """
+        self.faults.clear()
+        self.journal.clear()
+        self.close()
+        self._load()
+
+    def now(self) -> float:
+        """Unix time in this world."""
+        return self._clock() + self._skew
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._skew += seconds
+
+    def scan(self) -> None:
+        """Follow the media folder: new, changed and deleted files. A file's id comes from its name and stays."""
+        if self.media_dir is None:
+            return
+        receiver = next(iter(self.phone_numbers))
+        for media_id in [known for known, name in self._names.items() if not (self.media_dir / name).is_file()]:
+            del self._names[media_id]
+            self.media.pop(media_id, None)
+        for path in sorted(self.media_dir.iterdir()):
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            digest = hashlib.sha256(path.name.encode()).digest()
+            media_id = str(3 * 10**14 + int.from_bytes(digest[:8], "big") % 10**14)
+            known = self.media.get(media_id)
+            content = OnDisk(path)
+            same = (
+                known is not None
+                and isinstance(known.content, OnDisk)
+                and known.content.fingerprint == content.fingerprint
+            )
+            if same or media_id in self._removed:
+                continue
+            self.media[media_id] = Media(media_id, content, mime_type_of(path), receiver)
+            self._names[media_id] = path.name
+
+    def name_of(self, media_id: str) -> str | None:
+        """The file name of a media that came from the media folder."""
+        return self._names.get(media_id)
+
+    def find(self, media_id: str) -> Media | None:
+        """A media by its id; `None` if it never existed, was deleted, or is older than Meta keeps it."""
+        if media_id not in self.media or media_id in self._names:
+            self.scan()
+        media = self.media.get(media_id)
+        if media is None or (media.expires_at is not None and self.now() >= media.expires_at):
+            return None
+        return media
+
+    def add(
+        self,
+        content: Content,
+        mime_type: str,
+        *,
+        media_id: str | None = None,
+        phone_number_id: str | None = None,
+        origin: Literal["inbound", "upload"] = "inbound",
+        options: MediaOptions | None = None,
+        digest: bytes | None = None,
+    ) -> Media:
+        """Add a media; raises `ValueError` with a sentence for the user."""
+        if media_id is None:
+            media_id = str(self._next_id)
+            self._next_id += 1
+        elif not MEDIA_ID.fullmatch(media_id):
+            raise ValueError(f"A media id is 1 to 100 letters and digits, not {media_id!r}.")
+        if media_id in self.media or media_id == WABA_ID or media_id in self.phone_numbers:
+            raise ValueError(f"The id {media_id} is taken. Remove the media first or choose another id.")
+        if phone_number_id is not None and phone_number_id not in self.phone_numbers:
+            raise ValueError(f"There is no phone number {phone_number_id}; there are {[*self.phone_numbers]}.")
+        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+[ -~]*", mime_type, re.ASCII):
+            raise ValueError(f"{mime_type!r} is not a media type such as image/jpeg.")
+        lifetime = UPLOAD_LIFETIME if origin == "upload" else INBOUND_LIFETIME
+        media = Media(
+            media_id,
+            content,
+            mime_type,
+            phone_number_id or next(iter(self.phone_numbers)),
+            origin,
+            self.now() + lifetime,
+            options or MediaOptions(),
+            digest=digest,
+        )
+        self.media[media_id] = media
+        self._removed.discard(media_id)
+        return media
+
+    def remove(self, media_id: str) -> None:
+        """Delete a media; its id answers as one that never existed."""
+        media = self.media.pop(media_id)
+        self._removed.add(media_id)
+        if isinstance(media.content, OnDisk) and media.content.path.parent == self._spool:
+            media.content.path.unlink(missing_ok=True)
+
+    def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
+        """Add a phone number to the account."""
+        number_id = str(int(next(reversed(self.phone_numbers))) + 1)
+        number = PhoneNumber(number_id, display_phone_number, verified_name)
+        self.phone_numbers[number_id] = number
+        return number
+
+    def spool(self) -> Path:
+        """A new file path for an upload, in a folder that `close` removes."""
+        if self._spool is None:
+            self._spool = Path(tempfile.mkdtemp(prefix="whaul-simulator-"))
+        return self._spool / secrets.token_hex(8)
+
+    def close(self) -> None:
+        """Remove what was uploaded."""
+        if self._spool is not None:
+            shutil.rmtree(self._spool, ignore_errors=True)
+            self._spool = None
+
+
+def mime_type_of(path: Path) -> str:
+    """The media type that belongs to a file's extension."""
+    known = TYPES_BY_EXTENSION.get(path.suffix.lower())
+    return known or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
