@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pyreqwest.bytes import Buffer, Bytes
+from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
     ClientClosedError,
@@ -37,7 +37,7 @@ LARGEST_ANSWER = 1024 * 1024
 POOL_IDLE_TIMEOUT = 30.0
 """Seconds that an unused connection is kept: less than the servers' own limits, so that fewer break when reused."""
 
-Body = bytes | Bytes | AsyncIterator[Buffer]
+Body = bytes | Bytes | AsyncIterator[Bytes]
 """What a PUT sends: all of it, or its parts as they come."""
 
 FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (

@@ -6,10 +6,11 @@ that forbids a wait that cannot pay off.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from whaul.errors import ApiError, Retry
+from whaul.errors import ApiError, DependencyException, Retry
 
 FIRST_CEILING = 0.25
 """Seconds: the most that the first wait lasts; it doubles with every failure."""
@@ -30,12 +31,23 @@ class Attempts:
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`deadline` is in the event loop's time, seconds."""
-        self._deadline = deadline
+        self.deadline = deadline
         self._sleep = sleep
         self._uniform = uniform
         self._failures = 0
         self._had_second_chance: set[type[ApiError]] = set()
-        self.last_error: ApiError | None = None
+        self._last_error: ApiError | None = None
+
+    @asynccontextmanager
+    async def bounded(self) -> AsyncGenerator[None]:
+        """Break off what runs inside at the deadline, with the last error met, if any."""
+        try:
+            async with asyncio.timeout_at(self.deadline):
+                yield
+        except TimeoutError:
+            raise self._last_error or DependencyException(
+                "Meta and the destination did not finish within the call's deadline (WHAUL_DEADLINE).", retry=Retry.NO
+            ) from None
 
     async def run(self, step: Callable[[], Awaitable[T]]) -> T:
         """Run `step` until it succeeds, fails for good, or another wait would pass the deadline."""
@@ -43,9 +55,9 @@ class Attempts:
             try:
                 return await step()
             except ApiError as error:
-                self.last_error = error
+                self._last_error = error
                 delay = self._delay(error)
-                if delay is None or asyncio.get_running_loop().time() + delay >= self._deadline:
+                if delay is None or asyncio.get_running_loop().time() + delay >= self.deadline:
                     raise
                 await self._sleep(delay)
 

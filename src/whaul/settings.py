@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from whaul import __version__
 from whaul.netguard import HostPattern, is_loopback
+from whaul.secrets import Cipher
 
 PREFIX = "WHAUL_"
 DOCUMENTATION = "docs/settings.md"
@@ -245,6 +246,13 @@ class Settings(BaseSettings):
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for text in value:
             ipaddress.ip_network(text, strict=False)
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Cipher(value)
         return value
 
     @field_validator("database_url")

@@ -62,8 +62,9 @@ class Transfer:
         self._put_seconds = 0.0
 
     async def run(self) -> StoredObject:
-        """Move the file; raises an `ApiError`, and then nothing was stored."""
-        etag = await self._attempts.run(self._attempt)
+        """Move the file before the deadline; raises an `ApiError`, and then nothing was stored."""
+        async with self._attempts.bounded():
+            etag = await self._attempts.run(self._attempt)
         return StoredObject(etag, self._info.sha256, get_seconds=self._get_seconds, put_seconds=self._put_seconds)
 
     async def _attempt(self) -> str:
@@ -72,6 +73,8 @@ class Transfer:
         async with self._open() as download:
             if self._info.file_size > SMALL_FILE:
                 first = await _read(download, FIRST_PART)
+                if len(first) < FIRST_PART:
+                    _check_length(len(first), self._info)
                 return await self._put(self._proven(first, download))
             self._held = await self._whole(download)
         return await self._put(self._held)

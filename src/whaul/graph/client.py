@@ -10,7 +10,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,6 +28,7 @@ from whaul.errors import (
     Retry,
 )
 from whaul.graph.errors import error_from
+from whaul.graph.usage import usage_percent
 from whaul.http import Answer, Download, HttpClient, HttpFailure
 from whaul.model import MediaInfo
 from whaul.netguard import ForbiddenUrl, MediaHosts
@@ -102,12 +103,25 @@ class _Numbers(msgspec.Struct):
 class GraphClient:
     """The Graph API over the shared HTTP client."""
 
-    def __init__(self, http: HttpClient, *, url: str, version: str, user_agent: str, media_hosts: MediaHosts) -> None:
-        """`url` is the API's base without version; `user_agent` is sent on every call."""
+    def __init__(
+        self,
+        http: HttpClient,
+        *,
+        url: str,
+        version: str,
+        user_agent: str,
+        media_hosts: MediaHosts,
+        on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None,
+    ) -> None:
+        """`url` is the API's base without version; `user_agent` is sent on every call.
+
+        `on_usage` is told the percentages of Meta's usage headers whenever an answer has some.
+        """
         self._http = http
         self._base = f"{url}/{version}"
         self._user_agent = user_agent
         self._media_hosts = media_hosts
+        self._on_usage = on_usage
 
     async def media(self, access: Access, media_id: str) -> MediaInfo:
         """Resolve a media id (hop 1). Raises the errors of `graph.errors`."""
@@ -171,6 +185,9 @@ class GraphClient:
             answer = await self._http.get(Url(url), self._headers(access))
         except HttpFailure as failure:
             raise DependencyException(f"The call to Meta for {doing} failed: {failure}.") from failure
+        usage = usage_percent(answer.headers)
+        if usage:
+            self._on_usage(usage)
         if answer.status != 200:
             raise error_from(answer, doing)
         return answer
@@ -219,7 +236,7 @@ async def _check_is_file(download: Download, info: MediaInfo) -> None:
 def _decoded(answer: Answer, kind: type[T], doing: str) -> T:
     try:
         return msgspec.json.decode(answer.body, type=kind)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _not_documented(doing) from None
 
 

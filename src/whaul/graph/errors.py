@@ -20,6 +20,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
+from whaul.graph.usage import regain_seconds
 from whaul.http import Answer
 
 ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
@@ -67,7 +68,7 @@ def error_from(answer: Answer, doing: str) -> ApiError:
     """
     try:
         body = _decoder.decode(answer.body).error
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = _ErrorBody()
     kind, retry, advice = _classify(answer.status, body)
     details = [f"HTTP status {answer.status}"]
@@ -115,30 +116,3 @@ def _missing_advice(body: _ErrorBody) -> str:
         "The media id does not exist, has expired (7 days after its webhook), or belongs to another account "
         "than the phone number."
     )
-
-
-class _Usage(msgspec.Struct):
-    estimated_time_to_regain_access: float = 0
-
-
-_usage_decoder = msgspec.json.Decoder(dict[str, list[_Usage]])
-
-
-def regain_seconds(headers: Mapping[str, str]) -> float | None:
-    """How long Meta asks to be left alone, in seconds; None when it does not say.
-
-    `Retry-After` (seconds), or the longest `estimated_time_to_regain_access` (minutes) of
-    `x-business-use-case-usage`.
-    """
-    seconds = 0.0
-    retry_after = headers.get("retry-after", "")
-    if retry_after.isdecimal():
-        seconds = float(retry_after[:9])
-    usage = headers.get("x-business-use-case-usage")
-    if usage:
-        try:
-            entries = [entry for entries in _usage_decoder.decode(usage).values() for entry in entries]
-        except msgspec.DecodeError:
-            entries = []  # the header only advises; one that cannot be read advises nothing
-        seconds = max([seconds, *(60 * entry.estimated_time_to_regain_access for entry in entries)])
-    return seconds or None

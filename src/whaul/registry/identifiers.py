@@ -52,6 +52,11 @@ def waba_id_from(value: str, account_id: str, region: str) -> str | None:
     return _read(_ACCOUNT, value, account_id, region)
 
 
+def partition(region: str) -> str:
+    """Name the AWS partition that a region belongs to, the second field of its ARNs."""
+    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+
+
 def _derive(kind: str, account_id: str, meta_id: str) -> str:
     # JSON keeps the parts apart whatever they hold. The kind is among them, so that an account and a phone number
     # that share Meta's id do not share their hex. Ids are stored and written into policies: never change this.
@@ -60,8 +65,7 @@ def _derive(kind: str, account_id: str, meta_id: str) -> str:
 
 
 def _arn_prefix(kind: str, account_id: str, region: str) -> str:
-    partition = next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
-    return f"arn:{partition}:social-messaging:{region}:{account_id}:{kind}/"
+    return f"arn:{partition(region)}:social-messaging:{region}:{account_id}:{kind}/"
 
 
 def _read(kind: str, value: str, account_id: str, region: str) -> str | None:

@@ -1,0 +1,253 @@
+"""The composition root: builds the gateway, lists its routes, and takes a request through its life.
+
+A request's life, in order: an id, the body within its limit, the signature, the caller's rate, the operation, the
+answer or the error, one log line and its metrics. What `create_app` returns is a plain ASGI application.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import msgspec
+import structlog
+from litestar import Litestar, Request, Response
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Message, Method, Receive, Scope, Send
+
+from whaul import parts, wire
+from whaul.auth import Authenticator, Caller
+from whaul.destinations.s3 import ObjectOptions, S3Store
+from whaul.errors import (
+    ApiError,
+    InternalServiceException,
+    RequestEntityTooLargeException,
+    SerializationException,
+    UnknownOperationException,
+)
+from whaul.limits import RateLimit, TransferSlots
+from whaul.model import AccessKey
+from whaul.netguard import PresignedHosts
+from whaul.operations import OPERATIONS
+from whaul.operations.media import MediaOperations, MediaRules
+from whaul.policy import ALLOW_ALL
+from whaul.registry.cache import CachedRegistry
+from whaul.registry.errors import RegistryError
+from whaul.registry.store import Registry
+from whaul.settings import Settings
+from whaul.telemetry import logs
+from whaul.telemetry.call import Call
+from whaul.telemetry.clients import ClientAddress
+from whaul.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+Operation = Callable[[bytes, Caller, Call], Awaitable[tuple[bytes, wire.Headers]]]
+JSON = "application/json"
+METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+ROUTES = {route: name for name, route in OPERATIONS.items()}
+CALL = "whaul.call"
+"""Where a request's scope holds its `Call`."""
+
+
+def create_app(settings: Settings | None = None) -> ASGIApp:
+    """Build the gateway; without `settings` they are read from the environment (`SettingsError`)."""
+    settings = settings or Settings.load()
+    logs.configure(settings.log_level, settings.log_format)
+    metrics = Metrics()
+    gateway = Gateway(settings, metrics)
+    operation_paths = sorted({path for _, path in OPERATIONS.values()})
+    litestar = Litestar(
+        route_handlers=[
+            HTTPRouteHandler(operation_paths, http_method=METHODS)(gateway.call),
+            HTTPRouteHandler("/healthz", http_method="GET")(gateway.health),
+            HTTPRouteHandler("/readyz", http_method="GET")(gateway.readiness),
+            HTTPRouteHandler("/metrics", http_method="GET")(gateway.exposition),
+        ],
+        lifespan=[gateway.running],
+        exception_handlers={Exception: gateway.failed},
+        request_max_body_size=wire.LARGEST_REQUEST,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return RequestLog(litestar, metrics, ClientAddress(settings.trusted_proxies))
+
+
+class Gateway:
+    """The routes, over the parts that live as long as the server runs."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+
+    @asynccontextmanager
+    async def running(self, _app: Litestar) -> AsyncGenerator[None]:
+        """Build the parts, and close them when the server stops; transfers under way are finished first."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            self._registry: Registry = await stack.enter_async_context(parts.registry(settings))
+            http = await stack.enter_async_context(parts.http_client())
+            known = CachedRegistry(self._registry)
+            stack.push_async_callback(known.aclose)
+            self._store = S3Store(
+                http,
+                region=settings.region,
+                addressing_style=settings.s3_addressing_style,
+                options=ObjectOptions(
+                    sse=settings.s3_sse,
+                    sse_kms_key_id=settings.s3_sse_kms_key_id,
+                    storage_class=settings.s3_storage_class,
+                    tagging=settings.s3_tagging,
+                    expected_bucket_owner=settings.s3_expected_bucket_owner,
+                ),
+            )
+            s3_endpoint = await asyncio.to_thread(self._store.endpoint)
+            self._authenticator = Authenticator(
+                known,
+                account_id=settings.account_id,
+                region=settings.region,
+                now=lambda: datetime.now(UTC),
+                root=_root_key(settings),
+                required=settings.auth == "sigv4",
+            )
+            self._rate_limit = RateLimit(settings.rate_limit, time.monotonic)
+            media = MediaOperations(
+                numbers=known,
+                graph=parts.graph_client(settings, http, self._metrics.observe_meta_usage),
+                http=http,
+                store=self._store,
+                presigned_hosts=PresignedHosts(s3_endpoint, settings.presigned_hosts),
+                slots=TransferSlots(settings.max_transfers, settings.max_queue, self._metrics),
+                rules=MediaRules(
+                    account_id=settings.account_id,
+                    region=settings.region,
+                    exact_keys=settings.key_mode == "exact",
+                    extensions=settings.extensions,
+                    max_file_size=settings.max_file_size,
+                    deadline=settings.deadline,
+                ),
+            )
+            stack.push_async_callback(media.land)
+            self._operations: dict[str, Operation] = {"GetWhatsAppMessageMedia": media.get}
+            log.info("ready", region=settings.region, s3_endpoint=s3_endpoint, graph=settings.graph_url)
+            yield
+
+    async def call(self, request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Answer a call of an operation."""
+        call = _call_of(request.scope)
+        name = ROUTES.get((request.method, request.scope["path"]))
+        if name is None:
+            raise UnknownOperationException("This path takes another HTTP method.", status=405)
+        call.operation = name
+        operation = self._operations.get(name)
+        if operation is None:
+            raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
+        body = await request.body()
+        scope = request.scope
+        caller = await self._authenticator.authenticate(
+            request.method, scope["raw_path"], scope["query_string"], tuple(scope["headers"]), body
+        )
+        call.access_key_id, call.caller = caller.access_key_id, caller.name
+        self._rate_limit.take(caller.access_key_id)
+        answer, headers = await operation(body, caller, call)
+        return Response(answer, media_type=JSON, headers=dict(headers), status_code=200)
+
+    async def health(self) -> Response[bytes]:
+        """The process answers."""
+        return _json(200, {"status": "ok"})
+
+    async def readiness(self) -> Response[bytes]:
+        """Whether calls can be served: the database, its schema, and S3 credentials."""
+        reasons: list[str] = []
+        try:
+            await self._registry.ping()
+        except RegistryError as error:
+            reasons.append(str(error))
+        try:
+            await self._store.credentials()
+        except ApiError as error:
+            reasons.append(error.message)
+        return _json(503 if reasons else 200, {"status": "unavailable" if reasons else "ok", "reasons": reasons})
+
+    async def exposition(self) -> Response[bytes]:
+        """The metrics, in Prometheus's text format."""
+        return Response(self._metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def failed(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        """Answer a request that raised."""
+        call = _call_of(request.scope)
+        api_error = _api_error(error)
+        if isinstance(api_error, InternalServiceException):
+            api_error = InternalServiceException(f"{api_error.message} Request id: {call.request_id}")
+            log.error("unforeseen", request_id=call.request_id, error=logs.without_text(error))
+        call.error, call.message = api_error.code, api_error.message
+        body, headers = wire.error_answer(api_error)
+        return Response(body, media_type=JSON, headers=dict(headers), status_code=api_error.status)
+
+
+class RequestLog:
+    """Gives every request its id, and logs and counts every call once it is answered."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, clients: ClientAddress) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clients = clients
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, as ASGI."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        peer = scope.get("client")
+        call = Call(wire.request_id(), client=self._clients.of(peer[0] if peer else None, scope["headers"]))
+        cast("dict[str, Any]", scope)[CALL] = call  # ASGI lets applications add keys
+        started = time.monotonic()
+        status = 500
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-amzn-requestid", call.request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            if scope["path"].startswith("/v1/") or status >= 400:
+                seconds = time.monotonic() - started
+                self._metrics.observe(call, seconds)
+                log.info("call", **logs.call_line(call, status, seconds))
+
+
+def _call_of(scope: Scope) -> Call:
+    return cast("Call", cast("dict[str, Any]", scope)[CALL])
+
+
+def _api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):  # raised by the framework before our code runs
+        if error.status_code == 404:
+            return UnknownOperationException("There is no operation at this path.")
+        if error.status_code == 405:
+            return UnknownOperationException("This path takes another HTTP method.", status=405)
+        if error.status_code == 413:
+            return RequestEntityTooLargeException(f"The body may have {wire.LARGEST_REQUEST} bytes at the most.")
+        if error.status_code < 500:
+            return SerializationException("The request cannot be read.")
+    return InternalServiceException()
+
+
+def _root_key(settings: Settings) -> AccessKey | None:
+    if settings.root_access_key_id is None or settings.root_secret_access_key is None:
+        return None
+    return AccessKey(settings.root_access_key_id, "root", settings.root_secret_access_key, ALLOW_ALL)
+
+
+def _json(status: int, document: dict[str, Any]) -> Response[bytes]:
+    return Response(msgspec.json.encode(document), media_type=JSON, status_code=status)

@@ -1,0 +1,110 @@
+"""Who calls: from a signed request to a `Caller` with its policy."""
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Protocol
+
+from pydantic import SecretStr
+
+from whaul import sigv4
+from whaul.errors import AccessDeniedException, UnrecognizedClientException
+from whaul.model import AccessKey
+from whaul.policy import ALLOW_ALL, Policy, denial
+from whaul.sigv4 import HttpRequest
+
+SERVICE = "social-messaging"
+CACHED_KEYS = 1024
+"""Derived signing keys and parsed policies that are remembered."""
+
+
+class AccessKeys(Protocol):
+    """Where access keys are found."""
+
+    async def access_key(self, access_key_id: str) -> AccessKey | None:
+        """Find a key that may be used now; None when there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A proven caller."""
+
+    access_key_id: str
+    name: str
+    arn: str
+    policy: Policy = field(repr=False)
+
+    def authorize(self, action: str, resource: str, *, shown_as: str | None = None) -> None:
+        """Raise `AccessDeniedException` unless the policy allows the action on the resource.
+
+        `shown_as` stands for the resource in the message when the resource itself must not be repeated.
+        """
+        decision = self.policy.evaluate(action, resource)
+        if not decision.allowed:
+            raise AccessDeniedException(denial(self.arn, action, shown_as or resource, decision))
+
+
+class Authenticator:
+    """Verifies signatures against the access keys."""
+
+    def __init__(
+        self,
+        keys: AccessKeys,
+        *,
+        account_id: str,
+        region: str,
+        now: Callable[[], datetime],
+        root: AccessKey | None = None,
+        required: bool = True,
+    ) -> None:
+        """`root` is a key that is not in the registry; `required=False` lets everyone in as `anonymous`."""
+        self._keys = keys
+        self._arn_prefix = f"arn:aws:iam::{account_id}:user/"
+        self._region = region
+        self._now = now
+        self._root = root
+        self._required = required
+
+    async def authenticate(
+        self, method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> Caller:
+        """Prove who sent the request, given as received; raises the errors of `sigv4` and of the key look-up."""
+        if not self._required:
+            return self._caller(AccessKey("anonymous", "anonymous", _NO_SECRET, ALLOW_ALL))
+        request = HttpRequest(method, path, query, headers, body)
+        claim = sigv4.parse(request)
+        sigv4.check_scope(claim, self._region, SERVICE)
+        sigv4.check_time(claim, self._now())
+        key = await self._find(claim.access_key_id)
+        _check_session_token(claim.session_token, key)
+        secret = key.secret_access_key.get_secret_value()
+        sigv4.verify(request, claim, _signing_key(secret, claim.date, claim.region, claim.service))
+        return self._caller(key)
+
+    async def _find(self, access_key_id: str) -> AccessKey:
+        if self._root is not None and self._root.access_key_id == access_key_id:
+            return self._root
+        key = await self._keys.access_key(access_key_id)
+        if key is None:
+            raise UnrecognizedClientException
+        return key
+
+    def _caller(self, key: AccessKey) -> Caller:
+        return Caller(key.access_key_id, key.name, self._arn_prefix + key.name, _policy(key.policy))
+
+
+def _check_session_token(given: str | None, key: AccessKey) -> None:
+    expected = key.session_token.get_secret_value() if key.session_token else None
+    if given is None and expected is None:
+        return
+    if given is None or expected is None or not hmac.compare_digest(given.encode(), expected.encode()):
+        raise UnrecognizedClientException
+
+
+# Deriving a key takes four HMACs, and parsing a policy some JSON; neither changes from call to call.
+_NO_SECRET = SecretStr("")
+_signing_key = lru_cache(CACHED_KEYS)(sigv4.signing_key)
+_policy = lru_cache(CACHED_KEYS)(Policy.parse)

@@ -1,0 +1,31 @@
+"""What may go wrong in a known way, told in one message without a traceback."""
+
+import sys
+
+from whaul.errors import ApiError
+from whaul.policy import PolicyError
+from whaul.processes import StackFailed
+from whaul.registry.errors import RegistryError
+from whaul.secrets import WrongSecretKey
+from whaul.settings import SettingsError
+
+
+class CommandFailed(Exception):  # noqa: N818 - what happened
+    """A command cannot do what was asked; the message says why and what to do."""
+
+
+KNOWN: tuple[type[Exception], ...] = (
+    ApiError,
+    CommandFailed,
+    PolicyError,
+    RegistryError,
+    SettingsError,
+    StackFailed,
+    WrongSecretKey,
+)
+
+
+def report(error: Exception) -> None:
+    """Print the error on standard error."""
+    message = error.message if isinstance(error, ApiError) else str(error)
+    print(f"whaul: {message}", file=sys.stderr)  # noqa: T201 - this is the command line's voice

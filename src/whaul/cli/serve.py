@@ -1,0 +1,92 @@
+"""`whaul serve` and `whaul migrate`."""
+
+import asyncio
+import os
+import socket
+import tempfile
+from typing import Annotated
+
+import typer
+
+from whaul import parts
+from whaul.cli.failures import CommandFailed
+from whaul.registry import schema
+from whaul.settings import Settings, environment_name
+
+HEADER_TIMEOUT = 15_000
+"""Milliseconds in which a request's headers must come."""
+DRAIN_MARGIN = 5
+"""Seconds that a stop waits beyond the deadline of a call."""
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (WHAUL_HOST).", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (WHAUL_PORT).", show_default="8080")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes (WHAUL_WORKERS).", show_default="1")] = None,
+) -> None:
+    """Run the gateway until it is told to stop; calls under way are finished first."""
+    settings = Settings.load(host=host, port=port, workers=workers)
+    asyncio.run(_check_registry(settings))
+    _check_free(settings.host, settings.port)
+    # Workers are processes of their own and read the settings from the environment, as if it had held the options.
+    for name in ("host", "port", "workers"):
+        os.environ[environment_name(name)] = str(getattr(settings, name))
+    with tempfile.TemporaryDirectory(prefix="whaul-metrics-") as folder:
+        if settings.workers > 1:
+            os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
+    from granian import Granian  # noqa: PLC0415 - the server is loaded by this command only
+    from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols  # noqa: PLC0415
+    from granian.http import HTTP1Settings  # noqa: PLC0415
+
+    from whaul.telemetry import logs  # noqa: PLC0415
+
+    Granian(
+        "whaul.app:create_app",
+        factory=True,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        workers_kill_timeout=int(settings.deadline) + DRAIN_MARGIN,
+        backpressure=settings.max_transfers + settings.max_queue + 256,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT),
+        ssl_cert=settings.tls_cert_file,
+        ssl_key=settings.tls_key_file,
+        log_dictconfig=logs.server_logging(settings.log_level, settings.log_format),
+        ssl_protocol_min=SSLProtocols.tls12,
+        respawn_failed_workers=True,
+    ).serve()
+
+
+def migrate() -> None:
+    """Bring the database to the current schema."""
+    settings = Settings.load()
+    revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
+    typer.echo(f"The database is at revision {revision}.")
+
+
+async def _check_registry(settings: Settings) -> None:
+    """Fail before the server starts, with a message instead of a worker's traceback."""
+    async with parts.registry(settings) as registry:
+        await registry.ping()
+
+
+def _check_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandFailed(
+                f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
+            ) from None

@@ -1,0 +1,117 @@
+"""`whaul demo` and `whaul dev`: the whole stack on this machine."""
+
+import signal
+import threading
+import uuid
+from textwrap import indent
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from whaul.demo import Fetched
+    from whaul.simulator import Exchange
+
+OwnS3 = Annotated[
+    bool,
+    typer.Option(
+        "--own-s3",
+        help="Use the S3 server of AWS_ENDPOINT_URL_S3 and AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY "
+        "instead of starting SeaweedFS.",
+    ),
+]
+
+
+def demo(own_s3: OwnS3 = False) -> None:
+    """Show the main job for real: simulated Meta, real S3 server, gateway, unmodified boto3."""
+    from whaul.demo import boto3_lines, clean_up, cli_line, fetch_all  # noqa: PLC0415 - boto3 is an extra
+    from whaul.local import stack  # noqa: PLC0415
+
+    _stop_on_sigterm()
+    console = Console(highlight=False)
+    console.print("\n[bold]whaul[/bold] moves WhatsApp media into your own S3 bucket, behind the API of")
+    console.print("AWS End User Messaging Social. This demo runs the whole way on this machine:\n")
+    console.print("  Meta's Graph API  ──▶  whaul  ──▶  S3 bucket")
+    console.print("    [dim](simulator)[/dim]           ▲          [dim](SeaweedFS)[/dim]")
+    console.print("                       boto3\n")
+    bucket = f"whaul-demo-{uuid.uuid4().hex[:8]}" if own_s3 else "inbox"
+    with stack(own_s3=own_s3, bucket=bucket) as running:
+        try:
+            console.print(f"The gateway runs at {running.gateway_url}, S3 at {running.s3.url}.\n")
+            fetched = list(fetch_all(running))
+            console.print(f"Fetched with boto3, stored in the bucket [bold]{bucket}[/bold], read back and compared:\n")
+            console.print(_results(fetched))
+            first = fetched[0].media_id
+            console.print("\nThe program that did it:\n")
+            console.print(indent(boto3_lines(running, first), "  "), soft_wrap=True, markup=False)
+            console.print("\nThe same with the AWS CLI:\n")
+            console.print(indent(cli_line(running, first), "  "), soft_wrap=True, markup=False)
+        finally:
+            if own_s3:
+                clean_up(running)
+    if not all(file.is_same for file in fetched):
+        console.print("\n[red bold]A stored file differs from what was sent.[/red bold]")
+        raise typer.Exit(1)
+    console.print("\nAll files are the same to the byte. `whaul dev` keeps this stack running for your own code.")
+
+
+def dev(
+    own_s3: OwnS3 = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = 0,
+    bucket: Annotated[str, typer.Option(help="Bucket to make.")] = "inbox",
+) -> None:
+    """Run the demo's stack until Ctrl-C, for developing against it."""
+    from whaul.local import stack  # noqa: PLC0415 - boto3 is an extra
+
+    _stop_on_sigterm()
+    console = Console(highlight=False)
+    with stack(
+        own_s3=own_s3,
+        bucket=bucket,
+        gateway_port=port,
+        settings={"WHAUL_LOG_FORMAT": "console"},
+        show_gateway=True,
+        on_request=lambda exchange: console.print(_exchange_line(exchange), soft_wrap=True),
+    ) as running:
+        console.print("\nPaste this into another shell:\n")
+        for name, value in running.environment().items():
+            console.print(f"  export {name}={value}", soft_wrap=True)
+        console.print(f"\n  phone number id  {running.phone_number_id}", soft_wrap=True)
+        console.print(f"  bucket           {running.bucket}   (S3 at {running.s3.url},")
+        console.print(f"                   keys {running.s3.access_key_id} / {running.s3.secret_access_key})")
+        for media in running.simulator.media.values():
+            console.print(f"  media id         {media.id}   {media.mime_type}, {media.size} bytes")
+        console.print(f"  simulator        {running.simulator.url}   (control: /_simulator/state)")
+        console.print("\nCtrl-C stops everything. What arrives:\n")
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            console.print("\nStopping.")
+
+
+def _results(fetched: "list[Fetched]") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table.add_column("  object key, and SHA-256 as sent and as stored", no_wrap=True)
+    table.add_column("bytes", justify="right")
+    table.add_column("ms", justify="right")
+    for file in fetched:
+        same = "[green]same[/green]" if file.is_same else f"[red]differs[/red]\n  {file.stored_sha256}"
+        told = f"  [bold]{file.key}[/bold]  {file.kind}  {same}\n  [dim]{file.sent_sha256}[/dim]"
+        table.add_row(told, str(file.size), f"{file.seconds * 1000:.0f}")
+    return table
+
+
+def _exchange_line(exchange: "Exchange") -> str:
+    return f"  simulator  {exchange.method} {exchange.path}  {exchange.status}  {exchange.bytes_sent} bytes"
+
+
+def _stop_on_sigterm() -> None:
+    """Make SIGTERM end the command as Ctrl-C does, so that the stack is taken down in order."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,167 @@
+"""GetWhatsAppMessageMedia: one call takes a media id to a file in the caller's bucket."""
+
+import asyncio
+from collections.abc import Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from whaul import wire
+from whaul.auth import Caller
+from whaul.destinations import Destination
+from whaul.destinations.naming import extension, object_key
+from whaul.destinations.presigned import PresignedDestination
+from whaul.destinations.s3 import S3Destination, S3Store
+from whaul.errors import InvalidParametersException, ResourceNotFoundException
+from whaul.graph.client import Access, GraphClient
+from whaul.http import Download, HttpClient
+from whaul.limits import TransferSlots
+from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject
+from whaul.netguard import PresignedHosts
+from whaul.registry import identifiers
+from whaul.retry import Attempts
+from whaul.telemetry.call import Call
+from whaul.transfer import Flights, Transfer
+
+GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"
+PUT_OBJECT = "s3:PutObject"
+
+
+class PhoneNumbers(Protocol):
+    """Where linked phone numbers are found."""
+
+    async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
+        """Find a linked number with its token; None when it is not linked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRules:
+    """The settings that decide over a call."""
+
+    account_id: str
+    region: str
+    exact_keys: bool
+    extensions: Mapping[str, str]
+    max_file_size: int
+    deadline: float
+
+
+class MediaOperations:
+    """The media operations over their parts."""
+
+    def __init__(
+        self,
+        *,
+        numbers: PhoneNumbers,
+        graph: GraphClient,
+        http: HttpClient,
+        store: S3Store,
+        presigned_hosts: PresignedHosts,
+        slots: TransferSlots,
+        rules: MediaRules,
+    ) -> None:
+        self._numbers = numbers
+        self._graph = graph
+        self._http = http
+        self._store = store
+        self._presigned_hosts = presigned_hosts
+        self._slots = slots
+        self._rules = rules
+        self._flights: Flights[StoredObject] = Flights()
+
+    async def get(self, body: bytes, caller: Caller, call: Call) -> tuple[bytes, wire.Headers]:
+        """Answer one call: the body and the headers of the response. Raises an `ApiError`."""
+        request = wire.get_media(body)
+        call.media_id = request.media_id
+        number = await self._authorized_number(request, caller, call)
+        file: S3File | None = None
+        destination = self._presigned(request)
+        attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
+        source = _MediaSource(self._graph, number, request, self._rules.max_file_size)
+        async with self._slots.slot(attempts.deadline, call), attempts.bounded():
+            with call.timed("describe"):
+                info = await attempts.run(source.describe)
+            if request.s3_file is not None and not request.metadata_only:
+                file = self._authorized_file(request.s3_file, request.media_id, info, caller)
+                destination = S3Destination(self._store, file)
+            if destination is None or request.metadata_only:
+                return wire.get_media_answer(info), []
+            transfer = Transfer(source, destination, info, attempts)
+            stored = await self._flights.join(_identity(request, number), transfer.run)
+        call.bytes = info.file_size
+        call.seconds |= {"get": stored.get_seconds, "put": stored.put_seconds}
+        return wire.get_media_answer(info), wire.stored_headers(stored, file)
+
+    async def land(self) -> None:
+        """Wait for the transfers that no call waits for any more."""
+        await self._flights.land()
+
+    async def _authorized_number(self, request: GetMedia, caller: Caller, call: Call) -> PhoneNumber:
+        """Find the phone number; the policy is asked first, so that it hides what is linked."""
+        account_id, region = self._rules.account_id, self._rules.region
+        number_id = identifiers.phone_number_id_from(request.phone_number_id, account_id, region)
+        if number_id is None:
+            raise _not_linked()
+        call.phone_number_id = number_id
+        caller.authorize(GET_MEDIA, identifiers.phone_number_arn(number_id, account_id, region))
+        number = await self._numbers.phone_number(number_id)
+        if number is None:
+            raise _not_linked()
+        return number
+
+    def _presigned(self, request: GetMedia) -> Destination | None:
+        """Check a presigned destination, before anything is fetched."""
+        if request.presigned_url is None:
+            return None
+        return PresignedDestination(self._http, self._presigned_hosts, request.presigned_url)
+
+    def _authorized_file(self, file: S3File, media_id: str, info: MediaInfo, caller: Caller) -> S3File:
+        """Name the object with its final key, and ask the policy for it."""
+        suffix = extension(info.mime_type, self._rules.extensions)
+        final = replace(file, key=object_key(file.key, media_id, suffix, exact=self._rules.exact_keys))
+        partition = identifiers.partition(self._rules.region)
+        caller.authorize(
+            PUT_OBJECT,
+            f"arn:{partition}:s3:::{final.bucket_name}/{final.key}",
+            shown_as="the bucket and final key of this request",
+        )
+        return final
+
+
+class _MediaSource:
+    """One media id at Meta, asked for on behalf of one phone number."""
+
+    def __init__(self, graph: GraphClient, number: PhoneNumber, request: GetMedia, max_file_size: int) -> None:
+        self._graph = graph
+        self._access = Access(number.access_token, number.app_secret)
+        self._request = request
+        self._max_file_size = max_file_size
+
+    async def describe(self) -> MediaInfo:
+        """See `Source`; refuses a file that is too large to be fetched."""
+        info = await self._graph.media(self._access, self._request.media_id)
+        if info.file_size > self._max_file_size and not self._request.metadata_only:
+            raise InvalidParametersException(
+                f"The file has {info.file_size} bytes; this server fetches {self._max_file_size} at the most "
+                "(WHAUL_MAX_FILE_SIZE)."
+            )
+        return info
+
+    def download(self, info: MediaInfo) -> AbstractAsyncContextManager[Download]:
+        """See `Source`."""
+        return self._graph.download(self._access, info)
+
+
+def _identity(request: GetMedia, number: PhoneNumber) -> Hashable:
+    """What makes two calls the same transfer."""
+    presigned = request.presigned_url
+    headers = frozenset(presigned.headers.items()) if presigned else None
+    return number.id, request.media_id, request.s3_file, presigned and presigned.url, headers
+
+
+def _not_linked() -> ResourceNotFoundException:
+    return ResourceNotFoundException(
+        "No phone number with this originationPhoneNumberId is linked in this account and region. "
+        "`whaul accounts` lists what is linked."
+    )

@@ -1,0 +1,57 @@
+"""Builds the parts that the gateway and the command line share, from the settings."""
+
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from whaul.graph.client import GraphClient
+from whaul.http import HttpClient
+from whaul.netguard import MediaHosts
+from whaul.registry.database import database_exists, key_file
+from whaul.registry.store import Registry, open_registry
+from whaul.secrets import Cipher, load_or_create_key_file
+from whaul.settings import Settings, SettingsError
+
+
+def cipher(settings: Settings) -> Cipher:
+    """The cipher of `WHAUL_SECRET_KEY`, or of the key file beside the database, made with it on first use."""
+    if settings.secret_key is not None:
+        return Cipher(settings.secret_key)
+    url = settings.database_url.get_secret_value()
+    path = key_file(url)
+    if database_exists(url) and not path.exists():
+        raise SettingsError([f"WHAUL_SECRET_KEY: unset, and the key file of the database is gone: {path}; restore it"])
+    try:
+        return Cipher(load_or_create_key_file(path))
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"WHAUL_SECRET_KEY: unset, and the key file cannot be used: {error}"]) from None
+
+
+@asynccontextmanager
+async def registry(settings: Settings) -> AsyncGenerator[Registry]:
+    """The registry; a database that does not exist yet is made."""
+    url = settings.database_url.get_secret_value()
+    account_id, region = settings.account_id, settings.region
+    async with open_registry(url, cipher(settings), account_id=account_id, region=region, create=True) as opened:
+        yield opened
+
+
+def http_client() -> HttpClient:
+    """The outbound client, trusting also the bundles that `SSL_CERT_FILE` and `AWS_CA_BUNDLE` name."""
+    bundles = (os.environ.get(name) for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
+    return HttpClient(ca_files=tuple(Path(bundle) for bundle in bundles if bundle))
+
+
+def graph_client(
+    settings: Settings, http: HttpClient, on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None
+) -> GraphClient:
+    """The Graph API client; `on_usage` is told the percentages of Meta's usage headers."""
+    return GraphClient(
+        http,
+        url=settings.graph_url,
+        version=settings.graph_version,
+        user_agent=settings.graph_user_agent,
+        media_hosts=MediaHosts(settings.media_hosts),
+        on_usage=on_usage,
+    )

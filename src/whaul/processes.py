@@ -1,0 +1,90 @@
+"""Starts programs for the local stack, waits until they answer, and stops exactly them."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+STOP_TIMEOUT = 10.0
+"""Seconds that a program has to stop by itself."""
+
+
+class StackFailed(Exception):  # noqa: N818 - what happened
+    """The local stack cannot run; the message says why and what to do."""
+
+
+@contextmanager
+def program(command: Sequence[str], environ: Mapping[str, str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in a session of its own while the block runs; its output goes to `log`, or to ours.
+
+    A session of its own, so that Ctrl-C reaches us alone and we stop the program in order.
+    """
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("wb")) if log else None
+        process = subprocess.Popen(  # noqa: S603 - the caller's own programs
+            command, env=dict(environ), stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    process.wait()
+
+
+def wait_until(
+    ready: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path | None, seconds: float
+) -> None:
+    """Wait until `ready` says so; `StackFailed` with the end of the log when the program ends or takes too long."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if process.poll() is not None:
+            raise StackFailed(f"{name} stopped with exit code {process.returncode}.{_tail(log)}")
+        if time.monotonic() > end:
+            raise StackFailed(f"{name} did not answer within {seconds:.0f} s.{_tail(log)}")
+        time.sleep(0.05)
+
+
+def answers(url: str, statuses: Sequence[int] = (200,)) -> bool:
+    """Whether a GET of a loopback URL is answered with one of the statuses."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own loopback URL
+            return response.status in statuses
+    except urllib.error.HTTPError as error:
+        return error.code in statuses
+    except OSError:
+        return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Pick loopback ports that nothing listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+
+
+def _tail(log: Path | None, lines: int = 15) -> str:
+    if log is None or not log.exists():
+        return ""
+    text = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return "\nIts last lines:\n" + "\n".join(f"  {line}" for line in text)

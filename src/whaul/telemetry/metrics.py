@@ -1,0 +1,73 @@
+"""Every metric and its help text."""
+
+import os
+from collections.abc import Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from whaul.telemetry.call import Call
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
+"""Upper bounds of the duration buckets."""
+
+
+class Metrics:
+    """The metrics of this process; with several workers, `PROMETHEUS_MULTIPROC_DIR` joins theirs in one answer."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.calls = Counter(
+            "whaul_calls", "API calls, by operation and outcome.", ["operation", "outcome"], registry=registry
+        )
+        self.call_seconds = Histogram(
+            "whaul_call_seconds", "Duration of API calls.", ["operation"], buckets=SECONDS, registry=registry
+        )
+        self.hop_seconds = Histogram(
+            "whaul_hop_seconds",
+            "Duration of a call's hops: describe and get at Meta, put at the destination, wait for a slot.",
+            ["hop"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.stored_bytes = Counter("whaul_stored_bytes", "Bytes of stored files.", registry=registry)
+        self.transfers = Gauge(
+            "whaul_transfers", "Transfers in progress.", registry=registry, multiprocess_mode="livesum"
+        )
+        self.waiting = Gauge(
+            "whaul_waiting_calls",
+            "Calls that wait for a transfer slot.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.meta_usage = Gauge(
+            "whaul_meta_usage_percent",
+            "Share of Meta's rate limit used, as Meta reported it last.",
+            ["kind"],
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+
+    def observe(self, call: Call, seconds: float) -> None:
+        """Count a call that has been answered."""
+        operation = call.operation or "none"
+        self.calls.labels(operation, call.error or "ok").inc()
+        self.call_seconds.labels(operation).observe(seconds)
+        for hop, duration in call.seconds.items():
+            self.hop_seconds.labels(hop).observe(duration)
+        if call.bytes is not None:
+            self.stored_bytes.inc(call.bytes)
+
+    def observe_meta_usage(self, usage: Mapping[str, float]) -> None:
+        """Take over the percentages of Meta's usage headers."""
+        for kind, percent in usage.items():
+            self.meta_usage.labels(kind).set(percent)
+
+    def exposition(self) -> bytes:
+        """Write all metrics in Prometheus's text format."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        joined = CollectorRegistry()
+        MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
+        return generate_latest(joined)
