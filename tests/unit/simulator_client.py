@@ -101,6 +101,16 @@ def running(**options: Any) -> Iterator[Client]:
         yield Client(sim, clock, finished)
 
 
+def read_until_reset(connection: socket.socket) -> bytes:
+    received = b""
+    try:
+        while block := connection.recv(65536):
+            received += block
+    except ConnectionResetError:
+        return received
+    raise AssertionError("the connection ended in good order")
+
+
 def read_until_end(connection: socket.socket) -> bytes:
     received = b""
     while block := connection.recv(65536):

@@ -39,8 +39,8 @@ def upload(client: Client, data: bytes, mime_type: str = "image/jpeg", **fields:
     return client.graph(f"{NUMBER}/media", **multipart(data, mime_type, **fields))
 
 
-def proof(message: str, secret: str = "made-up-secret") -> str:
-    return hmac.new(secret.encode(), message.encode(), hashlib.sha256).hexdigest()
+def proof(message: str, key: str = "made-up-secret") -> str:
+    return hmac.new(key.encode(), message.encode(), hashlib.sha256).hexdigest()
 
 
 # --- metadata
@@ -147,9 +147,7 @@ def test_an_unknown_field_is_refused_and_known_ones_are_picked(client: Client) -
     ("method", "target", "code"),
     [("POST", JPEG, 100), ("GET", f"{JPEG}/comments", 2500), ("GET", f"{MISSING}/phone_numbers", 100)],
 )
-def test_calls_that_graph_does_not_know_are_graph_errors(
-    client: Client, method: str, target: str, code: int
-) -> None:
+def test_calls_that_graph_does_not_know_are_graph_errors(client: Client, method: str, target: str, code: int) -> None:
     reply = client.graph(target, method)
     assert (reply.status, reply.error["code"]) == (400, code)
 
@@ -385,9 +383,7 @@ def test_a_wrong_proof_is_code_100(proving: Client, query: str) -> None:
 # --- what is kept of a request
 
 
-def test_requests_are_noted_without_the_secrets_in_them(
-    proving: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_requests_are_noted_without_the_secrets_in_them(proving: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     token, signed = proving.sim.token, proof(proving.sim.token)
     url = proving.graph(f"{JPEG}?access_token={token}&appsecret_proof={signed}", User_Agent="mine/1.0").json()["url"]

@@ -1,0 +1,189 @@
+"""The simulator inside a Python program: life and death, threads, memory, the media folder."""
+
+import asyncio
+import hashlib
+import socket
+import threading
+from pathlib import Path
+
+import aiohttp
+import pytest
+from simulator_client import JPEG, VOICE, WAIT, bearer, read_until_end, running
+
+from whaul.simulator import DEFAULT_TOKEN, Simulator, simulator_in_thread
+
+
+def test_an_async_program_fetches_a_media_and_then_the_port_is_closed() -> None:
+    async def program() -> int:
+        async with Simulator() as sim, aiohttp.ClientSession(headers=bearer(sim.token)) as session:
+            async with session.get(f"{sim.url}/v25.0/{VOICE}") as answer:
+                members = await answer.json()
+            async with session.get(members["url"]) as answer:
+                body = await answer.read()
+            assert hashlib.sha256(body).hexdigest() == members["sha256"]
+            await sim.settled()
+            assert sim.requests[-1].outcome == "complete"
+            return sim.port
+
+    port = asyncio.run(program())
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+
+
+def test_broken_connections_leave_no_task_behind() -> None:
+    async def program() -> None:
+        async with Simulator() as sim:
+            url = await asyncio.to_thread(metadata_url, sim)
+            before = asyncio.all_tasks()
+            for kind in ("stall", "reset", "truncate"):
+                sim.fault(JPEG, kind=kind, at=1000, times=5)
+            sim.fault(JPEG, kind="drip", bytes_per_second=1, times=5)
+            for _ in range(20):
+                reader, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+                target = url.removeprefix(sim.url)
+                writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sim.token}\r\n\r\n".encode())
+                await reader.readuntil(b"\r\n\r\n")
+                writer.close()
+            await sim.settled()
+            if ending := asyncio.all_tasks() - before:
+                _, left = await asyncio.wait(ending, timeout=WAIT)
+                assert not left
+            assert len([e for e in sim.requests if e.outcome == "broken"]) == 20
+
+    asyncio.run(program())
+
+
+def test_stopping_ends_stalls_and_drips_at_once() -> None:
+    async def program() -> None:
+        async with Simulator() as sim:
+            url = await asyncio.to_thread(metadata_url, sim)
+            sim.fault(JPEG, kind="stall", times=1)
+            sim.fault(JPEG, kind="drip", bytes_per_second=1, times=1)
+            sim.fault(JPEG, kind="latency", hop="download", seconds=3600, times=1)
+            writers = []
+            for _ in range(3):
+                _, writer = await asyncio.open_connection("127.0.0.1", sim.port)
+                target = url.removeprefix(sim.url)
+                writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sim.token}\r\n\r\n".encode())
+                writers.append(writer)
+            async with asyncio.timeout(WAIT):
+                while len(sim.requests) < 4:  # noqa: ASYNC110 - no event tells of a request that came in
+                    await asyncio.sleep(0)
+        assert all(exchange.outcome != "pending" for exchange in sim.requests)
+        for writer in writers:
+            writer.close()
+
+    async def in_time() -> None:
+        async with asyncio.timeout(WAIT):
+            await program()
+
+    asyncio.run(in_time())
+
+
+def metadata_url(sim: Simulator) -> str:
+    """Ask for the JPEG's URL on a connection that ends at once."""
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=WAIT) as connection:
+        request = f"GET /v25.0/{JPEG} HTTP/1.1\r\nHost: 127.0.0.1:{sim.port}\r\nConnection: close\r\n"
+        connection.sendall(f"{request}Authorization: Bearer {sim.token}\r\n\r\n".encode())
+        body = read_until_end(connection).partition(b"\r\n\r\n")[2].decode()
+    return body.partition('"url":"')[2].partition('"')[0].replace("\\/", "/")
+
+
+def test_a_client_that_does_not_read_holds_the_server_back() -> None:
+    size = 200_000_000
+    with running() as client:
+        media_id = client.sim.add_generated(size)
+        url = client.url(media_id)
+        with client.raw(url) as connection:
+            connection.recv(1)
+            client.graph(JPEG)  # the server is free for others meanwhile
+            sent = next(e for e in client.sim.requests if e.hop == "download").bytes_sent
+            assert 0 < sent < size / 2
+
+
+def test_a_taken_port_is_an_os_error_and_the_default_port_is_a_free_one() -> None:
+    with running() as one, running() as two:
+        assert one.sim.port != two.sim.port
+        with pytest.raises(OSError, match=r"in use"), simulator_in_thread(port=one.sim.port):
+            pass
+
+
+def test_an_error_in_the_block_ends_the_thread_too() -> None:
+    with pytest.raises(ZeroDivisionError), simulator_in_thread():
+        raise ZeroDivisionError
+    assert "whaul-simulator" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_another_token_makes_the_default_one_worthless() -> None:
+    with running(token="another") as client:
+        assert client.sim.token == "another"
+        assert client.graph(JPEG).status == 200
+        assert client.graph(JPEG, token=DEFAULT_TOKEN).error["code"] == 190
+
+
+def test_bad_values_from_python_are_value_errors() -> None:
+    with running() as client:
+        sim = client.sim
+        for bad in (
+            lambda: sim.add_media(b"", "image/png", JPEG),
+            lambda: sim.add_media(b"", "picture"),
+            lambda: sim.add_media(b"", "image/png", file_size="roman"),
+            lambda: sim.add_generated(1, media_id="no spaces"),
+            lambda: sim.configure(colour="red"),
+            lambda: sim.fault(kind="bang"),
+        ):
+            with pytest.raises(ValueError, match=r"\w"):
+                bad()
+        assert len(sim.media) == 3
+
+
+def test_an_empty_media_is_a_media() -> None:
+    with running() as client:
+        media_id = client.sim.add_media(b"", "text/plain")
+        for kind in (None, "corrupt", "truncate"):
+            if kind:
+                client.sim.fault(media_id, kind=kind, times=1)
+            assert client.download(client.url(media_id)).body == b""
+
+
+def test_every_file_of_the_media_folder_is_a_media_with_a_lasting_id(tmp_path: Path) -> None:
+    (tmp_path / "voice.opus").write_bytes(b"OggS-one")
+    (tmp_path / "notes.txt").write_text("text")
+    (tmp_path / ".hidden").write_text("not this")
+    (tmp_path / "folder").mkdir()
+
+    def by_name(client: object) -> dict[str, dict[str, object]]:
+        media = client.control("GET", "state").json()["media"]  # type: ignore[attr-defined]
+        return {m["name"]: m for m in media if m["name"]}
+
+    with running(media_dir=tmp_path) as client:
+        first = by_name(client)
+        assert first.keys() == {"voice.opus", "notes.txt"}
+        voice = str(first["voice.opus"]["id"])
+        assert voice.isdecimal()
+        assert client.graph(voice).json()["mime_type"] == "audio/ogg; codecs=opus"
+        assert client.download(client.url(voice)).body == b"OggS-one"
+
+        (tmp_path / "voice.opus").write_bytes(b"OggS-changed")
+        assert client.download(client.url(voice)).body == b"OggS-changed"
+        (tmp_path / "late.pdf").write_bytes(b"%PDF-")
+        late = str(by_name(client)["late.pdf"]["id"])
+        assert client.graph(late).json()["mime_type"] == "application/pdf"
+        (tmp_path / "late.pdf").unlink()
+        assert client.graph(late).error["error_subcode"] == 33
+        client.graph(voice, "DELETE")
+        assert client.graph(voice).error["error_subcode"] == 33
+        assert (tmp_path / "voice.opus").exists()
+    with running(media_dir=tmp_path) as client:
+        assert by_name(client)["voice.opus"]["id"] == voice
+
+
+def test_uploaded_files_do_not_outlive_the_simulator() -> None:
+    with running() as client:
+        client.control("POST", "media", b"x" * 1000, Content_Type="image/png")
+        folder = client.sim._state._spool
+        assert folder is not None
+        assert len(list(folder.iterdir())) == 1
+        client.control("POST", "media?id=bad-id", b"x", Content_Type="image/png")
+        assert len(list(folder.iterdir())) == 1
+    assert not folder.exists()
