@@ -187,3 +187,36 @@ def test_uploaded_files_do_not_outlive_the_simulator() -> None:
         client.control("POST", "media?id=bad-id", b"x", Content_Type="image/png")
         assert len(list(folder.iterdir())) == 1
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("path", ["/v25.0/500000000000001/media", "/_simulator/media"])
+def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_neither_file_nor_traceback(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = b'--B\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: image/png\r\n\r\n'
+    with running() as client:
+        folder = client.sim._state.spool().parent
+        with socket.create_connection(("127.0.0.1", client.sim.port), timeout=WAIT) as connection:
+            request = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.sim.token}\r\n"
+            kind = "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 9000000\r\n\r\n"
+            connection.sendall((request + kind).encode() + head + bytes(1_000_000))
+        if path.startswith("/v25.0"):
+            assert client.finished.get(timeout=WAIT).outcome == "broken"
+            assert list(folder.iterdir()) == []
+        assert client.graph(JPEG).status == 200
+    assert not folder.exists()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_an_empty_file_among_other_parts_is_an_upload_and_no_file_is_none() -> None:
+    start, end = b"--B\r\nContent-Disposition: form-data; name=", b"\r\n--B--\r\n"
+    product = start + b'"messaging_product"\r\n\r\nwhatsapp\r\n'
+    other = start + b'"colour"\r\n\r\n' + b"x" * 5000 + b"\r\n"
+    file = start + b'"file"; filename="f"\r\nContent-Type: image/png\r\n\r\n'
+    with running() as client:
+        path, kind = "500000000000001/media", "multipart/form-data; boundary=B"
+        taken = client.graph(path, "POST", body=product + other + file + end, Content_Type=kind)
+        refused = client.graph(path, "POST", body=product + other.rstrip() + end, Content_Type=kind)
+        assert client.graph(taken.json()["id"]).json()["file_size"] == 0
+        assert refused.error["code"] == 100
+        assert "file" in refused.error["message"]

@@ -90,15 +90,18 @@ async def _store(state: State, part: BodyPartReader, form: Form) -> None:
     limit, _ = KINDS[kind] if (kind := _kind(form.file_type)) else KINDS["document"]
     digest, size = hashlib.sha256(), 0
     path = state.spool()
-    with path.open("wb") as file:
-        while block := await part.read_chunk(BLOCK):
-            size += len(block)
-            if size > limit:
-                path.unlink()
-                raise RefusedError(_too_large(kind or "document", limit))
-            form.head = form.head or block[:64]
-            digest.update(block)
-            file.write(block)
+    try:
+        with path.open("wb") as file:
+            while block := await part.read_chunk(BLOCK):
+                size += len(block)
+                if size > limit:
+                    raise RefusedError(_too_large(kind or "document", limit))
+                form.head = form.head or block[:64]
+                digest.update(block)
+                file.write(block)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     form.file, form.digest = OnDisk(path), digest.digest()
 
 
