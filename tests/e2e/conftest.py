@@ -1,0 +1,103 @@
+"""The parts that the end-to-end tests share; each is started once, when a test first wants it."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from stand_in import StandIn, stand_in
+from world import BUCKET, Gateway, Store, World, s3_client
+
+from whaul.local import REGION, clean_environment
+from whaul.seaweedfs import seaweedfs
+from whaul.simulator import Simulator, simulator_in_thread
+
+READER = ("reader-s3-key", "reader-s3-secret-key")
+"""An identity of the store that may not write."""
+
+
+@pytest.fixture(scope="session")
+def running_simulator() -> Iterator[Simulator]:
+    with simulator_in_thread() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(running_simulator: Simulator) -> Iterator[Simulator]:
+    running_simulator.reset()
+    yield running_simulator
+    running_simulator.reset()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A SeaweedFS with a bucket."""
+    reader = {
+        "name": "reader",
+        "credentials": [{"accessKey": READER[0], "secretKey": READER[1]}],
+        "actions": ["Read", "List"],
+    }
+    with seaweedfs(tmp_path_factory.mktemp("s3"), clean_environment(), [reader]) as endpoint:
+        client = s3_client(endpoint)
+        client.create_bucket(Bucket=BUCKET)
+        yield Store(endpoint, client)
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def world(running_simulator: Simulator, store: Store, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The simulated account, linked; gateways of this world store into SeaweedFS."""
+    folder = tmp_path_factory.mktemp("world")
+    environ = clean_environment() | store.endpoint.environment()
+    environ |= {
+        "AWS_REGION": REGION,
+        "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
+        "WHAUL_GRAPH_URL": running_simulator.url,
+        "WHAUL_MEDIA_HOSTS": "127.0.0.1",
+        "WHATSAPP_ACCESS_TOKEN": running_simulator.token,
+    }
+    world = World(running_simulator, environ, folder)
+    world.link()
+    return world
+
+
+@pytest.fixture(scope="session")
+def gateway(world: World) -> Iterator[Gateway]:
+    """A gateway with default settings."""
+    with world.gateway() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def brief_gateway(world: World) -> Iterator[Gateway]:
+    """A gateway that gives up soon, for failures that are tried again until then."""
+    with world.gateway(WHAUL_DEADLINE="1.5") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def running_stand_in() -> Iterator[StandIn]:
+    with stand_in() as running:
+        yield running
+
+
+@pytest.fixture
+def s3_stand_in(running_stand_in: StandIn) -> Iterator[StandIn]:
+    """The S3 endpoint of `recorded_gateway`."""
+    yield running_stand_in
+    running_stand_in.reset()
+
+
+@pytest.fixture(scope="session")
+def recorded_gateway(world: World, running_stand_in: StandIn) -> Iterator[Gateway]:
+    """A gateway that stores into the stand-in, and gives up soon."""
+    with world.gateway(AWS_ENDPOINT_URL_S3=running_stand_in.url, WHAUL_DEADLINE="2") as running:
+        yield running
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A key prefix that no other test uses."""
+    return f"test{next(_numbers)}/"

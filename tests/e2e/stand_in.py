@@ -1,0 +1,178 @@
+"""A server that stands in for S3: it records each request exactly as it arrived, and answers as scripted.
+
+For what a real store would not show: raw paths, framing, headers, and errors on command.
+"""
+
+import hashlib
+import socket
+import socketserver
+import ssl
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+KEPT_BYTES = 64 * 1024
+BLOCK = 256 * 1024
+ETAG = '"0123456789abcdef"'
+
+
+@dataclass
+class Received:
+    """One request, exactly as it arrived."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    length: int = 0
+    """Bytes of the body that came."""
+    sha256: str = ""
+    body: bytes = b""
+    """Its first bytes."""
+    complete: bool = False
+
+    def header(self, name: str) -> str | None:
+        values = [value for known, value in self.headers if known.lower() == name]
+        assert len(values) < 2, f"{name} came {len(values)} times"
+        return values[0] if values else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=lambda: {"ETag": ETAG})
+    body: bytes = b""
+    reads: int | None = None
+    """Bytes of the body that are read before this is answered; None for all."""
+    breaks: bool = False
+    """Reset the connection instead of answering."""
+    silent: threading.Event | None = None
+    """Answer nothing until this is set, then close."""
+
+
+def s3_answer(status: int, code: str, headers: dict[str, str] | None = None, **options: Any) -> Answer:
+    """An error in S3's form."""
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>Told by S3.</Message></Error>'
+    return Answer(status, {"Content-Type": "application/xml"} | (headers or {}), body.encode(), **options)
+
+
+class StandIn:
+    """What it was asked, and what it will answer."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.requests: list[Received] = []
+        self._script: deque[Answer] = deque()
+        self._otherwise = Answer()
+
+    def script(self, *answers: Answer) -> None:
+        """Answer the next requests so, one after the other."""
+        self._script.extend(answers)
+
+    def always(self, answer: Answer) -> None:
+        """Answer so whenever nothing else is scripted."""
+        self._otherwise = answer
+
+    def reset(self) -> None:
+        self.requests, self._script, self._otherwise = [], deque(), Answer()
+
+    def next_answer(self) -> Answer:
+        return self._script.popleft() if self._script else self._otherwise
+
+    @property
+    def only(self) -> Received:
+        """The one request that came."""
+        assert len(self.requests) == 1, [f"{r.method} {r.target}" for r in self.requests]
+        return self.requests[0]
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    block_on_close = False
+    request_queue_size = 128
+    stand_in: StandIn
+    tls: ssl.SSLContext | None = None
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    def setup(self) -> None:
+        tls = cast("_Server", self.server).tls
+        if tls is not None:
+            self.request = tls.wrap_socket(self.request, server_side=True)
+        super().setup()
+
+    def handle(self) -> None:
+        try:
+            while self._exchange():
+                pass
+        except (OSError, ValueError):
+            pass  # the client left
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except OSError:
+            pass
+        finally:
+            self.request.close()
+
+    def _exchange(self) -> bool:
+        line = self.rfile.readline()
+        if not line:
+            return False
+        method, target, _ = line.decode("latin-1").rstrip("\r\n").split(" ")
+        headers = []
+        while (raw := self.rfile.readline().decode("latin-1").rstrip("\r\n")) != "":
+            name, _, value = raw.partition(":")
+            headers.append((name, value.strip()))
+        received = Received(method, target, headers)
+        stand_in = cast("_Server", self.server).stand_in
+        answer = stand_in.next_answer()
+        stand_in.requests.append(received)
+        self._read_body(received, answer)
+        if answer.silent is not None:
+            answer.silent.wait(60)
+            return False
+        if answer.breaks:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        head = [f"HTTP/1.1 {answer.status} Scripted", f"Content-Length: {len(answer.body)}"]
+        head += [f"{name}: {value}" for name, value in answer.headers.items()]
+        head += [] if received.complete else ["Connection: close"]
+        self.wfile.write("\r\n".join([*head, "", ""]).encode("latin-1") + answer.body)
+        return received.complete
+
+    def _read_body(self, received: Received, answer: Answer) -> None:
+        assert received.header("transfer-encoding") is None, "chunked"
+        announced = int(received.header("content-length") or 0)
+        digest = hashlib.sha256()
+        wanted = announced if answer.reads is None else min(answer.reads, announced)
+        while received.length < wanted:
+            block = self.rfile.read1(min(BLOCK, wanted - received.length))  # type: ignore[attr-defined]
+            if not block:
+                raise ConnectionResetError
+            received.length += len(block)
+            digest.update(block)
+            received.body += block[: KEPT_BYTES - len(received.body)]
+        received.sha256 = digest.hexdigest()
+        received.complete = received.length == announced
+
+
+@contextmanager
+def stand_in(tls: ssl.SSLContext | None = None) -> Iterator[StandIn]:
+    """Run one on a free loopback port while the block runs."""
+    with _Server(("127.0.0.1", 0), _Connection) as server:
+        scheme, host = ("https", "localhost") if tls else ("http", "127.0.0.1")
+        server.tls = tls
+        server.stand_in = StandIn(f"{scheme}://{host}:{server.server_address[1]}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, name="stand-in")
+        thread.start()
+        try:
+            yield server.stand_in
+        finally:
+            server.shutdown()
+            thread.join()

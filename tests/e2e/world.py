@@ -1,0 +1,255 @@
+"""What the end-to-end tests run against: a simulated Meta, a store, linked numbers, access keys and gateways.
+
+Everything is started as a user would start it, and reached as a user's program would reach it.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+from http_wire import Reply, send
+
+from whaul.local import REGION, whaul
+from whaul.processes import answers, free_ports, program, wait_until
+from whaul.seaweedfs import S3Endpoint
+from whaul.simulator import Simulator
+
+ACCOUNT_ID = "000000000000"
+BUCKET = "inbox"
+MEDIA_PATH = "/v1/whatsapp/media/get"
+START_TIMEOUT = 30.0
+PATIENCE = 20.0
+"""Seconds until a test gives up waiting for something that must happen."""
+
+
+def eventually(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until it has happened."""
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Key:
+    """An access key of the gateway."""
+
+    id: str
+    secret: str = field(repr=False)
+
+
+@dataclass
+class World:
+    """A simulated Meta account, linked in a database of its own, and the environment that names both."""
+
+    simulator: Simulator
+    environ: dict[str, str]
+    folder: Path
+    phone_number_id: str = ""
+    phone_number_arn: str = ""
+    key: Key = Key("", "")
+
+    def link(self, *arguments: str) -> None:
+        """Link the simulated account, and make an access key that may do everything."""
+        account = self.whaul("link", "--waba-id", self.simulator.waba_id, *arguments)["account"]
+        self.phone_number_id = account["phoneNumbers"][0]["phoneNumberId"]
+        self.phone_number_arn = account["phoneNumbers"][0]["arn"]
+        self.key = self.make_key("--allow-all")
+
+    def make_key(self, *arguments: str) -> Key:
+        made = self.whaul("keys", "create", "--name", "tester", *arguments)
+        return Key(made["accessKeyId"], made["secretAccessKey"])
+
+    def key_with_policy(self, *statements: dict[str, Any]) -> Key:
+        return self.make_key("--policy", str(self.policy_file(*statements)))
+
+    def policy_file(self, *statements: dict[str, Any]) -> Path:
+        path = self.folder / "policy.json"
+        path.write_text(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}), encoding="utf-8")
+        return path
+
+    def whaul(self, *arguments: str) -> Any:
+        return whaul(list(arguments), self.environ)
+
+    @contextmanager
+    def gateway(self, **settings: str) -> Iterator["Gateway"]:
+        """Run `whaul serve` with further settings while the block runs."""
+        with gateway(self, settings) as running:
+            yield running
+
+
+@dataclass
+class Gateway:
+    """A running gateway, and clients for it."""
+
+    world: World
+    url: str
+    log: Path
+    process: "Popen[bytes]"
+    ca_file: str | None = None
+    _clients: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def client(self, key: Key | None = None, **config: Any) -> Any:
+        """An unmodified boto3 client; without `config` it does not try again by itself, so that tests can count."""
+        key = key or self.world.key
+        config = config or {"retries": {"total_max_attempts": 1}}
+        known = (key.id, repr(config))
+        if known not in self._clients:
+            self._clients[known] = boto3.client(
+                "socialmessaging",
+                endpoint_url=self.url,
+                region_name=REGION,
+                aws_access_key_id=key.id,
+                aws_secret_access_key=key.secret,
+                verify=self.ca_file,
+                config=Config(**config),
+            )
+        return self._clients[known]
+
+    def get(self, media_id: str, *, key: Key | None = None, **members: Any) -> Any:
+        """Call the operation with boto3; without other members, into the bucket with an empty key."""
+        if not members:
+            members = {"destinationS3File": {"bucketName": BUCKET, "key": ""}}
+        members = {"originationPhoneNumberId": self.world.phone_number_id} | members
+        return self.client(key).get_whatsapp_message_media(mediaId=media_id, **members)
+
+    def get_to(self, media_id: str, prefix: str) -> Any:
+        return self.get(media_id, destinationS3File={"bucketName": BUCKET, "key": prefix})
+
+    def post(self, body: object, *, key: Key | None = None, **options: Any) -> Reply:
+        """Send a signed request whose body boto3 would not send; what is not bytes becomes JSON."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.send("POST", MEDIA_PATH, data, sign_with=key or self.world.key, **options)
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        body: bytes = b"",
+        *,
+        sign_with: Key | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send a raw request, signed or not."""
+        headers = {"Content-Type": "application/json"} | dict(headers or {})
+        if sign_with is not None:
+            headers = signed(f"{self.url}{target}", method, body, headers, sign_with)
+        return send(self.port, method, target, body, headers)
+
+    def request(self, media_id: str = "1", **members: Any) -> dict[str, Any]:
+        """A good request as a document, with members added or replaced."""
+        good = {
+            "mediaId": media_id,
+            "originationPhoneNumberId": self.world.phone_number_id,
+            "destinationS3File": {"bucketName": BUCKET, "key": "raw_"},
+        }
+        return good | members
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The log lines of the calls so far."""
+        lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line[:1] == "{"]
+        return [line for line in lines if line["event"] == "call"]
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+def signed(
+    url: str,
+    method: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    key: Key,
+    *,
+    region: str = REGION,
+    service: str = "social-messaging",
+) -> dict[str, str]:
+    """All headers of a request that botocore signed."""
+    request = AWSRequest(method, url, headers=dict(headers), data=body)
+    SigV4Auth(Credentials(key.id, key.secret), service, region).add_auth(request)
+    return dict(request.headers.items())
+
+
+@contextmanager
+def gateway(
+    world: World, settings: Mapping[str, str], *, command: tuple[str, ...] = ("serve",), ready: str = "/readyz"
+) -> Iterator[Gateway]:
+    """Run a gateway; it is there once `ready` is answered, whatever the answer is."""
+    port = free_ports(1)[0]
+    log = world.folder / f"gateway-{port}.log"
+    line = [sys.executable, "-P", "-m", "whaul", *command, "--port", str(port)]
+    with program(line, world.environ | dict(settings), log) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(url + ready, (200, 503)), process, "The gateway", log, START_TIMEOUT)
+        running = Gateway(world, url, log, process)
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+def s3_client(s3: S3Endpoint, **config: Any) -> Any:
+    """An unmodified boto3 client of the store."""
+    options = {"s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"} | config
+    return boto3.client(
+        "s3",
+        endpoint_url=s3.url,
+        region_name=REGION,
+        aws_access_key_id=s3.access_key_id,
+        aws_secret_access_key=s3.secret_access_key,
+        config=Config(**options),
+    )
+
+
+@dataclass
+class Store:
+    """The real S3 server, read back with boto3."""
+
+    endpoint: S3Endpoint
+    client: Any
+
+    def read(self, key: str, bucket: str = BUCKET) -> bytes:
+        return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def content_type(self, key: str) -> str:
+        return str(self.client.head_object(Bucket=BUCKET, Key=key)["ContentType"])
+
+    def has(self, key: str) -> bool:
+        try:
+            self.client.head_object(Bucket=BUCKET, Key=key)
+        except self.client.exceptions.ClientError as error:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+            return False
+        return True
+
+    def put(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=body, ContentType="text/plain")
+
+    def keys(self, prefix: str) -> list[str]:
+        listed = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [found["Key"] for found in listed.get("Contents", [])]
+
+    def presigned(self, key: str, *, version: str = "s3v4", expires: int = 300, **params: Any) -> str:
+        """A URL for a PUT, made with boto3."""
+        client = s3_client(self.endpoint, signature_version=version)
+        try:
+            params = {"Bucket": BUCKET, "Key": key} | params
+            return str(client.generate_presigned_url("put_object", Params=params, ExpiresIn=expires))
+        finally:
+            client.close()
