@@ -1,0 +1,261 @@
+"""Writes the pages of docs/ that repeat what the code says: settings.md, cli.md, and parts of compatibility.md.
+
+`python docs/generate.py` writes them; with `--check` it only says which ones are not current (exit code 1).
+"""  # noqa: INP001 - a script beside the pages, no package
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import typer.main
+from pydantic.fields import FieldInfo
+
+from whaul import app, cli
+from whaul.destinations.naming import EXTENSIONS
+from whaul.operations import OPERATIONS
+from whaul.settings import Settings, environment_name, is_secret
+
+DOCS = Path(__file__).parent
+GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` writes it anew. -->"
+
+SETTING_GROUPS: Mapping[str, Sequence[str]] = {
+    "Listener": (
+        *("host", "port", "workers", "tls_cert_file", "tls_key_file", "trusted_proxies", "auth"),
+        *("root_access_key_id", "root_secret_access_key"),
+    ),
+    "Registry": ("database_url", "secret_key", "account_id", "region"),
+    "Stored objects": (
+        *("key_mode", "extensions", "s3_addressing_style", "s3_sse", "s3_sse_kms_key_id"),
+        *("s3_storage_class", "s3_tags", "s3_expected_bucket_owner", "presigned_hosts"),
+    ),
+    "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
+    "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit"),
+    "Logs": ("log_level", "log_format"),
+}
+"""Every setting, in the order of the page."""
+
+SHOWN_DEFAULTS: Mapping[str, str] = {
+    "database_url": "`whaul.db` in the user's data folder: `$XDG_DATA_HOME/whaul`, else `~/.local/share/whaul` "
+    "(on macOS `~/Library/Application Support/whaul`)",
+    "graph_user_agent": "`whaul/<version>`",
+}
+"""Defaults that depend on the machine or the version."""
+
+SETTINGS_HEAD = """\
+# Settings
+
+whaul is configured by environment variables, which are all checked at the start. A value that cannot be used, or an \
+unknown name that begins with `WHAUL_`, stops the start with one message that lists every problem. An empty variable \
+counts as unset. The commands read the same settings as the server, so give them the same environment.
+
+A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. White space around the \
+file's content is ignored. Setting both is an error.
+
+[Variables of other tools](#variables-of-other-tools) that whaul honours are at the end of the page.
+"""
+
+SETTINGS_TAIL = """\
+## Variables of other tools
+
+Credentials and endpoints of S3 are found by botocore, the library below boto3 and the AWS CLI, in the same places \
+and the same order as those tools use.
+
+| variable | meaning |
+|---|---|
+| `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` | the server's own S3 credentials |
+| `AWS_PROFILE`, `AWS_CONFIG_FILE`, `AWS_SHARED_CREDENTIALS_FILE` | a profile of the shared files |
+| `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE` | a role by web identity, as in Kubernetes |
+| `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, `AWS_CONTAINER_CREDENTIALS_FULL_URI` | a container's role |
+| `AWS_EC2_METADATA_DISABLED` | `true`: do not ask the instance metadata |
+| `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL` | another S3 endpoint than AWS's |
+| `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_USE_FIPS_ENDPOINT` | `true`: these endpoints of AWS |
+| `HTTPS_PROXY`, `NO_PROXY` | proxy for calls to Meta and S3 |
+| `SSL_CERT_FILE`, `AWS_CA_BUNDLE` | PEM files of certificates to trust besides the system's |
+| `XDG_DATA_HOME` | where the default database is |
+| `WHATSAPP_ACCESS_TOKEN` | the token for `whaul link`, when `--token-file` is not given |
+| `PROMETHEUS_MULTIPROC_DIR` | where several workers share their metrics; set by `whaul serve` when unset |
+
+Only the region is read by whaul itself: from [`AWS_REGION`](#aws_region), else `AWS_DEFAULT_REGION`. The region of \
+a profile is not used.
+"""
+
+CLI_HEAD = """\
+# Commands
+
+`whaul COMMAND --help` shows the same on the terminal.
+
+- Exit codes: 0 done, 1 failed, 2 wrong usage. A failure is one message on standard error.
+- `--json` prints one JSON document on standard output and nothing else there.
+- All commands read the [settings](settings.md) from the environment, except `demo` and `dev`, which bring their \
+own, and `simulate`, which has none.
+- Real secrets come from files, standard input or the environment, never from an option.
+"""
+
+
+def settings_page() -> str:
+    """Render every setting under a heading of its own, so that `#whaul_port` leads to it."""
+    grouped = [name for names in SETTING_GROUPS.values() for name in names]
+    if sorted(grouped) != sorted(Settings.model_fields):
+        raise SystemExit(f"put into a group: {set(grouped) ^ set(Settings.model_fields)}")
+    parts = [GENERATED, SETTINGS_HEAD]
+    for title, names in SETTING_GROUPS.items():
+        parts.append(f"## {title}\n")
+        parts += [_setting(name, Settings.model_fields[name]) for name in names]
+    return "\n".join([*parts, SETTINGS_TAIL])
+
+
+def _setting(name: str, field: FieldInfo) -> str:
+    variable = environment_name(name)
+    facts = [f"Default: {_default(name, field)}"]
+    if allowed := _allowed(field):
+        facts.append(f"Allowed: {allowed}")
+    if is_secret(field):
+        facts.append(f"Secret: also as `{variable}_FILE`")
+    also = " `AWS_DEFAULT_REGION` is read when it is unset." if name == "region" else ""
+    return f"### `{variable}`\n\n{field.description}{also}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    if name in SHOWN_DEFAULTS:
+        return SHOWN_DEFAULTS[name]
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "unset"
+    if isinstance(value, tuple | list | dict):
+        return f"`{','.join(value)}`" if value else "empty"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The choices, or the bounds, of a setting; empty for any other check."""
+    if choices := list(_choices(field.annotation)):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    kinds = {"ge": "at least", "gt": "more than", "le": "at most"}
+    bounds = [(kinds[kind], getattr(rule, kind)) for rule in field.metadata for kind in kinds if hasattr(rule, kind)]
+    return ", ".join(f"{words} {bound}" for words, bound in bounds)
+
+
+def _choices(annotation: Any) -> Iterator[str]:
+    if get_origin(annotation) is Literal:
+        yield from get_args(annotation)
+        return
+    for part in get_args(annotation):
+        yield from _choices(part)
+
+
+def cli_page() -> str:
+    """Render every command; from the commands themselves, since their help is laid out for a terminal."""
+    commands = list(_commands(typer.main.get_command(cli.app), "whaul"))
+    contents = [f"| [`{path}`](#{path.replace(' ', '-')}) | {_help(command)} |" for path, command in commands]
+    table = "\n".join(["| command | does |", "|---|---|", *contents]) + "\n"
+    return "\n".join([GENERATED, CLI_HEAD, table, *(_command(path, command) for path, command in commands)])
+
+
+def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def _command(path: str, command: Any) -> str:
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
+    usage = " ".join([path, *(["[OPTIONS]"] if options else []), *(str(param.metavar) for param in arguments)])
+    text = f"## `{path}`\n\n{_help(command)}\n\n```text\n{usage}\n```\n"
+    if arguments:
+        rows = [f"| `{param.metavar}` | {_cell(param.help)} |" for param in arguments]
+        text += "\n" + "\n".join(["| argument | meaning |", "|---|---|", *rows]) + "\n"
+    if options:
+        rows = [f"| {_option(param)} | {_option_default(param)} | {_cell(param.help)} |" for param in options]
+        text += "\n" + "\n".join(["| option | default | meaning |", "|---|---|---|", *rows]) + "\n"
+    return text
+
+
+def _help(command: Any) -> str:
+    return " ".join(str(command.help).split())
+
+
+def _option(param: Any) -> str:
+    value = "" if param.is_flag else " " + (param.metavar or param.name.rpartition("_")[2].upper())
+    return ", ".join(f"`{name}{value}`" for name in [*param.opts, *param.secondary_opts])
+
+
+def _option_default(param: Any) -> str:
+    if param.required:
+        return "required"
+    if isinstance(param.show_default, str):
+        return f"`{param.show_default}`"
+    if param.is_flag:
+        return f"`{param.opts[0]}`" if param.secondary_opts and param.default else ""
+    return f"`{param.default}`" if isinstance(param.default, str | int) else ""
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def operations_part() -> str:
+    """List the operations by what happens when they are called."""
+    built = built_operations()
+    missing = [name for name in OPERATIONS if name not in built]
+    lines = [f"Built, {len(built)} of {len(OPERATIONS)}:", ""]
+    lines += [f"- `{name}`" for name in OPERATIONS if name in built]
+    lines += ["", "Not built; a call is answered with `UnknownOperationException` (404) that names the operation:", ""]
+    return "\n".join([*lines, *(f"- `{name}`" for name in missing)])
+
+
+def built_operations() -> set[str]:
+    """The operations that the gateway has an implementation for, read from where it lists them."""
+    for node in ast.walk(ast.parse(inspect.getsource(app))):
+        match node:
+            case ast.AnnAssign(target=ast.Attribute(attr="_operations"), value=ast.Dict(keys=keys)):
+                return {key.value for key in keys if isinstance(key, ast.Constant)}
+    raise SystemExit("whaul.app no longer lists its operations in self._operations")
+
+
+def extensions_part() -> str:
+    """The table of file extensions."""
+    rows = [f"| `{mime_type}` | `{extension}` |" for mime_type, extension in EXTENSIONS.items()]
+    return "\n".join(["| MIME type | extension |", "|---|---|", *rows])
+
+
+def with_part(page: str, name: str, content: str) -> str:
+    """Replace what stands between the markers of a part."""
+    pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(\n<!-- end of {name} -->)"
+    filled, count = re.subn(pattern, lambda found: f"{found[1]}\n{content}\n{found[2]}", page, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"compatibility.md needs the markers of {name} once; found {count}")
+    return filled
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is written here, whole, by its path."""
+    compatibility = DOCS / "compatibility.md"
+    text = compatibility.read_text(encoding="utf-8")
+    text = with_part(text, "operations", operations_part())
+    text = with_part(text, "extensions", extensions_part())
+    return {DOCS / "settings.md": settings_page(), DOCS / "cli.md": cli_page(), compatibility: text}
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail when a page is not current")
+    check = parser.parse_args().check
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    for path in stale:
+        if not check:
+            path.write_text(pages()[path], encoding="utf-8")
+        sys.stdout.write(f"docs/{path.name} {'is not current; run ./run docs' if check else 'written'}\n")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
