@@ -125,7 +125,9 @@ def parse_url(text: str) -> Url:
         raise ForbiddenUrl("it holds a fragment")
     if not text.isascii():
         raise ForbiddenUrl("it holds characters that are not ASCII; percent-encode them")
-    path = text.partition("?")[0].partition("://")[2].partition("/")[2]
+    authority, _, path = text.partition("?")[0].partition("://")[2].partition("/")
+    if authority.lower() not in {url.host_str, f"{url.host_str}:{url.port_or_known_default}"}:
+        raise ForbiddenUrl("its host is not written as it is called")
     if _DOT_SEGMENT.search("/" + path):
         raise ForbiddenUrl("its path holds a dot segment")
     return url
