@@ -1,0 +1,59 @@
+"""The shapes of the API against the model in the installed botocore: they fail when ours, or AWS's, drift."""
+
+import botocore.session
+import pytest
+
+from whaul import wire
+from whaul.operations import OPERATIONS
+
+MODEL = botocore.session.Session().get_service_model("socialmessaging")
+OPERATION = MODEL.operation_model("GetWhatsAppMessageMedia")
+
+
+def test_the_operations_are_those_of_the_model_with_their_methods_and_paths() -> None:
+    modelled = {name: MODEL.operation_model(name).http for name in MODEL.operation_names}
+    assert {name: (http["method"], http["requestUri"]) for name, http in modelled.items()} == dict(OPERATIONS)
+
+
+def test_the_members_are_those_of_the_model() -> None:
+    assert set(OPERATION.input_shape.members) == set(fields(wire._GetMedia))
+    assert set(OPERATION.input_shape.members["destinationS3File"].members) == set(fields(wire._S3File))
+    assert set(OPERATION.input_shape.members["destinationS3PresignedUrl"].members) == set(fields(wire._S3PresignedUrl))
+    assert set(OPERATION.output_shape.members) == set(fields(wire._GetMediaAnswer))
+
+
+def fields(struct: type) -> tuple[str, ...]:
+    names: tuple[str, ...] = struct.__struct_encode_fields__  # type: ignore[attr-defined]
+    return names
+
+
+@pytest.mark.parametrize(
+    ("constraint", "structure", "member"),
+    [
+        (wire.MEDIA_ID, None, "mediaId"),
+        (wire.PHONE_NUMBER_ID, None, "originationPhoneNumberId"),
+        (wire.BUCKET_NAME, "destinationS3File", "bucketName"),
+        (wire.KEY, "destinationS3File", "key"),
+        (wire.URL, "destinationS3PresignedUrl", "url"),
+    ],
+)
+def test_a_members_constraint_is_that_of_the_model(
+    constraint: wire.Constraint, structure: str | None, member: str
+) -> None:
+    parent = OPERATION.input_shape.members[structure] if structure else OPERATION.input_shape
+    shape = parent.members[member]
+    assert constraint.required == (member in parent.required_members)
+    assert (constraint.least, constraint.most) == (shape.metadata.get("min", 0), shape.metadata.get("max"))
+    assert constraint.sensitive == bool(parent.metadata.get("sensitive"))
+    if member != "url":  # the host is checked as parsed, not as text: see netguard
+        assert constraint.pattern == shape.metadata.get("pattern")
+
+
+def test_the_models_types_are_those_that_are_read_and_written() -> None:
+    types = {name: shape.type_name for name, shape in OPERATION.input_shape.members.items()}
+    assert types["metadataOnly"] == "boolean"
+    assert OPERATION.input_shape.members["destinationS3PresignedUrl"].members["headers"].type_name == "map"
+    assert {n: s.type_name for n, s in OPERATION.output_shape.members.items()} == {
+        "mimeType": "string",
+        "fileSize": "long",
+    }
