@@ -4,7 +4,6 @@ A request's life, in order: an id, the body within its limit, the signature, the
 answer or the error, one log line and its metrics. What `create_app` returns is a plain ASGI application.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -105,7 +104,7 @@ class Gateway:
                     expected_bucket_owner=settings.s3_expected_bucket_owner,
                 ),
             )
-            s3_endpoint = await asyncio.to_thread(self._store.endpoint)
+            s3_endpoint = self._store.endpoint()
             self._authenticator = Authenticator(
                 known,
                 account_id=settings.account_id,

@@ -22,10 +22,6 @@ from whaul.retry import Attempts
 
 SMALL_FILE = 1024 * 1024
 """Bytes: up to this size a file is held whole."""
-FIRST_PART = 512 * 1024
-"""Bytes of a larger file that are here before its PUT starts. More than the HTTP client buffers for sending, so
-that a PUT that is broken off has always sent some of its body: SeaweedFS takes one that has sent none as an empty
-object."""
 PART = 128 * 1024
 """Bytes moved and hashed at a time: large enough to be cheap for each byte, small enough to hash (about 0.1 ms)
 without holding up the event loop."""
@@ -72,8 +68,8 @@ class Transfer:
             return await self._put(self._held)
         async with self._open() as download:
             if self._info.file_size > SMALL_FILE:
-                first = await _read(download, FIRST_PART)
-                if len(first) < FIRST_PART:
+                first = await _read(download, PART)
+                if len(first) < PART:
                     _check_length(len(first), self._info)
                 return await self._put(self._proven(first, download))
             self._held = await self._whole(download)
@@ -105,16 +101,22 @@ class Transfer:
         return data
 
     async def _proven(self, first: Bytes, download: Download) -> AsyncIterator[Bytes]:
-        """Yield a large file's parts, the last one only when all of them are proven."""
+        """Yield a large file's parts, the last one only when all of them are proven.
+
+        The first part goes at once, before anything can fail: SeaweedFS takes a PUT that breaks off before its
+        body began as an empty object.
+        """
         digest = hashlib.sha256(first)
         received = len(first)
-        held = first
+        yield first
+        held = Bytes()
         while part := await _read(download, PART):
             received += len(part)
             if received > self._info.file_size:
                 break
             digest.update(part)
-            yield held
+            if held:
+                yield held
             held = part
         _check_length(received, self._info)
         _check_digest(digest.digest(), self._info)

@@ -93,10 +93,10 @@ def dev(
 
 
 def _results(fetched: "list[Fetched]") -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("  object key, and SHA-256 as sent and as stored", no_wrap=True)
-    table.add_column("bytes", justify="right")
-    table.add_column("ms", justify="right")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
     for file in fetched:
         same = "[green]same[/green]" if file.is_same else f"[red]differs[/red]\n  {file.stored_sha256}"
         told = f"  [bold]{file.key}[/bold]  {file.kind}  {same}\n  [dim]{file.sent_sha256}[/dim]"

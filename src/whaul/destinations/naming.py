@@ -34,8 +34,6 @@ EXTENSIONS: Mapping[str, str] = {
 """AWS publishes `.jpeg` and `.ogg` only; the others follow its table of supported types and convention.
 https://docs.aws.amazon.com/social-messaging/latest/userguide/supported-media-types.html"""
 
-_mime_types = mimetypes.MimeTypes()  # Python's own table, without the machine's mime.types files
-
 
 def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
     """Pick the extension, with its dot, of a MIME type; empty when there is none to be had."""
@@ -43,7 +41,7 @@ def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
     for table in (overrides, EXTENSIONS):
         if essence in table:
             return table[essence]
-    known = _mime_types.guess_extension(essence)
+    known = mimetypes.guess_extension(essence)
     if known:
         return known
     subtype = essence.partition("/")[2]

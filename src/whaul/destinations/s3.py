@@ -7,6 +7,7 @@ its checksum, so that S3 itself refuses any other bytes.
 
 import asyncio
 import base64
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from urllib.parse import quote, urlsplit
 import botocore.session
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError
 from pyreqwest.http import Url
@@ -65,19 +65,16 @@ class S3Store:
         self._options = options.headers()
         self._session = botocore.session.Session()
         self._credentials: Any = None
-        self._endpoints: dict[str, str] = {}
+        self._configured_endpoint = configured_endpoint(self._session)
         self._bucket_regions: dict[str, str] = {}
 
     def endpoint(self, region: str | None = None) -> str:
-        """The endpoint's URL in a region; blocks while botocore reads its data, the first time."""
-        region = region or self._region
-        if region not in self._endpoints:
-            # Path style here keeps botocore from rewriting the host; the bucket is put in by `url` below.
-            config = Config(s3={"addressing_style": "path"}, signature_version=botocore.UNSIGNED)
-            client = self._session.create_client("s3", region_name=region, config=config)
-            self._endpoints[region] = client.meta.endpoint_url.rstrip("/")
-            client.close()
-        return self._endpoints[region]
+        """The endpoint's URL in a region: the configured one, or AWS's own."""
+        return self._configured_endpoint or aws_endpoint(
+            region or self._region,
+            dual_stack=bool(self._session.get_config_variable("use_dualstack_endpoint")),
+            fips=bool(self._session.get_config_variable("use_fips_endpoint")),
+        )
 
     async def credentials(self) -> ReadOnlyCredentials:
         """Find the server's S3 credentials, refreshed before they expire, off the event loop.
@@ -100,8 +97,6 @@ class S3Store:
     async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
         """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
         region = self._bucket_regions.get(file.bucket_name, self._region)
-        if region not in self._endpoints:
-            await asyncio.to_thread(self.endpoint, region)
         url = self.url(file, region)
         headers = self._options | {
             "content-type": info.mime_type,
@@ -124,7 +119,7 @@ class S3Store:
 
     def url(self, file: S3File, region: str) -> str:
         """The object's URL; every byte of the key that is not unreserved is percent-encoded."""
-        endpoint = urlsplit(self._endpoints[region])
+        endpoint = urlsplit(self.endpoint(region))
         path = quote(file.key, safe="/~")
         if self._is_virtual_hosted(file.bucket_name, endpoint.hostname or ""):
             return f"{endpoint.scheme}://{file.bucket_name}.{endpoint.netloc}{endpoint.path}/{path}"
@@ -148,6 +143,34 @@ class S3Destination:
     async def put(self, body: Body, info: MediaInfo) -> str:
         """See `Destination`."""
         return await self._store.put(self._file, body, info)
+
+
+def configured_endpoint(session: botocore.session.Session, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The endpoint that the environment or the shared config names, in the order of all AWS tools.
+
+    botocore's own client would say it too, but loads S3's service model for it: a quarter of a second and 15 MB.
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    if session.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    profile = session.get_scoped_config()
+    services = session.full_config.get("services", {}).get(profile.get("services"), {})
+    named = (
+        environ.get("AWS_ENDPOINT_URL_S3"),
+        environ.get("AWS_ENDPOINT_URL"),
+        services.get("s3", {}).get("endpoint_url"),
+        profile.get("endpoint_url"),
+    )
+    return next((url.rstrip("/") for url in named if url), None)
+
+
+def aws_endpoint(region: str, *, dual_stack: bool, fips: bool) -> str:
+    """AWS's own S3 endpoint in a region.
+
+    https://docs.aws.amazon.com/general/latest/gr/s3.html
+    """
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"https://s3{'-fips' if fips else ''}{'.dualstack' if dual_stack else ''}.{region}.{suffix}"
 
 
 class _KnownPayload(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
