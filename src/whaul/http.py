@@ -20,6 +20,8 @@ from pyreqwest.exceptions import (
     ClientClosedError,
     ConnectError,
     ConnectTimeoutError,
+    DecodeError,
+    DetailedPyreqwestError,
     NetworkError,
     PyreqwestError,
     RequestTimeoutError,
@@ -45,6 +47,7 @@ FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
     (ConnectError, "could not connect"),
     (RequestTimeoutError, "timed out"),
     (NetworkError, "the connection broke"),
+    (DecodeError, "the connection broke"),  # the body ended before its length
     (ClientClosedError, "the client was closed"),
     (PyreqwestError, "the HTTP exchange failed"),
 )
@@ -176,6 +179,14 @@ class _translated:  # noqa: N801 - reads as a statement
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, PyreqwestError):
-            raise HttpFailure(next(text for cls, text in FAILURES if isinstance(error, cls))) from error
+            raise HttpFailure(_failure(error)) from error
         if isinstance(error, TimeoutError):
             raise HttpFailure("fell silent") from error
+
+
+def _failure(error: PyreqwestError) -> str:
+    """Name the failure without the library's own text; only that a certificate is the cause is read out of it."""
+    causes = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
+    if any("certificate" in cause["message"] for cause in causes or ()):
+        return "its TLS certificate is not trusted (SSL_CERT_FILE names further authorities)"
+    return next(text for kind, text in FAILURES if isinstance(error, kind))
