@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from whaul.telemetry.call import Call
 
@@ -66,8 +67,19 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Write all metrics in Prometheus's text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
             return generate_latest(self._registry)
+        _forget_dead_workers(Path(folder))
         joined = CollectorRegistry()
         MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
         return generate_latest(joined)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Take the gauges of workers that are no more out of the sum: a crashed one can not do so itself."""
+    for worker in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+        try:
+            os.kill(worker, 0)
+        except OSError:  # no such process, or by now another user's
+            mark_process_dead(worker)  # type: ignore[no-untyped-call]

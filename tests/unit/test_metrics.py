@@ -1,0 +1,98 @@
+"""The metrics, as Prometheus reads them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from whaul.telemetry.call import Call
+from whaul.telemetry.metrics import SECONDS, Metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Every sample by its name and label values, as a scraper reads it."""
+    families = text_string_to_metric_families(metrics.exposition().decode())
+    return {
+        (sample.name, *(value for name, value in sorted(sample.labels.items()) if name != "le")): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels.get("le", "+Inf") == "+Inf"
+    }
+
+
+def test_a_stored_file_is_counted_with_its_hops_and_bytes() -> None:
+    metrics = Metrics()
+    call = Call("id", operation="GetWhatsAppMessageMedia", bytes=1000, seconds={"describe": 0.1, "put": 0.2})
+    metrics.observe(call, 0.4)
+    metrics.observe(call, 0.4)
+    found = samples(metrics)
+    assert found["whaul_calls_total", "GetWhatsAppMessageMedia", "ok"] == 2
+    assert found["whaul_call_seconds_sum", "GetWhatsAppMessageMedia"] == pytest.approx(0.8)
+    assert found["whaul_hop_seconds_count", "describe"] == 2
+    assert found["whaul_hop_seconds_sum", "put"] == pytest.approx(0.4)
+    assert found["whaul_stored_bytes_total",] == 2000
+
+
+def test_a_failed_call_is_counted_by_its_error_and_stores_nothing() -> None:
+    metrics = Metrics()
+    metrics.observe(Call("id", operation="GetWhatsAppMessageMedia", error="DependencyException"), 1.0)
+    metrics.observe(Call("id", error="UnknownOperationException"), 0.0)
+    found = samples(metrics)
+    assert found["whaul_calls_total", "GetWhatsAppMessageMedia", "DependencyException"] == 1
+    assert found["whaul_calls_total", "none", "UnknownOperationException"] == 1
+    assert found["whaul_stored_bytes_total",] == 0
+    assert not [name for name in found if name[0] == "whaul_hop_seconds_count"]
+
+
+def test_metas_usage_shows_what_it_said_last() -> None:
+    metrics = Metrics()
+    metrics.observe_meta_usage({"app": 12.0, "business": 80.0})
+    metrics.observe_meta_usage({"app": 13.0})
+    found = samples(metrics)
+    assert found["whaul_meta_usage_percent", "app"] == 13
+    assert found["whaul_meta_usage_percent", "business"] == 80
+
+
+def test_two_gateways_in_one_process_count_apart() -> None:
+    first, second = Metrics(), Metrics()
+    first.transfers.inc()
+    assert samples(second)["whaul_transfers",] == 0
+
+
+def test_every_metric_has_a_help_text_and_the_project_as_prefix() -> None:
+    lines = Metrics().exposition().decode().splitlines()
+    helps = dict(line.split(" ", 3)[2:] for line in lines if line.startswith("# HELP"))
+    assert len(helps) >= 7
+    assert all(name.startswith("whaul_") and text.endswith(".") for name, text in helps.items())
+
+
+def test_the_buckets_reach_from_milliseconds_past_the_deadline() -> None:
+    assert list(SECONDS) == sorted(SECONDS)
+    assert SECONDS[0] <= 0.01
+    assert SECONDS[-1] >= 55
+
+
+WORKER = """
+import sys
+from whaul.telemetry.call import Call
+from whaul.telemetry.metrics import Metrics
+metrics = Metrics()
+metrics.observe(Call("id", operation="GetWhatsAppMessageMedia", bytes=10), 0.1)
+metrics.transfers.inc()
+if sys.argv[1:]:
+    sys.stdout.write(metrics.exposition().decode())
+"""
+
+
+def test_with_several_workers_each_answers_for_all(tmp_path: Path) -> None:
+    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", WORKER], env=environ, check=True)
+    last = subprocess.run(
+        [sys.executable, "-c", WORKER, "show"], env=environ, check=True, capture_output=True, text=True
+    )
+    assert 'whaul_calls_total{operation="GetWhatsAppMessageMedia",outcome="ok"} 2.0' in last.stdout
+    assert "whaul_stored_bytes_total 20.0" in last.stdout
+    assert "whaul_transfers 1.0" in last.stdout, "a gauge adds up the living workers only"
