@@ -47,7 +47,8 @@ log = structlog.get_logger()
 
 Operation = Callable[[bytes, Caller, Call], Awaitable[tuple[bytes, wire.Headers]]]
 JSON = "application/json"
-METHODS: tuple[Method, ...] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+READ: tuple[Method, ...] = ("GET", "HEAD")
+METHODS: tuple[Method, ...] = (*READ, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ROUTES = {route: name for name, route in OPERATIONS.items()}
 CALL = "whaul.call"
 """Where a request's scope holds its `Call`."""
@@ -63,9 +64,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     litestar = Litestar(
         route_handlers=[
             HTTPRouteHandler(operation_paths, http_method=METHODS)(gateway.call),
-            HTTPRouteHandler("/healthz", http_method="GET")(gateway.health),
-            HTTPRouteHandler("/readyz", http_method="GET")(gateway.readiness),
-            HTTPRouteHandler("/metrics", http_method="GET")(gateway.exposition),
+            HTTPRouteHandler("/healthz", http_method=READ)(gateway.health),
+            HTTPRouteHandler("/readyz", http_method=READ)(gateway.readiness),
+            HTTPRouteHandler("/metrics", http_method=READ)(gateway.exposition),
         ],
         lifespan=[gateway.running],
         exception_handlers={Exception: gateway.failed},

@@ -67,13 +67,16 @@ class Authenticator:
         self._now = now
         self._root = root
         self._required = required
+        # Deriving a key takes four HMACs, and parsing a policy some JSON; neither changes from call to call.
+        self._signing_key = lru_cache(CACHED_KEYS)(sigv4.signing_key)
+        self._policy = lru_cache(CACHED_KEYS)(Policy.parse)
 
     async def authenticate(
         self, method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> Caller:
         """Prove who sent the request, given as received; raises the errors of `sigv4` and of the key look-up."""
         if not self._required:
-            return self._caller(AccessKey("anonymous", "anonymous", _NO_SECRET, ALLOW_ALL))
+            return self._caller(AccessKey("anonymous", "anonymous", SecretStr(""), ALLOW_ALL))
         request = HttpRequest(method, path, query, headers, body)
         claim = sigv4.parse(request)
         sigv4.check_scope(claim, self._region, SERVICE)
@@ -81,7 +84,7 @@ class Authenticator:
         key = await self._find(claim.access_key_id)
         _check_session_token(claim.session_token, key)
         secret = key.secret_access_key.get_secret_value()
-        sigv4.verify(request, claim, _signing_key(secret, claim.date, claim.region, claim.service))
+        sigv4.verify(request, claim, self._signing_key(secret, claim.date, claim.region, claim.service))
         return self._caller(key)
 
     async def _find(self, access_key_id: str) -> AccessKey:
@@ -93,7 +96,7 @@ class Authenticator:
         return key
 
     def _caller(self, key: AccessKey) -> Caller:
-        return Caller(key.access_key_id, key.name, self._arn_prefix + key.name, _policy(key.policy))
+        return Caller(key.access_key_id, key.name, self._arn_prefix + key.name, self._policy(key.policy))
 
 
 def _check_session_token(given: str | None, key: AccessKey) -> None:
@@ -102,9 +105,3 @@ def _check_session_token(given: str | None, key: AccessKey) -> None:
         return
     if given is None or expected is None or not hmac.compare_digest(given.encode(), expected.encode()):
         raise UnrecognizedClientException
-
-
-# Deriving a key takes four HMACs, and parsing a policy some JSON; neither changes from call to call.
-_NO_SECRET = SecretStr("")
-_signing_key = lru_cache(CACHED_KEYS)(sigv4.signing_key)
-_policy = lru_cache(CACHED_KEYS)(Policy.parse)

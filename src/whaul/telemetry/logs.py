@@ -44,8 +44,9 @@ def server_logging(level: str, log_format: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "structured"}},
-        "loggers": {"_granian": {"propagate": True}},  # in place of Granian's own handlers
-        "root": {"level": level.upper(), "handlers": ["stdout"]},
+        "loggers": {"_granian": {"level": level.upper(), "propagate": True}},  # in place of Granian's own handlers
+        # Libraries below a warning tell too much: botocore's debug lines hold what it signs, with the signature.
+        "root": {"level": "WARNING", "handlers": ["stdout"]},
     }
 
 
