@@ -69,8 +69,8 @@ def gateway(world: World) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="session")
 def brief_gateway(world: World) -> Iterator[Gateway]:
-    """A gateway that gives up soon, for failures that are tried again until then."""
-    with world.gateway(WHAUL_DEADLINE="1.5") as running:
+    """A gateway that gives up soon, for failures that are tried again until then, and takes small files only."""
+    with world.gateway(WHAUL_DEADLINE="1.5", WHAUL_MAX_FILE_SIZE="5000000") as running:
         yield running
 
 

@@ -73,7 +73,7 @@ KEYS = [
 
 @pytest.mark.parametrize(("mime_type", "extension"), EXTENSIONS)
 def test_the_extension_follows_the_mime_type_and_the_object_carries_that_type_unchanged(
-    gateway: Gateway, simulator: Simulator, store: Store, prefix: str, mime_type: str, extension: str
+    *, gateway: Gateway, simulator: Simulator, store: Store, prefix: str, mime_type: str, extension: str
 ) -> None:
     data = mime_type.encode()
     media_id = simulator.add_media(data, mime_type)
@@ -203,9 +203,7 @@ def test_extensions_can_be_overridden(
     assert s3_stand_in.only.target == f"/{BUCKET}/k{media_id}{extension}"
 
 
-def test_the_object_options_are_sent_and_signed(
-    option_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn
-) -> None:
+def test_the_object_options_are_sent_and_signed(option_gateway: Gateway, s3_stand_in: StandIn) -> None:
     option_gateway.get(PDF)
     request = s3_stand_in.only
     sent = {
@@ -236,9 +234,7 @@ def test_without_options_the_put_carries_the_type_the_length_and_the_hash_only(
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-whaul-etag"] == ETAG
 
 
-def test_a_store_that_gives_no_etag_is_fine(
-    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn
-) -> None:
+def test_a_store_that_gives_no_etag_is_fine(recorded_gateway: Gateway, s3_stand_in: StandIn) -> None:
     s3_stand_in.script(Answer(200, {}))
     answer: dict[str, Any] = recorded_gateway.get(PDF)
     assert answer["ResponseMetadata"]["HTTPHeaders"]["x-whaul-etag"] == ""

@@ -32,7 +32,7 @@ def refused(reply: Reply, code: str) -> str:
     ],
 )
 def test_a_file_goes_whole_from_its_media_id_into_the_bucket(
-    gateway: Gateway, store: Store, simulator: Simulator, prefix: str, media_id: str, mime_type: str, name: str
+    *, gateway: Gateway, store: Store, simulator: Simulator, prefix: str, media_id: str, mime_type: str, name: str
 ) -> None:
     media = simulator.media[media_id]
     answer = gateway.get_to(media_id, prefix)

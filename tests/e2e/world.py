@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen
+from subprocess import CompletedProcess, Popen, run
 from typing import Any
 
 import boto3
@@ -58,6 +58,7 @@ class World:
     folder: Path
     phone_number_id: str = ""
     phone_number_arn: str = ""
+    other_phone_number_id: str = ""
     key: Key = Key("", "")
 
     def link(self, *arguments: str) -> None:
@@ -65,6 +66,7 @@ class World:
         account = self.whaul("link", "--waba-id", self.simulator.waba_id, *arguments)["account"]
         self.phone_number_id = account["phoneNumbers"][0]["phoneNumberId"]
         self.phone_number_arn = account["phoneNumbers"][0]["arn"]
+        self.other_phone_number_id = account["phoneNumbers"][1]["phoneNumberId"]
         self.key = self.make_key("--allow-all")
 
     def make_key(self, *arguments: str) -> Key:
@@ -80,7 +82,15 @@ class World:
         return path
 
     def whaul(self, *arguments: str) -> Any:
+        """Run a command with `--json`; return its document."""
         return whaul(list(arguments), self.environ)
+
+    def run(self, *arguments: str, stdin: str = "", **environ: str) -> "CompletedProcess[str]":
+        """Run a command as it stands."""
+        command = [sys.executable, "-P", "-m", "whaul", *arguments]
+        return run(
+            command, env=self.environ | environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
 
     @contextmanager
     def gateway(self, **settings: str) -> Iterator["Gateway"]:
@@ -108,7 +118,7 @@ class Gateway:
         """An unmodified boto3 client; without `config` it does not try again by itself, so that tests can count."""
         key = key or self.world.key
         config = config or {"retries": {"total_max_attempts": 1}}
-        known = (key.id, repr(config))
+        known = (key, repr(config))
         if known not in self._clients:
             self._clients[known] = boto3.client(
                 "socialmessaging",
@@ -234,7 +244,8 @@ class Store:
         try:
             self.client.head_object(Bucket=BUCKET, Key=key)
         except self.client.exceptions.ClientError as error:
-            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
             return False
         return True
 
