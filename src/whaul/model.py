@@ -55,6 +55,8 @@ class StoredObject:
     get_seconds: float
     """Until the download answered, and for a small file until it was here whole."""
     put_seconds: float
+    file_size: int
+    """Bytes: those that were proven, should Meta have described the file anew on the way."""
 
 
 @dataclass(frozen=True, slots=True)

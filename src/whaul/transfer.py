@@ -61,7 +61,13 @@ class Transfer:
         """Move the file before the deadline; raises an `ApiError`, and then nothing was stored."""
         async with self._attempts.bounded():
             etag = await self._attempts.run(self._attempt)
-        return StoredObject(etag, self._info.sha256, get_seconds=self._get_seconds, put_seconds=self._put_seconds)
+        return StoredObject(
+            etag,
+            self._info.sha256,
+            get_seconds=self._get_seconds,
+            put_seconds=self._put_seconds,
+            file_size=self._info.file_size,
+        )
 
     async def _attempt(self) -> str:
         if self._held is not None:

@@ -89,8 +89,9 @@ class MediaOperations:
                 return wire.get_media_answer(info), []
             transfer = Transfer(source, destination, info, attempts)
             stored = await self._flights.join(_identity(request, number), transfer.run)
-        call.bytes = info.file_size
+        call.bytes = stored.file_size
         call.seconds |= {"get": stored.get_seconds, "put": stored.put_seconds}
+        info = replace(info, file_size=stored.file_size)
         return wire.get_media_answer(info), wire.stored_headers(stored, file)
 
     async def land(self) -> None:
