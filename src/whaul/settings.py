@@ -183,7 +183,9 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         256, ge=0, le=100_000, description="Calls that may wait for a transfer; beyond, they are throttled."
     )
-    rate_limit: float = Field(0.0, ge=0, description="Calls per second for each access key, per worker; 0 is off.")
+    rate_limit: float = Field(
+        0.0, ge=0, le=1_000_000, description="Calls per second for each access key, per worker; 0 is off."
+    )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
     tls_key_file: Path | None = Field(None, description="Private key (PEM, PKCS#8) of that certificate.")
     trusted_proxies: Commas = Field(

@@ -1,0 +1,323 @@
+"""Every setting: its default, what it refuses, and that no secret is ever repeated."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from whaul import __version__
+from whaul.settings import Settings, SettingsError, data_directory, environment_name, is_secret
+
+KEY = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
+SECRET = "s3cr3t-value-of-a-setting"
+
+DEFAULTS = {
+    "WHAUL_HOST": "127.0.0.1",
+    "WHAUL_PORT": 8080,
+    "WHAUL_WORKERS": 1,
+    "WHAUL_SECRET_KEY": None,
+    "WHAUL_ROOT_ACCESS_KEY_ID": None,
+    "WHAUL_ROOT_SECRET_ACCESS_KEY": None,
+    "WHAUL_ACCOUNT_ID": "000000000000",
+    "AWS_REGION": "us-east-1",
+    "WHAUL_S3_ADDRESSING_STYLE": "auto",
+    "WHAUL_S3_SSE": None,
+    "WHAUL_S3_SSE_KMS_KEY_ID": None,
+    "WHAUL_S3_STORAGE_CLASS": None,
+    "WHAUL_S3_TAGS": {},
+    "WHAUL_S3_EXPECTED_BUCKET_OWNER": None,
+    "WHAUL_PRESIGNED_HOSTS": (),
+    "WHAUL_GRAPH_URL": "https://graph.facebook.com",
+    "WHAUL_GRAPH_VERSION": "v25.0",
+    "WHAUL_GRAPH_USER_AGENT": f"whaul/{__version__}",
+    "WHAUL_MEDIA_HOSTS": ("lookaside.fbsbx.com", "*.fbcdn.net", "*.whatsapp.net"),
+    "WHAUL_KEY_MODE": "prefix",
+    "WHAUL_EXTENSIONS": {},
+    "WHAUL_MAX_FILE_SIZE": 104857600,
+    "WHAUL_DEADLINE": 55,
+    "WHAUL_MAX_TRANSFERS": 64,
+    "WHAUL_MAX_QUEUE": 256,
+    "WHAUL_RATE_LIMIT": 0,
+    "WHAUL_TLS_CERT_FILE": None,
+    "WHAUL_TLS_KEY_FILE": None,
+    "WHAUL_TRUSTED_PROXIES": (),
+    "WHAUL_AUTH": "sigv4",
+    "WHAUL_LOG_LEVEL": "info",
+    "WHAUL_LOG_FORMAT": "auto",
+}
+"""The table of the interface, besides WHAUL_DATABASE_URL, whose default depends on the user."""
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> "Loader":
+    return Loader(monkeypatch)
+
+
+class Loader:
+    """Loads the settings from an environment that holds what is given and nothing else."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, **environ: str) -> Settings:
+        for name, value in environ.items():
+            self._monkeypatch.setenv(name, value)
+        return Settings.load()
+
+    def problems(self, **environ: str) -> list[str]:
+        with pytest.raises(SettingsError) as caught:
+            self(**environ)
+        assert SECRET not in str(caught.value)
+        assert KEY not in str(caught.value)
+        assert caught.value.__context__ is None or caught.value.__suppress_context__
+        return caught.value.problems
+
+
+def test_the_defaults_are_those_of_the_interface(load: Loader, tmp_path: Path) -> None:
+    settings = load()
+    found = {environment_name(name): getattr(settings, name) for name in Settings.model_fields}
+    database = found.pop("WHAUL_DATABASE_URL")
+    assert found == DEFAULTS
+    assert database.get_secret_value() == f"sqlite:///{tmp_path / 'data' / 'whaul' / 'whaul.db'}"
+
+
+def test_the_data_directory_is_the_users() -> None:
+    assert data_directory({"XDG_DATA_HOME": "/x"}) == Path("/x/whaul")
+    assert data_directory({"XDG_DATA_HOME": ""}) == Path.home() / ".local" / "share" / "whaul"
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert all((field.description or "").endswith(".") for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("WHAUL_PORT", "0", 0),
+        ("WHAUL_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104
+        ("WHAUL_ACCOUNT_ID", "123456789012", "123456789012"),
+        ("AWS_REGION", "us-gov-west-1", "us-gov-west-1"),
+        ("AWS_DEFAULT_REGION", "eu-west-1", "eu-west-1"),
+        ("WHAUL_S3_SSE", "aws:kms", "aws:kms"),
+        ("WHAUL_S3_TAGS", "team=a, cost = b=c ,", {"team": "a", "cost": "b=c"}),
+        ("WHAUL_PRESIGNED_HOSTS", " *.r2.example , store.example:9000,", ("*.r2.example", "store.example:9000")),
+        ("WHAUL_GRAPH_URL", "http://127.0.0.1:4000/", "http://127.0.0.1:4000"),
+        ("WHAUL_GRAPH_URL", "https://proxy.example/graph", "https://proxy.example/graph"),
+        ("WHAUL_GRAPH_USER_AGENT", "curl/8.0 (x)", "curl/8.0 (x)"),
+        ("WHAUL_EXTENSIONS", "IMAGE/JPEG=.jpg,audio/ogg=", {"image/jpeg": ".jpg", "audio/ogg": ""}),
+        ("WHAUL_DEADLINE", "2.5", 2.5),
+        ("WHAUL_RATE_LIMIT", "0.5", 0.5),
+        ("WHAUL_TRUSTED_PROXIES", "10.0.0.0/8,::1,10.1.2.3/16", ("10.0.0.0/8", "::1", "10.1.2.3/16")),
+        ("WHAUL_AUTH", "none", "none"),
+        ("WHAUL_PORT", "", 8080),
+        ("WHAUL_SECRET_KEY", "", None),
+    ],
+)
+def test_a_setting_is_read_from_the_environment(load: Loader, name: str, text: str, value: object) -> None:
+    settings = load(**{name: text})
+    field = "region" if name.startswith("AWS") else name.removeprefix("WHAUL_").lower()
+    assert getattr(settings, field) == value
+
+
+def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
+    assert load(AWS_REGION="eu-west-1", AWS_DEFAULT_REGION="eu-west-2").region == "eu-west-1"
+    assert load(AWS_REGION="", AWS_DEFAULT_REGION="eu-west-2").region == "eu-west-2"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("WHAUL_PORT", "80x"),
+        ("WHAUL_PORT", "-1"),
+        ("WHAUL_PORT", "65536"),
+        ("WHAUL_WORKERS", "0"),
+        ("WHAUL_WORKERS", "1.5"),
+        ("WHAUL_ACCOUNT_ID", "12345678901"),
+        ("WHAUL_ACCOUNT_ID", "12345678901x"),
+        ("WHAUL_ACCOUNT_ID", "123456789012\n"),
+        ("AWS_REGION", "EU West"),
+        ("AWS_REGION", "eu_west_1"),
+        ("AWS_REGION", "eu"),
+        ("AWS_REGION", "eu-west-1/x"),
+        ("AWS_DEFAULT_REGION", "../etc"),
+        ("WHAUL_S3_ADDRESSING_STYLE", "dns"),
+        ("WHAUL_S3_SSE", "aes"),
+        ("WHAUL_S3_SSE_KMS_KEY_ID", "a-key"),
+        ("WHAUL_S3_STORAGE_CLASS", "standard"),
+        ("WHAUL_S3_STORAGE_CLASS", "STANDARD IA"),
+        ("WHAUL_S3_TAGS", "team"),
+        ("WHAUL_S3_TAGS", ",".join(f"tag{number}=x" for number in range(11))),
+        ("WHAUL_S3_EXPECTED_BUCKET_OWNER", "me"),
+        ("WHAUL_PRESIGNED_HOSTS", "https://store.example"),
+        ("WHAUL_PRESIGNED_HOSTS", "*"),
+        ("WHAUL_MEDIA_HOSTS", "*.fbcdn.net,*.*"),
+        ("WHAUL_GRAPH_URL", "http://graph.example"),
+        ("WHAUL_GRAPH_URL", "graph.facebook.com"),
+        ("WHAUL_GRAPH_URL", "https://"),
+        ("WHAUL_GRAPH_URL", "https://user:word@graph.example"),
+        ("WHAUL_GRAPH_URL", "https://graph.example?x=y"),
+        ("WHAUL_GRAPH_URL", "https://graph.example#x"),
+        ("WHAUL_GRAPH_URL", "https://[graph"),
+        ("WHAUL_GRAPH_VERSION", "25"),
+        ("WHAUL_GRAPH_VERSION", "v25.0/../v1.0"),
+        ("WHAUL_GRAPH_USER_AGENT", "whaul\r\nX: y"),
+        ("WHAUL_GRAPH_USER_AGENT", " "),
+        ("WHAUL_GRAPH_USER_AGENT", "wäl"),
+        ("WHAUL_KEY_MODE", "suffix"),
+        ("WHAUL_EXTENSIONS", "jpeg=.jpg"),
+        ("WHAUL_EXTENSIONS", "image/jpeg=jpg"),
+        ("WHAUL_EXTENSIONS", "image/jpeg=./../x"),
+        ("WHAUL_EXTENSIONS", "image/jpeg"),
+        ("WHAUL_MAX_FILE_SIZE", "0"),
+        ("WHAUL_MAX_FILE_SIZE", "6000000000"),
+        ("WHAUL_MAX_FILE_SIZE", "100MB"),
+        ("WHAUL_DEADLINE", "0"),
+        ("WHAUL_DEADLINE", "nan"),
+        ("WHAUL_DEADLINE", "inf"),
+        ("WHAUL_MAX_TRANSFERS", "0"),
+        ("WHAUL_MAX_QUEUE", "-1"),
+        ("WHAUL_RATE_LIMIT", "-1"),
+        ("WHAUL_RATE_LIMIT", "nan"),
+        ("WHAUL_RATE_LIMIT", "inf"),
+        ("WHAUL_TLS_CERT_FILE", "/nowhere/cert.pem"),
+        ("WHAUL_TRUSTED_PROXIES", "proxy.example"),
+        ("WHAUL_TRUSTED_PROXIES", "10.0.0.0/33"),
+        ("WHAUL_AUTH", "basic"),
+        ("WHAUL_LOG_LEVEL", "loud"),
+        ("WHAUL_LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named_with_where_it_is_documented(load: Loader, name: str, text: str) -> None:
+    problems = load.problems(**{name: text})
+    name = name.replace("AWS_DEFAULT_REGION", "AWS_REGION")
+    assert any(problem.startswith(f"{name}=") and f"docs/settings.md#{name.lower()}" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "gateway.example"])  # noqa: S104
+def test_without_authentication_it_listens_on_loopback_only(load: Loader, host: str) -> None:
+    (problem,) = load.problems(WHAUL_AUTH="none", WHAUL_HOST=host)
+    assert problem.startswith("WHAUL_AUTH=none")
+    assert "WHAUL_HOST" in problem
+
+
+def test_all_problems_are_named_at_once(load: Loader, tmp_path: Path) -> None:
+    problems = load.problems(
+        WHAUL_PORT="x",
+        WHAUL_WORKERS="0",
+        WHAUL_SECRET_KEY=SECRET,
+        WHAUL_DATABASE_URL_FILE=str(tmp_path / "none"),
+        WHAUL_GRAPH_URI="https://graph.example",
+    )
+    named = {re.split("[:=]", problem)[0] for problem in problems}
+    assert named == {
+        "WHAUL_PORT",
+        "WHAUL_WORKERS",
+        "WHAUL_SECRET_KEY",
+        "WHAUL_DATABASE_URL_FILE",
+        "WHAUL_GRAPH_URI",
+    }
+
+
+@pytest.mark.parametrize("name", ["WHAUL_PROT", "WHAUL_", "WHAUL_REGION", "WHAUL_PORT_FILE", "WHAUL_HOST_FILE"])
+def test_a_name_that_is_no_setting_is_an_error(load: Loader, name: str) -> None:
+    (problem,) = load.problems(**{name: "eu-west-1"})
+    assert problem.startswith(f"{name}: there is no such setting")
+
+
+SECRETS = {
+    "WHAUL_DATABASE_URL": f"sqlite:///{SECRET}.db",
+    "WHAUL_SECRET_KEY": KEY,
+    "WHAUL_ROOT_SECRET_ACCESS_KEY": SECRET,
+}
+
+
+def test_the_secrets_are_these() -> None:
+    assert {environment_name(name) for name, field in Settings.model_fields.items() if is_secret(field)} == set(SECRETS)
+
+
+@pytest.mark.parametrize(("name", "value"), SECRETS.items(), ids=SECRETS)
+def test_a_secret_may_come_from_a_file_and_is_never_shown(load: Loader, tmp_path: Path, name: str, value: str) -> None:
+    file = tmp_path / "secret"
+    file.write_text(f" {value}\n")
+    partner = {"WHAUL_ROOT_ACCESS_KEY_ID": "ROOT"} if name == "WHAUL_ROOT_SECRET_ACCESS_KEY" else {}
+    settings = load(**partner, **{f"{name}_FILE": str(file)})
+    secret = getattr(settings, name.removeprefix("WHAUL_").lower())
+    assert isinstance(secret, SecretStr)
+    assert secret.get_secret_value() == value
+    assert value not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "cannot read"), (b"\xff\xfe", "not UTF-8"), ("folder", "cannot read")]
+)
+def test_a_secret_file_that_cannot_be_read_is_named(
+    load: Loader, tmp_path: Path, name: str, content: bytes | str | None, reason: str
+) -> None:
+    file = tmp_path / "secret"
+    if content == "folder":
+        file.mkdir()
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    problems = load.problems(**{f"{name}_FILE": str(file)})
+    assert any(problem.startswith(f"{name}_FILE: ") and reason in problem for problem in problems)
+
+
+@pytest.mark.parametrize(("name", "value"), SECRETS.items(), ids=SECRETS)
+def test_a_secret_given_twice_is_refused(load: Loader, tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "secret").write_text(value)
+    problems = load.problems(**{name: value, f"{name}_FILE": str(tmp_path / "secret")})
+    assert any(problem.startswith(f"{name}: given both directly and as {name}_FILE") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WHAUL_SECRET_KEY", SECRET),
+        ("WHAUL_SECRET_KEY", f"{KEY},{SECRET}"),
+        ("WHAUL_SECRET_KEY", f"{KEY},"),
+        ("WHAUL_DATABASE_URL", f"mysql://user:{SECRET}@host/db"),
+        ("WHAUL_DATABASE_URL", "postgresql://user:word@host/db"),
+        ("WHAUL_DATABASE_URL", SECRET),
+        ("WHAUL_ROOT_SECRET_ACCESS_KEY", SECRET),
+        ("WHAUL_ROOT_SECRET_ACCESS_KEY", "short"),
+    ],
+)
+def test_a_secret_that_cannot_be_used_is_named_and_not_repeated(load: Loader, name: str, value: str) -> None:
+    (problem,) = load.problems(**{name: value})
+    assert problem.startswith(f"{name}: ")
+    assert value not in problem
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"WHAUL_ROOT_ACCESS_KEY_ID": "ROOT"}, "WHAUL_ROOT_SECRET_ACCESS_KEY"),
+        ({"WHAUL_TLS_CERT_FILE": os.__file__}, "WHAUL_TLS_KEY_FILE"),
+        ({"WHAUL_TLS_KEY_FILE": os.__file__}, "WHAUL_TLS_KEY_FILE"),
+        ({"WHAUL_ROOT_ACCESS_KEY_ID": "a b", "WHAUL_ROOT_SECRET_ACCESS_KEY": SECRET}, "WHAUL_ROOT_ACCESS_KEY_ID"),
+    ],
+)
+def test_what_belongs_together_is_set_together(load: Loader, environ: dict[str, str], named: str) -> None:
+    (problem,) = load.problems(**environ)
+    assert problem.startswith(named)
+
+
+def test_options_of_the_command_line_win_where_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHAUL_PORT", "1")
+    assert Settings.load(port=2, host=None).port == 2
+    assert Settings.load(port=None).port == 1
+    with pytest.raises(SettingsError, match="WHAUL_PORT=99999"):
+        Settings.load(port=99999)
+
+
+def test_tags_are_written_as_s3_wants_them(load: Loader) -> None:
+    assert load().s3_tagging is None
+    assert load(WHAUL_S3_TAGS="team=a b,cost=ä&=c").s3_tagging == "team=a+b&cost=%C3%A4%26%3Dc"
+
+
+def test_settings_do_not_change(load: Loader) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().port = 1
