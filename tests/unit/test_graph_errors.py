@@ -1,0 +1,269 @@
+"""Which answer of Meta becomes which error: every code of its table, and what comes first when they disagree."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whaul.errors import (
+    AccessDeniedByMetaException,
+    ApiError,
+    DependencyException,
+    ResourceNotFoundException,
+    Retry,
+    ThrottledRequestException,
+)
+from whaul.graph import errors as table
+from whaul.graph.errors import error_from
+from whaul.graph.usage import LONGEST_REGAIN, regain_seconds, usage_percent
+from whaul.http import Answer
+from whaul.wire import error_answer
+
+DENIED = (AccessDeniedByMetaException, Retry.NO)
+THROTTLED = (ThrottledRequestException, Retry.YES)
+PASSING = (DependencyException, Retry.YES)
+REFUSED = (DependencyException, Retry.NO)
+MISSING = (ResourceNotFoundException, Retry.NO)
+
+METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
+    # code, HTTP status in Meta's table or as seen, what it becomes
+    (0, 401, DENIED),
+    (1, 400, REFUSED),
+    (1, 500, PASSING),
+    (2, 503, PASSING),
+    (2, 500, PASSING),
+    (2, 400, REFUSED),
+    (3, 500, DENIED),  # never again, despite the 500
+    (4, 400, THROTTLED),
+    (4, 429, THROTTLED),
+    (10, 403, DENIED),
+    *[(code, 403, DENIED) for code in (200, 201, 250, 299)],
+    (300, 403, REFUSED),
+    (33, 400, REFUSED),
+    (100, 400, MISSING),
+    (102, 401, DENIED),
+    (104, 401, DENIED),
+    (190, 401, DENIED),
+    (190, 400, DENIED),
+    (368, 403, DENIED),
+    (130497, 403, DENIED),
+    (131031, 403, DENIED),
+    (131005, 403, DENIED),
+    (80007, 400, THROTTLED),
+    (80008, 400, THROTTLED),
+    (130429, 400, THROTTLED),
+    (130429, 429, THROTTLED),
+    (131048, 400, THROTTLED),
+    (131056, 400, THROTTLED),
+    (131000, 500, PASSING),
+    (131016, 500, PASSING),
+    (131057, 500, PASSING),
+    (133004, 503, PASSING),
+    (131008, 400, REFUSED),
+    (131009, 400, REFUSED),
+    (131042, 400, REFUSED),
+    (131051, 400, REFUSED),
+    (131052, 400, REFUSED),
+    (131053, 400, REFUSED),
+    (133016, 400, REFUSED),
+    (999999, 400, REFUSED),
+    (999999, 429, THROTTLED),
+    (999999, 500, PASSING),
+]
+
+
+def error(status: int, body: dict[str, Any] | bytes | None = None, **headers: str) -> ApiError:
+    raw = body if isinstance(body, bytes) else json.dumps({"error": body or {}}).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return error_from(Answer(status, named, raw), "reading the media's description")
+
+
+def kind_and_retry(found: ApiError) -> tuple[type[ApiError], Retry]:
+    return type(found), found.retry
+
+
+@pytest.mark.parametrize(("code", "status", "expected"), METAS_TABLE)
+def test_a_code_of_metas_table_becomes(code: int, status: int, expected: tuple[type[ApiError], Retry]) -> None:
+    found = error(status, {"code": code, "message": "m", "type": "OAuthException"})
+    assert kind_and_retry(found) == expected
+    assert f"code {code}" in found.message
+    assert f"HTTP status {status}" in found.message
+
+
+def test_every_code_that_is_classified_is_in_the_table_of_this_test() -> None:
+    tested = {code for code, _, _ in METAS_TABLE}
+    classified = table.THROTTLE_CODES | table.TRANSIENT_CODES | table.TRANSIENT_WITH_5XX_CODES
+    classified |= {code for code in table.ACCESS_CODES if not 200 <= code < 300} | {table.INVALID_PARAMETER_CODE}
+    assert classified <= tested
+    assert set(table.ADVICE) <= tested
+    assert set(range(200, 300)) <= table.ACCESS_CODES
+
+
+def test_no_code_is_in_two_classes() -> None:
+    sets = (table.ACCESS_CODES, table.THROTTLE_CODES, table.TRANSIENT_CODES, table.TRANSIENT_WITH_5XX_CODES)
+    assert sum(map(len, sets)) == len(frozenset().union(*sets))
+
+
+@pytest.mark.parametrize("code", [0, 3, 10, 190, 200, 368, 131031])
+@pytest.mark.parametrize("status", [400, 429, 500, 503])
+@pytest.mark.parametrize("is_transient", [True, False, None])
+def test_a_denial_is_never_tried_again_whatever_else_the_answer_says(
+    code: int, status: int, is_transient: bool | None
+) -> None:
+    assert kind_and_retry(error(status, {"code": code, "is_transient": is_transient})) == DENIED
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        # the code comes first
+        (503, {"code": 4, "is_transient": False}, THROTTLED),
+        (400, {"code": 131000, "is_transient": False}, PASSING),
+        # then is_transient
+        (400, {"code": 1, "is_transient": True}, PASSING),
+        (400, {"code": 131009, "is_transient": True}, PASSING),
+        (400, {"code": 999, "is_transient": True}, PASSING),
+        (403, {"is_transient": True}, PASSING),
+        # an invalid parameter: without a subcode, or with 33, the object; else the request
+        (400, {"code": 100, "error_subcode": 33}, MISSING),
+        (400, {"code": 100, "error_subcode": None}, MISSING),
+        (400, {"code": 100, "error_subcode": 2018001}, REFUSED),
+        (500, {"code": 100, "error_subcode": 33}, MISSING),
+        # then the status
+        (400, {}, REFUSED),
+        (401, {}, DENIED),
+        (403, {}, DENIED),
+        (404, {}, MISSING),
+        (418, {}, REFUSED),
+        (429, {}, THROTTLED),
+        (500, {}, PASSING),
+        (502, {}, PASSING),
+        (503, {}, PASSING),
+        (302, {}, PASSING),
+    ],
+)
+def test_codes_come_before_is_transient_and_that_before_the_status(
+    status: int, body: dict[str, Any], expected: tuple[type[ApiError], Retry]
+) -> None:
+    assert kind_and_retry(error(status, body)) == expected
+
+
+NOT_METAS = [b"", b"<html>", b"[]", b"null", b"{}", b'{"error": null}', b'{"error": "x"}', b'{"error": {}}', b"\xff"]
+NOT_METAS += [b'{"error": {"code": "190"}}', b'{"error": {"code": 1e400}}', b"[" * 100_000]
+NOT_METAS += [b'{"error": {"code": ' + b"9" * 5000 + b"}}"]
+
+
+@pytest.mark.parametrize("body", NOT_METAS)
+def test_an_answer_that_is_not_metas_json_is_judged_by_its_status(body: bytes) -> None:
+    assert kind_and_retry(error(401, body)) == DENIED
+    assert kind_and_retry(error(404, body)) == MISSING
+    assert kind_and_retry(error(500, body)) == PASSING
+
+
+@pytest.mark.parametrize("trace", ["AbC-1_2.3/4+5=", "A" * 64])
+def test_metas_trace_id_is_repeated(trace: str) -> None:
+    assert f"fbtrace_id {trace}" in error(400, {"code": 1, "fbtrace_id": trace}).message
+
+
+@pytest.mark.parametrize("trace", ["", "a b", "A" * 65, "<x>", "a\n", "é\u2028", 7, None, ["a"], {"a": "b"}])
+def test_a_trace_id_of_another_form_is_not(trace: object) -> None:
+    assert "fbtrace" not in error(400, {"code": 1, "fbtrace_id": trace}).message
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 4, 10, 33, 100, 190, 200, 368, 131000, 999, None])
+def test_metas_own_text_is_never_repeated(code: int | None) -> None:
+    told = {name: f"S3CR3T {name}" for name in ("message", "type", "error_user_title", "error_user_msg")}
+    found = error(400, {"code": code, "error_data": {"details": "S3CR3T"}, "error_subcode": 463, **told})
+    assert "S3CR3T" not in found.message
+    assert "subcode 463" in found.message
+    assert "reading the media's description" in found.message
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        ({"code": 190}, "whaul link"),
+        ({"code": 10}, "whatsapp_business_messaging"),
+        ({"code": 368}, "Business Support"),
+        ({"code": 0}, "access token"),
+        ({"code": 210}, "access token"),
+        ({"code": 4}, "Try again later"),
+        ({"code": 100, "error_subcode": 33}, "expired"),
+        (
+            {"code": 100, "message": "API calls from the server require an appsecret_proof argument"},
+            "--app-secret-file",
+        ),
+        ({"code": 131009}, "Meta's list"),
+    ],
+)
+def test_the_message_says_what_to_do(body: dict[str, Any], advice: str) -> None:
+    assert advice in error(400, body).message
+
+
+# --- usage headers
+
+
+def business(*usages: dict[str, Any]) -> str:
+    return json.dumps({"400000000000001": list(usages)})
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "-7"}, None),
+        ({"retry-after": "7.5"}, None),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"retry-after": "²"}, None),
+        ({"x-business-use-case-usage": business({"estimated_time_to_regain_access": 2})}, 120.0),
+        (
+            {"x-business-use-case-usage": business({"estimated_time_to_regain_access": 2}, {"call_count": 1})},
+            120.0,
+        ),
+        ({"x-business-use-case-usage": business({"estimated_time_to_regain_access": 0})}, None),
+        ({"x-business-use-case-usage": business({"estimated_time_to_regain_access": -3})}, None),
+        ({"retry-after": "300", "x-business-use-case-usage": business({"estimated_time_to_regain_access": 2})}, 300.0),
+        ({"retry-after": "30", "x-business-use-case-usage": business({"estimated_time_to_regain_access": 2})}, 120.0),
+        ({"x-business-use-case-usage": "[]"}, None),
+        ({"x-business-use-case-usage": "{"}, None),
+        ({"x-business-use-case-usage": '{"1": {}}'}, None),
+        ({"x-business-use-case-usage": '{"1": [{"estimated_time_to_regain_access": "soon"}]}'}, None),
+        ({"x-business-use-case-usage": "[" * 100_000}, None),
+        ({"x-business-use-case-usage": business({"estimated_time_to_regain_access": 1e308})}, LONGEST_REGAIN),
+        ({"retry-after": "9" * 400}, LONGEST_REGAIN),
+    ],
+)
+def test_how_long_meta_asks_to_be_left_alone(headers: dict[str, str], seconds: float | None) -> None:
+    assert regain_seconds(headers) == seconds
+    found = error_from(Answer(429, headers, b""), "the download")
+    assert found.retry_after == seconds
+    assert ("Retry-After" in dict(error_answer(found)[1])) == (seconds is not None)
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "x-business-use-case-usage", "x-app-usage"]), st.text()))
+def test_no_header_of_meta_can_break_an_answer(headers: dict[str, str]) -> None:
+    error_answer(error_from(Answer(429, headers, b""), "the download"))
+    usage_percent(headers)
+
+
+@pytest.mark.parametrize(
+    ("headers", "percent"),
+    [
+        ({}, {}),
+        ({"x-app-usage": '{"call_count": 10, "total_cputime": 30, "total_time": 20}'}, {"app": 30.0}),
+        ({"x-app-usage": "{}"}, {"app": 0.0}),
+        ({"x-app-usage": "nonsense"}, {}),
+        (
+            {"x-business-use-case-usage": business({"call_count": 5, "type": "whatsapp"}, {"total_time": 80})},
+            {"business": 80.0},
+        ),
+        ({"x-business-use-case-usage": "{}"}, {}),
+        ({"x-business-use-case-usage": '{"1": []}'}, {}),
+    ],
+)
+def test_the_highest_percentage_of_each_usage_header_counts(headers: dict[str, str], percent: dict[str, float]) -> None:
+    assert usage_percent(headers) == percent
