@@ -37,7 +37,7 @@ LARGEST_PAGE = 100
 MOST_REDIRECTS = 3
 T = TypeVar("T")
 
-_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?")
+_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class GraphClient:
                         await _check_is_file(download, info)
                         yield download
                         return
-                    location = urljoin(location, download.header("location") or "")
+                    location = _joined(location, download.header("location") or "")
             except HttpFailure as failure:
                 raise DependencyException(f"Downloading from Meta failed: {failure}.") from failure
         raise DependencyException("Downloading from Meta failed: too many redirects.")
@@ -202,6 +202,14 @@ class GraphClient:
             raise DependencyException(
                 f"Meta named a download URL that may not be sent the token: {forbidden}.", retry=Retry.NO
             ) from None
+
+
+def _joined(base: str, location: str) -> str:
+    """Resolve a redirect's target; one that is no URL is returned as it is, and refused with its host."""
+    try:
+        return urljoin(base, location)
+    except ValueError:
+        return location
 
 
 def appsecret_proof(token: SecretStr, app_secret: SecretStr) -> str:
