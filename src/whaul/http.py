@@ -15,11 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from pyreqwest.bytes import Bytes
-from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import (
     ClientClosedError,
     ConnectError,
-    ConnectTimeoutError,
     DecodeError,
     DetailedPyreqwestError,
     NetworkError,
@@ -27,7 +26,6 @@ from pyreqwest.exceptions import (
     RequestTimeoutError,
 )
 from pyreqwest.http import Url
-from pyreqwest.request import StreamRequest
 from pyreqwest.response import Response
 
 CONNECT_TIMEOUT = 10.0
@@ -43,9 +41,8 @@ Body = bytes | Bytes | AsyncIterator[Bytes]
 """What a PUT sends: all of it, or its parts as they come."""
 
 FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
-    (ConnectTimeoutError, "timed out while connecting"),
-    (ConnectError, "could not connect"),
     (RequestTimeoutError, "timed out"),
+    (ConnectError, "the connection could not be made, or broke"),  # until the answer's head is here, it is either
     (NetworkError, "the connection broke"),
     (DecodeError, "the connection broke"),  # the body ended before its length
     (ClientClosedError, "the client was closed"),
@@ -84,8 +81,7 @@ class Download:
     async def read(self, amount: int) -> Bytes | None:
         """Read up to `amount` bytes, fewer only at the end; None when nothing is left."""
         with _translated():
-            async with asyncio.timeout(SILENCE_TIMEOUT):
-                return await self._reader.read(amount)
+            return await self._reader.read(amount)
 
     async def answer(self) -> Answer:
         """Read it as an answer instead of a file, at most `LARGEST_ANSWER` bytes."""
@@ -101,23 +97,13 @@ class Download:
 class HttpClient:
     """The client; one for a process. Close it, or use it as an async context manager."""
 
-    def __init__(self, *, ca_files: tuple[Path, ...] = ()) -> None:
-        """`ca_files` are PEM bundles to trust besides the system's."""
-        builder = (
-            ClientBuilder()
-            .follow_redirects(False)
-            .referer(False)
-            .gzip(False)
-            .brotli(False)
-            .zstd(False)
-            .deflate(False)
-            .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
-            .pool_idle_timeout(timedelta(seconds=POOL_IDLE_TIMEOUT))
-        )
-        for path in ca_files:
-            for certificate in _CERTIFICATE.findall(path.read_bytes()):
-                builder = builder.add_root_certificate_pem(certificate)
-        self._client: Client = builder.build()
+    def __init__(self, *, ca_files: tuple[Path, ...] = (), silence: float = SILENCE_TIMEOUT) -> None:
+        """`ca_files` are PEM bundles to trust besides the system's; `silence` is in seconds."""
+        certificates = [found for path in ca_files for found in _CERTIFICATE.findall(path.read_bytes())]
+        self._silence = silence
+        # The read timeout counts from the start of a request, so a long upload needs a client without one.
+        self._getter = _builder(certificates).read_timeout(timedelta(seconds=silence)).build()
+        self._putter = _builder(certificates).build()
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,7 +115,8 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.close()
+        await self._getter.close()
+        await self._putter.close()
 
     async def get(self, url: Url, headers: Mapping[str, str]) -> Answer:
         """GET an answer that is not a file. Raises `HttpFailure`."""
@@ -139,9 +126,13 @@ class HttpClient:
     @asynccontextmanager
     async def download(self, url: Url, headers: Mapping[str, str]) -> AsyncGenerator[Download]:
         """GET a file: its bytes are read as they are wanted. Raises `HttpFailure`."""
-        request = self._client.get(url).headers(headers).build_streamed()
-        async with _sent(request, silence=SILENCE_TIMEOUT) as response:
+        request = self._getter.get(url).headers(headers).build_streamed()
+        with _translated():
+            response = await request.__aenter__()
+        try:
             yield Download(response)
+        finally:
+            await request.__aexit__(None, None, None)
 
     async def put(self, url: Url, headers: Mapping[str, str], body: Body, length: int) -> Answer:
         """PUT `length` bytes, with exactly that Content-Length.
@@ -149,24 +140,43 @@ class HttpClient:
         When `body` raises, the exchange is broken off before its last byte and the exception comes out as it is.
         How long the whole may take is the caller's to bound. Raises `HttpFailure`.
         """
-        builder = self._client.put(url).headers(headers)
-        whole = isinstance(body, bytes | Bytes)
-        builder = builder.body_bytes(body) if whole else builder.body_stream(body)  # type: ignore[arg-type]  # buffers
-        request = builder.header("content-length", str(length)).build_streamed()
-        async with _sent(request, silence=None) as response:
-            return await Download(response).answer()
+        builder = self._putter.put(url).headers(headers).header("content-length", str(length))
+        with _translated():
+            async with asyncio.timeout(self._silence) as timer:
+                if isinstance(body, bytes | Bytes):
+                    builder = builder.body_bytes(body)  # type: ignore[arg-type]  # any buffer will do
+                else:
+                    builder = builder.body_stream(self._watched(body, timer))  # type: ignore[arg-type]
+                async with builder.build_streamed() as response:
+                    return await Download(response).answer()
+
+    async def _watched(self, parts: AsyncIterator[Bytes], timer: asyncio.Timeout) -> AsyncIterator[Bytes]:
+        """Let the timer run only while the peer is waited for: not while the next part is."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            timer.reschedule(None)
+            part = await anext(parts, None)
+            timer.reschedule(clock() + self._silence)
+            if part is None:
+                return
+            yield part
 
 
-@asynccontextmanager
-async def _sent(request: StreamRequest, *, silence: float | None) -> AsyncGenerator[Response]:
-    """Send the request; close the exchange in the end, whatever happens."""
-    with _translated():
-        async with asyncio.timeout(silence):
-            response = await request.__aenter__()
-    try:
-        yield response
-    finally:
-        await request.__aexit__(None, None, None)
+def _builder(certificates: list[bytes]) -> ClientBuilder:
+    builder = (
+        ClientBuilder()
+        .follow_redirects(False)
+        .referer(False)
+        .gzip(False)
+        .brotli(False)
+        .zstd(False)
+        .deflate(False)
+        .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
+        .pool_idle_timeout(timedelta(seconds=POOL_IDLE_TIMEOUT))
+    )
+    for certificate in certificates:
+        builder = builder.add_root_certificate_pem(certificate)
+    return builder
 
 
 class _translated:  # noqa: N801 - reads as a statement
@@ -181,7 +191,7 @@ class _translated:  # noqa: N801 - reads as a statement
         if isinstance(error, PyreqwestError):
             raise HttpFailure(_failure(error)) from error
         if isinstance(error, TimeoutError):
-            raise HttpFailure("fell silent") from error
+            raise HttpFailure("timed out") from error
 
 
 def _failure(error: PyreqwestError) -> str:
