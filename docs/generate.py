@@ -216,7 +216,7 @@ def built_operations() -> set[str]:
     for node in ast.walk(ast.parse(inspect.getsource(app))):
         match node:
             case ast.AnnAssign(target=ast.Attribute(attr="_operations"), value=ast.Dict(keys=keys)):
-                return {key.value for key in keys if isinstance(key, ast.Constant)}
+                return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
     raise SystemExit("whaul.app no longer lists its operations in self._operations")
 
 
