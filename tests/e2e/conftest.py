@@ -5,14 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from stand_in import StandIn, stand_in
-from world import BUCKET, Gateway, Store, World, s3_client
+from world import BUCKET, READER, Gateway, Store, World, s3_client
 
 from whaul.local import REGION, clean_environment
 from whaul.seaweedfs import seaweedfs
 from whaul.simulator import Simulator, simulator_in_thread
-
-READER = ("reader-s3-key", "reader-s3-secret-key")
-"""An identity of the store that may not write."""
 
 
 @pytest.fixture(scope="session")

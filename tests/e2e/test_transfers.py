@@ -158,6 +158,28 @@ def test_a_put_broken_off_at_any_early_byte_never_empties_an_object(
     assert sum(simulator.count(media_id)["download"] for media_id, _, _ in calls) > 2 * len(calls)
 
 
+@pytest.mark.parametrize("destination", DESTINATIONS)
+def test_a_put_that_is_broken_off_has_begun_its_body_and_lacks_its_end(
+    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, destination: str
+) -> None:
+    calls = []
+    for kind, places in (("reset", PLACES[3:]), ("truncate", PLACES[4:8]), ("corrupt", PLACES[:1])):
+        for place in places:
+            media_id = simulator.add_generated(2 * MIB, "image/png", seed=place)
+            simulator.fault(media_id, kind=kind, at=place)
+            url = f"{s3_stand_in.url}/{BUCKET}/{media_id}?X-Amz-Signature=1&X-Amz-SignedHeaders=host"
+            members: dict[str, Any] = {"destinationS3PresignedUrl": {"url": url, "headers": {}}}
+            if destination == "s3":
+                members = {"destinationS3File": {"bucketName": BUCKET, "key": ""}}
+            calls.append((media_id, "", members))
+    failed_calls(recorded_gateway, calls)
+    lengths = [request.length for request in s3_stand_in.requests]
+    assert len(lengths) > len(calls)
+    assert min(lengths) > 0
+    assert max(lengths) < 2 * MIB
+    assert not any(request.complete for request in s3_stand_in.requests)
+
+
 def failed_calls(gateway: Gateway, calls: list[tuple[str, str, dict[str, Any]]]) -> set[str]:
     """Make calls that must fail, many at once; return their error codes."""
     client = gateway.client(None, retries={"total_max_attempts": 1}, max_pool_connections=16)

@@ -28,6 +28,8 @@ from whaul.simulator import Simulator
 ACCOUNT_ID = "000000000000"
 BUCKET = "inbox"
 MEDIA_PATH = "/v1/whatsapp/media/get"
+READER = ("reader-s3-key", "reader-s3-secret-key")
+"""An identity of the store that may not write."""
 START_TIMEOUT = 30.0
 PATIENCE = 20.0
 """Seconds until a test gives up waiting for something that must happen."""
