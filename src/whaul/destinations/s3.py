@@ -18,7 +18,7 @@ import botocore.session
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from pyreqwest.http import Url
 
 from whaul.destinations.errors import error_code, s3_error
@@ -27,6 +27,7 @@ from whaul.http import Answer, Body, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
 from whaul.netguard import AWS_S3_HOST
 
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
 _REGION_ELEMENT = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
 _REGION_CODES = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
@@ -89,7 +90,7 @@ class S3Store:
             if needs_refresh(self._credentials):
                 return await asyncio.to_thread(self._credentials.get_frozen_credentials)
             return self._credentials.get_frozen_credentials()
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:  # the latter from STS
             raise AccessDeniedException(
                 "The server's S3 credentials could not be loaded; its operator must check them."
             ) from error
@@ -98,13 +99,17 @@ class S3Store:
         """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
         region = self._bucket_regions.get(file.bucket_name, self._region)
         url = self.url(file, region)
+        try:
+            target = Url(url)
+        except ValueError:
+            raise InvalidParametersException("The destination bucket's name cannot be part of a URL.") from None
         headers = self._options | {
             "content-type": info.mime_type,
             "x-amz-checksum-sha256": base64.b64encode(info.sha256).decode(),
         }
         signed = sign(await self.credentials(), region, url, headers, info.sha256)
         try:
-            answer = await self._http.put(Url(url), signed, body, info.file_size)
+            answer = await self._http.put(target, signed, body, info.file_size)
         except HttpFailure as failure:
             raise DependencyException(f"The PUT to S3 failed: {failure}.") from failure
         if 200 <= answer.status < 300:
@@ -200,8 +205,8 @@ def other_region(answer: Answer) -> str | None:
     """The region that S3 says the bucket is in, when that is why it refused."""
     if error_code(answer) not in _REGION_CODES and answer.status not in {301, 307}:
         return None
-    region = answer.headers.get("x-amz-bucket-region")
-    if region:
+    region = answer.headers.get("x-amz-bucket-region", "")
+    if _REGION.fullmatch(region):  # it becomes part of a host name
         return region
     match = _REGION_ELEMENT.search(answer.body)
     return match[1].decode() if match else None

@@ -1,0 +1,280 @@
+"""A destination in the operator's own S3: where it writes, how it signs, and what S3's answers become."""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote
+
+import botocore.session
+import pytest
+from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
+from hypothesis import given
+from hypothesis import strategies as st
+from loopback import Answer, Loopback, Received, reply, s3_refusal
+from pyreqwest.http import Url
+
+from whaul.destinations.s3 import ObjectOptions, S3Destination, S3Store, aws_endpoint, needs_refresh
+from whaul.errors import (
+    AccessDeniedException,
+)
+from whaul.http import HttpClient
+from whaul.model import MediaInfo, S3File
+
+pytestmark = pytest.mark.anyio
+
+KEY_ID, SECRET, TOKEN = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session-t0ken"
+FILE = b"a file" * 100
+DIGEST = hashlib.sha256(FILE).digest()
+INFO = MediaInfo("audio/ogg; codecs=opus", len(FILE), DIGEST, "https://x")
+OBJECT = S3File("inbox", "a/42.ogg")
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+
+
+def store(http: HttpClient, *, region: str = "eu-west-1", style: str = "auto", **options: str) -> S3Store:
+    return S3Store(http, region=region, addressing_style=style, options=ObjectOptions(**options))
+
+
+# --- where
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "style", "bucket", "expected"),
+    [
+        (None, "auto", "inbox", "https://inbox.s3.eu-west-1.amazonaws.com/k"),
+        (None, "virtual", "inbox", "https://inbox.s3.eu-west-1.amazonaws.com/k"),
+        (None, "path", "inbox", "https://s3.eu-west-1.amazonaws.com/inbox/k"),
+        (None, "auto", "in.box", "https://s3.eu-west-1.amazonaws.com/in.box/k"),
+        (None, "virtual", "in.box", "https://in.box.s3.eu-west-1.amazonaws.com/k"),
+        ("http://127.0.0.1:9000", "auto", "inbox", "http://127.0.0.1:9000/inbox/k"),
+        ("http://127.0.0.1:9000/", "auto", "inbox", "http://127.0.0.1:9000/inbox/k"),
+        ("https://store.example/s3", "path", "inbox", "https://store.example/s3/inbox/k"),
+        ("https://store.example:8443", "virtual", "inbox", "https://inbox.store.example:8443/k"),
+        (
+            "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com",
+            "auto",
+            "b",
+            "https://bucket.vpce-1.s3.eu-west-1.vpce.amazonaws.com/b/k",
+        ),
+    ],
+)
+async def test_an_object_has_its_bucket_in_host_or_path(  # noqa: PLR0917 - a row of the table
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch, endpoint: str | None, style: str, bucket: str, expected: str
+) -> None:
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    assert store(http, style=style).url(S3File(bucket, "k"), "eu-west-1") == expected
+
+
+@pytest.mark.parametrize(
+    ("region", "dual_stack", "fips"),
+    [
+        *((region, False, False) for region in ("us-east-1", "eu-west-1", "us-gov-west-1", "cn-north-1")),
+        *((region, True, False) for region in ("us-east-1", "eu-west-1", "us-gov-west-1", "cn-north-1")),
+        *((region, dual, True) for region in ("us-east-1", "ca-central-1", "us-gov-east-1") for dual in (True, False)),
+    ],
+)
+def test_awss_endpoints_are_those_that_botocore_works_out(region: str, dual_stack: bool, fips: bool) -> None:
+    config = botocore.config.Config(
+        s3={"addressing_style": "path", "us_east_1_regional_endpoint": "regional"},
+        use_dualstack_endpoint=dual_stack,
+        use_fips_endpoint=fips,
+    )
+    client = botocore.session.Session().create_client("s3", region_name=region, config=config)
+    url = client.generate_presigned_url("put_object", {"Bucket": "inbox", "Key": "k"})
+    client.close()
+    assert url.startswith(aws_endpoint(region, dual_stack=dual_stack, fips=fips) + "/inbox/k?")
+
+
+@pytest.mark.parametrize(
+    ("environ", "config", "expected"),
+    [
+        ({}, "", "https://s3.eu-west-1.amazonaws.com"),
+        ({"AWS_ENDPOINT_URL_S3": "http://a:1/", "AWS_ENDPOINT_URL": "http://b:1"}, "", "http://a:1"),
+        ({"AWS_ENDPOINT_URL": "http://b:1"}, "", "http://b:1"),
+        ({}, "[default]\nendpoint_url = http://c:1\n", "http://c:1"),
+        ({}, "[default]\nservices = mine\n[services mine]\ns3 =\n  endpoint_url = http://d:1\n", "http://d:1"),
+        ({"AWS_ENDPOINT_URL_S3": "http://a:1"}, "[default]\nendpoint_url = http://c:1\n", "http://a:1"),
+        ({"AWS_PROFILE": "p"}, "[profile p]\nendpoint_url = http://e:1\n", "http://e:1"),
+        (
+            {"AWS_ENDPOINT_URL": "http://b:1", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+            "",
+            "https://s3.eu-west-1.amazonaws.com",
+        ),
+        ({"AWS_USE_DUALSTACK_ENDPOINT": "true"}, "", "https://s3.dualstack.eu-west-1.amazonaws.com"),
+    ],
+)
+async def test_the_endpoint_is_found_as_any_aws_tool_finds_it(  # noqa: PLR0917 - a row of the table
+    http: HttpClient,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    environ: dict[str, str],
+    config: str,
+    expected: str,
+) -> None:
+    (tmp_path / "config").write_text(config)
+    for name, value in ({"AWS_CONFIG_FILE": str(tmp_path / "config")} | environ).items():
+        monkeypatch.setenv(name, value)
+    assert store(http).endpoint() == expected
+
+
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(
+    lambda key: not {".", ".."} & set(key.split("/"))
+)
+
+
+@given(KEYS)
+def test_any_key_arrives_as_it_is_once_the_url_is_parsed_and_decoded(key: str) -> None:
+    opaque = S3Store.__new__(S3Store)
+    opaque._configured_endpoint, opaque._addressing_style = "http://127.0.0.1:9000", "path"
+    path = Url(opaque.url(S3File("inbox", key), "eu-west-1")).path
+    assert unquote(path) == f"/inbox/{key}"
+    assert re.fullmatch(r"[A-Za-z0-9%/~._-]+", path)
+
+
+# --- how
+
+
+def proves(request: Received, *, region: str, secret: str = SECRET) -> bool:
+    """Check a received PUT's signature by the book, with nothing of ours or botocore's.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+    """
+    found = re.fullmatch(
+        r"AWS4-HMAC-SHA256 Credential=(\w+)/(\d{8})/([\w-]+)/s3/aws4_request, "
+        r"SignedHeaders=([\w;-]+), Signature=([0-9a-f]{64})",
+        request.headers["authorization"],
+    )
+    assert found is not None
+    key_id, day, scope_region, names, signature = found.groups()
+    assert (key_id, scope_region) == (KEY_ID, region)
+    path, _, query = request.target.partition("?")
+    lines = [f"{name}:{' '.join(request.headers[name].split())}" for name in names.split(";")]
+    canonical = "\n".join([request.method, path, query, *lines, "", names, request.headers["x-amz-content-sha256"]])
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", request.headers["x-amz-date"], f"{day}/{region}/s3/aws4_request", hashed])
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, "s3", "aws4_request", to_sign):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key.hex() == signature
+
+
+@pytest.mark.parametrize("key", ["a/42.ogg", "ä ß/42.ogg", "a+b%2F?#&=/42", "//42", "~-._/42", "🐋"])
+async def test_a_put_is_signed_for_the_key_and_the_hash_that_meta_named(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    async with Loopback(reply(200, b"", ETag='"abc"')) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        assert await S3Destination(store(http), S3File("inbox", key)).put(FILE, INFO) == '"abc"'
+        (request,) = server.requests
+    assert proves(request, region="eu-west-1")
+    assert not proves(request, region="eu-west-1", secret="another")
+    assert (request.method, unquote(request.target), request.body) == ("PUT", f"/inbox/{key}", FILE)
+    headers = request.headers
+    assert headers["content-length"] == str(len(FILE))
+    assert headers["content-type"] == INFO.mime_type
+    assert headers["x-amz-content-sha256"] == DIGEST.hex()
+    assert headers["x-amz-checksum-sha256"] == base64.b64encode(DIGEST).decode()
+    assert "transfer-encoding" not in headers
+    signed = re.search("SignedHeaders=([^,]+)", headers["authorization"])
+    assert signed is not None
+    assert {"content-type", "host", "x-amz-checksum-sha256"} <= set(signed[1].split(";"))
+
+
+async def test_the_operators_options_go_along_signed(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Loopback() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        options = {"sse": "aws:kms", "sse_kms_key_id": "k-1", "storage_class": "STANDARD_IA", "tagging": "a=b+c&d=e"}
+        await store(http, expected_bucket_owner="123456789012", **options).put(OBJECT, FILE, INFO)
+        (request,) = server.requests
+    assert proves(request, region="eu-west-1")
+    sent = {name: value for name, value in request.headers.items() if name.startswith("x-amz-")}
+    for name, value in {
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": "k-1",
+        "x-amz-storage-class": "STANDARD_IA",
+        "x-amz-tagging": "a=b+c&d=e",
+        "x-amz-expected-bucket-owner": "123456789012",
+    }.items():
+        assert sent.pop(name) == value
+    assert set(sent) == {"x-amz-content-sha256", "x-amz-checksum-sha256", "x-amz-date"}
+
+
+def test_options_that_are_not_set_send_nothing() -> None:
+    assert ObjectOptions().headers() == {}
+
+
+# --- credentials
+
+
+async def test_temporary_credentials_send_their_token(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
+    async with Loopback() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        await store(http).put(OBJECT, FILE, INFO)
+        (request,) = server.requests
+    assert request.headers["x-amz-security-token"] == TOKEN
+    assert proves(request, region="eu-west-1")
+
+
+async def test_without_credentials_nothing_is_sent(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    async with Loopback() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        with pytest.raises(AccessDeniedException, match="no S3 credentials"):
+            await store(http).put(OBJECT, FILE, INFO)
+        assert server.connections == 0
+
+
+@pytest.mark.parametrize("answer", [s3_refusal(403, "AccessDenied"), s3_refusal(400, "InvalidIdentityToken")])
+async def test_credentials_that_aws_refuses_to_give_out_are_the_operators_to_check(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: Answer
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (tmp_path / "token").write_text(SECRET)
+    async with Loopback(answer) as sts:
+        for name, value in {
+            "AWS_ENDPOINT_URL_STS": sts.url,
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/whaul",
+            "AWS_REGION": "eu-west-1",
+            "AWS_DEFAULT_REGION": "eu-west-1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(AccessDeniedException, match="could not be loaded") as caught:
+            await store(http).credentials()
+        assert sts.requests
+    assert SECRET not in caught.value.message
+
+
+async def test_half_of_a_key_pair_is_the_operators_to_check(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(AccessDeniedException, match="could not be loaded"):
+        await store(http).credentials()
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(60, False), (5, True), (-5, True)])
+def test_credentials_are_refreshed_before_they_expire(minutes: int, expected: bool) -> None:
+    expiry = datetime.now(UTC) + timedelta(minutes=minutes)
+    temporary = RefreshableCredentials(KEY_ID, SECRET, TOKEN, expiry, refresh_using=dict, method="test")
+    assert needs_refresh(temporary) is expected
+
+
+def test_credentials_that_do_not_expire_need_no_refresh() -> None:
+    assert not needs_refresh(Credentials(KEY_ID, SECRET))
+    assert not needs_refresh(ReadOnlyCredentials(KEY_ID, SECRET, None))
