@@ -22,6 +22,10 @@ from whaul.retry import Attempts
 
 SMALL_FILE = 1024 * 1024
 """Bytes: up to this size a file is held whole."""
+FIRST_PART = 512 * 1024
+"""Bytes of a larger file that are here before its PUT starts. More than the HTTP client gathers before it sends
+(about 400 KiB), so that a PUT that is broken off has always sent some of its body: SeaweedFS takes one that has sent
+none as an empty object."""
 PART = 128 * 1024
 """Bytes moved and hashed at a time: large enough to be cheap for each byte, small enough to hash (about 0.1 ms)
 without holding up the event loop."""
@@ -74,8 +78,8 @@ class Transfer:
             return await self._put(self._held)
         async with self._open() as download:
             if self._info.file_size > SMALL_FILE:
-                first = await _read(download, PART)
-                if len(first) < PART:
+                first = await _read(download, FIRST_PART)
+                if len(first) < FIRST_PART:
                     _check_length(len(first), self._info)
                 return await self._put(self._proven(first, download))
             self._held = await self._whole(download)
@@ -109,8 +113,7 @@ class Transfer:
     async def _proven(self, first: Bytes, download: Download) -> AsyncIterator[Bytes]:
         """Yield a large file's parts, the last one only when all of them are proven.
 
-        The first part goes at once, before anything can fail: SeaweedFS takes a PUT that breaks off before its
-        body began as an empty object.
+        The first part goes at once, before anything can fail; see `FIRST_PART`.
         """
         digest = hashlib.sha256(first)
         received = len(first)
