@@ -4,6 +4,8 @@ A request's life, in order: an id, the body within its limit, the signature, the
 answer or the error, one log line and its metrics. What `create_app` returns is a plain ASGI application.
 """
 
+import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,6 +28,7 @@ from whaul.errors import (
     InternalServiceException,
     RequestEntityTooLargeException,
     SerializationException,
+    ThrottledRequestException,
     UnknownOperationException,
 )
 from whaul.limits import RateLimit, TransferSlots
@@ -34,10 +37,11 @@ from whaul.netguard import PresignedHosts
 from whaul.operations import OPERATIONS
 from whaul.operations.media import MediaOperations, MediaRules
 from whaul.policy import ALLOW_ALL
+from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
 from whaul.registry.errors import RegistryError
 from whaul.registry.store import Registry
-from whaul.settings import Settings
+from whaul.settings import DRAIN_SIGNAL, Settings
 from whaul.telemetry import logs
 from whaul.telemetry.call import Call
 from whaul.telemetry.clients import ClientAddress
@@ -50,6 +54,8 @@ JSON = "application/json"
 READ: tuple[Method, ...] = ("GET", "HEAD")
 METHODS: tuple[Method, ...] = (*READ, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 ROUTES = {route: name for name, route in OPERATIONS.items()}
+HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
+"""What monitors ask, over and over: not logged, not counted."""
 CALL = "whaul.call"
 """Where a request's scope holds its `Call`."""
 
@@ -64,9 +70,9 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     litestar = Litestar(
         route_handlers=[
             HTTPRouteHandler(operation_paths, http_method=METHODS)(gateway.call),
-            HTTPRouteHandler("/healthz", http_method=READ)(gateway.health),
-            HTTPRouteHandler("/readyz", http_method=READ)(gateway.readiness),
-            HTTPRouteHandler("/metrics", http_method=READ)(gateway.exposition),
+            HTTPRouteHandler(HEALTH, http_method=READ)(gateway.health),
+            HTTPRouteHandler(READINESS, http_method=READ)(gateway.readiness),
+            HTTPRouteHandler(METRICS, http_method=READ)(gateway.exposition),
         ],
         lifespan=[gateway.running],
         exception_handlers={Exception: gateway.failed},
@@ -83,6 +89,12 @@ class Gateway:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._draining = False
+
+    def drain(self) -> None:
+        """Take no new calls, and say so on `/readyz`; those under way go on."""
+        self._draining = True
+        log.info("draining")
 
     @asynccontextmanager
     async def running(self, _app: Litestar) -> AsyncGenerator[None]:
@@ -111,6 +123,7 @@ class Gateway:
                 account_id=settings.account_id,
                 region=settings.region,
                 now=lambda: datetime.now(UTC),
+                partition=identifiers.partition(settings.region),
                 root=_root_key(settings),
                 required=settings.auth == "sigv4",
             )
@@ -132,6 +145,8 @@ class Gateway:
                 ),
             )
             stack.push_async_callback(media.land)
+            if threading.current_thread() is threading.main_thread():  # signals reach no other
+                asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, self.drain)
             self._operations: dict[str, Operation] = {"GetWhatsAppMessageMedia": media.get}
             log.info("ready", region=settings.region, s3_endpoint=s3_endpoint, graph=settings.graph_url)
             yield
@@ -146,6 +161,8 @@ class Gateway:
         operation = self._operations.get(name)
         if operation is None:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
+        if self._draining:
+            raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
         body = await request.body()
         scope = request.scope
         caller = await self._authenticator.authenticate(
@@ -161,8 +178,8 @@ class Gateway:
         return _json(200, {"status": "ok"})
 
     async def readiness(self) -> Response[bytes]:
-        """Whether calls can be served: the database, its schema, and S3 credentials."""
-        reasons: list[str] = []
+        """Whether calls can be served: not draining, the database, its schema, and S3 credentials."""
+        reasons = ["draining: the server is stopping"] if self._draining else []
         try:
             await self._registry.ping()
         except RegistryError as error:
@@ -186,6 +203,8 @@ class Gateway:
             log.error("unforeseen", request_id=call.request_id, error=logs.without_text(error))
         call.error, call.message = api_error.code, api_error.message
         body, headers = wire.error_answer(api_error)
+        if self._draining:
+            headers.append(("Connection", "close"))
         return Response(body, media_type=JSON, headers=dict(headers), status_code=api_error.status)
 
 
@@ -218,7 +237,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, answer)
         finally:
-            if scope["path"].startswith("/v1/") or status >= 400:
+            if scope["path"] not in PROBES:
                 seconds = time.monotonic() - started
                 self._metrics.observe(call, seconds)
                 log.info("call", **logs.call_line(call, status, seconds))

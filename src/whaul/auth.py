@@ -57,12 +57,13 @@ class Authenticator:
         account_id: str,
         region: str,
         now: Callable[[], datetime],
+        partition: str = "aws",
         root: AccessKey | None = None,
         required: bool = True,
     ) -> None:
         """`root` is a key that is not in the registry; `required=False` lets everyone in as `anonymous`."""
         self._keys = keys
-        self._arn_prefix = f"arn:aws:iam::{account_id}:user/"
+        self._arn_prefix = f"arn:{partition}:iam::{account_id}:user/"
         self._region = region
         self._now = now
         self._root = root

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from whaul.local import Stack
+from whaul.local import REGION, Stack
 
 PREFIX = "inbound_"
 KINDS = {"image/jpeg": "photo", "audio/ogg; codecs=opus": "voice note", "application/pdf": "document"}
@@ -68,7 +68,8 @@ def boto3_lines(stack: Stack, media_id: str) -> str:
     return f"""\
 import boto3
 
-client = boto3.client("socialmessaging", endpoint_url="{stack.gateway_url}")
+# Its access key is in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+client = boto3.client("socialmessaging", region_name="{REGION}", endpoint_url="{stack.gateway_url}")
 client.get_whatsapp_message_media(
     mediaId="{media_id}",
     originationPhoneNumberId="{stack.phone_number_id}",
@@ -79,7 +80,8 @@ client.get_whatsapp_message_media(
 def cli_line(stack: Stack, media_id: str) -> str:
     """The same with the AWS CLI."""
     return f"""\
-aws --endpoint-url {stack.gateway_url} socialmessaging get-whatsapp-message-media \\
+aws --region {REGION} --endpoint-url {stack.gateway_url} \\
+    socialmessaging get-whatsapp-message-media \\
     --media-id {media_id} \\
     --origination-phone-number-id {stack.phone_number_id} \\
     --destination-s3-file bucketName={stack.bucket},key={PREFIX}"""

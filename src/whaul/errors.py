@@ -30,7 +30,11 @@ class Retry(Enum):
 
     NO = "no"
     ONCE = "once"
+    """At once, and only once: what was wrong is known and mended."""
+    FEW = "few"
+    """A few times: what came was wrong, and will be again if it is not a fault on the way."""
     YES = "yes"
+    """For as long as the call's deadline allows."""
 
 
 class ApiError(Exception):

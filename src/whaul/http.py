@@ -59,7 +59,7 @@ class HttpFailure(Exception):  # noqa: N818 - a failure is what it is
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. Header names are lower-case; of a repeated header the first counts."""
+    """A whole answer. Header names are lower-case; of a repeated header the first counts, if it is ASCII."""
 
     status: int
     headers: Mapping[str, str]
@@ -75,8 +75,11 @@ class Download:
         self._reader = response.body_reader
 
     def header(self, name: str) -> str | None:
-        """The first header of that name."""
-        return self._response.get_header(name)
+        """The first header of that name, if its value is ASCII; nobody can say what other bytes mean."""
+        try:
+            return self._response.get_header(name)
+        except ValueError:
+            return None
 
     async def read(self, amount: int) -> Bytes | None:
         """Read up to `amount` bytes, fewer only at the end; None when nothing is left."""
@@ -88,9 +91,8 @@ class Download:
         body = await self.read(LARGEST_ANSWER + 1)
         if body is not None and len(body) > LARGEST_ANSWER:
             raise HttpFailure("the answer is too long")
-        headers: dict[str, str] = {}
-        for name, value in self._response.headers.items():
-            headers.setdefault(name.lower(), value)
+        found = {name.lower(): self.header(name) for name in self._response.headers}
+        headers = {name: value for name, value in found.items() if value is not None}
         return Answer(self.status, headers, body.to_bytes() if body is not None else b"")
 
 
@@ -141,25 +143,55 @@ class HttpClient:
         How long the whole may take is the caller's to bound. Raises `HttpFailure`.
         """
         builder = self._putter.put(url).headers(headers).header("content-length", str(length))
-        with _translated():
-            async with asyncio.timeout(self._silence) as timer:
-                if isinstance(body, bytes | Bytes):
-                    builder = builder.body_bytes(body)  # type: ignore[arg-type]  # any buffer will do
-                else:
-                    builder = builder.body_stream(self._watched(body, timer))  # type: ignore[arg-type]
-                async with builder.build_streamed() as response:
-                    return await Download(response).answer()
+        upload: _Upload | None = None
+        try:
+            with _translated():
+                async with asyncio.timeout(self._silence) as timer:
+                    if isinstance(body, bytes | Bytes):
+                        builder = builder.body_bytes(body)  # type: ignore[arg-type]  # any buffer will do
+                    else:
+                        upload = _Upload(body, timer, self._silence)
+                        builder = builder.body_stream(upload)  # type: ignore[arg-type]
+                    async with builder.build_streamed() as response:
+                        return await Download(response).answer()
+        finally:
+            if upload is not None:
+                upload.break_off()
 
-    async def _watched(self, parts: AsyncIterator[Bytes], timer: asyncio.Timeout) -> AsyncIterator[Bytes]:
-        """Let the timer run only while the peer is waited for: not while the next part is."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            timer.reschedule(None)
-            part = await anext(parts, None)
-            timer.reschedule(clock() + self._silence)
-            if part is None:
-                return
-            yield part
+
+class _Upload:
+    """The parts of a body on their way, with two cares that the client does not take.
+
+    The timer of the exchange runs only while the peer is waited for, not while the next part is. And a part that
+    is waited for when the exchange is given up is waited for no more: the client would keep the connection open
+    for it.
+    """
+
+    def __init__(self, parts: AsyncIterator[Bytes], timer: asyncio.Timeout, silence: float) -> None:
+        self._parts = parts
+        self._timer = timer
+        self._silence = silence
+        self._clock = asyncio.get_running_loop().time
+        self._step: asyncio.Task[object] | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Bytes:
+        self._step = asyncio.current_task()
+        self._timer.reschedule(None)
+        try:
+            part = await anext(self._parts)
+        except StopAsyncIteration:
+            self._timer.reschedule(self._clock() + self._silence)
+            raise
+        self._timer.reschedule(self._clock() + self._silence)
+        return part
+
+    def break_off(self) -> None:
+        """End the wait for a part, if there is one."""
+        if self._step is not None and not self._step.done():
+            self._step.cancel()
 
 
 def _builder(certificates: list[bytes]) -> ClientBuilder:

@@ -43,6 +43,7 @@ class Stack:
         return {
             "AWS_ENDPOINT_URL_SOCIALMESSAGING": self.gateway_url,
             "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,  # which boto3 and AWS CLI version 1 read instead
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
         }

@@ -5,8 +5,10 @@ that forbids a wait that cannot pay off.
 """
 
 import asyncio
+import math
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -17,11 +19,14 @@ FIRST_CEILING = 0.25
 CEILING = 10.0
 """Seconds: the most that any wait lasts, unless the far side asked for more."""
 
+MOST: Mapping[Retry, int] = {Retry.ONCE: 1, Retry.FEW: 3}
+"""Retries of one class of error in a call, where they are limited."""
+
 T = TypeVar("T")
 
 
 class Attempts:
-    """The attempts of one call: they share the back-off, the immediate second chances, and the deadline."""
+    """The attempts of one call: they share the back-off, the limited retries, and the deadline."""
 
     def __init__(
         self,
@@ -35,7 +40,7 @@ class Attempts:
         self._sleep = sleep
         self._uniform = uniform
         self._failures = 0
-        self._had_second_chance: set[type[ApiError]] = set()
+        self._retries: Counter[tuple[Retry, type[ApiError]]] = Counter()
         self._last_error: ApiError | None = None
 
     @asynccontextmanager
@@ -63,12 +68,11 @@ class Attempts:
 
     def _delay(self, error: ApiError) -> float | None:
         """Seconds to wait before the next attempt; None when there is to be none."""
-        if error.retry is Retry.NO:
+        kind = (error.retry, type(error))
+        if error.retry is Retry.NO or self._retries[kind] >= MOST.get(error.retry, math.inf):
             return None
+        self._retries[kind] += 1
         if error.retry is Retry.ONCE:
-            if type(error) in self._had_second_chance:
-                return None
-            self._had_second_chance.add(type(error))
             return 0.0
         ceiling = min(CEILING, FIRST_CEILING * 2**self._failures)
         self._failures += 1

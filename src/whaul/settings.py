@@ -8,6 +8,7 @@ here: botocore finds them as any AWS tool does.
 import ipaddress
 import os
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ from whaul.secrets import Cipher
 
 PREFIX = "WHAUL_"
 DOCUMENTATION = "docs/settings.md"
+DRAIN_SIGNAL = signal.SIGUSR1
+"""Tells a worker to take no new calls; `whaul serve` sends it to its workers on SIGTERM."""
 LARGEST_SINGLE_PUT = 5 * 1024**3
 """Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
 

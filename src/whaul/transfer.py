@@ -149,12 +149,14 @@ async def _read(download: Download, amount: int) -> Bytes:
 def _check_length(received: int, info: MediaInfo) -> None:
     if received != info.file_size:
         relation = "shorter" if received < info.file_size else "longer"
-        raise DependencyException(f"The file from Meta is {relation} than Meta said; nothing was stored.")
+        message = f"The file from Meta is {relation} than Meta said; nothing was stored."
+        raise DependencyException(message, retry=Retry.FEW)
 
 
 def _check_digest(digest: bytes, info: MediaInfo) -> None:
     if digest != info.sha256:
-        raise DependencyException("The file from Meta does not have the SHA-256 that Meta said; nothing was stored.")
+        message = "The file from Meta does not have the SHA-256 that Meta said; nothing was stored."
+        raise DependencyException(message, retry=Retry.FEW)
 
 
 class Flights(Generic[T]):

@@ -1,20 +1,29 @@
 """`whaul serve` and `whaul migrate`."""
 
 import asyncio
+import multiprocessing
 import os
+import signal
 import socket
 import tempfile
-from typing import Annotated
+import threading
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from whaul import parts
 from whaul.cli.failures import CommandFailed
 from whaul.registry import schema
-from whaul.settings import Settings, environment_name
+from whaul.settings import DRAIN_SIGNAL, Settings, environment_name
+
+if TYPE_CHECKING:
+    from granian.server.common import AbstractServer
 
 HEADER_TIMEOUT = 15_000
 """Milliseconds in which a request's headers must come."""
+DRAIN_NOTICE = 3.0
+"""Seconds between SIGTERM and the end of listening, in which `/readyz` answers 503."""
 DRAIN_MARGIN = 5
 """Seconds that a stop waits beyond the deadline of a call."""
 
@@ -43,10 +52,11 @@ def _serve(settings: Settings) -> None:
     from granian import Granian  # noqa: PLC0415 - the server is loaded by this command only
     from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols  # noqa: PLC0415
     from granian.http import HTTP1Settings  # noqa: PLC0415
+    from granian.log import LogLevels  # noqa: PLC0415
 
     from whaul.telemetry import logs  # noqa: PLC0415
 
-    Granian(
+    server = Granian(
         "whaul.app:create_app",
         factory=True,
         interface=Interfaces.ASGI,
@@ -61,10 +71,30 @@ def _serve(settings: Settings) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT),
         ssl_cert=settings.tls_cert_file,
         ssl_key=settings.tls_key_file,
+        log_level=LogLevels(settings.log_level),
         log_dictconfig=logs.server_logging(settings.log_level, settings.log_format),
         ssl_protocol_min=SSLProtocols.tls12,
         respawn_failed_workers=True,
-    ).serve()
+    )
+    server.on_startup(lambda: _give_notice(server))
+    server.serve()
+
+
+def _give_notice(server: "AbstractServer[Any]") -> None:
+    """On SIGTERM, let load balancers see that the workers are draining before the server stops taking connections.
+
+    Ctrl-C, and a second SIGTERM, stop it at once. Calls under way are finished in any case.
+    """
+    stop = signal.getsignal(signal.SIGTERM)
+
+    def drain(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, stop)
+        server.respawn_failed_workers = False
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid or 0, DRAIN_SIGNAL)
+        threading.Timer(DRAIN_NOTICE, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    signal.signal(signal.SIGTERM, drain)
 
 
 def migrate() -> None:

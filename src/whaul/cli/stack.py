@@ -72,7 +72,6 @@ def dev(
         own_s3=own_s3,
         bucket=bucket,
         gateway_port=port,
-        settings={"WHAUL_LOG_FORMAT": "console"},
         show_gateway=True,
         on_request=lambda exchange: console.print(_exchange_line(exchange), soft_wrap=True),
     ) as running:

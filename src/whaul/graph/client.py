@@ -235,10 +235,11 @@ async def _check_is_file(download: Download, info: MediaInfo) -> None:
         raise error_from(await download.answer(), doing)
     essence = (download.header("content-type") or "").partition(";")[0].strip().lower()
     if essence == "text/html" and not info.mime_type.lower().startswith("text/html"):
-        raise DependencyException("Meta sent an HTML page instead of the file.")
+        raise DependencyException("Meta sent an HTML page instead of the file.", retry=Retry.FEW)
     length = download.header("content-length")
     if length is not None and length != str(info.file_size):
-        raise DependencyException("Meta announced another length for the download than for the media.")
+        message = "Meta announced another length for the download than for the media."
+        raise DependencyException(message, retry=Retry.FEW)
 
 
 def _decoded(answer: Answer, kind: type[T], doing: str) -> T:

@@ -41,6 +41,11 @@ ADVICE: Mapping[int, str] = {
     131031: "Meta has locked the account; see its Business Support page.",
 }
 """What to do, where the code alone says it."""
+PROOF_ADVICE = "Meta wants an appsecret_proof; link the account again with --app-secret-file."
+MISSING_ADVICE = (
+    "The id does not exist, has expired (a media id lives for 7 days after its webhook), or belongs to another "
+    "account than the token's."
+)
 
 _TRACE_ID = re.compile(r"[\w.+/=-]{1,64}")
 
@@ -89,7 +94,9 @@ def _classify(status: int, body: _ErrorBody) -> tuple[type[ApiError], Retry, str
     if code in TRANSIENT_CODES:
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code == INVALID_PARAMETER_CODE and body.error_subcode in {None, OBJECT_MISSING_SUBCODE}:
-        return ResourceNotFoundException, Retry.NO, _missing_advice(body)
+        if isinstance(body.message, str) and "appsecret_proof" in body.message:
+            return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
+        return ResourceNotFoundException, Retry.NO, MISSING_ADVICE
     if body.is_transient or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code is not None and status < 500 and status != 429:
@@ -107,12 +114,3 @@ def _classify_status(status: int) -> tuple[type[ApiError], Retry, str]:
     if 400 <= status < 500:
         return DependencyException, Retry.NO, "Meta refused the request."
     return DependencyException, Retry.YES, "Try again later."
-
-
-def _missing_advice(body: _ErrorBody) -> str:
-    if isinstance(body.message, str) and "appsecret_proof" in body.message:
-        return "Meta wants an appsecret_proof; link the account again with --app-secret-file."
-    return (
-        "The media id does not exist, has expired (7 days after its webhook), or belongs to another account "
-        "than the phone number."
-    )

@@ -236,6 +236,14 @@ class Registry:
         """Replace an access key's policy document, which its owner has checked; False if the key is unknown."""
         return await self._change_key(access_key_id, update(AccessKeyRow).values(policy=policy))
 
+    async def check_secret_key(self) -> None:
+        """Raise WrongSecretKey when what is stored was encrypted with other keys; an empty registry passes."""
+        stored = select(AccountRow.access_token).union_all(select(AccessKeyRow.secret_access_key)).limit(1)
+        async with self._reading() as session:
+            token = await session.scalar(stored)
+        if token is not None:
+            self._cipher.decrypt(token)
+
     async def ping(self) -> None:
         """Return when the database answers and is at this version's schema; raise a RegistryError otherwise."""
         await schema.check_engine(self._engine)
