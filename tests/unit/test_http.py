@@ -1,0 +1,279 @@
+"""The outbound HTTP client over real connections: what it never does, and how it fails."""
+
+import asyncio
+import gzip
+import inspect
+from collections.abc import AsyncIterator
+
+import pytest
+from loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
+from pyreqwest import exceptions
+from pyreqwest.bytes import Bytes
+from pyreqwest.exceptions import PyreqwestError
+from pyreqwest.http import Url
+
+from whaul.http import FAILURES, LARGEST_ANSWER, HttpClient, HttpFailure, _failure
+
+pytestmark = pytest.mark.anyio
+
+SECRET = "S3cr3tS1gnature"
+BODY = b"0123456789" * 10_000
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as client:
+        yield client
+
+
+def url(server: Loopback) -> Url:
+    return Url(f"{server.url}/x?signature={SECRET}")
+
+
+async def parts(*given: bytes, error: BaseException | None = None) -> AsyncIterator[Bytes]:
+    for part in given:
+        yield Bytes(part)
+    if error is not None:
+        raise error
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for _, kind in inspect.getmembers(exceptions, inspect.isclass) if issubclass(kind, PyreqwestError)],
+)
+def test_every_error_of_the_library_becomes_a_failure_without_its_text(kind: type[PyreqwestError]) -> None:
+    details = {"causes": [{"message": f"https://host/{SECRET}"}], "doc": SECRET, "pos": 0, "status": 500}
+    has_details = issubclass(kind, exceptions.DetailedPyreqwestError)
+    error = kind(SECRET, details) if has_details else kind(SECRET)
+    text = _failure(error)
+    assert text in {text for _, text in FAILURES}
+    assert SECRET not in text
+
+
+def test_the_last_row_of_the_failures_catches_all() -> None:
+    assert FAILURES[-1][0] is PyreqwestError
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        BREAK,
+        Reply(b"HTTP/1.1 200", closes=True),
+        Reply(b"nonsense\r\n\r\n", closes=True),
+        reply(200, b"short", content_length=100),
+        Reply(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", closes=True),
+    ],
+)
+async def test_a_broken_exchange_is_a_failure_that_tells_nothing_of_the_request(
+    http: HttpClient, answer: Answer
+) -> None:
+    async with Loopback(answer) as server:
+        with pytest.raises(HttpFailure) as caught:
+            await http.get(url(server), {"authorization": f"Bearer {SECRET}"})
+        hide(caught.value)
+        with pytest.raises(HttpFailure) as caught:
+            await http.put(url(server), {"authorization": SECRET}, BODY, len(BODY))
+        hide(caught.value)
+
+
+def hide(failure: HttpFailure) -> None:
+    for hidden in (SECRET, "127.0.0.1", "http://"):
+        assert hidden not in str(failure)
+
+
+async def test_a_host_that_does_not_listen_is_a_failure(http: HttpClient) -> None:
+    async with Loopback() as server:
+        pass
+    with pytest.raises(HttpFailure, match="could not") as caught:
+        await http.get(url(server), {})
+    hide(caught.value)
+
+
+async def test_a_client_that_is_closed_fails(http: HttpClient) -> None:
+    await http.close()
+    async with Loopback() as server:
+        with pytest.raises(HttpFailure):
+            await http.get(url(server), {})
+
+
+HALF = Reply(b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nhalf", hangs=True)
+
+
+@pytest.mark.parametrize("answer", [SILENCE, HALF])
+async def test_a_peer_that_falls_silent_is_given_up(answer: Answer) -> None:
+    async with HttpClient(silence=0.05) as http, Loopback(answer) as server:
+        with pytest.raises(HttpFailure, match="timed out"):
+            await http.get(url(server), {})
+        with pytest.raises(HttpFailure, match="timed out"):
+            await http.put(url(server), {}, BODY, len(BODY))
+
+
+async def test_a_body_that_takes_its_time_is_waited_for() -> None:
+    slow = asyncio.Event()
+
+    async def body() -> AsyncIterator[Bytes]:
+        yield Bytes(b"first")
+        asyncio.get_running_loop().call_later(0.3, slow.set)
+        await slow.wait()
+        yield Bytes(b"last")
+
+    async with HttpClient(silence=0.1) as http, Loopback() as server:
+        assert (await http.put(url(server), {}, body(), 9)).status == 200
+        assert server.requests[0].body == b"firstlast"
+
+
+@pytest.mark.parametrize(("size", "fits"), [(LARGEST_ANSWER, True), (LARGEST_ANSWER + 1, False)])
+async def test_an_answer_is_read_up_to_a_limit(http: HttpClient, size: int, fits: bool) -> None:
+    async with Loopback(reply(200, b"x" * size)) as server:
+        if fits:
+            assert len((await http.get(url(server), {})).body) == size
+        else:
+            with pytest.raises(HttpFailure, match="too long"):
+                await http.get(url(server), {})
+
+
+# --- what it never does
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_answer_and_not_followed(http: HttpClient, status: int) -> None:
+    async with Loopback() as there, Loopback(reply(status, b"", location=there.url)) as server:
+        assert (await http.get(url(server), {})).status == status
+        assert (await http.put(url(server), {}, BODY, len(BODY))).headers["location"] == there.url
+        assert there.connections == 0
+
+
+async def test_a_body_is_neither_asked_for_compressed_nor_decompressed(http: HttpClient) -> None:
+    squeezed = gzip.compress(b"a file")
+    async with Loopback(reply(200, squeezed, content_encoding="gzip")) as server:
+        assert (await http.get(url(server), {})).body == squeezed
+        assert "accept-encoding" not in server.requests[0].headers
+
+
+async def test_nothing_is_sent_that_was_not_given_but_what_http_needs(http: HttpClient) -> None:
+    async with Loopback() as server:
+        await http.get(url(server), {"user-agent": "whaul/test"})
+        await http.put(url(server), {"user-agent": "whaul/test"}, BODY, len(BODY))
+        first, second = server.requests
+    assert set(first.headers) <= {"host", "accept", "user-agent"}
+    assert set(second.headers) <= {"host", "accept", "user-agent", "content-length"}
+
+
+async def test_cookies_are_not_kept(http: HttpClient) -> None:
+    async with Loopback(reply(200, b"", set_cookie="a=b")) as server:
+        await http.get(url(server), {})
+        await http.get(url(server), {})
+        assert all("cookie" not in request.headers for request in server.requests)
+
+
+# --- answers
+
+
+async def test_header_names_are_lower_case_and_the_first_of_a_name_counts(http: HttpClient) -> None:
+    raw = b"HTTP/1.1 200 X\r\nETag: one\r\netag: two\r\nX-A: b\r\ncontent-length: 2\r\n\r\nok"
+    async with Loopback(Reply(raw)) as server:
+        answer = await http.get(url(server), {})
+    assert (answer.status, answer.body) == (200, b"ok")
+    assert (answer.headers["etag"], answer.headers["x-a"]) == ("one", "b")
+
+
+async def test_a_download_is_read_in_full_parts_and_ends_with_none(http: HttpClient) -> None:
+    async with Loopback(reply(200, BODY)) as server, http.download(url(server), {}) as download:
+        assert download.header("Content-Length") == str(len(BODY))
+        assert download.header("x-none") is None
+        sizes = []
+        while part := await download.read(30_000):
+            sizes.append(len(part))
+        assert sizes == [30_000, 30_000, 30_000, 10_000]
+        assert await download.read(1) is None
+
+
+async def test_connections_are_kept_for_the_next_request(http: HttpClient) -> None:
+    async with Loopback() as server:
+        for _ in range(3):
+            await http.get(url(server), {})
+        assert server.connections == 1
+
+
+# --- putting
+
+
+@pytest.mark.parametrize("body", [BODY, Bytes(BODY), b"", Bytes(b"")])
+async def test_a_whole_body_is_put_with_its_length(http: HttpClient, body: bytes | Bytes) -> None:
+    async with Loopback() as server:
+        await http.put(url(server), {}, body, len(body))
+        (request,) = server.requests
+    assert (request.body, request.headers["content-length"]) == (bytes(body), str(len(body)))
+    assert "transfer-encoding" not in request.headers
+
+
+async def test_a_streamed_body_is_put_with_its_length_and_not_chunked(http: HttpClient) -> None:
+    async with Loopback() as server:
+        await http.put(url(server), {}, parts(BODY, BODY), 2 * len(BODY))
+        (request,) = server.requests
+    assert (request.body, request.headers["content-length"]) == (BODY * 2, str(2 * len(BODY)))
+    assert "transfer-encoding" not in request.headers
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), HttpFailure("mine"), ValueError("mine")])
+@pytest.mark.parametrize("sent", [(), (b"first",), (BODY, BODY, BODY)])
+async def test_a_body_that_raises_breaks_the_put_off_with_its_own_error(
+    http: HttpClient, error: Exception, sent: tuple[bytes, ...]
+) -> None:
+    async with Loopback() as server:
+        with pytest.raises(type(error), match="mine") as caught:
+            await http.put(url(server), {}, parts(*sent, error=error), sum(map(len, sent)) + 1)
+        assert caught.value is error
+        await http.get(url(server), {})  # by its answer the server has seen the end of the first connection, too
+        assert not any(request.is_whole for request in server.requests if request.method == "PUT")
+
+
+async def test_a_body_that_is_shorter_than_announced_is_never_whole(http: HttpClient) -> None:
+    async with Loopback() as server:
+        with pytest.raises(HttpFailure):
+            await http.put(url(server), {}, parts(b"short"), 10)
+        assert not any(request.is_whole for request in server.requests)
+
+
+async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
+    begun = asyncio.Event()
+
+    async def body() -> AsyncIterator[Bytes]:
+        yield Bytes(BODY)
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with Loopback() as server:
+        task = asyncio.create_task(http.put(url(server), {}, body(), len(BODY) + 1))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.seen.wait(), 5)
+        assert [request.is_whole for request in server.requests] == [False]
+
+
+async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -> None:
+    """S3 refuses a PUT by its head; the rest of the body is then of no use."""
+    refusal = b"HTTP/1.1 403 X\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(refusal)
+        await writer.drain()
+        await reader.read()
+        writer.close()
+
+    async def endless() -> AsyncIterator[Bytes]:
+        while True:
+            yield Bytes(BODY)
+            await asyncio.sleep(0)
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        target = Url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
+        answer = await asyncio.wait_for(http.put(target, {}, endless(), 10**12), 10)
+    assert (answer.status, answer.body) == (403, b"no")
