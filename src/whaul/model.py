@@ -52,11 +52,8 @@ class StoredObject:
     etag: str
     """As the store gave it, quotes included; empty when it gave none."""
     sha256: bytes
-    get_seconds: float
-    """Until the download answered, and for a small file until it was here whole."""
-    put_seconds: float
     file_size: int
-    """Bytes: those that were proven, should Meta have described the file anew on the way."""
+    """Bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,28 +50,32 @@ class Source(Protocol):
 class Transfer:
     """One transfer, with its attempts."""
 
-    def __init__(self, source: Source, destination: Destination, info: MediaInfo, attempts: Attempts) -> None:
-        """`info` is what the source said last; its URL is used for the first download."""
+    def __init__(
+        self,
+        source: Source,
+        destination: Destination,
+        info: MediaInfo,
+        attempts: Attempts,
+        seconds: dict[str, float] | None = None,
+    ) -> None:
+        """`info` is what the source said last; its URL is used for the first download.
+
+        `seconds` takes the durations of the last attempt's hops: `get`, until the download answered (a small file:
+        until it was here whole), and `put` (a large file: with the download beside it).
+        """
         self._source = source
         self._destination = destination
         self._info = info
         self._url_is_fresh = True
         self._attempts = attempts
+        self._seconds = {} if seconds is None else seconds
         self._held: Bytes | None = None
-        self._get_seconds = 0.0
-        self._put_seconds = 0.0
 
     async def run(self) -> StoredObject:
         """Move the file before the deadline; raises an `ApiError`, and then nothing was stored."""
         async with self._attempts.bounded():
             etag = await self._attempts.run(self._attempt)
-        return StoredObject(
-            etag,
-            self._info.sha256,
-            get_seconds=self._get_seconds,
-            put_seconds=self._put_seconds,
-            file_size=self._info.file_size,
-        )
+        return StoredObject(etag, self._info.sha256, self._info.file_size)
 
     async def _attempt(self) -> str:
         if self._held is not None:
@@ -97,7 +101,7 @@ class Transfer:
         self._url_is_fresh = False
         started = time.monotonic()
         async with self._source.download(self._info) as download:
-            self._get_seconds = time.monotonic() - started
+            self._seconds["get"] = time.monotonic() - started
             yield download
 
     async def _whole(self, download: Download) -> Bytes:
@@ -107,7 +111,7 @@ class Transfer:
         _check_length(len(data), self._info)
         digest = hashlib.sha256(data) if len(data) <= INLINE_HASH else await asyncio.to_thread(hashlib.sha256, data)
         _check_digest(digest.digest(), self._info)
-        self._get_seconds += time.monotonic() - started
+        self._seconds["get"] += time.monotonic() - started
         return data
 
     async def _proven(self, first: Bytes, download: Download) -> AsyncIterator[Bytes]:
@@ -136,7 +140,7 @@ class Transfer:
         try:
             return await self._destination.put(body, self._info)
         finally:
-            self._put_seconds = time.monotonic() - started
+            self._seconds["put"] = time.monotonic() - started
 
 
 async def _read(download: Download, amount: int) -> Bytes:

@@ -289,7 +289,7 @@ async def test_a_refused_download_url_may_be_resolved_again_once(meta: Meta, sta
         (reply(200, FILE, content_type="Text/HTML; charset=utf-8"), {}, Retry.FEW),
         (reply(200, FILE), {"file_size": len(FILE) - 1}, Retry.FEW),
         (reply(200, FILE), {"file_size": len(FILE) + 1}, Retry.FEW),
-        (reply(200, FILE, content_length=len(FILE) + 1), {}, Retry.FEW),
+        (reply(200, FILE, content_length=len(FILE) + 1), {}, Retry.YES),
         (BREAK, {}, Retry.YES),
     ],
 )

@@ -87,10 +87,9 @@ class MediaOperations:
                 destination = S3Destination(self._store, file)
             if destination is None or request.metadata_only:
                 return wire.get_media_answer(info), []
-            transfer = Transfer(source, destination, info, attempts)
+            transfer = Transfer(source, destination, info, attempts, call.seconds)
             stored = await self._flights.join(_identity(request, number), transfer.run)
         call.bytes = stored.file_size
-        call.seconds |= {"get": stored.get_seconds, "put": stored.put_seconds}
         info = replace(info, file_size=stored.file_size)
         return wire.get_media_answer(info), wire.stored_headers(stored, file)
 
