@@ -32,8 +32,8 @@ REFUSED_HEADERS = frozenset(
 """Headers that belong to the connection, or would take over the request."""
 
 LONGEST_HEADERS = 8192
-"""Bytes of all names and values. https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonRequestHeaders.html
-S3 takes no more of a PUT, and the HTTP client cannot hold any number of them."""
+"""Characters of all names and values. S3 takes no more of a PUT, and the HTTP client cannot hold any number of them.
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -69,7 +69,7 @@ def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
     """Lower the names and check them, else raise `InvalidParametersException`; values are never repeated."""
     if sum(len(name) + len(value) for name, value in given.items()) > LONGEST_HEADERS:
         raise InvalidParametersException(
-            f"The headers of the presigned URL have more than {LONGEST_HEADERS} bytes; S3 takes no more."
+            f"The headers of the presigned URL have more than {LONGEST_HEADERS} characters; S3 takes no more."
         )
     headers: dict[str, str] = {}
     for name, value in given.items():
