@@ -314,7 +314,7 @@ def test_no_other_error_says_how_long_to_wait(error: ApiError) -> None:
     ],
 )
 def test_where_the_file_went_is_told_in_headers(key: str, header: str) -> None:
-    stored = StoredObject('"0123"', bytes(range(32)), 0.1, 0.2, 8)
+    stored = StoredObject('"0123"', bytes(range(32)), file_size=8)
     told = dict(wire.stored_headers(stored, S3File("inbox", key)))
     assert told == {
         "x-whaul-bucket": "inbox",
