@@ -22,6 +22,7 @@ from litestar.types import ASGIApp, Message, Method, Receive, Scope, Send
 
 from whaul import parts, wire
 from whaul.auth import Authenticator, Caller
+from whaul.circuit import Circuits
 from whaul.destinations.s3 import ObjectOptions, S3Store
 from whaul.errors import (
     ApiError,
@@ -35,7 +36,7 @@ from whaul.limits import RateLimit, TransferSlots
 from whaul.model import AccessKey
 from whaul.netguard import PresignedHosts
 from whaul.operations import OPERATIONS
-from whaul.operations.media import MediaOperations, MediaRules
+from whaul.operations.media import MOST_REFUSALS, NUMBER_REST, MediaOperations, MediaRules
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
@@ -102,7 +103,7 @@ class Gateway:
         settings = self._settings
         async with AsyncExitStack() as stack:
             self._registry: Registry = await stack.enter_async_context(parts.registry(settings))
-            http = await stack.enter_async_context(parts.http_client())
+            http = await stack.enter_async_context(parts.http_client(self._metrics.open_circuits.labels("host").set))
             known = CachedRegistry(self._registry)
             stack.push_async_callback(known.aclose)
             self._store = S3Store(
@@ -134,6 +135,9 @@ class Gateway:
                 http=http,
                 store=self._store,
                 presigned_hosts=PresignedHosts(s3_endpoint, settings.presigned_hosts),
+                circuits=Circuits(
+                    MOST_REFUSALS, NUMBER_REST, time.monotonic, self._metrics.open_circuits.labels("phone_number").set
+                ),
                 slots=TransferSlots(settings.max_transfers, settings.max_queue, self._metrics),
                 rules=MediaRules(
                     account_id=settings.account_id,

@@ -6,8 +6,9 @@ silent, and turns every failure into `HttpFailure`, whose text holds no URL (pyr
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -28,12 +29,19 @@ from pyreqwest.exceptions import (
 from pyreqwest.http import Url
 from pyreqwest.response import Response
 
+from whaul.circuit import Circuits
+from whaul.errors import Retry
+
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""
 SILENCE_TIMEOUT = 20.0
 """Seconds without a byte from the peer while one is expected."""
 LARGEST_ANSWER = 1024 * 1024
 """Bytes read of an answer that is not a file: Graph JSON, S3's error XML."""
+MOST_SILENCES = 5
+"""A host that fell silent so often in a row is left alone for `HOST_REST`."""
+HOST_REST = 10.0
+"""Seconds that a host is not called after it fell silent too often."""
 POOL_IDLE_TIMEOUT = 30.0
 """Seconds that an unused connection is kept: less than the servers' own limits, so that fewer break when reused."""
 
@@ -55,6 +63,18 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 
 class HttpFailure(Exception):  # noqa: N818 - a failure is what it is
     """No usable answer came; the text says how it failed, and holds nothing of the request."""
+
+    retry = Retry.YES
+
+
+class HttpTimeout(HttpFailure):
+    """The peer fell silent."""
+
+
+class HostRefused(HttpFailure):
+    """The host fell silent too often of late, and was not called."""
+
+    retry = Retry.NO
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +119,23 @@ class Download:
 class HttpClient:
     """The client; one for a process. Close it, or use it as an async context manager."""
 
-    def __init__(self, *, ca_files: tuple[Path, ...] = (), silence: float = SILENCE_TIMEOUT) -> None:
-        """`ca_files` are PEM bundles to trust besides the system's; `silence` is in seconds."""
+    def __init__(
+        self,
+        *,
+        ca_files: tuple[Path, ...] = (),
+        silence: float = SILENCE_TIMEOUT,
+        on_open_circuits: Callable[[int], None] = lambda _open: None,
+    ) -> None:
+        """`ca_files` are PEM bundles to trust besides the system's; `silence` is in seconds.
+
+        `on_open_circuits` is told how many hosts are not called for a while.
+        """
         certificates = [found for path in ca_files for found in _CERTIFICATE.findall(path.read_bytes())]
         self._silence = silence
         # The read timeout counts from the start of a request, so a long upload needs a client without one.
         self._getter = _builder(certificates).read_timeout(timedelta(seconds=silence)).build()
         self._putter = _builder(certificates).build()
+        self._circuits: Circuits[HttpTimeout] = Circuits(MOST_SILENCES, HOST_REST, time.monotonic, on_open_circuits)
 
     async def __aenter__(self) -> Self:
         return self
@@ -129,7 +159,7 @@ class HttpClient:
     async def download(self, url: Url, headers: Mapping[str, str]) -> AsyncGenerator[Download]:
         """GET a file: its bytes are read as they are wanted. Raises `HttpFailure`."""
         request = self._getter.get(url).headers(headers).build_streamed()
-        with _translated():
+        with self._circuit(url), _translated():
             response = await request.__aenter__()
         try:
             yield Download(response)
@@ -145,7 +175,7 @@ class HttpClient:
         builder = self._putter.put(url).headers(headers).header("content-length", str(length))
         upload: _Upload | None = None
         try:
-            with _translated():
+            with self._circuit(url), _translated():
                 async with asyncio.timeout(self._silence) as timer:
                     if isinstance(body, bytes | Bytes):
                         builder = builder.body_bytes(body)  # type: ignore[arg-type]  # any buffer will do
@@ -157,6 +187,19 @@ class HttpClient:
         finally:
             if upload is not None:
                 upload.break_off()
+
+    @contextmanager
+    def _circuit(self, url: Url) -> Iterator[None]:
+        """Refuse a host that falls silent again and again, so that calls to it hold no slots of others."""
+        host = f"{url.host_str}:{url.port_or_known_default}"
+        if self._circuits.refusal(host):
+            raise HostRefused(f"its host fell silent {MOST_SILENCES} times in a row and is left alone for a while")
+        try:
+            yield
+        except HttpTimeout as timeout:
+            self._circuits.failed(host, timeout)
+            raise
+        self._circuits.succeeded(host)
 
 
 class _Upload:
@@ -220,10 +263,10 @@ class _translated:  # noqa: N801 - reads as a statement
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, TimeoutError):  # the client's own is one too
+            raise HttpTimeout("timed out") from error
         if isinstance(error, PyreqwestError):
             raise HttpFailure(_failure(error)) from error
-        if isinstance(error, TimeoutError):
-            raise HttpFailure("timed out") from error
 
 
 def _failure(error: PyreqwestError) -> str:

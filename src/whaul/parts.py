@@ -38,10 +38,10 @@ async def registry(settings: Settings) -> AsyncGenerator[Registry]:
         yield opened
 
 
-def http_client() -> HttpClient:
+def http_client(on_open_circuits: Callable[[int], None] = lambda _open: None) -> HttpClient:
     """The outbound client, trusting also the bundles that `SSL_CERT_FILE` and `AWS_CA_BUNDLE` name."""
     bundles = (os.environ.get(name) for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
-    return HttpClient(ca_files=tuple(Path(bundle) for bundle in bundles if bundle))
+    return HttpClient(ca_files=tuple(Path(bundle) for bundle in bundles if bundle), on_open_circuits=on_open_circuits)
 
 
 def graph_client(

@@ -147,7 +147,7 @@ async def _read(download: Download, amount: int) -> Bytes:
     try:
         return await download.read(amount) or Bytes()
     except HttpFailure as failure:
-        raise DependencyException(f"Downloading from Meta failed: {failure}.") from failure
+        raise DependencyException(f"Downloading from Meta failed: {failure}.", retry=failure.retry) from failure
 
 
 def _check_length(received: int, info: MediaInfo) -> None:

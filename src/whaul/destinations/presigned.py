@@ -59,7 +59,9 @@ class PresignedDestination:
         try:
             answer = await self._http.put(self._url, headers, body, info.file_size)
         except HttpFailure as failure:
-            raise DependencyException(f"The PUT to the presigned URL failed: {failure}.") from failure
+            raise DependencyException(
+                f"The PUT to the presigned URL failed: {failure}.", retry=failure.retry
+            ) from failure
         if not 200 <= answer.status < 300:
             raise presigned_error(answer)
         return answer.headers.get("etag", "")

@@ -111,7 +111,7 @@ class S3Store:
         try:
             answer = await self._http.put(target, signed, body, info.file_size)
         except HttpFailure as failure:
-            raise DependencyException(f"The PUT to S3 failed: {failure}.") from failure
+            raise DependencyException(f"The PUT to S3 failed: {failure}.", retry=failure.retry) from failure
         if 200 <= answer.status < 300:
             return answer.headers.get("etag", "")
         other = other_region(answer)

@@ -150,7 +150,7 @@ class GraphClient:
                         return
                     location = _joined(location, download.header("location") or "")
             except HttpFailure as failure:
-                raise DependencyException(f"Downloading from Meta failed: {failure}.") from failure
+                raise DependencyException(f"Downloading from Meta failed: {failure}.", retry=failure.retry) from failure
         raise DependencyException("Downloading from Meta failed: too many redirects.")
 
     async def account(self, access: Access, waba_id: str) -> MetaAccount:
@@ -184,7 +184,9 @@ class GraphClient:
         try:
             answer = await self._http.get(Url(url), self._headers(access))
         except HttpFailure as failure:
-            raise DependencyException(f"The call to Meta for {doing} failed: {failure}.") from failure
+            raise DependencyException(
+                f"The call to Meta for {doing} failed: {failure}.", retry=failure.retry
+            ) from failure
         usage = usage_percent(answer.headers)
         if usage:
             self._on_usage(usage)

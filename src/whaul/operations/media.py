@@ -1,18 +1,19 @@
 """GetWhatsAppMessageMedia: one call takes a media id to a file in the caller's bucket."""
 
 import asyncio
-from collections.abc import Hashable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from whaul import wire
 from whaul.auth import Caller
+from whaul.circuit import Circuits
 from whaul.destinations import Destination
 from whaul.destinations.naming import extension, object_key
 from whaul.destinations.presigned import PresignedDestination
 from whaul.destinations.s3 import S3Destination, S3Store
-from whaul.errors import InvalidParametersException, ResourceNotFoundException
+from whaul.errors import AccessDeniedByMetaException, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.client import Access, GraphClient
 from whaul.http import Download, HttpClient
 from whaul.limits import TransferSlots
@@ -25,6 +26,10 @@ from whaul.transfer import Flights, Transfer
 
 GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"
 PUT_OBJECT = "s3:PutObject"
+MOST_REFUSALS = 20
+"""A phone number that Meta refused so often in a row is left alone for `NUMBER_REST`."""
+NUMBER_REST = 30.0
+"""Seconds that Meta is not called for a phone number that it refused too often."""
 
 
 class PhoneNumbers(Protocol):
@@ -58,14 +63,17 @@ class MediaOperations:
         http: HttpClient,
         store: S3Store,
         presigned_hosts: PresignedHosts,
+        circuits: Circuits[AccessDeniedByMetaException],
         slots: TransferSlots,
         rules: MediaRules,
     ) -> None:
+        """`circuits` are those of the phone numbers."""
         self._numbers = numbers
         self._graph = graph
         self._http = http
         self._store = store
         self._presigned_hosts = presigned_hosts
+        self._circuits = circuits
         self._slots = slots
         self._rules = rules
         self._flights: Flights[StoredObject] = Flights()
@@ -79,7 +87,7 @@ class MediaOperations:
         destination = self._presigned(request)
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
         source = _MediaSource(self._graph, number, request, self._rules.max_file_size)
-        async with self._slots.slot(attempts.deadline, call), attempts.bounded():
+        async with self._circuit(number), self._slots.slot(attempts.deadline, call), attempts.bounded():
             with call.timed("describe"):
                 info = await attempts.run(source.describe)
             if request.s3_file is not None and not request.metadata_only:
@@ -109,6 +117,21 @@ class MediaOperations:
         if number is None:
             raise _not_linked()
         return number
+
+    @asynccontextmanager
+    async def _circuit(self, number: PhoneNumber) -> AsyncGenerator[None]:
+        """Refuse calls for a number that Meta refuses again and again; what Meta says of a media does not count."""
+        refusal = self._circuits.refusal(number.id)
+        if refusal is not None:
+            raise AccessDeniedByMetaException(
+                f"{refusal.message} Meta is not asked again for a while, after {MOST_REFUSALS} such answers in a row."
+            )
+        try:
+            yield
+        except AccessDeniedByMetaException as error:
+            self._circuits.failed(number.id, error)
+            raise
+        self._circuits.succeeded(number.id)
 
     def _presigned(self, request: GetMedia) -> Destination | None:
         """Check a presigned destination, before anything is fetched."""

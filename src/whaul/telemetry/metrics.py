@@ -42,6 +42,13 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.open_circuits = Gauge(
+            "whaul_open_circuits",
+            "Phone numbers and hosts that are not called for a while, after repeated failures.",
+            ["kind"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self.meta_usage = Gauge(
             "whaul_meta_usage_percent",
             "Share of Meta's rate limit used, as Meta reported it last.",
