@@ -1,0 +1,267 @@
+"""The command line as far as it needs no server: its usage errors, its files and the registry that it keeps."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from whaul import __version__
+from whaul.cli import app, failures, main, output
+from whaul.errors import AccessDeniedByMetaException
+from whaul.policy import Policy
+
+TOKEN = "EAAGs3cr3tT0ken"
+POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "social-messaging:GetWhatsAppMessageMedia", "Resource": "*"}],
+}
+LINK = ["link", "--waba-id", "400000000000001", "--no-verify", "--name", "Harbour", "--phone-number", "5=+15550100"]
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    database = tmp_path / "whaul.db"
+    monkeypatch.setenv("WHAUL_DATABASE_URL", f"sqlite:///{database}")
+    return database
+
+
+def run(*arguments: str, stdin: str = "") -> Result:
+    return CliRunner().invoke(app, list(arguments), input=stdin)
+
+
+def done(*arguments: str, stdin: str = "") -> str:
+    result = run(*arguments, stdin=stdin)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.stdout
+
+
+def failed(*arguments: str, stdin: str = "") -> str:
+    """Run a command that fails in a known way; return what `main` would say."""
+    result = run(*arguments, stdin=stdin)
+    assert isinstance(result.exception, failures.KNOWN), result.exception
+    return str(result.exception)
+
+
+# --- usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--nonsense"],
+        ["serve", "--port", "x"],
+        ["serve", "--workers", "many"],
+        ["serve", "extra"],
+        ["link"],
+        ["link", "--waba-id", "abc"],
+        ["link", "--waba-id", "../1"],
+        ["link", "--waba-id", "1", "--name", "Harbour"],
+        ["link", "--waba-id", "1", "--phone-number", "5=+15550100"],
+        ["link", "--waba-id", "1", "--no-verify"],
+        ["link", "--waba-id", "1", "--no-verify", "--name", "Harbour"],
+        ["link", "--waba-id", "1", "--no-verify", "--phone-number", "5=+15550100"],
+        [*LINK[:-1], "5"],
+        [*LINK[:-1], "x=+15550100"],
+        [*LINK[:-1], "5=15550100"],
+        [*LINK[:-1], "5=+1"],
+        [*LINK, "--token", TOKEN],
+        ["unlink"],
+        ["keys", "create"],
+        ["keys", "create", "--name", "crm"],
+        ["keys", "create", "--name", "crm", "--allow-all", "--policy", "p.json"],
+        *(["keys", "create", "--allow-all", "--name", name] for name in ("", "a b", "a/b", "é", "a" * 65, "a:b")),
+        ["keys", "disable"],
+        ["keys", "policy", "AKIA"],
+        ["keys", "nonsense"],
+        ["accounts", "extra"],
+        ["dev", "--port", "70000"],
+        ["migrate", "--force"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_touches_nothing(
+    arguments: list[str], registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert not registry.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["link", "--help"], ["keys", "create", "--help"], ["demo", "--help"]]
+)
+def test_help_is_exit_code_0(arguments: list[str]) -> None:
+    assert "Usage" in done(*arguments)
+
+
+def test_the_version_is_said() -> None:
+    assert done("--version") == f"whaul {__version__}\n"
+
+
+def test_every_command_says_what_it_does() -> None:
+    for group in (app, *(group.typer_instance for group in app.registered_groups)):
+        assert group is not None
+        for command in group.registered_commands:
+            assert (command.callback and command.callback.__doc__) or "", command.name
+
+
+def test_no_option_takes_a_secret() -> None:
+    out = "".join(done(*command, "--help") for command in (["link"], ["serve"], ["keys", "create"], ["unlink"]))
+    for secret in ("--token ", "--app-secret ", "--secret-key", "--secret-access-key"):
+        assert secret not in out
+
+
+# --- known failures
+
+
+def test_a_known_failure_is_one_message_and_exit_code_1(tmp_path: Path) -> None:
+    environ = os.environ | {"WHAUL_PORT": "x", "WHAUL_HOTS": "y"}
+    command = [sys.executable, "-m", "whaul", "accounts"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("whaul: 2 settings cannot be used")
+    assert "WHAUL_PORT=x" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_module_and_the_command_are_the_same() -> None:
+    ended = subprocess.run([sys.executable, "-m", "whaul", "--version"], capture_output=True, text=True, check=True)
+    assert ended.stdout == f"whaul {__version__}\n"
+    assert callable(main)
+
+
+def test_an_error_of_the_api_is_told_by_its_public_message(capsys: pytest.CaptureFixture[str]) -> None:
+    failures.report(AccessDeniedByMetaException("Meta said no."))
+    assert capsys.readouterr().err == "whaul: Meta said no.\n"
+
+
+@pytest.mark.parametrize("token", ["", " ", "two words", "tokén", "a\nb", "a\x00b"])
+def test_a_token_that_is_no_word_is_refused_and_not_repeated(tmp_path: Path, token: str) -> None:
+    (tmp_path / "token").write_text(token)
+    message = failed(*LINK, "--token-file", str(tmp_path / "token"))
+    assert "one word of plain text" in message
+    assert "standard input" in failed(*LINK, "--token-file", "-", stdin=token)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+@pytest.mark.parametrize("option", ["--token-file", "--app-secret-file"])
+def test_a_secret_file_that_cannot_be_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None, option: str
+) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    if content is not None:
+        (tmp_path / "file").write_bytes(content)
+    assert "cannot read" in failed(*LINK, option, str(tmp_path / "file"))
+
+
+def test_without_a_token_it_says_how_to_give_one() -> None:
+    assert "WHATSAPP_ACCESS_TOKEN" in failed(*LINK)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"\xff", b"", b"{}", b'{"Statement": {"Effect": "Allow", "NotAction": "*"}}']
+)
+def test_a_policy_that_cannot_be_evaluated_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "policy.json"
+    if content is not None:
+        file.write_bytes(content)
+    assert str(file) in failed("keys", "create", "--name", "crm", "--policy", str(file))
+    assert str(file) in failed("keys", "policy", "AKIA", str(file))
+
+
+def test_what_is_not_there_is_said() -> None:
+    done("keys", "create", "--name", "crm", "--allow-all")
+    assert "no access key AKIANONE" in failed("keys", "disable", "AKIANONE")
+    assert "is not linked" in failed("unlink", "--yes", "waba-none")
+
+
+# --- what it keeps
+
+
+def test_an_account_is_linked_listed_and_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    linked = json.loads(done(*LINK, "--json"))["account"]
+    assert linked["wabaId"] == "400000000000001"
+    assert linked["phoneNumbers"][0]["phoneNumberId"].startswith("phone-number-id-")
+    (listed,) = json.loads(done("accounts", "--json"))["linkedAccounts"]
+    assert listed["id"] == linked["id"]
+    shown = done("accounts")
+    assert linked["id"] in shown
+    assert "+15550100" in shown
+    assert run("unlink", linked["id"], stdin="n\n").exit_code == 1
+    assert "Removed" in done("unlink", linked["id"], stdin="y\n")
+    assert json.loads(done("accounts", "--json")) == {"linkedAccounts": []}
+    assert "No account is linked" in done("accounts")
+
+
+def test_a_token_is_never_printed_nor_stored_as_it_is(tmp_path: Path, registry: Path) -> None:
+    (tmp_path / "secret").write_text("app-s3cr3t\n")
+    out = done(*LINK, "--token-file", "-", "--app-secret-file", str(tmp_path / "secret"), stdin=f"{TOKEN}\n")
+    out += done("accounts") + done("accounts", "--json")
+    stored = b"".join(path.read_bytes() for path in registry.parent.glob("whaul.db*"))
+    for secret in (TOKEN, "app-s3cr3t"):
+        assert secret not in out
+        assert secret.encode() not in stored
+
+
+def test_an_access_keys_secret_is_shown_once(registry: Path) -> None:
+    made = json.loads(done("keys", "create", "--name", "crm", "--allow-all", "--json"))
+    assert set(made) == {"accessKeyId", "secretAccessKey", "name"}
+    out = done("keys", "list") + done("keys", "list", "--json")
+    assert made["accessKeyId"] in out
+    assert made["secretAccessKey"] not in out
+    stored = b"".join(path.read_bytes() for path in registry.parent.glob("whaul.db*"))
+    assert made["secretAccessKey"].encode() not in stored
+
+
+def test_a_new_key_is_printed_as_variables_and_the_warning_is_beside_it() -> None:
+    result = run("keys", "create", "--name", "crm", "--allow-all")
+    names = [line.partition("=")[0] for line in result.stdout.splitlines()]
+    assert names == ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+    assert "not shown again" in result.stderr
+
+
+def test_a_keys_policy_is_replaced_and_the_key_disabled(tmp_path: Path) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(POLICY))
+    made = json.loads(done("keys", "create", "--name", "crm", "--allow-all", "--json"))
+    assert made["accessKeyId"] in done("keys", "policy", made["accessKeyId"], str(file))
+    (listed,) = json.loads(done("keys", "list", "--json"))["accessKeys"]
+    assert json.loads(listed["policy"]) == POLICY
+    assert Policy.parse(listed["policy"])
+    assert listed["status"] == "Active"
+    done("keys", "disable", made["accessKeyId"])
+    (listed,) = json.loads(done("keys", "list", "--json"))["accessKeys"]
+    assert listed["status"] == "Inactive"
+    assert "disabled" in done("keys", "list")
+
+
+def test_without_keys_it_says_how_to_make_one() -> None:
+    assert "whaul keys create" in done("keys", "list")
+    assert json.loads(done("keys", "list", "--json")) == {"accessKeys": []}
+
+
+def test_the_database_is_brought_to_its_schema() -> None:
+    assert "revision" in done("migrate")
+    assert done("migrate") == done("migrate")
+
+
+def test_rows_are_aligned_by_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    output.rows([("a", "long cell", "x"), ("longer", "b", "")])
+    assert capsys.readouterr().out == "  a       long cell  x\n  longer  b\n"
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, None), ("", None), ("x", "x")])
+def test_an_empty_variable_is_an_unset_one(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, expected: str | None
+) -> None:
+    monkeypatch.delenv("WHAUL_TEST", raising=False)
+    if value is not None:
+        monkeypatch.setenv("WHAUL_TEST", value)
+    assert output.environment("WHAUL_TEST") == expected
