@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from whaul.errors import ThrottledRequestException
 from whaul.telemetry.call import Call
@@ -13,43 +13,87 @@ IDLE_CALLERS = 10_000
 
 
 class TransferSlots:
-    """A bounded number of transfers at once, and a bounded queue before them."""
+    """A bounded number of transfers at once, and a bounded queue before them.
+
+    A host that callers chose gets three quarters of both at the most, so that one that hardly answers leaves room
+    for the others.
+    """
 
     def __init__(self, most: int, queue: int, metrics: Metrics) -> None:
-        self._semaphore = asyncio.Semaphore(most)
+        self._most = most
         self._queue = queue
-        self._waiting = 0
+        self._all = _Gate(most, queue)
+        self._hosts: dict[str, _Gate] = {}
         self._metrics = metrics
 
     @asynccontextmanager
-    async def slot(self, deadline: float, call: Call) -> AsyncGenerator[None]:
+    async def slot(self, deadline: float, call: Call, host: str | None = None) -> AsyncGenerator[None]:
         """Hold a slot, waiting for one until `deadline` (the event loop's time) if need be.
 
-        Raises `ThrottledRequestException` at once when the queue is full.
+        `host` is the destination's, when a caller chose it. Raises `ThrottledRequestException` at once when the
+        queue is full.
         """
+        async with AsyncExitStack() as held:
+            self._metrics.waiting.inc()
+            try:
+                with call.timed("wait"):
+                    async with asyncio.timeout_at(deadline):
+                        if host is not None:
+                            await held.enter_async_context(self._share(host))
+                        await held.enter_async_context(self._all.place())
+            except TimeoutError:
+                raise ThrottledRequestException(
+                    "No transfer slot came free before the call's deadline (WHAUL_MAX_TRANSFERS). Try again later.",
+                    retry_after=1,
+                ) from None
+            finally:
+                self._metrics.waiting.dec()
+            self._metrics.transfers.inc()
+            try:
+                yield
+            finally:
+                self._metrics.transfers.dec()
+
+    @asynccontextmanager
+    async def _share(self, host: str) -> AsyncGenerator[None]:
+        gate = self._hosts.setdefault(host, _Gate(max(1, self._most * 3 // 4), self._queue * 3 // 4))
+        try:
+            async with gate.place():
+                yield
+        finally:
+            if gate.is_idle:
+                self._hosts.pop(host, None)
+
+
+class _Gate:
+    """So many inside, so many before it."""
+
+    def __init__(self, most: int, queue: int) -> None:
+        self._semaphore = asyncio.Semaphore(most)
+        self._queue = queue
+        self._waiting = 0
+        self._inside = 0
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and not self._inside
+
+    @asynccontextmanager
+    async def place(self) -> AsyncGenerator[None]:
         if self._semaphore.locked() and self._waiting >= self._queue:
             raise ThrottledRequestException(
                 "The server's queue of transfers is full (WHAUL_MAX_QUEUE). Try again later.", retry_after=1
             )
         self._waiting += 1
-        self._metrics.waiting.inc()
         try:
-            async with asyncio.timeout_at(deadline):
-                with call.timed("wait"):
-                    await self._semaphore.acquire()
-        except TimeoutError:
-            raise ThrottledRequestException(
-                "No transfer slot came free before the call's deadline (WHAUL_MAX_TRANSFERS). Try again later.",
-                retry_after=1,
-            ) from None
+            await self._semaphore.acquire()
         finally:
             self._waiting -= 1
-            self._metrics.waiting.dec()
-        self._metrics.transfers.inc()
+        self._inside += 1
         try:
             yield
         finally:
-            self._metrics.transfers.dec()
+            self._inside -= 1
             self._semaphore.release()
 
 

@@ -25,8 +25,8 @@ class Desk:
         self.inside = asyncio.Semaphore(0)
         self.leave = asyncio.Event()
 
-    async def work(self, deadline: float = FOR_EVER) -> None:
-        async with self.slots.slot(deadline, Call("id")):
+    async def work(self, deadline: float = FOR_EVER, host: str | None = None) -> None:
+        async with self.slots.slot(deadline, Call("id"), host):
             self.inside.release()
             await self.leave.wait()
 
@@ -38,6 +38,35 @@ async def settle() -> None:
     """Let every task run until it waits for something."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+async def test_a_host_that_callers_chose_leaves_a_quarter_of_the_slots_to_others() -> None:
+    desk = Desk(most=4, queue=4)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(desk.work(host="stuck:443"))
+        await settle()
+        assert desk.figures() == (3, 1)
+        async with desk.slots.slot(FOR_EVER, Call("id"), "other:443"):
+            assert desk.figures() == (4, 1)
+        async with desk.slots.slot(FOR_EVER, Call("id")):
+            assert desk.figures() == (4, 1)
+        desk.leave.set()
+    assert desk.figures() == (0, 0)
+    assert desk.slots._hosts == {}
+
+
+async def test_a_host_that_callers_chose_leaves_a_quarter_of_the_queue_to_others() -> None:
+    desk = Desk(most=4, queue=4)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(6):
+            group.create_task(desk.work(host="stuck:443"))
+        await settle()
+        with pytest.raises(ThrottledRequestException, match="WHAUL_MAX_QUEUE"):
+            await desk.work(host="stuck:443")
+        async with desk.slots.slot(FOR_EVER, Call("id"), "other:443"):
+            assert desk.figures() == (4, 3)
+        desk.leave.set()
 
 
 async def test_a_free_slot_is_taken_at_once_even_without_a_queue() -> None:

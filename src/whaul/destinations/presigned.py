@@ -51,6 +51,11 @@ class PresignedDestination:
             raise InvalidParametersException(f"The presigned URL is refused: {forbidden}.") from None
         self._headers = checked_headers(presigned.headers)
 
+    @property
+    def host(self) -> str:
+        """The host and port that the caller chose."""
+        return f"{self._url.host_str}:{self._url.port_or_known_default}"
+
     async def put(self, body: Body, info: MediaInfo) -> str:
         """See `Destination`."""
         headers = self._headers

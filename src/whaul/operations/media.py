@@ -84,10 +84,12 @@ class MediaOperations:
         call.media_id = request.media_id
         number = await self._authorized_number(request, caller, call)
         file: S3File | None = None
-        destination = self._presigned(request)
+        presigned = self._presigned(request)
+        destination: Destination | None = presigned
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
         source = _MediaSource(self._graph, number, request, self._rules.max_file_size)
-        async with self._circuit(number), self._slots.slot(attempts.deadline, call), attempts.bounded():
+        host = presigned.host if presigned else None
+        async with self._circuit(number), self._slots.slot(attempts.deadline, call, host), attempts.bounded():
             with call.timed("describe"):
                 info = await attempts.run(source.describe)
             if request.s3_file is not None and not request.metadata_only:
@@ -133,7 +135,7 @@ class MediaOperations:
             raise
         self._circuits.succeeded(number.id)
 
-    def _presigned(self, request: GetMedia) -> Destination | None:
+    def _presigned(self, request: GetMedia) -> PresignedDestination | None:
         """Check a presigned destination, before anything is fetched."""
         if request.presigned_url is None:
             return None
