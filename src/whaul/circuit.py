@@ -44,6 +44,7 @@ class Circuits(Generic[E]):
         self._clock = clock
         self._on_change = on_change
         self._failing: OrderedDict[str, _Circuit[E]] = OrderedDict()
+        self._open = 0
 
     def refusal(self, name: str) -> E | None:
         """The error to refuse a call with; None when the call may go through (as the probe, perhaps)."""
@@ -62,15 +63,18 @@ class Circuits(Generic[E]):
         circuit.failures += 1
         circuit.error = error
         if circuit.failures >= self._most:
+            self._tell(circuit.opens_again_at is None)
             circuit.opens_again_at = self._clock() + self._seconds
         if len(self._failing) > MOST_CIRCUITS:
-            self._failing.popitem(last=False)
-        self._tell()
+            _, forgotten = self._failing.popitem(last=False)
+            self._tell(-(forgotten.opens_again_at is not None))
 
     def succeeded(self, name: str) -> None:
         """Close the circuit."""
-        if self._failing.pop(name, None) is not None:
-            self._tell()
+        circuit = self._failing.pop(name, None)
+        self._tell(-(circuit is not None and circuit.opens_again_at is not None))
 
-    def _tell(self) -> None:
-        self._on_change(sum(circuit.opens_again_at is not None for circuit in self._failing.values()))
+    def _tell(self, change: int) -> None:
+        if change:
+            self._open += change
+            self._on_change(self._open)
