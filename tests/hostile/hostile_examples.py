@@ -28,7 +28,7 @@ def examples(number: int) -> Callable[[Test], Test]:
     )
 
 
-def json_values(text: st.SearchStrategy[str] | None = None) -> st.SearchStrategy[Any]:
+def json_values(text: st.SearchStrategy[str] = st.text(max_size=20)) -> st.SearchStrategy[Any]:
     """Any JSON: with huge numbers, NaN and infinities, which Python's writer takes for JSON."""
     scalars = (
         st.none()
@@ -36,11 +36,11 @@ def json_values(text: st.SearchStrategy[str] | None = None) -> st.SearchStrategy
         | st.integers()
         | st.integers(min_value=-(10**400), max_value=10**400)
         | st.floats()
-        | (text or st.text(max_size=20))
+        | text
     )
     return st.recursive(
         scalars,
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text or st.text(max_size=20), inner, max_size=4),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
         max_leaves=12,
     )
 
