@@ -28,7 +28,10 @@ def examples(number: int) -> Callable[[Test], Test]:
     )
 
 
-def json_values(text: st.SearchStrategy[str] = st.text(max_size=20)) -> st.SearchStrategy[Any]:
+TEXT = st.text(max_size=20)
+
+
+def json_values(text: st.SearchStrategy[str] = TEXT) -> st.SearchStrategy[Any]:
     """Any JSON: with huge numbers, NaN and infinities, which Python's writer takes for JSON."""
     scalars = (
         st.none()

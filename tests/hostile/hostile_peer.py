@@ -32,8 +32,8 @@ class Peer:
 
 
 def answer(status: int = 200, body: bytes = b"", *headers: bytes) -> bytes:
-    """An answer with a true Content-Length."""
-    lines = [b"HTTP/1.1 %d Told" % status, b"Content-Length: %d" % len(body), *headers, b"", b""]
+    """An answer with a true Content-Length, after which the connection ends."""
+    lines = [b"HTTP/1.1 %d Told" % status, b"Content-Length: %d" % len(body), b"Connection: close", *headers, b"", b""]
     return b"\r\n".join(lines) + body
 
 
