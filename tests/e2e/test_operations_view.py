@@ -1,0 +1,121 @@
+"""What an operator sees: health, readiness, metrics, and one log line for each call."""
+
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+from world import Gateway, World, eventually
+
+from whaul.simulator import Simulator
+
+JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
+
+
+@pytest.fixture(scope="module")
+def watched(world: World) -> Iterator[Gateway]:
+    """A gateway of this module alone, so that its counters are."""
+    with world.gateway(WHAUL_DEADLINE="5") as running:
+        yield running
+
+
+def metrics(gateway: Gateway) -> dict[str, float]:
+    """The samples by name and labels."""
+    answer = gateway.send("GET", "/metrics")
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = [line for line in answer.body.decode().splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+def test_health_and_readiness_are_answered_without_a_signature(gateway: Gateway) -> None:
+    assert gateway.send("GET", "/healthz").json() == {"status": "ok"}
+    ready = gateway.send("GET", "/readyz")
+    assert (ready.status, ready.json()) == (200, {"status": "ok", "reasons": []})
+
+
+def test_a_gateway_without_s3_credentials_is_alive_but_not_ready(world: World, simulator: Simulator) -> None:
+    environ = {name: value for name, value in world.environ.items() if not name.startswith("AWS_ACCESS_KEY")}
+    lacking = World(world.simulator, environ, world.folder, world.phone_number_id, world.phone_number_arn)
+    lacking.key = world.key
+    with lacking.gateway() as running:
+        assert running.send("GET", "/healthz").status == 200
+        ready = running.send("GET", "/readyz")
+        assert ready.status == 503
+        assert ready.json()["status"] == "unavailable"
+        assert [reason for reason in ready.json()["reasons"] if "S3 credentials" in reason]
+        with pytest.raises(running.client().exceptions.AccessDeniedException, match="S3 credentials"):
+            running.get(PDF)
+        assert running.get(PDF, metadataOnly=True)["fileSize"] == simulator.media[PDF].size
+
+
+def test_each_call_is_one_log_line_with_what_is_known_of_it(watched: Gateway, simulator: Simulator) -> None:
+    def last(outcome: str) -> dict[str, object]:
+        eventually(lambda: bool(watched.calls()) and watched.calls()[-1]["outcome"] == outcome)
+        return watched.calls()[-1]
+
+    answer = watched.get_to(VOICE, "log/")
+    line = last("ok")
+    assert line["request_id"] == answer["ResponseMetadata"]["RequestId"]
+    assert line["operation"] == "GetWhatsAppMessageMedia"
+    assert (line["outcome"], line["status"]) == ("ok", 200)
+    assert (line["access_key_id"], line["caller"]) == (watched.world.key.id, "tester")
+    assert line["client"] == "127.0.0.1"
+    assert line["phone_number_id"] == watched.world.phone_number_id
+    assert (line["media_id"], line["bytes"]) == (VOICE, simulator.media[VOICE].size)
+    durations = [line[f"{hop}_seconds"] for hop in ("describe", "get", "put", "wait")]
+    assert all(isinstance(seconds, float) and 0 <= seconds < 5 for seconds in durations)
+    assert {"level", "timestamp", "seconds"} <= line.keys()
+
+    before = len(watched.calls())
+    with pytest.raises(ClientError):
+        watched.get("999999999999999")
+    failed = last("ResourceNotFoundException")
+    assert (failed["status"], failed["media_id"]) == (404, "999999999999999")
+    assert "media id" in str(failed["message"])
+    watched.send("POST", "/nowhere")
+    unknown = last("UnknownOperationException")
+    assert uuid.UUID(str(unknown["request_id"]))
+    assert len(watched.calls()) == before + 2
+
+
+def test_metadata_only_and_health_checks_do_not_look_like_transfers(watched: Gateway) -> None:
+    before = len(watched.calls())
+    watched.get(PDF, metadataOnly=True)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        watched.send("GET", path)
+    eventually(lambda: len(watched.calls()) > before)
+    assert len(watched.calls()) == before + 1
+    assert "bytes" not in watched.calls()[-1]
+    assert "get_seconds" not in watched.calls()[-1]
+
+
+def test_the_metrics_count_calls_bytes_and_hops(watched: Gateway, simulator: Simulator) -> None:
+    simulator.configure(call_count=37)
+    call = 'operation="GetWhatsAppMessageMedia"'
+    before = metrics(watched)
+    watched.get_to(VOICE, "metrics/")
+    watched.get(PDF, metadataOnly=True)
+    with pytest.raises(ClientError):
+        watched.get("999999999999999")
+
+    def grown(name: str) -> float:
+        return metrics(watched).get(name, 0) - before.get(name, 0)
+
+    eventually(lambda: grown(f"whaul_call_seconds_count{{{call}}}") == 3)
+    assert grown(f'whaul_calls_total{{{call},outcome="ok"}}') == 2
+    assert grown(f'whaul_calls_total{{{call},outcome="ResourceNotFoundException"}}') == 1
+    assert grown("whaul_stored_bytes_total") == simulator.media[VOICE].size
+    assert grown('whaul_hop_seconds_count{hop="describe"}') == 3
+    assert grown('whaul_hop_seconds_count{hop="get"}') == 1
+    assert grown('whaul_hop_seconds_count{hop="put"}') == 1
+    now = metrics(watched)
+    assert (now["whaul_transfers"], now["whaul_waiting_calls"]) == (0, 0)
+    assert now['whaul_meta_usage_percent{kind="app"}'] == 37
+    assert now['whaul_meta_usage_percent{kind="business"}'] == 37
+
+
+def test_the_start_is_told_with_region_and_endpoints(watched: Gateway) -> None:
+    text = watched.log.read_text(encoding="utf-8")
+    assert re.search(rf'"s3_endpoint":"{re.escape(watched.world.environ["AWS_ENDPOINT_URL_S3"])}"', text)
