@@ -5,6 +5,7 @@ answer or the error, one log line and its metrics. What `create_app` returns is 
 """
 
 import asyncio
+import mimetypes
 import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -16,14 +17,14 @@ import msgspec
 import structlog
 from litestar import Litestar, Request, Response
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Message, Method, Receive, Scope, Send
 
 from whaul import parts, wire
 from whaul.auth import Authenticator, Caller
 from whaul.circuit import Circuits
-from whaul.destinations.s3 import ObjectOptions, S3Store
+from whaul.destinations.s3 import S3Store
 from whaul.errors import (
     ApiError,
     InternalServiceException,
@@ -57,6 +58,8 @@ METHODS: tuple[Method, ...] = (*READ, "POST", "PUT", "PATCH", "DELETE", "OPTIONS
 ROUTES = {route: name for name, route in OPERATIONS.items()}
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """What monitors ask, over and over: not logged, not counted."""
+BODY_TIMEOUT = 15.0
+"""Seconds in which a request's body must come."""
 CALL = "whaul.call"
 """Where a request's scope holds its `Call`."""
 
@@ -90,6 +93,7 @@ class Gateway:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._store: S3Store
         self._draining = False
 
     def drain(self) -> None:
@@ -106,19 +110,8 @@ class Gateway:
             http = await stack.enter_async_context(parts.http_client(self._metrics.open_circuits.labels("host").set))
             known = CachedRegistry(self._registry)
             stack.push_async_callback(known.aclose)
-            self._store = S3Store(
-                http,
-                region=settings.region,
-                addressing_style=settings.s3_addressing_style,
-                options=ObjectOptions(
-                    sse=settings.s3_sse,
-                    sse_kms_key_id=settings.s3_sse_kms_key_id,
-                    storage_class=settings.s3_storage_class,
-                    tagging=settings.s3_tagging,
-                    expected_bucket_owner=settings.s3_expected_bucket_owner,
-                ),
-            )
-            s3_endpoint = self._store.endpoint()
+            self._store = parts.s3_store(settings, http)
+            mimetypes.init([])  # Python's own table: the same on every machine, and no file is read later
             self._authenticator = Authenticator(
                 known,
                 account_id=settings.account_id,
@@ -134,7 +127,7 @@ class Gateway:
                 graph=parts.graph_client(settings, http, self._metrics.observe_meta_usage),
                 http=http,
                 store=self._store,
-                presigned_hosts=PresignedHosts(s3_endpoint, settings.presigned_hosts),
+                presigned_hosts=PresignedHosts(self._store.endpoint(), settings.presigned_hosts),
                 circuits=Circuits(
                     MOST_REFUSALS, NUMBER_REST, time.monotonic, self._metrics.open_circuits.labels("phone_number").set
                 ),
@@ -152,7 +145,7 @@ class Gateway:
             if threading.current_thread() is threading.main_thread():  # signals reach no other
                 asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, self.drain)
             self._operations: dict[str, Operation] = {"GetWhatsAppMessageMedia": media.get}
-            log.info("ready", region=settings.region, s3_endpoint=s3_endpoint, graph=settings.graph_url)
+            log.info("ready", region=settings.region, s3_endpoint=self._store.endpoint(), graph=settings.graph_url)
             yield
 
     async def call(self, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -167,7 +160,7 @@ class Gateway:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
         if self._draining:
             raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
-        body = await request.body()
+        body = await _body(request)
         scope = request.scope
         caller = await self._authenticator.authenticate(
             request.method, scope["raw_path"], scope["query_string"], tuple(scope["headers"]), body
@@ -245,6 +238,16 @@ class RequestLog:
                 seconds = time.monotonic() - started
                 self._metrics.observe(call, seconds)
                 log.info("call", **logs.call_line(call, status, seconds))
+
+
+async def _body(request: Request[Any, Any, Any]) -> bytes:
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await request.body()
+    except TimeoutError:
+        raise SerializationException(f"The request body did not come within {BODY_TIMEOUT:.0f} seconds.") from None
+    except InternalServerException:  # the framework's word for a client that left, or broke its own framing
+        raise SerializationException("The request body broke off.") from None
 
 
 def _call_of(scope: Scope) -> Call:

@@ -24,6 +24,8 @@ from pyreqwest.exceptions import (
     DetailedPyreqwestError,
     NetworkError,
     PyreqwestError,
+    RequestError,
+    RequestPanicError,
     RequestTimeoutError,
 )
 from pyreqwest.http import Url
@@ -54,6 +56,8 @@ FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
     (NetworkError, "the connection broke"),
     (DecodeError, "the connection broke"),  # the body ended before its length
     (ClientClosedError, "the client was closed"),
+    (RequestPanicError, "the HTTP exchange failed"),
+    (RequestError, "the connection broke"),  # a body that ends early comes as this, too
     (PyreqwestError, "the HTTP exchange failed"),
 )
 """The first class that fits names the failure."""

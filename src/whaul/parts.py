@@ -5,9 +5,12 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError
+
+from whaul.destinations.s3 import ObjectOptions, S3Store
 from whaul.graph.client import GraphClient
 from whaul.http import HttpClient
-from whaul.netguard import MediaHosts
+from whaul.netguard import ForbiddenUrl, MediaHosts, parse_url
 from whaul.registry.database import database_exists, key_file
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher, load_or_create_key_file
@@ -42,6 +45,29 @@ def http_client(on_open_circuits: Callable[[int], None] = lambda _open: None) ->
     """The outbound client, trusting also the bundles that `SSL_CERT_FILE` and `AWS_CA_BUNDLE` name."""
     bundles = (os.environ.get(name) for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
     return HttpClient(ca_files=tuple(Path(bundle) for bundle in bundles if bundle), on_open_circuits=on_open_circuits)
+
+
+def s3_store(settings: Settings, http: HttpClient) -> S3Store:
+    """The operator's S3, as the settings and AWS's own configuration name it."""
+    try:
+        store = S3Store(
+            http,
+            region=settings.region,
+            addressing_style=settings.s3_addressing_style,
+            options=ObjectOptions(
+                sse=settings.s3_sse,
+                sse_kms_key_id=settings.s3_sse_kms_key_id,
+                storage_class=settings.s3_storage_class,
+                tagging=settings.s3_tagging,
+                expected_bucket_owner=settings.s3_expected_bucket_owner,
+            ),
+        )
+        parse_url(store.endpoint())
+    except BotoCoreError as error:
+        raise SettingsError([f"AWS configuration: {error}"]) from None
+    except ForbiddenUrl as forbidden:
+        raise SettingsError([f"AWS_ENDPOINT_URL_S3 (or another setting of the S3 endpoint): {forbidden}"]) from None
+    return store
 
 
 def graph_client(

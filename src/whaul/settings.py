@@ -302,7 +302,7 @@ def _known_names(cls: type[Settings]) -> set[str]:
 
 
 def _unknown_names(cls: type[Settings]) -> list[str]:
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in _known_names(cls))
+    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name not in _known_names(cls))
     return [f"{name}: there is no such setting; check the spelling or unset it" for name in unknown]
 
 
@@ -331,6 +331,6 @@ def _problem(cls: type[Settings], detail: Any) -> str:
     field_name = "region" if location.startswith("AWS_") else location
     name = environment_name(field_name)
     expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should").rstrip(".")
-    if is_secret(cls.model_fields[field_name]):
+    if is_secret(cls.model_fields[field_name]) or "@" in str(detail["input"]):  # a URL's user information is one
         return f"{name}: {expected} (see {DOCUMENTATION}#{name.lower()})"
     return f"{name}={detail['input']!s:.80}: {expected} (see {DOCUMENTATION}#{name.lower()})"

@@ -151,7 +151,7 @@ def test_codes_come_before_is_transient_and_that_before_the_status(
 
 
 NOT_METAS = [b"", b"<html>", b"[]", b"null", b"{}", b'{"error": null}', b'{"error": "x"}', b'{"error": {}}', b"\xff"]
-NOT_METAS += [b'{"error": {"code": "190"}}', b'{"error": {"code": 1e400}}', b"[" * 100_000]
+NOT_METAS += [b'{"error": {"code": "x"}}', b'{"error": {"code": true}}', b'{"error": {"code": 1e400}}', b"[" * 100_000]
 NOT_METAS += [b'{"error": {"code": ' + b"9" * 5000 + b"}}"]
 
 
@@ -160,6 +160,12 @@ def test_an_answer_that_is_not_metas_json_is_judged_by_its_status(body: bytes) -
     assert kind_and_retry(error(401, body)) == DENIED
     assert kind_and_retry(error(404, body)) == MISSING
     assert kind_and_retry(error(500, body)) == PASSING
+
+
+def test_a_member_of_another_type_than_documented_leaves_the_others_their_say() -> None:
+    odd = b'{"error": {"code": "190", "error_subcode": [], "is_transient": "yes", "message": 7}}'
+    assert kind_and_retry(error(404, odd)) == DENIED
+    assert kind_and_retry(error(400, b'{"error": {"code": 100, "error_subcode": "33"}}')) == MISSING
 
 
 @pytest.mark.parametrize("trace", ["AbC-1_2.3/4+5=", "A" * 64])

@@ -156,7 +156,6 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_GRAPH_URL", "http://graph.example"),
         ("WHAUL_GRAPH_URL", "graph.facebook.com"),
         ("WHAUL_GRAPH_URL", "https://"),
-        ("WHAUL_GRAPH_URL", "https://user:word@graph.example"),
         ("WHAUL_GRAPH_URL", "https://graph.example?x=y"),
         ("WHAUL_GRAPH_URL", "https://graph.example#x"),
         ("WHAUL_GRAPH_URL", "https://[graph"),
@@ -193,6 +192,17 @@ def test_a_value_that_cannot_be_used_is_named_with_where_it_is_documented(load: 
     problems = load.problems(**{name: text})
     name = name.replace("AWS_DEFAULT_REGION", "AWS_REGION")
     assert any(problem.startswith(f"{name}=") and f"docs/settings.md#{name.lower()}" in problem for problem in problems)
+
+
+def test_the_password_in_a_url_that_cannot_be_used_is_not_repeated(load: Loader) -> None:
+    (problem,) = load.problems(WHAUL_GRAPH_URL="https://user:word@graph.example")
+    assert problem.startswith("WHAUL_GRAPH_URL: ")
+    assert "word" not in problem
+
+
+def test_a_name_in_lower_case_is_not_taken_for_the_setting(load: Loader) -> None:
+    (problem,) = load.problems(whaul_port="9")
+    assert problem.startswith("whaul_port: there is no such setting")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.1", "gateway.example"])  # noqa: S104

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "destinations": VALUES | {"http", "netguard"},
     # those that build the others: nothing but another of them imports them
     "seaweedfs": {"processes"},
-    "parts": {"graph", "http", "netguard", "registry", "secrets", "settings"},
+    "parts": {"destinations", "graph", "http", "netguard", "registry", "secrets", "settings"},
     "app": VALUES
     | {"auth", "circuit", "destinations", "limits", "netguard", "operations", "parts", "policy", "registry"}
     | {"settings"}

@@ -1,5 +1,6 @@
 """The command line: one module for each group of commands; they parse, call and print."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -47,4 +48,8 @@ def main() -> None:
         app()
     except failures.KNOWN as error:
         failures.report(error)
-        sys.exit(1)
+        # Not sys.exit: the HTTP client's threads may be at work still, and an interpreter that is taken down in
+        # order aborts now and then when it meets one of them (exit code 134 instead of 1).
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)

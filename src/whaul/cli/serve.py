@@ -3,8 +3,10 @@
 import asyncio
 import multiprocessing
 import os
+import resource
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from types import FrameType
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 HEADER_TIMEOUT = 15_000
 """Milliseconds in which a request's headers must come."""
+MOST_CONNECTIONS = 8192
+"""Open connections of a worker, most of them idle: one costs 3 KB and an open file."""
+OTHER_FILES = 256
+"""Files that a worker may need besides its connections and transfers: the database, libraries, outbound connections."""
 DRAIN_NOTICE = 3.0
 """Seconds between SIGTERM and the end of listening, in which `/readyz` answers 503."""
 DRAIN_MARGIN = 5
@@ -37,7 +43,7 @@ def serve(
 ) -> None:
     """Run the gateway until it is told to stop; calls under way are finished first."""
     settings = Settings.load(host=host, port=port, workers=workers)
-    asyncio.run(_check_registry(settings))
+    asyncio.run(_check_parts(settings))
     _check_free(settings.host, settings.port)
     # Workers are processes of their own and read the settings from the environment, as if it had held the options.
     for name in ("host", "port", "workers"):
@@ -67,7 +73,7 @@ def _serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         workers_kill_timeout=int(settings.deadline) + DRAIN_MARGIN,
-        backpressure=settings.max_transfers + settings.max_queue + 256,
+        backpressure=_connections(settings),
         http1_settings=HTTP1Settings(header_read_timeout=HEADER_TIMEOUT),
         ssl_cert=settings.tls_cert_file,
         ssl_key=settings.tls_key_file,
@@ -78,6 +84,20 @@ def _serve(settings: Settings) -> None:
     )
     server.on_startup(lambda: _give_notice(server))
     server.serve()
+
+
+def _connections(settings: Settings) -> int:
+    """How many connections a worker takes: so many that idle ones keep no calls out, and files are left for the calls.
+
+    Raises the limit of open files for that as far as it may; it is often a mere 1024.
+    """
+    reserved = 2 * settings.max_transfers + OTHER_FILES
+    wanted = MOST_CONNECTIONS + reserved
+    soft, hard = (sys.maxsize if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE))
+    if soft < min(wanted, hard):
+        soft = min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return max(min(wanted, soft) - reserved, settings.max_transfers)
 
 
 def _give_notice(server: "AbstractServer[Any]") -> None:
@@ -104,10 +124,11 @@ def migrate() -> None:
     typer.echo(f"The database is at revision {revision}.")
 
 
-async def _check_registry(settings: Settings) -> None:
+async def _check_parts(settings: Settings) -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
-    async with parts.registry(settings) as registry:
+    async with parts.registry(settings) as registry, parts.http_client() as http:
         await registry.ping()
+        parts.s3_store(settings, http)
 
 
 def _check_free(host: str, port: int) -> None:

@@ -51,8 +51,11 @@ def presigned_error(answer: Answer) -> ApiError:
     """Translate the answer to a PUT that the caller signed."""
     code = error_code(answer)
     told = _told("The presigned URL's host", answer, code)
+    advice = "Make a new URL: it has expired, or was not signed for this request."
     if answer.status in {401, 403}:
-        return AccessDeniedException(f"{told} Make a new URL: it has expired, or was not signed for this request.")
+        return AccessDeniedException(f"{told} {advice}")
+    if code in CREDENTIAL_CODES:
+        return InvalidParametersException(f"{told} {advice}")
     return _common_error(answer, code, told)
 
 

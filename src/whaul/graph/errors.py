@@ -51,11 +51,16 @@ _TRACE_ID = re.compile(r"[\w.+/=-]{1,64}")
 
 
 class _ErrorBody(msgspec.Struct):
-    code: int | None = None
-    error_subcode: int | None = None
-    is_transient: bool | None = None
+    """Members of another type than documented count as absent; the others still tell what happened."""
+
+    code: Any = None
+    error_subcode: Any = None
+    is_transient: Any = None
     fbtrace_id: Any = None
     message: Any = None
+
+    def __post_init__(self) -> None:
+        self.code, self.error_subcode = _number(self.code), _number(self.error_subcode)
 
 
 class _Envelope(msgspec.Struct):
@@ -85,6 +90,12 @@ def error_from(answer: Answer, doing: str) -> ApiError:
     return kind(message, retry=retry, retry_after=regain_seconds(answer.headers))
 
 
+def _number(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if type(value) is int and abs(value) < 10**9 else None
+
+
 def _classify(status: int, body: _ErrorBody) -> tuple[type[ApiError], Retry, str]:  # noqa: PLR0911 - a table in order
     code = body.code
     if code in ACCESS_CODES:
@@ -97,7 +108,7 @@ def _classify(status: int, body: _ErrorBody) -> tuple[type[ApiError], Retry, str
         if isinstance(body.message, str) and "appsecret_proof" in body.message:
             return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
         return ResourceNotFoundException, Retry.NO, MISSING_ADVICE
-    if body.is_transient or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
+    if body.is_transient is True or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code is not None and status < 500 and status != 429:
         return DependencyException, Retry.NO, "Look the code up in Meta's list of error codes."
