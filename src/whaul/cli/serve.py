@@ -126,9 +126,9 @@ def migrate() -> None:
 
 async def _check_parts(settings: Settings) -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
-    async with parts.registry(settings) as registry, parts.http_client() as http:
+    parts.check_s3(settings)
+    async with parts.registry(settings) as registry:
         await registry.ping()
-        parts.s3_store(settings, http)
 
 
 def _check_free(host: str, port: int) -> None:
