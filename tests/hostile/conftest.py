@@ -1,12 +1,16 @@
 """What the hostile tests share: an event loop, the outbound client, and servers that nobody should call."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 
 import pytest
+from hostile_gateway import APP_SECRET, SLOW, TOKEN, Account, Target, attacked, connected, linked
 from hostile_peer import Peer, listening
 
 from whaul.http import HttpClient
+from whaul.simulator import simulator_in_thread
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +54,33 @@ def stranger(running_stranger: Peer) -> Peer:
     """A server that may not be called."""
     running_stranger.reset()
     return running_stranger
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Peer]:
+    """The store of `target`."""
+    with listening() as peer:
+        yield peer
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    with simulator_in_thread(token=TOKEN, app_secret=APP_SECRET) as simulator:
+        yield linked(simulator, APP_SECRET, tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="session")
+def target(account: Account, store: Peer) -> Iterator[Target]:
+    """A gateway whose port is attacked."""
+    with attacked(account, store, "attacked") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def slow(target: Target) -> Iterator[dict[str, socket.socket]]:
+    """Clients that stop in the middle of a request."""
+    with ExitStack() as stack:
+        clients = {name: stack.enter_context(closing(connected(target.port))) for name in SLOW}
+        for name, client in clients.items():
+            client.sendall(SLOW[name])
+        yield clients

@@ -73,19 +73,19 @@ def refusal_of(body: bytes) -> str:
     return ""
 
 
-@examples(400)
+@examples(200)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     read(body)
 
 
-@examples(300)
+@examples(150)
 @given(json_values())
 def test_any_json_is_read_or_refused(document: Any) -> None:
     read(json.dumps(document).encode("utf-8", "surrogatepass"))
 
 
-@examples(400)
+@examples(200)
 @given(st.sampled_from([GOOD_FILE, GOOD_URL]), st.sampled_from(PATHS), json_values())
 def test_any_value_in_any_place_is_read_or_refused(good: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     document = json.loads(json.dumps(good))
@@ -98,7 +98,7 @@ def test_any_value_in_any_place_is_read_or_refused(good: dict[str, Any], path: t
         assert request.media_id == value
 
 
-@examples(600)
+@examples(150)
 @given(st.data())
 def test_a_spoilt_request_means_what_other_parsers_say_it_means(data: st.DataObject) -> None:
     good = data.draw(st.sampled_from([GOOD_FILE, GOOD_URL]))
@@ -119,7 +119,7 @@ def test_a_spoilt_request_means_what_other_parsers_say_it_means(data: st.DataObj
         assert (request.presigned_url.url, request.presigned_url.headers) == (presigned["url"], presigned["headers"])
 
 
-@examples(300)
+@examples(150)
 @given(st.data())
 @example(None)
 def test_no_message_repeats_a_destination(data: st.DataObject | None) -> None:

@@ -93,7 +93,7 @@ def with_member(good: dict[str, Any], text: st.SearchStrategy[str]) -> st.Search
 STATUSES = st.sampled_from([200, 200, 200, 201, 204, 206, 400, 401, 403, 404, 429, 500, 503, 599, 999])
 
 
-@examples(200)
+@examples(100)
 @given(STATUSES, json_values(st.sampled_from([*GOOD, *ERROR["error"], "error", TOLD]) | st.text(max_size=6)))
 def test_any_json_is_a_description_or_an_error(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, status: int, document: Any
@@ -102,7 +102,7 @@ def test_any_json_is_a_description_or_an_error(
     media(loop, http, running_peer)
 
 
-@examples(300)
+@examples(80)
 @given(STATUSES, with_member(GOOD, st.sampled_from([TOLD, "9" * 5000, "-1"]) | st.text()))
 def test_any_value_in_a_description_makes_a_description_or_an_error(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, status: int, document: Any
@@ -111,7 +111,7 @@ def test_any_value_in_a_description_makes_a_description_or_an_error(
     media(loop, http, running_peer)
 
 
-@examples(300)
+@examples(80)
 @given(STATUSES, with_member(ERROR["error"], st.just(TOLD) | st.text(max_size=6)))
 def test_any_value_in_an_error_of_meta_makes_an_error(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, status: int, error: Any
@@ -120,7 +120,7 @@ def test_any_value_in_an_error_of_meta_makes_an_error(
     assert isinstance(media(loop, http, running_peer), ApiError)
 
 
-@examples(200)
+@examples(100)
 @given(st.sampled_from([GOOD, ERROR]), st.data())
 def test_spoilt_json_is_a_description_or_an_error(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, document: Any, data: st.DataObject
@@ -129,7 +129,7 @@ def test_spoilt_json_is_a_description_or_an_error(
     media(loop, http, running_peer)
 
 
-@examples(200)
+@examples(100)
 @given(st.data())
 def test_a_spoilt_answer_is_a_description_or_an_error(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, data: st.DataObject
@@ -317,7 +317,7 @@ def test_the_graph_api_itself_is_not_followed_elsewhere(
     assert peer.connections == 1
 
 
-@examples(200)
+@examples(100)
 @given(st.data())
 def test_a_spoilt_redirect_takes_the_token_nowhere_else(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, running_stranger: Peer, data: st.DataObject
@@ -363,7 +363,7 @@ def test_the_app_secret_is_sent_to_nobody(loop: asyncio.Runner, http: HttpClient
 # --- reading an account ------------------------------------------------------------------------------------------
 
 
-@examples(150)
+@examples(80)
 @given(json_values(st.sampled_from(["data", "id", "paging", "cursors", "after", "next", TOLD]) | st.text(max_size=4)))
 def test_any_json_is_an_account_or_an_error(
     loop: asyncio.Runner, http: HttpClient, running_peer: Peer, document: Any

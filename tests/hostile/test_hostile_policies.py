@@ -34,19 +34,19 @@ def read(document: str | bytes) -> Policy | None:
         return None
 
 
-@examples(300)
+@examples(150)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_read_or_refused(document: bytes) -> None:
     assert read(document) is None
 
 
-@examples(400)
+@examples(200)
 @given(json_values(TEXT))
 def test_any_json_is_read_or_refused(document: Any) -> None:
     read(json.dumps(document))
 
 
-@examples(500)
+@examples(250)
 @given(st.data())
 def test_a_spoilt_policy_is_refused_or_says_what_other_parsers_say(data: st.DataObject) -> None:
     document = data.draw(spoilt(json.dumps(GOOD).encode()))
@@ -72,7 +72,7 @@ STATEMENTS = st.fixed_dictionaries(
 )
 
 
-@examples(800)
+@examples(300)
 @given(
     st.lists(STATEMENTS, min_size=1, max_size=4),
     st.text("ABab*?", min_size=1, max_size=8),

@@ -141,7 +141,7 @@ def test_what_the_tampering_starts_from_verifies(good: HttpRequest, loop: asynci
     assert caller_of(good, loop) is not None
 
 
-@examples(300)
+@examples(150)
 @given(REQUESTS)
 def test_whatever_botocore_signs_verifies(loop: asyncio.Runner, request: HttpRequest) -> None:
     assert caller_of(request, loop) is not None
@@ -175,7 +175,7 @@ def altered(draw: st.DrawFn, good: HttpRequest) -> HttpRequest:
 ALTERED = st.composite(altered)
 
 
-@examples(1200)
+@examples(800)
 @given(st.data())
 def test_nothing_tampered_verifies(loop: asyncio.Runner, data: st.DataObject) -> None:
     good = data.draw(st.sampled_from(GOODS))
@@ -184,7 +184,7 @@ def test_nothing_tampered_verifies(loop: asyncio.Runner, data: st.DataObject) ->
         assert meaning(bad) == meaning(good), "tampered, and it verified"
 
 
-@examples(500)
+@examples(150)
 @given(st.data())
 def test_a_claim_spoilt_twice_does_not_verify(loop: asyncio.Runner, data: st.DataObject) -> None:
     good = data.draw(st.sampled_from(GOODS))
@@ -234,7 +234,7 @@ PIECES = [b"AWS4-HMAC-SHA256", b"Credential=", b"SignedHeaders=", b"Signature=",
 PIECES += [b"AKIAHOSTILE000000001/20261123/us-east-1/social-messaging/aws4_request", AUTHORIZATION, *TRICKS]
 
 
-@examples(600)
+@examples(150)
 @given(st.lists(st.sampled_from(PIECES) | st.binary(max_size=6), max_size=8), st.booleans())
 def test_a_made_up_authorization_is_refused(loop: asyncio.Runner, pieces: Sequence[bytes], dated: bool) -> None:
     value = b"".join(pieces)
@@ -254,14 +254,14 @@ QUERY_PIECES = [f"X-Amz-{name}=".encode() for name in NAMES] + [
 ]
 
 
-@examples(600)
+@examples(150)
 @given(st.lists(st.sampled_from(QUERY_PIECES) | st.binary(max_size=6), max_size=16))
 def test_a_made_up_presigned_query_is_refused(loop: asyncio.Runner, pieces: Sequence[bytes]) -> None:
     request = HttpRequest("POST", b"/v1/whatsapp/media/get", b"".join(pieces), [(b"host", b"a")], b"")
     assert caller_of(request, loop) is None
 
 
-@examples(400)
+@examples(200)
 @given(st.sampled_from(["POST", "GET"]), PATH, QUERY, HEADERS, st.binary(max_size=20))
 def test_the_canonical_form_is_botocores(
     method: str, path: str, query: str, headers: dict[str, str], body: bytes

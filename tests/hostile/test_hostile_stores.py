@@ -82,7 +82,7 @@ ERROR = (
 STATUSES = st.sampled_from([200, 201, 204, 206, 301, 307, 400, 403, 404, 409, 412, 429, 500, 501, 503, 599])
 
 
-@examples(200)
+@examples(100)
 @given(STATUSES, st.data())
 def test_a_spoilt_error_is_an_error(outcome: Outcome, running_peer: Peer, status: int, data: st.DataObject) -> None:
     running_peer.reset(answer(status, data.draw(spoilt(ERROR) | st.binary(max_size=60))))
@@ -90,7 +90,7 @@ def test_a_spoilt_error_is_an_error(outcome: Outcome, running_peer: Peer, status
     assert isinstance(found, str) == (200 <= status < 300)
 
 
-@examples(200)
+@examples(100)
 @given(st.data())
 def test_a_spoilt_answer_is_an_etag_or_an_error(outcome: Outcome, running_peer: Peer, data: st.DataObject) -> None:
     whole = answer(data.draw(STATUSES), ERROR, b'ETag: "0123"', b"x-amz-bucket-region: eu-west-1", b"Retry-After: 3")

@@ -99,7 +99,7 @@ def is_address(host: str) -> bool:
     return True
 
 
-@examples(1500)
+@examples(800)
 @given(URLS)
 def test_an_accepted_presigned_url_calls_an_allowed_host(text: str) -> None:
     try:
@@ -118,7 +118,7 @@ def test_an_accepted_presigned_url_calls_an_allowed_host(text: str) -> None:
     )
 
 
-@examples(1500)
+@examples(800)
 @given(URLS)
 def test_an_accepted_download_url_calls_a_host_that_may_see_the_token(text: str) -> None:
     try:
@@ -182,7 +182,7 @@ def put(loop: asyncio.Runner, http: HttpClient, peer: Peer, headers: Mapping[str
     return loop.run(sent())
 
 
-@examples(300)
+@examples(200)
 @given(st.dictionaries(HEADER_NAMES, HEADER_VALUES, max_size=4))
 @example({"x-a": "1", "X-A": "2"})
 def test_headers_arrive_as_given_or_not_at_all(
