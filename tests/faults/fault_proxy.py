@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 CHUNK = 256 * 1024
 HEAD_END = b"\r\n\r\n"
+REQUESTS = (b"GET /", b"PUT /", b"POST /")
 UNSENT_PATIENCE = 1.0
 """Seconds that a reset waits for the receiver to take the bytes before it; a reset throws away what is not sent."""
 
@@ -129,7 +130,7 @@ class FaultProxy:
         self._rng = rng
         self._struck: Struck | None = None
         self._chance: tuple[float, Callable[[random.Random], Fault]] | None = None
-        self.chance_hits: dict[str, int] = {}
+        self.by_chance: list[Struck] = []
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -143,7 +144,7 @@ class FaultProxy:
         return self._struck
 
     def strike_by_chance(self, share: float, fault: Callable[[random.Random], Fault]) -> None:
-        """Hit this share of all connections, each with a fault of its own drawing."""
+        """Hit this share of all requests, each with a fault of its own drawing; `by_chance` has them."""
         self._chance = (share, fault)
 
     def refuse(self) -> None:
@@ -221,7 +222,7 @@ class FaultProxy:
         reset = True  # when one end is gone, the other is told so
         try:
             await self._loop.sock_connect(server, ("127.0.0.1", self.target))
-            self._draw(connection)
+            self._begin_connection(connection)
             pumps = [
                 self._loop.create_task(self._pump(connection, client, server, "up")),
                 self._loop.create_task(self._pump(connection, server, client, "down")),
@@ -242,24 +243,30 @@ class FaultProxy:
             connection.close(self._loop, reset=reset)
             self._connections.discard(connection)
 
-    def _draw(self, connection: _Connection) -> None:
+    def _begin_connection(self, connection: _Connection) -> None:
         """Give a new connection its fault, if the fault waits for no request."""
-        if self._chance is not None and self._rng.random() < self._chance[0]:
-            fault = self._chance[1](self._rng)
-            connection.struck = Struck(fault)
-            self.chance_hits[fault.kind] = self.chance_hits.get(fault.kind, 0) + 1
-        elif self._struck is not None and self._struck.fault.match is None and self._struck.take():
+        if self._struck is not None and self._struck.fault.match is None and self._struck.take():
             connection.struck = self._struck
 
-    def _look_for_request(self, connection: _Connection, data: bytes) -> None:
-        """Let the fault take hold of the connection when the request that it waits for begins."""
-        if self._struck is None:
-            return
-        match = self._struck.fault.match
-        if match is not None and data.startswith(match) and self._struck.take():
+    def _begin_request(self, connection: _Connection, data: bytes) -> None:
+        """Give a request its fault, if it is one that the fault waits for, or chance wants it."""
+        struck: Struck | None = None
+        if self._chance is not None:
+            share, fault = self._chance
+            if not data.startswith(REQUESTS):
+                return
+            connection.struck = None
+            if self._rng.random() < share:
+                struck = Struck(fault(self._rng))
+                self.by_chance.append(struck)
+        elif self._struck is not None:
+            match = self._struck.fault.match
+            if match is not None and data.startswith(match) and self._struck.take():
+                struck = self._struck
+        if struck is not None:
             for side in connection.sides.values():
                 side.exchange, side.tail, side.body, side.struck = side.passed, b"", None, False
-            connection.struck = self._struck
+            connection.struck = struck
 
     async def _pump(self, connection: _Connection, source: socket.socket, sink: socket.socket, way: Way) -> None:
         side = connection.sides[way]
@@ -267,7 +274,7 @@ class FaultProxy:
         try:
             while data := await self._loop.sock_recv(source, CHUNK):
                 if way == "up":
-                    self._look_for_request(connection, data)
+                    self._begin_request(connection, data)
                 struck = connection.struck
                 if struck is not None and struck.fault.way == way and not side.struck:
                     data = await self._strike(connection, way, line, data)

@@ -1,0 +1,69 @@
+"""`./run faults`: the fault bench. Exits with 1 when anything was lost, or ended otherwise than it had to."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import lane, world
+from fault_table import ROWS, SIZES
+from matrix import Cell, cells, run_matrix
+from process_faults import SCENARIOS, Story, tell
+from report import figures, line_of, line_of_story, problems, soak_table, write_page
+from soak import Soak, run_soak
+
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+LANES = 3
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what the arguments say; print it; give the exit code."""
+    parser = argparse.ArgumentParser(prog="./run faults", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="where faults strike (default: 1)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only faults whose name holds this")
+    parser.add_argument("--size", choices=[*SIZES], help="only files of this size")
+    parser.add_argument("--lanes", type=int, default=LANES, help=f"cells at the same time (default: {LANES})")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="a soak of so long, and nothing else")
+    parser.add_argument("--all", action="store_true", help="the matrix, and then a soak of 10 minutes")
+    parser.add_argument("--write", action="store_true", help="write the figures into docs/reliability.md")
+    chosen = parser.parse_args(arguments)
+    started = time.monotonic()
+    sizes = {chosen.size: SIZES[chosen.size]} if chosen.size else SIZES
+    matrix: list[Cell] = []
+    names: list[str] = []
+    if chosen.soak is None:
+        matrix = [cell for cell in cells(ROWS, sizes) if chosen.only in cell.name]
+        names = [name for name in SCENARIOS if chosen.only in name]
+    stories: list[Story] = []
+    soak: Soak | None = None
+    with tempfile.TemporaryDirectory(prefix="whaul-faults-") as folder, world(Path(folder), chosen.seed) as shared:
+        if matrix:
+            run_matrix(shared, matrix, lanes=chosen.lanes, repeats=1, told=lambda cell: _say(line_of(cell)))
+        with lane(shared, "stories") as ready:
+            for name in names:
+                stories.append(tell(ready, name))
+                _say(line_of_story(stories[-1]))
+        if chosen.soak or chosen.all:
+            with lane(shared, "soak") as ready:
+                soak = run_soak(ready, chosen.soak or 600.0)
+            _say("\n" + soak_table(soak))
+    text = figures(matrix, stories, soak, seed=chosen.seed, seconds=time.monotonic() - started)
+    if chosen.write:
+        write_page(PAGE, text)
+    if matrix or stories:
+        _say("\n" + text.partition("\n")[0].replace("**", ""))
+    wrong = problems(matrix, stories, soak)
+    for problem in wrong:
+        _say(f"PROBLEM {problem}")
+    return 1 if wrong else 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

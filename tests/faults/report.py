@@ -1,0 +1,134 @@
+"""Tables of what happened, for the terminal and for docs/reliability.md."""
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+from fault_table import LINK_NAMES, SIZES, Row
+from matrix import Cell
+from process_faults import Story
+from soak import CALLERS, SHARE, Soak
+
+BEGIN = "<!-- figures: begin; written by ./run faults --write -->"
+END = "<!-- figures: end -->"
+MIB = 1024 * 1024
+
+
+def verdict(cell: Cell) -> str:
+    """One square in words: how often the fault struck, and how the calls ended."""
+    stored = [run for run in cell.runs if run.result.stored]
+    refused = [run for run in cell.runs if not run.result.stored]
+    parts = []
+    if stored:
+        parts.append(f"{len(stored)} stored, {median(run.seconds for run in stored):.1f} s")
+    if refused:
+        errors = sorted({run.result.error.removesuffix("Exception") for run in refused})
+        parts.append(f"{len(refused)} refused ({', '.join(errors)})")
+    if not cell.good:
+        parts.append("**LOSS**" if cell.losses else "**NOT AS EXPECTED**")
+    return "; ".join(parts) or "not run"
+
+
+def line_of(cell: Cell) -> str:
+    """A cell, as it is told while the matrix runs."""
+    mark = "ok  " if cell.good else "LOSS" if cell.losses else "FAIL"
+    where = LINK_NAMES[cell.row.link]
+    return f"{mark} {where:17} {cell.row.name:52} {cell.destination:13} {cell.size_name:6} hit {cell.hits:3}  " + (
+        verdict(cell)
+    )
+
+
+def line_of_story(story: Story) -> str:
+    mark = "ok  " if story.good else "LOSS" if story.losses else "FAIL"
+    return f"{mark} {story.name:70} injected {story.injected:3}  {story.stored} stored, {story.refused} refused"
+
+
+def problems(cells: Iterable[Cell], stories: Iterable[Story], soak: Soak | None) -> list[str]:
+    """All losses and all unmet expectations, in sentences."""
+    found = [f"{cell.name}: {text}" for cell in cells for text in (*cell.losses, *cell.misses)]
+    found += [f"{story.name}: {text}" for story in stories for text in (*story.losses, *story.misses)]
+    if soak is not None:
+        found += [f"soak: {text}" for text in (*soak.losses, *soak.misses)]
+    return found
+
+
+def matrix_table(cells: Sequence[Cell]) -> str:
+    rows: dict[Row, dict[tuple[str, str], Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.row, {})[cell.destination, cell.size_name] = cell
+    columns = [(destination, size) for destination in ("S3 file", "presigned URL") for size in SIZES]
+    head = ["link", "fault", "struck", *(f"{destination}, {size}" for destination, size in columns)]
+    lines = [_line(head), _line(["---"] * len(head))]
+    for row, found in rows.items():
+        hits = sum(cell.hits for cell in found.values())
+        squares = [verdict(found[column]) if column in found else "–" for column in columns]  # noqa: RUF001
+        name = row.name + (" (TLS)" if row.transport == "tls" and "TLS" not in row.name else "")
+        lines.append(_line([LINK_NAMES[row.link], name, str(hits), *squares]))
+    return "\n".join(lines)
+
+
+def stories_table(stories: Sequence[Story]) -> str:
+    lines = [_line(["fault", "struck", "stored", "refused", "lost"]), _line(["---"] * 5)]
+    for story in stories:
+        counts = [story.injected, story.stored, story.refused, len(story.losses)]
+        lines.append(_line([story.name, *(str(count) for count in counts)]))
+    return "\n".join(lines)
+
+
+def soak_table(soak: Soak) -> str:
+    assert soak.before is not None
+    assert soak.after is not None
+    before, after = soak.before, soak.after
+    rows = [
+        ("resident memory, MiB", f"{before.rss_mib:.0f}", f"{soak.highest_rss_mib:.0f}", f"{after.rss_mib:.0f}"),
+        ("file descriptors", before.descriptors, "", after.descriptors),
+        ("sockets", before.sockets, "", after.sockets),
+        ("threads", before.threads, "", after.threads),
+        ("asyncio tasks", before.tasks, "", after.tasks),
+    ]
+    lines = [_line(["held by the gateway", "idle, after a warm-up", "highest under load", "idle, at the end"])]
+    lines += [_line(["---"] * 4), *(_line([str(value) for value in row]) for row in rows)]
+    faults = ", ".join(f"{name} {count}" for name, count in sorted(soak.faults.items()))
+    refused = ", ".join(f"{name} {count}" for name, count in sorted(soak.errors.items())) or "none"
+    return (
+        f"{soak.seconds:.0f} s, {CALLERS} callers, {SHARE:.0%} of the requests on each link hit: {soak.calls} calls, "
+        f"{soak.bytes / MIB / 1024:.1f} GiB stored; refused: {refused}; lost: {len(soak.losses)}. "
+        f"Faults that struck, warm-up included: {faults}.\n\n" + "\n".join(lines)
+    )
+
+
+def figures(cells: Sequence[Cell], stories: Sequence[Story], soak: Soak | None, *, seed: int, seconds: float) -> str:
+    """Everything, as it goes into the page."""
+    calls = sum(len(cell.runs) for cell in cells) + sum(story.stored + story.refused for story in stories)
+    hits = sum(cell.hits for cell in cells) + sum(story.injected for story in stories)
+    lost = sum(len(cell.losses) for cell in cells) + sum(len(story.losses) for story in stories)
+    parts = [
+        (
+            f"{time.strftime('%Y-%m-%d', time.gmtime())}, seed {seed}, Python {platform.python_version()}, "
+            f"{os.cpu_count()} cores, {seconds / 60:.0f} minutes: {calls} calls, {hits} faults struck, "
+            f"**{lost} objects lost, wrong or partial**."
+        ),
+        "### The network",
+        matrix_table(cells),
+        "### Processes and the machine",
+        stories_table(stories),
+    ]
+    if soak is not None:
+        parts += ["### Soak", soak_table(soak)]
+    return "\n\n".join(parts)
+
+
+def write_page(page: Path, text: str) -> None:
+    """Replace the figures of a page."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{page} has no place for the figures")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def _line(columns: Iterable[str]) -> str:
+    return "| " + " | ".join(columns) + " |"
