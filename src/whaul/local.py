@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 REGION = "us-east-1"
 GATEWAY_START_TIMEOUT = 60.0
+ITSELF = (sys.executable, "-P", "-m", "whaul")
+"""This very program; `-P`, so that it imports nothing that happens to lie in the working directory."""
 MISSING = "This needs more packages. Install them with: pip install 'whaul[demo]'"
 
 
@@ -132,7 +134,7 @@ def stack(
 @contextmanager
 def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator[None]:
     """Run `whaul serve` while the block runs; its output goes to `log`, or to ours."""
-    command = [sys.executable, "-m", "whaul", "serve", "--port", str(port)]
+    command = [*ITSELF, "serve", "--port", str(port)]
     with program(command, environ, log) as process:
         healthy = f"http://127.0.0.1:{port}/readyz"
         wait_until(lambda: answers(healthy), process, "The gateway", log, GATEWAY_START_TIMEOUT)
@@ -141,7 +143,7 @@ def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator
 
 def whaul(arguments: list[str], environ: Mapping[str, str]) -> Any:
     """Run a whaul command with `--json`; return its document, or raise `StackFailed` with what it said."""
-    command = [sys.executable, "-m", "whaul", *arguments, "--json"]
+    command = [*ITSELF, *arguments, "--json"]
     done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise StackFailed(f"`whaul {arguments[0]}` failed: {done.stderr.strip()}")
