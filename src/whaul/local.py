@@ -144,7 +144,9 @@ def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator
 def whaul(arguments: list[str], environ: Mapping[str, str]) -> Any:
     """Run a whaul command with `--json`; return its document, or raise `StackFailed` with what it said."""
     command = [*ITSELF, *arguments, "--json"]
-    done = subprocess.run(command, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603 - this very program
+        command, env=dict(environ), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise StackFailed(f"`whaul {arguments[0]}` failed: {done.stderr.strip()}")
     return json.loads(done.stdout)

