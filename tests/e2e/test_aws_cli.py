@@ -1,0 +1,81 @@
+"""The AWS CLI, version 1, unmodified and in an environment of its own, pointed at the gateway."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from world import BUCKET, Gateway, Store
+
+from whaul.local import REGION, clean_environment
+from whaul.simulator import Simulator
+
+REQUIREMENT = "awscli>=1.37,<2"
+HOME = Path(__file__).parents[2] / ".tools" / "awscli"
+PDF = "100000000000003"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Path:
+    """The installed program; installed once for a checkout."""
+    program = HOME / "bin" / "aws"
+    try:
+        if not program.exists():
+            for command in (
+                [sys.executable, "-m", "venv", "--clear", HOME],
+                [HOME / "bin" / "python", "-m", "pip", "install", "--quiet", REQUIREMENT],
+            ):
+                subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = f"{REQUIREMENT} could not be installed into {HOME}: {getattr(error, 'stderr', None) or error}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
+
+
+def call(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`aws socialmessaging get-whatsapp-message-media` with the gateway in the environment."""
+    environ = clean_environment() | {
+        "AWS_ENDPOINT_URL_SOCIALMESSAGING": gateway.url,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": gateway.world.key.id,
+        "AWS_SECRET_ACCESS_KEY": gateway.world.key.secret,
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+    number = ("--origination-phone-number-id", gateway.world.phone_number_id)
+    command = [str(aws), "socialmessaging", "get-whatsapp-message-media", *number, *arguments]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_aws_cli_stores_a_file(
+    aws: Path, gateway: Gateway, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    destination = f"bucketName={BUCKET},key={prefix}"
+    done = call(aws, gateway, "--media-id", PDF, "--destination-s3-file", destination)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"mimeType": "application/pdf", "fileSize": 1308}
+    assert store.read(f"{prefix}{PDF}.pdf") == simulator.media[PDF].read()
+
+
+def test_the_aws_cli_fills_a_presigned_url(
+    aws: Path, gateway: Gateway, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    destination = json.dumps({"url": store.presigned(f"{prefix}mine"), "headers": {}})
+    done = call(aws, gateway, "--media-id", PDF, "--destination-s3-presigned-url", destination)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert store.read(f"{prefix}mine") == simulator.media[PDF].read()
+
+
+def test_the_aws_cli_reads_metadata_only(aws: Path, gateway: Gateway, simulator: Simulator) -> None:
+    done = call(aws, gateway, "--media-id", PDF, "--metadata-only")
+    assert json.loads(done.stdout) == {"mimeType": "application/pdf", "fileSize": 1308}
+    assert simulator.count(PDF)["download"] == 0
+
+
+def test_the_aws_cli_tells_a_typed_error(aws: Path, gateway: Gateway) -> None:
+    done = call(aws, gateway, "--media-id", "999999999999999", "--metadata-only")
+    assert done.returncode == 255
+    assert "An error occurred (ResourceNotFoundException) when calling the GetWhatsAppMessageMedia" in done.stderr
