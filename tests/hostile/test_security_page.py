@@ -1,0 +1,59 @@
+"""SECURITY.md says what the code does: the numbers and names on it are those of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from whaul import app, http, sigv4, wire
+from whaul.cli import serve
+from whaul.destinations import presigned
+from whaul.graph import client
+from whaul.operations import media
+from whaul.registry import cache
+from whaul.settings import Settings, environment_name
+
+PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "number"),
+    [
+        (r"takes up to (\d+),", serve.MOST_CONNECTIONS),
+        (r"gives each (\d+) seconds for a request's headers", serve.HEADER_TIMEOUT / 1000),
+        (r"headers and (\d+) for its body", app.BODY_TIMEOUT),
+        (r"body of (\d+) KiB", wire.LARGEST_REQUEST / 1024),
+        (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
+        (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
+        (r"exceed (\d+) characters", presigned.LONGEST_HEADERS),
+        (r"\((\d+) MiB of JSON", http.LARGEST_ANSWER / 1024**2),
+        (r"rest that number for (\d+) seconds", media.NUMBER_REST),
+    ],
+)
+def test_a_number_is_the_codes(sentence: str, number: float) -> None:
+    [stated] = re.findall(sentence, PAGE)
+    assert int(stated) == number
+
+
+@pytest.mark.parametrize(
+    ("words", "holds"),
+    [
+        ("three at the most", client.MOST_REDIRECTS == 3),
+        ("twenty refusals", media.MOST_REFUSALS == 20),
+        ("A disabled key ends within 5 seconds", cache.TTL < 5),
+        ("`WHAUL_AUTH=sigv4`", Settings.model_fields["auth"].default == "sigv4"),
+        ("listens on `127.0.0.1`", Settings.model_fields["host"].default == "127.0.0.1"),
+        ("Meta's three", len(Settings.model_fields["media_hosts"].default) == 3),
+        ("`WHAUL_PRESIGNED_HOSTS` empty", Settings.model_fields["presigned_hosts"].default == ()),
+        ("`WHAUL_RATE_LIMIT=0`", Settings.model_fields["rate_limit"].default == 0),
+        ("`WHAUL_ROOT_ACCESS_KEY_ID` unset", Settings.model_fields["root_access_key_id"].default is None),
+    ],
+)
+def test_a_statement_is_true(words: str, holds: bool) -> None:
+    assert words in PAGE
+    assert holds
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    known = {environment_name(name) for name in Settings.model_fields}
+    assert set(re.findall(r"WHAUL_[A-Z0-9_]+", PAGE)) <= known
