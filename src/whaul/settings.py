@@ -242,7 +242,7 @@ class Settings(BaseSettings):
     def _safe_for_tokens(cls, value: str) -> str:
         url = urlsplit(value)
         safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
-        if not safe or not url.hostname or url.username or url.query or url.fragment:
+        if not safe or not url.hostname or "@" in url.netloc or url.query or url.fragment:
             raise ValueError("expected https://host, or http:// with a loopback host")
         return value.rstrip("/")
 

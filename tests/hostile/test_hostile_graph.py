@@ -18,6 +18,7 @@ from whaul.graph.client import Access, GraphClient
 from whaul.http import LARGEST_ANSWER, HttpClient
 from whaul.model import MediaInfo
 from whaul.netguard import MediaHosts
+from whaul.settings import Settings, SettingsError
 
 TOKEN, APP_SECRET = "EAAhostile-token", "hostile-app-secret"
 ACCESS = Access(SecretStr(TOKEN), SecretStr(APP_SECRET))
@@ -373,3 +374,22 @@ def test_any_json_is_an_account_or_an_error(
         loop.run(client(http, running_peer).account(ACCESS, "1"))
     except ApiError as error:
         checked(error)
+
+
+def test_a_list_of_phone_numbers_without_end_is_an_error(loop: asyncio.Runner, http: HttpClient, peer: Peer) -> None:
+    def page(_request: bytes) -> bytes:
+        paging = {"cursors": {"after": str(peer.connections)}, "next": "more"}
+        return json_answer(200, {"id": "1", "data": [{"id": "2"}], "paging": paging})
+
+    peer.reset(page)
+    with pytest.raises(DependencyException):
+        loop.run(client(http, peer).account(ACCESS, "1"))
+
+
+@pytest.mark.parametrize("authority", ["user:word@", ":word@", "user@", "@", ":@"])
+def test_no_user_is_taken_into_the_graph_url_where_it_would_be_logged(
+    authority: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHAUL_GRAPH_URL", f"https://{authority}graph.facebook.com")
+    with pytest.raises(SettingsError, match="WHAUL_GRAPH_URL"):
+        Settings.load()

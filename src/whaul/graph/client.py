@@ -34,6 +34,7 @@ from whaul.model import MediaInfo
 from whaul.netguard import ForbiddenUrl, MediaHosts
 
 LARGEST_PAGE = 100
+MOST_PAGES = 100
 MOST_REDIRECTS = 3
 T = TypeVar("T")
 
@@ -161,7 +162,7 @@ class GraphClient:
         numbers: list[_Number] = []
         after: str | None = None
         fields = {"fields": "id,display_phone_number,verified_name,quality_rating", "limit": str(LARGEST_PAGE)}
-        while True:
+        for _ in range(MOST_PAGES):
             query = fields | ({"after": after} if after else {})
             page = _decoded(await self._get(access, f"{waba_id}/phone_numbers", query, doing), _Numbers, doing)
             numbers += page.data
@@ -169,6 +170,8 @@ class GraphClient:
             after, before = cursors.after if cursors else None, after
             if not after or after == before:
                 break
+        else:
+            raise _not_documented(doing)
         return MetaAccount(
             waba_id=account.id,
             name=account.name,
