@@ -80,17 +80,21 @@ def stories_table(stories: Sequence[Story]) -> str:
 
 def soak_table(soak: Soak) -> str:
     assert soak.before is not None
+    assert soak.highest is not None
     assert soak.after is not None
-    before, after = soak.before, soak.after
+    names = {
+        "rss_mib": "resident memory, MiB",
+        "descriptors": "file descriptors",
+        "sockets": "sockets",
+        "threads": "threads",
+        "tasks": "asyncio tasks",
+    }
     rows = [
-        ("resident memory, MiB", f"{before.rss_mib:.0f}", f"{soak.highest_rss_mib:.0f}", f"{after.rss_mib:.0f}"),
-        ("file descriptors", before.descriptors, "", after.descriptors),
-        ("sockets", before.sockets, "", after.sockets),
-        ("threads", before.threads, "", after.threads),
-        ("asyncio tasks", before.tasks, "", after.tasks),
+        (text, *(f"{getattr(sample, name):.0f}" for sample in (soak.before, soak.highest, soak.after)))
+        for name, text in names.items()
     ]
     lines = [_line(["held by the gateway", "idle, after a warm-up", "highest under load", "idle, at the end"])]
-    lines += [_line(["---"] * 4), *(_line([str(value) for value in row]) for row in rows)]
+    lines += [_line(["---"] * 4), *(_line(row) for row in rows)]
     faults = ", ".join(f"{name} {count}" for name, count in sorted(soak.faults.items()))
     refused = ", ".join(f"{name} {count}" for name, count in sorted(soak.errors.items())) or "none"
     return (

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench import Lane, Media, Result, Seen, client_proxy, draw, final_key
@@ -28,6 +29,10 @@ SIZES = ((20_000, 40), (200_000, 30), (1_100_000, 20), (8_000_000, 9.7), (LARGE,
 """Bytes, and how many of a hundred files have them."""
 MIB = 1024 * 1024
 CALM_PATIENCE = 60.0
+LOOKS = 2
+"""Descriptors that looking costs: the question for the tasks, and that for the gauges."""
+LONG = 60.0
+"""Seconds: a soak as long as that has stalls among its faults, each of which lasts 20 s."""
 SOAK_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 10}}
 MOST_GROWTH = {"rss_mib": 48.0, "descriptors": 6, "sockets": 6, "threads": 6, "tasks": 2}
 """How much more of each there may be after the load than after the warm-up, both times idle."""
@@ -55,7 +60,7 @@ class Soak:
     faults: Counter[str] = field(default_factory=Counter)
     before: Sample | None = None
     after: Sample | None = None
-    highest_rss_mib: float = 0.0
+    highest: Sample | None = None
     load_rss_mib: list[float] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     misses: list[str] = field(default_factory=list)
@@ -116,8 +121,12 @@ class _Load:
         return bucket
 
     def _sample(self, stop: threading.Event) -> None:
-        while not stop.wait(0.5):
+        for number in itertools.count():
+            if stop.wait(0.5):
+                return
             self._soak.load_rss_mib.append(_rss_mib(self._gateway))
+            if number % 8 == 4:
+                self._soak.highest = _highest(self._soak.highest, _sample_of(self._gateway))
 
     def _call_until(self, end: float, rng: random.Random) -> None:
         sizes, weights = zip(*SIZES, strict=True)
@@ -162,12 +171,18 @@ def run_soak(ready: Lane, seconds: float, *, callers: int = CALLERS, warm_up: fl
         load.run(warm_up if warm_up is not None else max(5.0, seconds / 10), callers)
     soak.before = _calm(ready, gateway)
     soak.load_rss_mib.clear()
+    soak.highest = None
     with _faults(ready, soak):
         load.run(seconds, callers)
     soak.after = _calm(ready, gateway)
-    soak.highest_rss_mib = max(soak.load_rss_mib)
     _judge_growth(soak)
     return soak
+
+
+def _highest(one: Sample | None, other: Sample) -> Sample:
+    if one is None:
+        return other
+    return Sample(**{name: max(value, getattr(other, name)) for name, value in asdict(one).items()})
 
 
 def _judge_growth(soak: Soak) -> None:
@@ -188,10 +203,11 @@ def _judge_growth(soak: Soak) -> None:
 @contextmanager
 def _faults(ready: Lane, soak: Soak) -> Iterator[None]:
     """Let chance strike on every link."""
+    stalls = 1 if soak.seconds >= LONG else 0
     links = {"meta": _at_meta, "store": _at_the_store, "client": _at_the_client}
     proxies = {ready.proxies[link, "plain"]: fault for link, fault in links.items()}  # type: ignore[index]
     for proxy, fault in proxies.items():
-        proxy.strike_by_chance(SHARE, fault)
+        proxy.strike_by_chance(SHARE, partial(fault, stalls=stalls))
     try:
         yield
     finally:
@@ -204,22 +220,22 @@ def _faults(ready: Lane, soak: Soak) -> Iterator[None]:
         ready.calm()
 
 
-def _at_meta(rng: random.Random) -> Fault:
-    kind = rng.choices(("reset", "close", "corrupt", "latency", "stall"), (30, 30, 20, 19, 1))[0]
+def _at_meta(rng: random.Random, stalls: int) -> Fault:
+    kind = rng.choices(("reset", "close", "corrupt", "latency", "stall"), (30, 30, 20, 19, stalls))[0]
     at = rng.choice((None, rng.randrange(1, 400), rng.randrange(400, 100_000)))
     if kind == "corrupt":
         at = rng.randrange(2000, 20_000)  # of a file: a description has nothing that proves it but TLS
     return Fault(kind=kind, match=b"GET", at=at, seconds=0.3, jitter=0.2)
 
 
-def _at_the_store(rng: random.Random) -> Fault:
-    kind = rng.choices(("reset", "close", "latency", "stall"), (35, 34, 30, 1))[0]
+def _at_the_store(rng: random.Random, stalls: int) -> Fault:
+    kind = rng.choices(("reset", "close", "latency", "stall"), (35, 34, 30, stalls))[0]
     if rng.random() < 0.3:  # the answer is lost
         return Fault(kind=kind, match=b"PUT", seconds=0.3, jitter=0.2)
     return Fault(kind=kind, way="up", match=b"PUT", at=rng.randrange(1, 100_000), seconds=0.3, jitter=0.2)
 
 
-def _at_the_client(rng: random.Random) -> Fault:
+def _at_the_client(rng: random.Random, stalls: int) -> Fault:  # noqa: ARG001 - the SDK would wait for a minute
     kind = rng.choices(("reset", "close", "latency"), (35, 35, 30))[0]
     if rng.random() < 0.5:
         return Fault(kind=kind, match=b"POST", at=rng.choice((None, 1, 20)), seconds=0.3, jitter=0.2)
@@ -237,7 +253,7 @@ def _calm(ready: Lane, gateway: Gateway) -> Sample:
         time.sleep(0.25)
         sample = _sample_of(gateway)
         busy = _gauge(gateway, "whaul_transfers") + _gauge(gateway, "whaul_waiting_calls")
-        same = (sample.descriptors, sample.sockets, sample.tasks) == (last.descriptors, last.sockets, last.tasks)
+        same = abs(sample.descriptors - last.descriptors) <= LOOKS and sample.tasks == last.tasks
         steady = steady + 1 if same and not busy else 0
         last = sample
     return last

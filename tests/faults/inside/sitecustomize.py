@@ -58,15 +58,20 @@ def _answer(listener: socket.socket) -> None:
                 asking.sendall(str(_tasks()).encode())
 
 
+def _listen() -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{os.environ['BENCH_PROBE']}.{os.getpid()}")
+    listener.listen(4)
+    threading.Thread(target=_answer, args=(listener,), daemon=True).start()
+
+
 def _set_up() -> None:
     for name, limit in json.loads(os.environ.get("BENCH_LIMITS", "{}")).items():
         resource.setrlimit(getattr(resource, name), (limit, limit))
     time.time = lambda: _real_time() + _moved()
     dt.datetime = _MovedDatetime  # type: ignore[misc]
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(f"{os.environ['BENCH_PROBE']}.{os.getpid()}")
-    listener.listen(4)
-    threading.Thread(target=_answer, args=(listener,), daemon=True).start()
+    _listen()
+    os.register_at_fork(after_in_child=_listen)  # a worker begins without this one's threads
 
 
 if os.environ.get("BENCH_PROBE"):
