@@ -1,0 +1,71 @@
+"""A side that is slow holds up its own transfer, and nothing else."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from stand_in import Answer, StandIn
+from world import Gateway, World, eventually
+
+from whaul.simulator import Simulator
+
+LARGE = 60_000_000
+BUFFERED = 20_000_000
+"""Bytes that may be on their way: in the kernel's buffers of two loopback connections, for the most part."""
+
+
+def settled(figure: Callable[[], int]) -> int:
+    """Wait until a figure has stood still for a while, and return it."""
+    last, since = figure(), time.monotonic()
+
+    def stands_still() -> bool:
+        nonlocal last, since
+        if figure() != last:
+            last, since = figure(), time.monotonic()
+        return time.monotonic() - since > 0.5
+
+    eventually(stands_still)
+    return last
+
+
+def sent(simulator: Simulator, media_id: str) -> int:
+    return sum(e.bytes_sent for e in simulator.requests if e.hop == "download" and e.object_id == media_id)
+
+
+def test_a_store_that_takes_no_more_stops_the_download_and_holds_up_no_other_call(
+    world: World, simulator: Simulator, running_stand_in: StandIn
+) -> None:
+    media_id = simulator.add_generated(LARGE, "image/png", seed=1)
+    other = simulator.add_generated(1000, "image/png", seed=2)
+    over = threading.Event()
+    running_stand_in.reset()
+    running_stand_in.script(Answer(reads=100_000, silent=over))
+    with world.gateway(AWS_ENDPOINT_URL_S3=running_stand_in.url) as gateway, ThreadPoolExecutor() as pool:
+        stuck = pool.submit(gateway.get, media_id)
+        eventually(lambda: bool(running_stand_in.requests) and running_stand_in.requests[0].length == 100_000)
+        on_their_way = settled(lambda: sent(simulator, media_id))
+        assert on_their_way < BUFFERED
+        assert gateway.get(other)["fileSize"] == 1000
+        assert not stuck.done()
+        over.set()
+        assert stuck.result()["fileSize"] == LARGE
+    assert [received.complete for received in running_stand_in.requests] == [False, True, True]
+
+
+def test_a_full_queue_is_answered_at_once_while_transfers_go_on(world: World, simulator: Simulator) -> None:
+    media_id = simulator.add_generated(2_000_000, "image/png", seed=1)
+    simulator.fault(media_id, kind="drip", bytes_per_second=1_000_000)
+    with world.gateway(WHAUL_MAX_TRANSFERS="1", WHAUL_MAX_QUEUE="0") as gateway, ThreadPoolExecutor() as pool:
+        under_way = pool.submit(gateway.get, media_id)
+        eventually(lambda: simulator.count(media_id)["download"] == 1)
+        refused = refusals(gateway, 20)
+        assert not under_way.done()
+        assert under_way.result()["fileSize"] == 2_000_000
+    assert refused == {(429, "ThrottledRequestException", "1")}
+    assert simulator.count("1")["metadata"] == 0
+
+
+def refusals(gateway: Gateway, times: int) -> set[tuple[int, str, str]]:
+    replies = [gateway.post(gateway.request()) for _ in range(times)]
+    return {(reply.status, reply.headers["x-amzn-errortype"], reply.headers["retry-after"]) for reply in replies}
