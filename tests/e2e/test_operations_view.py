@@ -65,7 +65,7 @@ def test_each_call_is_one_log_line_with_what_is_known_of_it(watched: Gateway, si
     assert line["phone_number_id"] == watched.world.phone_number_id
     assert (line["media_id"], line["bytes"]) == (VOICE, simulator.media[VOICE].size)
     durations = [line[f"{hop}_seconds"] for hop in ("describe", "get", "put", "wait")]
-    assert all(isinstance(seconds, float) and 0 <= seconds < 5 for seconds in durations)
+    assert all(isinstance(seconds, float) and 0 <= seconds < 55 for seconds in durations)
     assert {"level", "timestamp", "seconds"} <= line.keys()
 
     before = len(watched.calls())
