@@ -32,7 +32,7 @@ class Row:
     """One fault on one link.
 
     `place` says where it strikes: `body` is after a number of bytes of the body that the seed chooses, at least one;
-    `head` is before the first byte of the answer; `stream` is after a number of bytes of the connection that the
+    `gap` is before its first byte; `head` is before the first byte of the answer; `stream` is after a number of bytes of the connection that the
     seed chooses (all that can be aimed at in TLS). With `always` it strikes every time, and then `expected` is that
     the call is refused and the store is as it was before.
     """
@@ -42,7 +42,7 @@ class Row:
     kind: Kind | Literal["refuse"]
     way: Way = "down"
     match: bytes | None = None
-    place: Literal["body", "head", "stream"] = "body"
+    place: Literal["body", "gap", "head", "stream"] = "body"
     transport: Transport = "plain"
     always: bool = False
     expected: Expected = "stored"
@@ -115,6 +115,9 @@ STORE = (
     Row(name="answer lost by a reset, file stored", link="store", kind="reset", match=PUT, place="head"),
     *_both_ways_of_failing(Row(name="reset after N bytes", link="store", kind="reset", way="up", match=PUT)),
     *_both_ways_of_failing(Row(name="closed after N bytes", link="store", kind="close", way="up", match=PUT)),
+    *_both_ways_of_failing(
+        Row(name="closed between head and body", link="store", kind="close", way="up", match=PUT, place="gap")
+    ),
     *_both_ways_of_failing(
         Row(name="half-open stall after N bytes", link="store", kind="stall", way="up", match=PUT, slow=True)
     ),

@@ -206,6 +206,8 @@ def _armed(proxy: FaultProxy, cell: Cell, where: float, times: int | None) -> St
     if row.place == "body":
         length = CALL_BODY if row.link == "client" else cell.size
         at = 1 + int(where * (length - 2))
+    elif row.place == "gap":
+        at = 0
     elif row.place == "stream":
         first, last = (20, 1200) if row.link == "client" else (RECORDS, cell.size - RECORDS)
         at = first + int(where * (last - first))
