@@ -81,7 +81,8 @@ def seaweedfs(
         *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in names),
     ]
     try:
-        with program(command, environ, log) as process:
+        # It writes further logs where temporary files go.
+        with program(command, dict(environ) | {"TMPDIR": str(folder)}, log) as process:
             healthy = f"{endpoint.url}/healthz"
             wait_until(lambda: answers(healthy), process, "SeaweedFS", log, START_TIMEOUT)
             yield endpoint

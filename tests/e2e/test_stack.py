@@ -1,0 +1,203 @@
+"""`whaul demo` and `whaul dev`: they show the main job for real, and leave nothing behind however they end."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+import pytest
+from world import PATIENCE, Gateway, Store, eventually
+
+from whaul.local import clean_environment
+from whaul.processes import free_ports
+from whaul.simulator import Simulator
+
+WHAUL = (sys.executable, "-P", "-m", "whaul")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the programs under test put their temporary files."""
+    path = tmp_path / "tmp"
+    path.mkdir()
+    return path
+
+
+def environment(folder: Path, **more: str) -> dict[str, str]:
+    return clean_environment() | {"TMPDIR": str(folder), "COLUMNS": "200", "HOME": str(folder.parent)} | more
+
+
+def run(folder: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*WHAUL, *arguments],
+        env=environment(folder, **environ),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The programs whose temporary files go to `folder` (Linux; elsewhere none are seen)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"TMPDIR={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def assert_nothing_is_left(folder: Path) -> None:
+    assert processes_of(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_the_demo_fetches_three_files_and_shows_that_they_are_the_same(folder: Path, simulator: Simulator) -> None:
+    done = run(folder, "demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    for media, extension in zip(simulator.media.values(), ("jpeg", "ogg", "pdf"), strict=True):
+        line = next(line for line in done.stdout.splitlines() if f"inbound_{media.id}.{extension}" in line)
+        assert "same" in line
+        assert re.search(rf"\b{media.size}\b", line)
+        assert media.sha256().hex() in done.stdout
+    assert "client.get_whatsapp_message_media(" in done.stdout
+    assert "socialmessaging get-whatsapp-message-media" in done.stdout
+    assert_nothing_is_left(folder)
+
+
+@contextmanager
+def running(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    command = [*WHAUL, *arguments]
+    with (folder.parent / "errors").open("w+", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command, env=environment(folder), stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+def read_until(process: "subprocess.Popen[str]", text: str) -> str:
+    """What the program said up to the line that holds `text`."""
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if text in line:
+            return said
+    raise AssertionError(f"it ended without saying {text!r}: {said}")
+
+
+def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
+    def stop(case: tuple[signal.Signals, str]) -> None:
+        number, moment = case
+        folder = tmp_path / f"{number.name} {moment}" / "tmp"
+        folder.mkdir(parents=True)
+        with running(folder, "demo") as process:
+            read_until(process, "The gateway runs at" if moment == "once it runs" else "SeaweedFS")
+            if moment == "a while later":  # the store runs, the gateway does not yet
+                eventually(lambda: any(" link " in line or " keys " in line for line in processes_of(folder)))
+            process.send_signal(number)
+            assert process.wait(PATIENCE) != 0, case
+        assert "Traceback" not in (folder.parent / "errors").read_text(encoding="utf-8"), case
+        assert_nothing_is_left(folder)
+
+    moments = ("at the start", "a while later", "once it runs")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(stop, [(signal.SIGINT, moment) for moment in moments] + [(signal.SIGTERM, moments[0])]))
+
+
+def test_dev_serves_with_the_lines_that_it_prints_until_it_is_stopped(tmp_path: Path) -> None:
+    def serve(number: signal.Signals) -> None:
+        folder = tmp_path / number.name / "tmp"
+        folder.mkdir(parents=True)
+        with running(folder, "dev", "--bucket", "own-bucket") as process:
+            said = read_until(process, "Ctrl-C stops everything")
+            fetch_with_what_was_said(said)
+            assert "GET /v25.0/100000000000003  200" in read_until(process, "simulator  GET /v25.0/")
+            process.send_signal(number)
+            assert process.wait(PATIENCE) in {0, 130}
+        assert "Traceback" not in (folder.parent / "errors").read_text(encoding="utf-8")
+        assert_nothing_is_left(folder)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(serve, (signal.SIGINT, signal.SIGTERM)))
+
+
+def fetch_with_what_was_said(said: str) -> None:
+    """Fetch a file with nothing but what `whaul dev` printed."""
+    exported = dict(re.findall(r"export (\w+)=(\S+)", said))
+    phone_number_id = re.search(r"phone number id\s+(\S+)", said)
+    assert phone_number_id is not None
+    client = boto3.session.Session().client(
+        "socialmessaging",
+        endpoint_url=exported["AWS_ENDPOINT_URL_SOCIALMESSAGING"],
+        region_name=exported["AWS_DEFAULT_REGION"],
+        aws_access_key_id=exported["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=exported["AWS_SECRET_ACCESS_KEY"],
+    )
+    answer = client.get_whatsapp_message_media(
+        mediaId="100000000000003",
+        originationPhoneNumberId=phone_number_id[1],
+        destinationS3File={"bucketName": "own-bucket", "key": ""},
+    )
+    client.close()
+    assert answer["fileSize"] == 1308
+
+
+def test_dev_at_a_port_that_is_taken_says_so_and_leaves_nothing_behind(folder: Path, gateway: Gateway) -> None:
+    done = run(folder, "dev", "--port", str(gateway.port))
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert_nothing_is_left(folder)
+
+
+def test_the_demo_can_use_a_store_of_ones_own_and_cleans_it_up(folder: Path, store: Store) -> None:
+    done = run(folder, "demo", "--own-s3", **store.endpoint.environment())
+    assert (done.returncode, done.stderr) == (0, "")
+    names = [bucket["Name"] for bucket in store.client.list_buckets()["Buckets"]]
+    assert not [name for name in names if name.startswith("whaul-demo-")]
+    assert_nothing_is_left(folder)
+
+
+def test_a_demo_without_a_usable_store_says_what_is_missing_and_leaves_nothing_behind(folder: Path) -> None:
+    missing = run(folder, "demo", "--own-s3")
+    assert missing.returncode == 1
+    assert "AWS_ENDPOINT_URL_S3" in missing.stderr
+    dead = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_ports(1)[0]}", "AWS_MAX_ATTEMPTS": "1"}
+    unreachable = run(folder, "demo", "--own-s3", **dead, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
+    assert unreachable.returncode == 1
+    assert unreachable.stderr.startswith("whaul: ")
+    assert "Traceback" not in missing.stderr + unreachable.stderr
+    assert_nothing_is_left(folder)
+
+
+def test_the_demo_minds_neither_a_proxy_nor_the_modules_of_the_working_directory(folder: Path, tmp_path: Path) -> None:
+    """Its parts call loopback addresses only, and are started in the user's folder but import nothing of it."""
+    for name in ("secrets.py", "http.py", "json.py", "whaul.py", "typing.py"):
+        (tmp_path / name).write_text("raise SystemExit('imported from the folder')\n", encoding="utf-8")
+    proxy = f"http://127.0.0.1:{free_ports(1)[0]}"
+    environ = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), proxy)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("whaul"), "demo"],
+        cwd=tmp_path,
+        env=environment(folder, **environ),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_nothing_is_left(folder)
