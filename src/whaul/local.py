@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whaul.processes import StackFailed, answers, free_ports, program, wait_until
+from whaul.processes import StackFailed, answers, check_free, free_ports, program, wait_until
 from whaul.seaweedfs import S3Endpoint, seaweedfs
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ def stack(
 @contextmanager
 def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator[None]:
     """Run `whaul serve` while the block runs; its output goes to `log`, or to ours."""
+    check_free("127.0.0.1", port)  # else another program's answer could be taken for the gateway's
     command = [*ITSELF, "serve", "--port", str(port)]
     with program(command, environ, log) as process:
         healthy = f"http://127.0.0.1:{port}/readyz"

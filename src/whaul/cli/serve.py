@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whaul import parts
-from whaul.cli.failures import CommandFailed
+from whaul.processes import check_free
 from whaul.registry import schema
 from whaul.settings import DRAIN_SIGNAL, Settings, environment_name
 
@@ -44,7 +43,7 @@ def serve(
     """Run the gateway until it is told to stop; calls under way are finished first."""
     settings = Settings.load(host=host, port=port, workers=workers)
     asyncio.run(_check_parts(settings))
-    _check_free(settings.host, settings.port)
+    check_free(settings.host, settings.port)
     # Workers are processes of their own and read the settings from the environment, as if it had held the options.
     for name in ("host", "port", "workers"):
         os.environ[environment_name(name)] = str(getattr(settings, name))
@@ -129,15 +128,3 @@ async def _check_parts(settings: Settings) -> None:
     parts.check_s3(settings)
     async with parts.registry(settings) as registry:
         await registry.ping()
-
-
-def _check_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise CommandFailed(
-                f"cannot listen on {host} port {port}: {error.strerror}; choose another --port"
-            ) from None
