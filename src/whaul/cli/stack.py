@@ -1,5 +1,6 @@
 """`whaul demo` and `whaul dev`: the whole stack on this machine."""
 
+import os
 import signal
 import threading
 import uuid
@@ -31,6 +32,7 @@ def demo(own_s3: OwnS3 = False) -> None:
     from whaul.local import stack  # noqa: PLC0415
 
     _stop_on_sigterm()
+    _ask_no_proxy_for_loopback()
     console = Console(highlight=False)
     console.print("\n[bold]whaul[/bold] moves WhatsApp media into your own S3 bucket, behind the API of")
     console.print("AWS End User Messaging Social. This demo runs the whole way on this machine:\n")
@@ -67,6 +69,7 @@ def dev(
     from whaul.local import stack  # noqa: PLC0415 - boto3 is an extra
 
     _stop_on_sigterm()
+    _ask_no_proxy_for_loopback()
     console = Console(highlight=False)
     with stack(
         own_s3=own_s3,
@@ -105,6 +108,12 @@ def _results(fetched: "list[Fetched]") -> Table:
 
 def _exchange_line(exchange: "Exchange") -> str:
     return f"  simulator  {exchange.method} {exchange.path}  {exchange.status}  {exchange.bytes_sent} bytes"
+
+
+def _ask_no_proxy_for_loopback() -> None:
+    """Keep all of the stack's own traffic on this machine, also where a proxy is set for everything."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
 
 
 def _stop_on_sigterm() -> None:
