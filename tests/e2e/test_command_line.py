@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ def failure(done: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
 def test_accounts_are_linked_listed_and_unlinked(desk: World, token_file: str) -> None:
     waba_id = desk.simulator.waba_id
     assert document(desk.run("accounts", "--json")) == {"linkedAccounts": []}
-    assert "No account is linked" in desk.run("accounts").stdout
     account = document(desk.run("link", "--waba-id", waba_id, "--token-file", token_file, "--json"))["account"]
     shape = MODEL.shape_for("LinkedWhatsAppBusinessAccount").members
     assert account.keys() <= shape.keys()
@@ -206,14 +204,3 @@ def test_a_root_key_may_do_everything_and_is_not_stored(world: World, simulator:
         size = running.get("100000000000003", key=root, metadataOnly=True)["fileSize"]
     assert size == simulator.media["100000000000003"].size
     assert root.id not in world.run("keys", "list", "--json").stdout
-
-
-def test_a_folder_full_of_strange_modules_does_not_disturb_the_stack(tmp_path: Path) -> None:
-    """The programs of the stack are started in the user's folder, and must not import what lies there."""
-    for name in ("secrets.py", "http.py", "json.py", "whaul.py", "typing.py"):
-        (tmp_path / name).write_text("raise SystemExit('imported from the folder')\n", encoding="utf-8")
-    script = Path(sys.executable).with_name("whaul")
-    done = subprocess.run(
-        [script, "demo"], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
