@@ -32,9 +32,9 @@ class Row:
     """One fault on one link.
 
     `place` says where it strikes: `body` is after a number of bytes of the body that the seed chooses, at least one;
-    `gap` is before its first byte; `head` is before the first byte of the answer; `stream` is after a number of bytes of the connection that the
-    seed chooses (all that can be aimed at in TLS). With `always` it strikes every time, and then `expected` is that
-    the call is refused and the store is as it was before.
+    `gap` is before its first byte; `head` is before the first byte of the answer; `stream` is after a number of bytes
+    of the connection that the seed chooses (all that can be aimed at in TLS). With `always` it strikes every time,
+    and then `expected` is that the call is refused and the store is as it was before.
     """
 
     name: str
