@@ -80,6 +80,7 @@ def running_stand_in() -> Iterator[StandIn]:
 @pytest.fixture
 def s3_stand_in(running_stand_in: StandIn) -> Iterator[StandIn]:
     """The S3 endpoint of `recorded_gateway`."""
+    running_stand_in.reset()
     yield running_stand_in
     running_stand_in.reset()
 

@@ -11,7 +11,7 @@ from world import Gateway, World, eventually
 from whaul.simulator import Simulator
 
 LARGE = 60_000_000
-BUFFERED = 20_000_000
+BUFFERED = 30_000_000
 """Bytes that may be on their way: in the kernel's buffers of two loopback connections, for the most part."""
 
 
