@@ -101,8 +101,10 @@ class World:
 
     def drop_bucket(self, bucket: str) -> None:
         """Delete a bucket with all that is in it, which gives its room on the disk back."""
-        for key in self.keys(bucket):
-            self.store.client.delete_object(Bucket=bucket, Key=key)
+        keys = sorted(self.keys(bucket))
+        for start in range(0, len(keys), 1000):
+            listed = [{"Key": key} for key in keys[start : start + 1000]]
+            self.store.client.delete_objects(Bucket=bucket, Delete={"Objects": listed, "Quiet": True})
         self.store.client.delete_bucket(Bucket=bucket)
 
 

@@ -135,6 +135,7 @@ def gateway_killed(teller: Teller) -> None:
     for destination in DESTINATIONS[: teller.repeats]:
         for size in teller.sizes:
             for taken in (False, True)[: teller.repeats]:
+                teller.ready.forget_client()  # an SDK's allowance of retries is for one outage
                 struck = teller.holding(size)
                 call = teller.call(gateway, size, destination, taken=taken or teller.repeats == 1)
                 teller.reached(struck)

@@ -27,6 +27,8 @@ SHARE = 0.05
 """Of the requests on each link that meet a fault."""
 SIZES = ((20_000, 40), (200_000, 30), (1_100_000, 20), (8_000_000, 9.7), (LARGE, 0.3))
 """Bytes, and how many of a hundred files have them."""
+READERS = 6
+"""Objects that are read back at the same time."""
 MIB = 1024 * 1024
 CALM_PATIENCE = 60.0
 LOOKS = 2
@@ -151,11 +153,15 @@ class _Load:
     def _judge(self, bucket: _Bucket) -> None:
         world = self._ready.world
         present = world.keys(bucket.name)
-        for key, media, result in bucket.made:
+
+        def look(made: tuple[str, Media, Result]) -> str:
+            key, media, result = made
             seen = world.look(key, bucket.name) if key in present else Seen()
             loss = loss_of(result, media, Seen(), seen, may_cut_answer=True)
-            if loss:
-                self._soak.losses.append(f"{loss}; {bucket.name}/{key} {result.error} {result.message}")
+            return loss and f"{loss}; {bucket.name}/{key} {result.error} {result.message}"
+
+        with ThreadPoolExecutor(READERS) as pool:
+            self._soak.losses += filter(None, pool.map(look, bucket.made))
         for key in present - {key for key, _, _ in bucket.made}:
             self._soak.losses.append(f"{bucket.name}/{key} was stored, and nothing asked for it")
         world.drop_bucket(bucket.name)
