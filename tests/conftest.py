@@ -1,6 +1,7 @@
 """What all tests share: an environment in which nothing of this machine's steers whaul or AWS tools."""
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,3 +17,8 @@ def clean_environment() -> Iterator[None]:
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         yield
+
+
+# A shell that starts this in the background has it ignore Ctrl-C, and so all programs that it starts. The programs
+# under test are stopped with it.
+signal.signal(signal.SIGINT, signal.default_int_handler)

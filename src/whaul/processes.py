@@ -20,8 +20,16 @@ class StackFailed(Exception):  # noqa: N818 - what happened
 
 
 @contextmanager
-def program(command: Sequence[str], environ: Mapping[str, str], log: Path | None) -> Iterator[subprocess.Popen[bytes]]:
+def program(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    log: Path | None,
+    stop_with: signal.Signals = signal.SIGINT,
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own while the block runs; its output goes to `log`, or to ours.
+
+    `stop_with` asks it to stop. A gateway takes SIGINT to mean at once; others may have been told to ignore it, as a
+    shell tells what it starts in the background.
 
     A session of its own, so that Ctrl-C reaches us alone and we stop the program in order.
     """
@@ -33,12 +41,12 @@ def program(command: Sequence[str], environ: Mapping[str, str], log: Path | None
         try:
             yield process
         finally:
-            _stop(process)
+            _stop(process, stop_with)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the program to stop as Ctrl-C does; if it does not, or leaves children behind, kill its session."""
-    process.send_signal(signal.SIGINT)
+def _stop(process: subprocess.Popen[bytes], stop_with: signal.Signals) -> None:
+    """Ask the program to stop; if it does not, or leaves children behind, kill its session."""
+    process.send_signal(stop_with)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT)
     with suppress(ProcessLookupError):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ def seaweedfs(
     ]
     try:
         # It writes further logs where temporary files go.
-        with program(command, dict(environ) | {"TMPDIR": str(folder)}, log) as process:
+        with program(command, dict(environ) | {"TMPDIR": str(folder)}, log, signal.SIGTERM) as process:
             healthy = f"{endpoint.url}/healthz"
             wait_until(lambda: answers(healthy), process, "SeaweedFS", log, START_TIMEOUT)
             yield endpoint

@@ -1,5 +1,6 @@
 """`whaul demo` and `whaul dev`: they show the main job for real, and leave nothing behind however they end."""
 
+import os
 import re
 import signal
 import subprocess
@@ -43,16 +44,21 @@ def run(folder: Path, *arguments: str, **environ: str) -> "subprocess.CompletedP
     )
 
 
-def processes_of(folder: Path) -> list[str]:
+def found_processes(folder: Path) -> dict[int, str]:
     """The programs whose temporary files go to or below `folder` (Linux; elsewhere none are seen)."""
-    found = []
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if f"TMPDIR={folder}".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
+                command = (process / "cmdline").read_text(encoding="utf-8").replace("\0", " ")
+                found[int(process.name)] = command
         except OSError:
             continue
     return found
+
+
+def processes_of(folder: Path) -> list[str]:
+    return list(found_processes(folder).values())
 
 
 def assert_nothing_is_left(folder: Path) -> None:
@@ -85,6 +91,8 @@ def running(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         finally:
             if process.poll() is None:
                 process.kill()
+            for left in found_processes(folder):  # they would keep its output open
+                os.kill(left, signal.SIGKILL)
             process.communicate()
 
 
