@@ -108,10 +108,15 @@ def test_a_taken_port_is_an_os_error_and_the_default_port_is_a_free_one() -> Non
             pass
 
 
+def simulator_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "whaul-simulator"}
+
+
 def test_an_error_in_the_block_ends_the_thread_too() -> None:
+    before = simulator_threads()
     with pytest.raises(ZeroDivisionError), simulator_in_thread():
         raise ZeroDivisionError
-    assert "whaul-simulator" not in [thread.name for thread in threading.enumerate()]
+    assert simulator_threads() == before
 
 
 def test_another_token_makes_the_default_one_worthless() -> None:
