@@ -31,7 +31,7 @@ SECRETS = {
 TRACES = {
     "a path of somebody's machine": r"(?<![\w.])/(?:home|Users|root|work|mnt|workspace)/[A-Za-z][\w.-]*",
     "a path of somebody's Windows": r"\b[A-Z]:\\+Users\\+\w+",
-    "another package index": r"(?i)--trusted-host|PIP_INDEX_URL|UV_INDEX|\b(?:extra-)?index-url\b|\bfind-links\b",
+    "another package index": r"(?i)--trusted-host|PIP_INDEX_URL|UV_INDEX|\b(?:extra-)?index[-]url\b|\bfind-links\b",
     "a package registry": r"https?://[^\s/]*(?:pypi|pythonhosted|npmjs|artifactory|nexus|jfrog|crates\.io|proxy\.golang)",
 }
 MADE_UP = {
