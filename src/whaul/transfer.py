@@ -24,8 +24,8 @@ SMALL_FILE = 1024 * 1024
 """Bytes: up to this size a file is held whole."""
 FIRST_PART = 512 * 1024
 """Bytes of a larger file that are here before its PUT starts. More than the HTTP client gathers before it sends
-(about 400 KiB), so that a PUT that is broken off has always sent some of its body: SeaweedFS takes one that has sent
-none as an empty object."""
+(about 400 KiB), so that a PUT that is broken off has always sent some of its body: a PUT without
+Content-Type that closes before its body began is an empty object to SeaweedFS."""
 PART = 128 * 1024
 """Bytes moved and hashed at a time: large enough to be cheap for each byte, small enough to hash (about 0.1 ms)
 without holding up the event loop."""
