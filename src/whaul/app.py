@@ -51,7 +51,7 @@ from whaul.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-Operation = Callable[[bytes, Caller, Call], Awaitable[tuple[bytes, wire.Headers]]]
+Operation = Callable[[wire.Input, Caller, Call], Awaitable[wire.Answer]]
 JSON = "application/json"
 READ: tuple[Method, ...] = ("GET", "HEAD")
 METHODS: tuple[Method, ...] = (*READ, "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -167,7 +167,7 @@ class Gateway:
         )
         call.access_key_id, call.caller = caller.access_key_id, caller.name
         self._rate_limit.take(caller.access_key_id)
-        answer, headers = await operation(body, caller, call)
+        answer, headers = await operation(wire.Input(scope["query_string"], body), caller, call)
         return Response(answer, media_type=JSON, headers=dict(headers), status_code=200)
 
     async def health(self) -> Response[bytes]:

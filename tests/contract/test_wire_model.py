@@ -3,8 +3,8 @@
 import botocore.session
 import pytest
 
-from whaul import wire
 from whaul.operations import OPERATIONS
+from whaul.wire import constraints, media
 
 MODEL = botocore.session.Session().get_service_model("socialmessaging")
 OPERATION = MODEL.operation_model("GetWhatsAppMessageMedia")
@@ -16,10 +16,10 @@ def test_the_operations_are_those_of_the_model_with_their_methods_and_paths() ->
 
 
 def test_the_members_are_those_of_the_model() -> None:
-    assert set(OPERATION.input_shape.members) == set(fields(wire._GetMedia))
-    assert set(OPERATION.input_shape.members["destinationS3File"].members) == set(fields(wire._S3File))
-    assert set(OPERATION.input_shape.members["destinationS3PresignedUrl"].members) == set(fields(wire._S3PresignedUrl))
-    assert set(OPERATION.output_shape.members) == set(fields(wire._GetMediaAnswer))
+    assert set(OPERATION.input_shape.members) == set(fields(media._GetMedia))
+    assert set(OPERATION.input_shape.members["destinationS3File"].members) == set(fields(media._S3File))
+    assert set(OPERATION.input_shape.members["destinationS3PresignedUrl"].members) == set(fields(media._S3PresignedUrl))
+    assert set(OPERATION.output_shape.members) == set(fields(media._GetMediaAnswer))
 
 
 def fields(struct: type) -> tuple[str, ...]:
@@ -30,15 +30,15 @@ def fields(struct: type) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("constraint", "structure", "member"),
     [
-        (wire.MEDIA_ID, None, "mediaId"),
-        (wire.PHONE_NUMBER_ID, None, "originationPhoneNumberId"),
-        (wire.BUCKET_NAME, "destinationS3File", "bucketName"),
-        (wire.KEY, "destinationS3File", "key"),
-        (wire.URL, "destinationS3PresignedUrl", "url"),
+        (constraints.MEDIA_ID, None, "mediaId"),
+        (constraints.PHONE_NUMBER_ID, None, "originationPhoneNumberId"),
+        (constraints.BUCKET_NAME, "destinationS3File", "bucketName"),
+        (constraints.KEY, "destinationS3File", "key"),
+        (constraints.URL, "destinationS3PresignedUrl", "url"),
     ],
 )
 def test_a_members_constraint_is_that_of_the_model(
-    constraint: wire.Constraint, structure: str | None, member: str
+    constraint: constraints.Constraint, structure: str | None, member: str
 ) -> None:
     parent = OPERATION.input_shape.members[structure] if structure else OPERATION.input_shape
     shape = parent.members[member]

@@ -78,9 +78,9 @@ class MediaOperations:
         self._rules = rules
         self._flights: Flights[StoredObject] = Flights()
 
-    async def get(self, body: bytes, caller: Caller, call: Call) -> tuple[bytes, wire.Headers]:
-        """Answer one call: the body and the headers of the response. Raises an `ApiError`."""
-        request = wire.get_media(body)
+    async def get(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+        """Answer GetWhatsAppMessageMedia. Raises an `ApiError`."""
+        request = wire.get_media(given.body)
         call.media_id = request.media_id
         number = await self._authorized_number(request, caller, call)
         file: S3File | None = None

@@ -1,0 +1,112 @@
+"""Access keys, read and written in transactions."""
+
+import string
+from datetime import datetime
+from typing import Final
+
+from pydantic import SecretStr
+from sqlalchemy import Update, func, select, update
+
+from whaul.model import AccessKey
+from whaul.registry.models import AccessKeyRow
+from whaul.registry.records import AccessKeyRecord
+from whaul.registry.tenant import Tenant
+
+# The prefix tells permanent keys from temporary ones, as at AWS.
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
+_PERMANENT: Final = "AKIA"
+_TEMPORARY: Final = "ASIA"
+_ID_ALPHABET: Final = string.ascii_uppercase + "234567"
+_SECRET_ALPHABET: Final = string.ascii_letters + string.digits + "+/"
+
+
+class AccessKeys(Tenant):
+    """The access keys of one account number."""
+
+    async def create_access_key(self, name: str, policy: str, *, expires_at: datetime | None = None) -> AccessKey:
+        """Make an access key; the secret is in the answer and can be shown only now.
+
+        `policy` is an IAM policy document that its owner has checked. A key with `expires_at` (with a time zone)
+        is a temporary one: its id begins with ASIA and it comes with a session token.
+        """
+        key = AccessKey(
+            access_key_id=(_TEMPORARY if expires_at else _PERMANENT) + self._pick(_ID_ALPHABET, 16),
+            name=name,
+            secret_access_key=SecretStr(self._pick(_SECRET_ALPHABET, 40)),
+            policy=policy,
+            session_token=SecretStr(self._pick(_SECRET_ALPHABET, 64)) if expires_at else None,
+        )
+        async with self._writing() as session:
+            session.add(
+                AccessKeyRow(
+                    access_key_id=key.access_key_id,
+                    owner=self._account_id,
+                    name=name,
+                    secret_access_key=self._cipher.encrypt(key.secret_access_key),
+                    session_token=self._encrypt(key.session_token),
+                    policy=policy,
+                    created_at=self._clock(),
+                    expires_at=expires_at,
+                )
+            )
+        return key
+
+    async def access_keys(self) -> tuple[AccessKeyRecord, ...]:
+        """List all access keys, the oldest first, disabled and expired ones included."""
+        statement = (
+            select(AccessKeyRow)
+            .where(AccessKeyRow.owner == self._account_id)
+            .order_by(AccessKeyRow.created_at, AccessKeyRow.access_key_id)
+        )
+        async with self._reading() as session:
+            return tuple(
+                AccessKeyRecord(
+                    access_key_id=row.access_key_id,
+                    name=row.name,
+                    policy=row.policy,
+                    created_at=row.created_at,
+                    disabled_at=row.disabled_at,
+                    expires_at=row.expires_at,
+                )
+                for row in await session.scalars(statement)
+            )
+
+    async def access_key(self, access_key_id: str) -> AccessKey | None:
+        """Find an access key with its secret; None when it is unknown, disabled or expired."""
+        statement = select(AccessKeyRow).where(
+            AccessKeyRow.access_key_id == access_key_id,
+            AccessKeyRow.owner == self._account_id,
+            AccessKeyRow.disabled_at.is_(None),
+        )
+        async with self._reading() as session:
+            row = await session.scalar(statement)
+        if row is None or (row.expires_at is not None and row.expires_at <= self._clock()):
+            return None
+        return AccessKey(
+            access_key_id=row.access_key_id,
+            name=row.name,
+            secret_access_key=self._cipher.decrypt(row.secret_access_key),
+            policy=row.policy,
+            session_token=self._decrypt(row.session_token),
+        )
+
+    async def disable_access_key(self, access_key_id: str) -> bool:
+        """Disable an access key for good; False if it is unknown. One that is disabled already keeps its date."""
+        return await self._change_key(
+            access_key_id,
+            update(AccessKeyRow).values(disabled_at=func.coalesce(AccessKeyRow.disabled_at, self._clock())),
+        )
+
+    async def set_policy(self, access_key_id: str, policy: str) -> bool:
+        """Replace an access key's policy document, which its owner has checked; False if the key is unknown."""
+        return await self._change_key(access_key_id, update(AccessKeyRow).values(policy=policy))
+
+    async def _change_key(self, access_key_id: str, change: Update) -> bool:
+        statement = change.where(
+            AccessKeyRow.access_key_id == access_key_id, AccessKeyRow.owner == self._account_id
+        ).returning(AccessKeyRow.access_key_id)
+        async with self._writing() as session:
+            return await session.scalar(statement) is not None
+
+    def _pick(self, alphabet: str, length: int) -> str:
+        return "".join(self._rng.choice(alphabet) for _ in range(length))

@@ -1,0 +1,23 @@
+"""The wire: bytes to model and back.
+
+The shapes are those of botocore's `socialmessaging` model (2024-01-01), which a test compares them with. `protocol`
+and `constraints` hold what all operations share; each family of operations has a module of its own.
+"""
+
+from whaul.wire.constraints import Constraint
+from whaul.wire.media import get_media, get_media_answer, stored_headers
+from whaul.wire.protocol import LARGEST_REQUEST, Answer, Headers, Input, error_answer, query_members, request_id
+
+__all__ = [
+    "LARGEST_REQUEST",
+    "Answer",
+    "Constraint",
+    "Headers",
+    "Input",
+    "error_answer",
+    "get_media",
+    "get_media_answer",
+    "query_members",
+    "request_id",
+    "stored_headers",
+]

@@ -1,0 +1,65 @@
+"""What the model asks of string members, and how a broken rule is told."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whaul.errors import ValidationException
+
+LONGEST_ECHO = 128
+"""Characters of a value that a validation message repeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """What the model asks of a string member."""
+
+    required: bool = False
+    least: int = 0
+    most: int | None = None
+    pattern: str | None = None
+    sensitive: bool = False
+    """The value is never repeated in a message."""
+
+    def violation(self, path: str, value: str | None) -> str | None:
+        """Name the first rule that the value breaks, in the wording that AWS's own services use."""
+        if value is None:
+            return (
+                f"Value null at '{path}' failed to satisfy constraint: Member must not be null"
+                if self.required
+                else None
+            )
+        if self.most is not None and len(value) > self.most:
+            rule = f"Member must have length less than or equal to {self.most}"
+        elif len(value) < self.least:
+            rule = f"Member must have length greater than or equal to {self.least}"
+        elif self.pattern is not None and not re.fullmatch(self.pattern, value):
+            rule = f"Member must satisfy regular expression pattern: {self.pattern}"
+        else:
+            return None
+        echo = "" if self.sensitive or len(value) > LONGEST_ECHO else f" '{value}'"
+        return f"Value{echo} at '{path}' failed to satisfy constraint: {rule}"
+
+
+MEDIA_ID = Constraint(required=True, least=1, most=100, pattern="[A-Za-z0-9]+")
+PHONE_NUMBER_ID = Constraint(
+    required=True, least=1, most=115, pattern=r".*(^phone-number-id-.*$)|(^arn:.*:phone-number-id/[0-9a-zA-Z]+$).*"
+)
+BUCKET_NAME = Constraint(required=True, least=3, most=63, pattern="[a-z0-9][a-z0-9.-]*[a-z0-9]", sensitive=True)
+KEY = Constraint(required=True, most=1024, sensitive=True)
+URL = Constraint(required=True, least=1, most=2000, sensitive=True)
+
+
+def check(members: list[tuple[Constraint, str, str | None]]) -> None:
+    """Raise `ValidationException` with every constraint that a member (constraint, path, value) breaks."""
+    violations = list(_violations(members))
+    if violations:
+        noun = "validation error" if len(violations) == 1 else "validation errors"
+        raise ValidationException(f"{len(violations)} {noun} detected: {'; '.join(violations)}")
+
+
+def _violations(members: list[tuple[Constraint, str, str | None]]) -> Iterator[str]:
+    for constraint, path, value in members:
+        violation = constraint.violation(path, value)
+        if violation is not None:
+            yield violation
