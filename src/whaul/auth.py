@@ -36,6 +36,9 @@ class Caller:
     name: str
     arn: str
     policy: Policy = field(repr=False)
+    rate_limit: float | None = None
+    """The key's own; see `AccessKey`."""
+    rate_burst: int | None = None
 
     def authorize(self, action: str, resource: str, *, shown_as: str | None = None) -> None:
         """Raise `AccessDeniedException` unless the policy allows the action on the resource.
@@ -97,7 +100,14 @@ class Authenticator:
         return key
 
     def _caller(self, key: AccessKey) -> Caller:
-        return Caller(key.access_key_id, key.name, self._arn_prefix + key.name, self._policy(key.policy))
+        return Caller(
+            key.access_key_id,
+            key.name,
+            self._arn_prefix + key.name,
+            self._policy(key.policy),
+            rate_limit=key.rate_limit,
+            rate_burst=key.rate_burst,
+        )
 
 
 def _check_session_token(given: str | None, key: AccessKey) -> None:

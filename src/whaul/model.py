@@ -78,3 +78,7 @@ class AccessKey:
     policy: str
     """The IAM policy document, JSON text."""
     session_token: SecretStr | None = None
+    rate_limit: float | None = None
+    """Calls per second; None for the server's `WHAUL_RATE_LIMIT`, 0 for no limit."""
+    rate_burst: int | None = None
+    """Calls at once; None for one second's worth."""

@@ -298,6 +298,7 @@ async def test_an_unknown_access_key_is_not_found(registry: Registry, change: Ca
     assert await registry.access_key(unknown) is None
     assert not await registry.disable_access_key(unknown)
     assert not await registry.set_policy(unknown, "{}")
+    assert not await registry.set_rate_limit(unknown, 1)
     assert await registry.access_key(key.access_key_id) == key
 
 
@@ -324,6 +325,26 @@ async def test_a_new_policy_takes_the_place_of_the_old(registry: Registry) -> No
     key, other = await registry.create_access_key("ci", POLICY), await registry.create_access_key("other", POLICY)
     assert await registry.set_policy(key.access_key_id, '{"Statement": ["ü"]}')
     assert await registry.access_key(key.access_key_id) == replace(key, policy='{"Statement": ["ü"]}')
+    assert await registry.access_key(other.access_key_id) == other
+
+
+async def test_an_access_key_may_have_a_rate_limit_of_its_own(registry: Registry) -> None:
+    key = await registry.create_access_key("ci", POLICY, rate_limit=2.5, rate_burst=10)
+    assert (key.rate_limit, key.rate_burst) == (2.5, 10)
+    assert await registry.access_key(key.access_key_id) == key
+    (record,) = await registry.access_keys()
+    assert (record.rate_limit, record.rate_burst) == (2.5, 10)
+
+
+async def test_a_rate_limit_is_replaced_and_taken_away(registry: Registry) -> None:
+    key, other = await registry.create_access_key("ci", POLICY), await registry.create_access_key("other", POLICY)
+    assert (key.rate_limit, key.rate_burst) == (None, None)
+    assert await registry.set_rate_limit(key.access_key_id, 0.5, 3)
+    assert await registry.access_key(key.access_key_id) == replace(key, rate_limit=0.5, rate_burst=3)
+    assert await registry.set_rate_limit(key.access_key_id, 0)
+    assert await registry.access_key(key.access_key_id) == replace(key, rate_limit=0)
+    assert await registry.set_rate_limit(key.access_key_id, None)
+    assert await registry.access_key(key.access_key_id) == key
     assert await registry.access_key(other.access_key_id) == other
 
 
@@ -391,6 +412,7 @@ async def test_another_account_number_sees_nothing_of_it(reopen: Opener) -> None
         assert await other.access_key(key.access_key_id) is None
         assert not await other.disable_access_key(key.access_key_id)
         assert not await other.set_policy(key.access_key_id, "{}")
+        assert not await other.set_rate_limit(key.access_key_id, 1)
         assert (await other.link(SHRUB)).id != account.id
     async with reopen() as registry:
         assert await registry.accounts() == (account,)
@@ -472,6 +494,7 @@ async def test_every_method_tells_that_the_database_does_not_answer(registry: Re
         lambda: registry.access_key("1"),
         lambda: registry.disable_access_key("1"),
         lambda: registry.set_policy("1", POLICY),
+        lambda: registry.set_rate_limit("1", 1),
     ):
         with pytest.raises(RegistryUnavailable) as caught:
             await call()

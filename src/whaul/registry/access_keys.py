@@ -23,7 +23,15 @@ _SECRET_ALPHABET: Final = string.ascii_letters + string.digits + "+/"
 class AccessKeys(Tenant):
     """The access keys of one account number."""
 
-    async def create_access_key(self, name: str, policy: str, *, expires_at: datetime | None = None) -> AccessKey:
+    async def create_access_key(
+        self,
+        name: str,
+        policy: str,
+        *,
+        expires_at: datetime | None = None,
+        rate_limit: float | None = None,
+        rate_burst: int | None = None,
+    ) -> AccessKey:
         """Make an access key; the secret is in the answer and can be shown only now.
 
         `policy` is an IAM policy document that its owner has checked. A key with `expires_at` (with a time zone)
@@ -35,6 +43,8 @@ class AccessKeys(Tenant):
             secret_access_key=SecretStr(self._pick(_SECRET_ALPHABET, 40)),
             policy=policy,
             session_token=SecretStr(self._pick(_SECRET_ALPHABET, 64)) if expires_at else None,
+            rate_limit=rate_limit,
+            rate_burst=rate_burst,
         )
         async with self._writing() as session:
             session.add(
@@ -47,6 +57,8 @@ class AccessKeys(Tenant):
                     policy=policy,
                     created_at=self._clock(),
                     expires_at=expires_at,
+                    rate_limit=rate_limit,
+                    rate_burst=rate_burst,
                 )
             )
         return key
@@ -67,6 +79,8 @@ class AccessKeys(Tenant):
                     created_at=row.created_at,
                     disabled_at=row.disabled_at,
                     expires_at=row.expires_at,
+                    rate_limit=row.rate_limit,
+                    rate_burst=row.rate_burst,
                 )
                 for row in await session.scalars(statement)
             )
@@ -88,6 +102,8 @@ class AccessKeys(Tenant):
             secret_access_key=self._cipher.decrypt(row.secret_access_key),
             policy=row.policy,
             session_token=self._decrypt(row.session_token),
+            rate_limit=row.rate_limit,
+            rate_burst=row.rate_burst,
         )
 
     async def disable_access_key(self, access_key_id: str) -> bool:
@@ -100,6 +116,12 @@ class AccessKeys(Tenant):
     async def set_policy(self, access_key_id: str, policy: str) -> bool:
         """Replace an access key's policy document, which its owner has checked; False if the key is unknown."""
         return await self._change_key(access_key_id, update(AccessKeyRow).values(policy=policy))
+
+    async def set_rate_limit(self, access_key_id: str, rate_limit: float | None, rate_burst: int | None = None) -> bool:
+        """Give an access key limits of its own, or with None the server's; False if the key is unknown."""
+        return await self._change_key(
+            access_key_id, update(AccessKeyRow).values(rate_limit=rate_limit, rate_burst=rate_burst)
+        )
 
     async def _change_key(self, access_key_id: str, change: Update) -> bool:
         statement = change.where(

@@ -6,7 +6,7 @@ and see nothing of each other. Changing a table means a new file in `migrations/
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Dialect, ForeignKey, Index, MetaData, String, Text, TypeDecorator
+from sqlalchemy import DateTime, Dialect, Double, ForeignKey, Index, Integer, MetaData, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -91,3 +91,5 @@ class AccessKeyRow(Table):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    rate_limit: Mapped[float | None] = mapped_column(Double, doc="calls per second; NULL: the server's")
+    rate_burst: Mapped[int | None] = mapped_column(Integer, doc="calls at once; NULL: one second's worth")

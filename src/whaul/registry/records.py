@@ -80,3 +80,7 @@ class AccessKeyRecord:
     """UTC; None while the key is enabled."""
     expires_at: datetime | None
     """UTC; None for a key without an end."""
+    rate_limit: float | None
+    """Calls per second; None for the server's `WHAUL_RATE_LIMIT`, 0 for no limit."""
+    rate_burst: int | None
+    """Calls at once; None for one second's worth."""
