@@ -37,7 +37,8 @@ from whaul.limits import RateLimit, TransferSlots
 from whaul.model import AccessKey
 from whaul.netguard import PresignedHosts
 from whaul.operations import OPERATIONS
-from whaul.operations.media import MOST_REFUSALS, NUMBER_REST, MediaOperations, MediaRules
+from whaul.operations.media import MediaOperations, MediaRules
+from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
@@ -122,19 +123,23 @@ class Gateway:
                 required=settings.auth == "sigv4",
             )
             self._rate_limit = RateLimit(settings.rate_limit, time.monotonic)
+            numbers = Numbers(
+                known,
+                Circuits(
+                    MOST_REFUSALS, NUMBER_REST, time.monotonic, self._metrics.open_circuits.labels("phone_number").set
+                ),
+                account_id=settings.account_id,
+                region=settings.region,
+            )
             media = MediaOperations(
-                numbers=known,
+                numbers=numbers,
                 graph=parts.graph_client(settings, http, self._metrics.observe_meta_usage),
                 http=http,
                 store=self._store,
                 presigned_hosts=PresignedHosts(self._store.endpoint(), settings.presigned_hosts),
-                circuits=Circuits(
-                    MOST_REFUSALS, NUMBER_REST, time.monotonic, self._metrics.open_circuits.labels("phone_number").set
-                ),
                 slots=TransferSlots(settings.max_transfers, settings.max_queue, self._metrics),
                 rules=MediaRules(
-                    account_id=settings.account_id,
-                    region=settings.region,
+                    partition=identifiers.partition(settings.region),
                     exact_keys=settings.key_mode == "exact",
                     extensions=settings.extensions,
                     max_file_size=settings.max_file_size,

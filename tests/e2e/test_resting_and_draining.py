@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 from world import Gateway, Store, World, eventually
 
-from whaul.operations.media import MOST_REFUSALS
+from whaul.operations.numbers import MOST_REFUSALS
 from whaul.simulator import Simulator
 
 

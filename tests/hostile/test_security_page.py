@@ -9,7 +9,7 @@ from whaul import app, http, sigv4, wire
 from whaul.cli import serve
 from whaul.destinations import presigned
 from whaul.graph import client
-from whaul.operations import media
+from whaul.operations import numbers
 from whaul.registry import cache
 from whaul.settings import Settings, environment_name
 
@@ -27,7 +27,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"exceed (\d+) characters", presigned.LONGEST_HEADERS),
         (r"\((\d+) MiB of JSON", http.LARGEST_ANSWER / 1024**2),
-        (r"rest that number for (\d+) seconds", media.NUMBER_REST),
+        (r"rest that number for (\d+) seconds", numbers.NUMBER_REST),
     ],
 )
 def test_a_number_is_the_codes(sentence: str, number: float) -> None:
@@ -39,7 +39,7 @@ def test_a_number_is_the_codes(sentence: str, number: float) -> None:
     ("words", "holds"),
     [
         ("three at the most", client.MOST_REDIRECTS == 3),
-        ("twenty refusals", media.MOST_REFUSALS == 20),
+        ("twenty refusals", numbers.MOST_REFUSALS == 20),
         ("A disabled key ends within 5 seconds", cache.TTL < 5),
         ("`WHAUL_AUTH=sigv4`", Settings.model_fields["auth"].default == "sigv4"),
         ("listens on `127.0.0.1`", Settings.model_fields["host"].default == "127.0.0.1"),

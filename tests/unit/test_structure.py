@@ -66,6 +66,7 @@ CONSTRUCTED_BY_BUILDERS = {
     "MediaHosts",
     "MediaOperations",
     "Metrics",
+    "Numbers",
     "PresignedHosts",
     "RateLimit",
     "S3Store",

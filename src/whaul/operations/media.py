@@ -1,51 +1,37 @@
 """GetWhatsAppMessageMedia: one call takes a media id to a file in the caller's bucket."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from whaul import wire
 from whaul.auth import Caller
-from whaul.circuit import Circuits
 from whaul.destinations import Destination
 from whaul.destinations.naming import extension, object_key
 from whaul.destinations.presigned import PresignedDestination
 from whaul.destinations.s3 import S3Destination, S3Store
-from whaul.errors import AccessDeniedByMetaException, InvalidParametersException, ResourceNotFoundException
+from whaul.errors import InvalidParametersException
 from whaul.graph.client import Access, GraphClient
 from whaul.http import Download, HttpClient
 from whaul.limits import TransferSlots
 from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject
 from whaul.netguard import PresignedHosts
-from whaul.registry import identifiers
+from whaul.operations.numbers import Numbers
 from whaul.retry import Attempts
 from whaul.telemetry.call import Call
 from whaul.transfer import Flights, Transfer
 
 GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"
 PUT_OBJECT = "s3:PutObject"
-MOST_REFUSALS = 20
-"""A phone number that Meta refused so often in a row is left alone for `NUMBER_REST`."""
-NUMBER_REST = 30.0
-"""Seconds that Meta is not called for a phone number that it refused too often."""
-
-
-class PhoneNumbers(Protocol):
-    """Where linked phone numbers are found."""
-
-    async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
-        """Find a linked number with its token; None when it is not linked."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRules:
     """The settings that decide over a call."""
 
-    account_id: str
-    region: str
+    partition: str
+    """Of the ARNs of buckets."""
     exact_keys: bool
     extensions: Mapping[str, str]
     max_file_size: int
@@ -58,22 +44,19 @@ class MediaOperations:
     def __init__(
         self,
         *,
-        numbers: PhoneNumbers,
+        numbers: Numbers,
         graph: GraphClient,
         http: HttpClient,
         store: S3Store,
         presigned_hosts: PresignedHosts,
-        circuits: Circuits[AccessDeniedByMetaException],
         slots: TransferSlots,
         rules: MediaRules,
     ) -> None:
-        """`circuits` are those of the phone numbers."""
         self._numbers = numbers
         self._graph = graph
         self._http = http
         self._store = store
         self._presigned_hosts = presigned_hosts
-        self._circuits = circuits
         self._slots = slots
         self._rules = rules
         self._flights: Flights[StoredObject] = Flights()
@@ -82,14 +65,14 @@ class MediaOperations:
         """Answer GetWhatsAppMessageMedia. Raises an `ApiError`."""
         request = wire.get_media(given.body)
         call.media_id = request.media_id
-        number = await self._authorized_number(request, caller, call)
+        number = await self._numbers.authorized(GET_MEDIA, request.phone_number_id, caller, call)
         file: S3File | None = None
         presigned = self._presigned(request)
         destination: Destination | None = presigned
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
         source = _MediaSource(self._graph, number, request, self._rules.max_file_size)
         host = presigned.host if presigned else None
-        async with self._circuit(number), self._slots.slot(attempts.deadline, call, host), attempts.bounded():
+        async with self._numbers.circuit(number), self._slots.slot(attempts.deadline, call, host), attempts.bounded():
             with call.timed("describe"):
                 info = await attempts.run(source.describe)
             if request.s3_file is not None and not request.metadata_only:
@@ -107,34 +90,6 @@ class MediaOperations:
         """Wait for the transfers that no call waits for any more."""
         await self._flights.land()
 
-    async def _authorized_number(self, request: GetMedia, caller: Caller, call: Call) -> PhoneNumber:
-        """Find the phone number; the policy is asked first, so that it hides what is linked."""
-        account_id, region = self._rules.account_id, self._rules.region
-        number_id = identifiers.phone_number_id_from(request.phone_number_id, account_id, region)
-        if number_id is None:
-            raise _not_linked()
-        call.phone_number_id = number_id
-        caller.authorize(GET_MEDIA, identifiers.phone_number_arn(number_id, account_id, region))
-        number = await self._numbers.phone_number(number_id)
-        if number is None:
-            raise _not_linked()
-        return number
-
-    @asynccontextmanager
-    async def _circuit(self, number: PhoneNumber) -> AsyncGenerator[None]:
-        """Refuse calls for a number that Meta refuses again and again; what Meta says of a media does not count."""
-        refusal = self._circuits.refusal(number.id)
-        if refusal is not None:
-            raise AccessDeniedByMetaException(
-                f"{refusal.message} Meta is not asked again for a while, after {MOST_REFUSALS} such answers in a row."
-            )
-        try:
-            yield
-        except AccessDeniedByMetaException as error:
-            self._circuits.failed(number.id, error)
-            raise
-        self._circuits.succeeded(number.id)
-
     def _presigned(self, request: GetMedia) -> PresignedDestination | None:
         """Check a presigned destination, before anything is fetched."""
         if request.presigned_url is None:
@@ -145,10 +100,9 @@ class MediaOperations:
         """Name the object with its final key, and ask the policy for it."""
         suffix = extension(info.mime_type, self._rules.extensions)
         final = replace(file, key=object_key(file.key, media_id, suffix, exact=self._rules.exact_keys))
-        partition = identifiers.partition(self._rules.region)
         caller.authorize(
             PUT_OBJECT,
-            f"arn:{partition}:s3:::{final.bucket_name}/{final.key}",
+            f"arn:{self._rules.partition}:s3:::{final.bucket_name}/{final.key}",
             shown_as="the bucket and final key of this request",
         )
         return final
@@ -183,10 +137,3 @@ def _identity(request: GetMedia, number: PhoneNumber) -> Hashable:
     presigned = request.presigned_url
     headers = frozenset(presigned.headers.items()) if presigned else None
     return number.id, request.media_id, request.s3_file, presigned and presigned.url, headers
-
-
-def _not_linked() -> ResourceNotFoundException:
-    return ResourceNotFoundException(
-        "No phone number with this originationPhoneNumberId is linked in this account and region. "
-        "`whaul accounts` lists what is linked."
-    )
