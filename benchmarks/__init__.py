@@ -1,0 +1,1 @@
+"""`./run bench`: whaul and its rivals, side by side on this machine."""

@@ -1,0 +1,161 @@
+"""One run: a contestant at a workload, measured, and checked against what the stage has seen."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+
+from benchmarks.contestants import Contestant, Ground
+from benchmarks.measure import Peak, cpu_seconds
+from benchmarks.stage import BUCKET
+from benchmarks.workloads import Workload
+from whaul.local import REGION
+from whaul.processes import StackFailed
+
+READY_TIMEOUT = 60.0
+"""Seconds until a contestant has warmed up."""
+RUN_TIMEOUT = 240.0
+"""Seconds until a contestant has finished the files that it has begun."""
+
+_numbers = itertools.count(os.getpid() % 1000 * 1000 + 1_000_000)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run gave."""
+
+    files: int
+    bytes: int
+    seconds: float
+    cpu: float
+    """Seconds of CPU, user and system, of the whole process tree."""
+    peak: int
+    """Bytes of resident memory at the most."""
+    p50_ms: float
+    p99_ms: float
+    requests_per_file: float | None = None
+
+
+class Failed(Exception):  # noqa: N818 - what happened
+    """A contestant did not do its job; the message says why."""
+
+
+def run(contestant: Contestant, workload: Workload, ground: Ground) -> Run:
+    """Run it once. Raises `Failed`, or `NotThere` for a contestant that this machine cannot run."""
+    try:
+        return _run(contestant, workload, ground)
+    except (StackFailed, OSError, subprocess.SubprocessError, ValueError) as error:
+        raise Failed(_one_line(str(error)) or repr(error)) from error
+
+
+def _run(contestant: Contestant, workload: Workload, ground: Ground) -> Run:
+    with contestant.prepare(ground, workload) as prepared:
+        job = {
+            "url": ground.stage.url,
+            "ca_file": str(ground.stage.ca_file),
+            "bucket": BUCKET,
+            "run": next(_numbers),
+            "kinds": list(workload.kinds),
+            "concurrency": workload.concurrency,
+            "seconds": workload.seconds,
+            "metadata_only": workload.metadata_only,
+            "folder": str(ground.stage.folder),
+            "region": REGION,
+            "options": prepared.options,
+        }
+        before = ground.stage.counted()
+        with _process([*prepared.command, json.dumps(job)], prepared.environ) as process:
+            _line(process, READY_TIMEOUT, "did not get ready")
+            warmed = ground.stage.counted()
+            root = prepared.measured or process.pid
+            with Peak(root, children_only=prepared.children_only) as peak:
+                used = cpu_seconds(root, children_only=prepared.children_only)
+                _tell(process)
+                done = json.loads(_line(process, RUN_TIMEOUT, "did not finish"))
+                used = cpu_seconds(root, children_only=prepared.children_only) - used
+            seen = ground.stage.counted()
+            _tell(process)
+        if not workload.metadata_only:
+            _check(done, seen.since(before).puts, seen.since(before).bytes)
+        requests = seen.since(warmed).requests
+        return Run(
+            files=done["files"],
+            bytes=done["bytes"],
+            seconds=done["seconds"],
+            cpu=used,
+            peak=peak.bytes,
+            p50_ms=done["p50_ms"],
+            p99_ms=done["p99_ms"],
+            requests_per_file=None if requests is None else round(requests / done["files"], 3),
+        )
+
+
+def _check(done: dict[str, int], puts: int, stored: int) -> None:
+    files, size = done["files"] + done["warm_files"], done["bytes"] + done["warm_bytes"]
+    if puts < files or stored < size:
+        raise Failed(f"it says that it stored {files} files of {size} bytes; {puts} files of {stored} bytes arrived")
+
+
+@contextmanager
+def _process(command: list[str], environ: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+def _tell(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def _line(process: "subprocess.Popen[str]", seconds: float, otherwise: str) -> str:
+    """Read a line, but not for ever."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    timer = threading.Timer(seconds, lambda: os.killpg(process.pid, signal.SIGKILL))
+    timer.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        late = not timer.is_alive()
+        timer.cancel()
+    if late:
+        raise Failed(f"{otherwise} within {seconds:.0f} s")
+    if not line:
+        raise Failed(_one_line(process.stderr.read()) or f"{otherwise}, and said nothing")
+    return line
+
+
+def _one_line(text: str) -> str:
+    """The last line that holds words: what a traceback or an error box has to say."""
+    lines = [line.strip(" │|") for line in text.splitlines() if any(letter.isalpha() for letter in line)]
+    return lines[-1][:300].replace("|", "/") if lines else ""
+
+
+def as_json(found: Run) -> dict[str, object]:
+    """For the results file."""
+    return asdict(found)
