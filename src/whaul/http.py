@@ -159,6 +159,13 @@ class HttpClient:
         async with self.download(url, headers) as download:
             return await download.answer()
 
+    async def post(self, url: Url, headers: Mapping[str, str], body: bytes) -> Answer:
+        """POST a small body, and read an answer that is not a file. Raises `HttpFailure`."""
+        request = self._getter.post(url).headers(headers).body_bytes(body).build_streamed()
+        with self._circuit(url), _translated():
+            async with request as response:
+                return await Download(response).answer()
+
     @asynccontextmanager
     async def download(self, url: Url, headers: Mapping[str, str]) -> AsyncGenerator[Download]:
         """GET a file: its bytes are read as they are wanted. Raises `HttpFailure`."""

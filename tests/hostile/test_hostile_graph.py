@@ -14,7 +14,8 @@ from pydantic import SecretStr
 
 from whaul import wire
 from whaul.errors import ApiError, DependencyException
-from whaul.graph.client import Access, GraphClient
+from whaul.graph.calls import Access
+from whaul.graph.client import GraphClient
 from whaul.http import LARGEST_ANSWER, HttpClient
 from whaul.model import MediaInfo
 from whaul.netguard import MediaHosts

@@ -19,7 +19,8 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.graph.client import Access, GraphClient, appsecret_proof
+from whaul.graph.calls import Access, appsecret_proof
+from whaul.graph.client import GraphClient
 from whaul.http import HttpClient
 from whaul.model import MediaInfo
 from whaul.netguard import MediaHosts

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from whaul import parts
 from whaul.cli import output
 from whaul.cli.failures import CommandFailed
-from whaul.graph.client import Access
+from whaul.graph.calls import Access
 from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
 from whaul.registry.shapes import linked_account, linked_account_summary
 from whaul.settings import Settings

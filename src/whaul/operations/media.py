@@ -12,7 +12,8 @@ from whaul.destinations.naming import extension, object_key
 from whaul.destinations.presigned import PresignedDestination
 from whaul.destinations.s3 import S3Destination, S3Store
 from whaul.errors import InvalidParametersException
-from whaul.graph.client import Access, GraphClient
+from whaul.graph.calls import Access
+from whaul.graph.client import GraphClient
 from whaul.http import Download, HttpClient
 from whaul.limits import TransferSlots
 from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject

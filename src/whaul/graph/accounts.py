@@ -1,0 +1,140 @@
+"""WhatsApp Business Accounts at Meta: what a token may manage, what an account holds, registering its numbers.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/embedded-signup/overview
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from pydantic import SecretStr
+
+from whaul.graph.calls import Access, GraphCalls, decoded, not_documented
+
+LARGEST_PAGE = 100
+MOST_PAGES = 100
+MANAGEMENT: Final = "whatsapp_business_management"
+"""The permission whose targets are the accounts that a token manages."""
+
+_NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,status"
+
+
+@dataclass(frozen=True, slots=True)
+class MetaPhoneNumber:
+    """A phone number of a WhatsApp Business Account, as Meta describes it."""
+
+    meta_id: str
+    display_phone_number: str
+    verified_name: str
+    quality_rating: str
+    status: str
+    """Meta's word: CONNECTED, PENDING, DISCONNECTED, …."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetaAccount:
+    """A WhatsApp Business Account, as Meta describes it."""
+
+    waba_id: str
+    name: str
+    phone_numbers: tuple[MetaPhoneNumber, ...]
+
+
+class _Account(msgspec.Struct):
+    id: str
+    name: str = ""
+
+
+class _Number(msgspec.Struct):
+    id: str
+    display_phone_number: str = ""
+    verified_name: str = ""
+    quality_rating: str = "UNKNOWN"
+    status: str = "UNKNOWN"
+
+
+class _Cursors(msgspec.Struct):
+    after: str | None = None
+
+
+class _Paging(msgspec.Struct):
+    cursors: _Cursors | None = None
+    next: str | None = None
+
+
+class _Numbers(msgspec.Struct):
+    data: list[_Number]
+    paging: _Paging | None = None
+
+
+class _Scope(msgspec.Struct):
+    scope: str
+    target_ids: list[str] = []
+
+
+class _Token(msgspec.Struct):
+    is_valid: bool = False
+    granular_scopes: list[_Scope] = []
+
+
+class _DebuggedToken(msgspec.Struct):
+    data: _Token
+
+
+class AccountCalls(GraphCalls):
+    """The calls about accounts."""
+
+    async def managed_accounts(self, access: Access) -> tuple[str, ...] | None:
+        """Ask which accounts a token may manage, by Meta's ids, the newest first; None when it is not valid.
+
+        None at all is also what Meta says of a token that is not bound to accounts (a system user's).
+        https://developers.facebook.com/docs/whatsapp/embedded-signup/manage-accounts
+        """
+        doing = "checking the access token"
+        query = {"input_token": access.token.get_secret_value()}
+        token = decoded(await self._get(access, "debug_token", query, doing), _DebuggedToken, doing).data
+        if not token.is_valid:
+            return None
+        ids = [id_ for scope in token.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
+        return tuple(dict.fromkeys(ids))
+
+    async def account(self, access: Access, waba_id: str) -> MetaAccount:
+        """Read a WhatsApp Business Account and all its phone numbers: also the proof that the token is good."""
+        doing = "reading the account"
+        account = decoded(await self._get(access, waba_id, {"fields": "id,name"}, doing), _Account, doing)
+        doing = "listing the account's phone numbers"
+        numbers: list[_Number] = []
+        after: str | None = None
+        fields = {"fields": _NUMBER_FIELDS, "limit": str(LARGEST_PAGE)}
+        for _ in range(MOST_PAGES):
+            query = fields | ({"after": after} if after else {})
+            page = decoded(await self._get(access, f"{waba_id}/phone_numbers", query, doing), _Numbers, doing)
+            numbers += page.data
+            cursors = page.paging.cursors if page.paging and page.paging.next else None
+            after, before = cursors.after if cursors else None, after
+            if not after or after == before:
+                break
+        else:
+            raise not_documented(doing)
+        return MetaAccount(
+            waba_id=account.id,
+            name=account.name,
+            phone_numbers=tuple(
+                MetaPhoneNumber(n.id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
+                for n in numbers
+            ),
+        )
+
+    async def register(self, access: Access, meta_id: str, pin: SecretStr, region: str | None) -> None:
+        """Register a phone number for the Cloud API; `region` is where its data is kept (ISO 3166, two letters).
+
+        https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/registration
+        """
+        body = {"messaging_product": "whatsapp", "pin": pin.get_secret_value()}
+        if region is not None:
+            body["data_localization_region"] = region
+        await self._post(access, f"{meta_id}/register", body, f"registering phone number {meta_id}")
+
+    async def subscribe(self, access: Access, waba_id: str) -> None:
+        """Subscribe the token's app to the account's webhooks."""
+        await self._post(access, f"{waba_id}/subscribed_apps", {}, "subscribing the app to the account")

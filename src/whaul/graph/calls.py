@@ -1,0 +1,110 @@
+"""One call of the Graph API: the token, the proof, the usage headers, and what is not a success.
+
+The token goes to the configured Graph API and nowhere else.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+from pydantic import SecretStr
+from pyreqwest.http import Url
+
+from whaul.errors import DependencyException
+from whaul.graph.errors import error_from
+from whaul.graph.usage import usage_percent
+from whaul.http import Answer, HttpClient, HttpFailure
+from whaul.netguard import MediaHosts
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a call to Meta is made with."""
+
+    token: SecretStr
+    app_secret: SecretStr | None = None
+
+
+class GraphCalls:
+    """Calls over the shared HTTP client; `GraphClient` is made of classes that stand on this one."""
+
+    def __init__(
+        self,
+        http: HttpClient,
+        *,
+        url: str,
+        version: str,
+        user_agent: str,
+        media_hosts: MediaHosts,
+        on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None,
+    ) -> None:
+        """`url` is the API's base without version; `user_agent` is sent on every call.
+
+        `on_usage` is told the percentages of Meta's usage headers whenever an answer has some.
+        """
+        self._http = http
+        self._base = f"{url}/{version}"
+        self._user_agent = user_agent
+        self._media_hosts = media_hosts
+        self._on_usage = on_usage
+
+    async def _get(self, access: Access, path: str, query: dict[str, str], doing: str) -> Answer:
+        return await self._call(access, path, query, doing)
+
+    async def _post(self, access: Access, path: str, body: Mapping[str, str], doing: str) -> Answer:
+        return await self._call(access, path, {}, doing, msgspec.json.encode(body))
+
+    async def _call(
+        self, access: Access, path: str, query: dict[str, str], doing: str, body: bytes | None = None
+    ) -> Answer:
+        """POST when there is a body, else GET; raises unless the answer is a success."""
+        if access.app_secret is not None:
+            query = query | {"appsecret_proof": appsecret_proof(access.token, access.app_secret)}
+        url = Url(f"{self._base}/{quote(path)}" + (f"?{urlencode(query)}" if query else ""))
+        headers = self._headers(access)
+        try:
+            if body is None:
+                answer = await self._http.get(url, headers)
+            else:
+                answer = await self._http.post(url, headers | {"content-type": "application/json"}, body)
+        except HttpFailure as failure:
+            raise DependencyException(
+                f"The call to Meta for {doing} failed: {failure}.", retry=failure.retry
+            ) from failure
+        usage = usage_percent(answer.headers)
+        if usage:
+            self._on_usage(usage)
+        if answer.status != 200:
+            raise error_from(answer, doing)
+        return answer
+
+    def _headers(self, access: Access) -> dict[str, str]:
+        return {"authorization": f"Bearer {access.token.get_secret_value()}", "user-agent": self._user_agent}
+
+
+def appsecret_proof(token: SecretStr, app_secret: SecretStr) -> str:
+    """Compute the proof that a call knows the app secret.
+
+    https://developers.facebook.com/docs/facebook-login/security#proof
+    """
+    key, message = app_secret.get_secret_value().encode(), token.get_secret_value().encode()
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def decoded(answer: Answer, kind: type[T], doing: str) -> T:
+    """Read an answer's JSON. Raises `DependencyException` for what is not documented."""
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise not_documented(doing) from None
+
+
+def not_documented(doing: str) -> DependencyException:
+    """Build the error for an answer that is not what Meta documents."""
+    return DependencyException(f"Meta's answer to {doing} is not the documented JSON.")
