@@ -35,7 +35,7 @@ SETTING_GROUPS: Mapping[str, Sequence[str]] = {
     ),
     "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
     "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit"),
-    "Logs": ("log_level", "log_format"),
+    "Logs": ("log_level", "log_format", "audit_log", "audit_log_max_size", "audit_log_files"),
 }
 """Every setting, in the order of the page."""
 

@@ -1,7 +1,8 @@
 """The composition root: builds the gateway, lists its routes, and takes a request through its life.
 
 A request's life, in order: an id, the body within its limit, the signature, the caller's rate, the operation, the
-answer or the error, one log line and its metrics. What `create_app` returns is a plain ASGI application.
+answer or the error, one log line, its metrics and its
+audit record. What `create_app` returns is a plain ASGI application.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ from whaul.registry.errors import RegistryError
 from whaul.registry.store import Registry
 from whaul.settings import DRAIN_SIGNAL, Settings
 from whaul.telemetry import logs
+from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call
 from whaul.telemetry.clients import ClientAddress
 from whaul.telemetry.metrics import Metrics
@@ -70,7 +72,8 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
     settings = settings or Settings.load()
     logs.configure(settings.log_level, settings.log_format)
     metrics = Metrics()
-    gateway = Gateway(settings, metrics)
+    audit = parts.audit_log(settings, metrics)
+    gateway = Gateway(settings, metrics, audit)
     operation_paths = sorted({path for _, path in OPERATIONS.values()})
     litestar = Litestar(
         route_handlers=[
@@ -85,15 +88,16 @@ def create_app(settings: Settings | None = None) -> ASGIApp:
         openapi_config=None,
         logging_config=None,
     )
-    return RequestLog(litestar, metrics, ClientAddress(settings.trusted_proxies))
+    return RequestLog(litestar, metrics, ClientAddress(settings.trusted_proxies), audit)
 
 
 class Gateway:
     """The routes, over the parts that live as long as the server runs."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, audit: AuditLog | None) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._audit = audit
         self._store: S3Store
         self._draining = False
 
@@ -107,6 +111,8 @@ class Gateway:
         """Build the parts, and close them when the server stops; transfers under way are finished first."""
         settings = self._settings
         async with AsyncExitStack() as stack:
+            if self._audit is not None:
+                await stack.enter_async_context(self._audit.writer.running())
             self._registry: Registry = await stack.enter_async_context(parts.registry(settings))
             http = await stack.enter_async_context(parts.http_client(self._metrics.open_circuits.labels("host").set))
             known = CachedRegistry(self._registry)
@@ -171,8 +177,10 @@ class Gateway:
             request.method, scope["raw_path"], scope["query_string"], tuple(scope["headers"]), body
         )
         call.access_key_id, call.caller = caller.access_key_id, caller.name
+        call.body = body
         self._rate_limit.take(caller.access_key_id)
         answer, headers = await operation(wire.Input(scope["query_string"], body), caller, call)
+        call.answer = answer
         return Response(answer, media_type=JSON, headers=dict(headers), status_code=200)
 
     async def health(self) -> Response[bytes]:
@@ -211,12 +219,13 @@ class Gateway:
 
 
 class RequestLog:
-    """Gives every request its id, and logs and counts every call once it is answered."""
+    """Gives every request its id, and logs, counts and audits every call once it is answered."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, clients: ClientAddress) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, clients: ClientAddress, audit: AuditLog | None) -> None:
         self._app = app
         self._metrics = metrics
         self._clients = clients
+        self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, as ASGI."""
@@ -243,6 +252,8 @@ class RequestLog:
                 seconds = time.monotonic() - started
                 self._metrics.observe(call, seconds)
                 log.info("call", **logs.call_line(call, status, seconds))
+                if self._audit is not None:
+                    self._audit.record(call, scope["headers"], scope["query_string"])
 
 
 async def _body(request: Request[Any, Any, Any]) -> bytes:

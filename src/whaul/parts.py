@@ -12,10 +12,14 @@ from whaul.destinations.s3 import ObjectOptions, S3Store, aws_endpoint, configur
 from whaul.graph.client import GraphClient
 from whaul.http import HttpClient
 from whaul.netguard import ForbiddenUrl, MediaHosts, parse_url
+from whaul.registry import identifiers
 from whaul.registry.database import database_exists, key_file
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher, load_or_create_key_file
 from whaul.settings import Settings, SettingsError
+from whaul.telemetry.audit import AuditLog
+from whaul.telemetry.audit_writer import AuditFile, AuditWriter, Sink, StandardOutput
+from whaul.telemetry.metrics import Metrics
 
 
 def cipher(settings: Settings) -> Cipher:
@@ -91,3 +95,32 @@ def graph_client(
         media_hosts=MediaHosts(settings.media_hosts),
         on_usage=on_usage,
     )
+
+
+def audit_log(settings: Settings, metrics: Metrics) -> AuditLog | None:
+    """The audit log, not opened yet; None when none is wanted."""
+    sink = _audit_sink(settings)
+    if sink is None:
+        return None
+    partition = identifiers.partition(settings.region)
+    writer = AuditWriter(sink, metrics)
+    return AuditLog(writer, account_id=settings.account_id, region=settings.region, partition=partition)
+
+
+def check_audit_log(settings: Settings) -> None:
+    """Refuse, with `SettingsError`, an audit log that cannot be opened."""
+    sink = _audit_sink(settings)
+    try:
+        if sink is not None:
+            sink.open()
+            sink.close()
+    except OSError as error:
+        raise SettingsError([f"WHAUL_AUDIT_LOG={settings.audit_log}: cannot be opened: {error.strerror}"]) from None
+
+
+def _audit_sink(settings: Settings) -> Sink | None:
+    if settings.audit_log is None:
+        return None
+    if settings.audit_log == "-":
+        return StandardOutput()
+    return AuditFile(Path(settings.audit_log), settings.audit_log_max_size, settings.audit_log_files)

@@ -201,6 +201,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: readable on a terminal, JSON otherwise."
     )
+    audit_log: str | None = Field(
+        None, description="File that gets one JSON line for each API call; `-` for standard output. Unset: none."
+    )
+    audit_log_max_size: int = Field(
+        104_857_600, ge=16_384, description="Bytes; the audit log's file is rotated before it grows larger."
+    )
+    audit_log_files: int = Field(5, ge=1, le=1000, description="Rotated files of the audit log that are kept.")
 
     @property
     def s3_tagging(self) -> str | None:

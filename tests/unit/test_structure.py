@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "destinations": VALUES | {"http", "netguard"},
     # those that build the others: nothing but another of them imports them
     "seaweedfs": {"processes"},
-    "parts": {"destinations", "graph", "http", "netguard", "registry", "secrets", "settings"},
+    "parts": {"destinations", "graph", "http", "netguard", "registry", "secrets", "settings", "telemetry"},
     "app": VALUES
     | {"auth", "circuit", "destinations", "limits", "netguard", "operations", "parts", "policy", "registry"}
     | {"settings"}
@@ -59,6 +59,9 @@ BUILDERS = {"app", "parts", "local", "demo", "cli", "testing", "__main__"}
 """Only these may be imported by these."""
 
 CONSTRUCTED_BY_BUILDERS = {
+    "AuditFile",
+    "AuditLog",
+    "AuditWriter",
     "Authenticator",
     "CachedRegistry",
     "GraphClient",

@@ -126,5 +126,6 @@ def migrate() -> None:
 async def _check_parts(settings: Settings) -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
     parts.check_s3(settings)
+    parts.check_audit_log(settings)
     async with parts.registry(settings) as registry:
         await registry.ping()

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+Body = bytes
+
 
 @dataclass(slots=True)
 class Call:
-    """One API call. Holds nothing secret: no destination, no header, no token."""
+    """One API call. Holds nothing secret, but for the two bodies: no destination, no header, no token."""
 
     request_id: str
     operation: str | None = None
@@ -27,6 +29,10 @@ class Call:
     """The public message of that error."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each hop: `describe` and `get` at Meta, `put` at the destination, `wait` for a transfer slot."""
+    body: Body = field(default=b"", repr=False)
+    """What a proven caller sent: for the audit log only, which shows what is not sensitive."""
+    answer: Body = field(default=b"", repr=False)
+    """What was answered, if not an error: for the audit log only, too."""
 
     @contextmanager
     def timed(self, hop: str) -> Iterator[None]:

@@ -56,6 +56,12 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
+        self.audit_dropped = Counter(
+            "whaul_audit_dropped", "Audit records that were dropped and are not in the audit log.", registry=registry
+        )
+        self.audit_failures = Counter(
+            "whaul_audit_failures", "Attempts to write the audit log that failed.", registry=registry
+        )
 
     def observe(self, call: Call, seconds: float) -> None:
         """Count a call that has been answered."""
