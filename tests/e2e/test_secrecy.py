@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from http_wire import Reply
 from stand_in import StandIn, s3_answer
-from world import BUCKET, Gateway, Store, World
+from world import BUCKET, Gateway, Store, World, eventually
 
 from whaul.local import REGION, clean_environment
 from whaul.simulator import Simulator, simulator_in_thread
@@ -41,6 +41,7 @@ def guarded(proving_simulator: Simulator, store: Store, tmp_path_factory: pytest
         "WHAUL_PRESIGNED_HOSTS": "localhost",
         "WHAUL_DEADLINE": "1",
         "WHAUL_LOG_LEVEL": "debug",
+        "WHAUL_AUDIT_LOG": str(folder / "audit.log"),
     }
     world = World(proving_simulator, environ, folder)
     token, app_secret = folder / "token", folder / "app-secret"
@@ -131,7 +132,9 @@ def test_no_secret_is_in_any_output_answer_or_message(guarded: Gateway, proving:
     raw(guarded.send("GET", f"/nowhere?X-Amz-Signature={PRESIGNED_SIGNATURE}"))
     raw(guarded.send("GET", "/metrics"))
     assert len(texts) > 30
-    texts.append(guarded.log.read_text(encoding="utf-8"))
+    audit = guarded.world.folder / "audit.log"
+    eventually(lambda: audit.read_text(encoding="utf-8").count("\n") >= len(guarded.calls()) - 1)  # no record: /nowhere
+    texts += [guarded.log.read_text(encoding="utf-8"), audit.read_text(encoding="utf-8")]
     secrets = {
         "token": TOKEN,
         "app secret": APP_SECRET,
