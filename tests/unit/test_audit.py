@@ -207,6 +207,20 @@ def test_what_is_no_id_of_a_resource_names_none(named: str) -> None:
     assert "resources" not in record(call)
 
 
+ACCOUNT_ARN = f"arn:aws:social-messaging:eu-west-1:111122223333:waba/{'cd' * 16}"
+
+
+@pytest.mark.parametrize("query", [f"id=waba-{'cd' * 16}", f"resourceArn={ACCOUNT_ARN}", f"id={ACCOUNT_ARN}"])
+def test_an_operation_on_an_account_names_it(query: str) -> None:
+    call = Call("id", "GetLinkedWhatsAppBusinessAccount", None, "AKIAEXAMPLE", "inbox")
+    assert record(call, query=query.encode())["resources"] == [{"accountId": "111122223333", "ARN": ACCOUNT_ARN}]
+
+
+def test_a_resource_of_elsewhere_is_not_named() -> None:
+    call = Call("id", "ListTagsForResource", None, "AKIAEXAMPLE", "inbox")
+    assert "resources" not in record(call, query=f"resourceArn={ACCOUNT_ARN.replace('eu', 'us')}".encode())
+
+
 def test_a_request_that_names_no_operation_is_not_recorded(tmp_path: Path) -> None:
     log = audit_log(tmp_path / "audit.log")
     log.record(Call("id"), HEADERS, b"")

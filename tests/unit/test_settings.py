@@ -46,6 +46,9 @@ DEFAULTS = {
     "WHAUL_AUTH": "sigv4",
     "WHAUL_LOG_LEVEL": "info",
     "WHAUL_LOG_FORMAT": "auto",
+    "WHAUL_AUDIT_LOG": None,
+    "WHAUL_AUDIT_LOG_MAX_SIZE": 104857600,
+    "WHAUL_AUDIT_LOG_FILES": 5,
 }
 """The table of the interface, besides WHAUL_DATABASE_URL, whose default depends on the user."""
 

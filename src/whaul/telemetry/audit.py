@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -56,8 +56,7 @@ HIDDEN_MEMBERS = frozenset(
     ).split()
 )
 
-PHONE_NUMBER = "phone-number-id"
-RESOURCE_TYPES = {PHONE_NUMBER: "AWS::SocialMessaging::PhoneNumberId"}
+RESOURCE_TYPES = {"phone-number-id": "AWS::SocialMessaging::PhoneNumberId"}
 """CloudTrail has a type for phone numbers only.
 
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html
@@ -73,7 +72,7 @@ READING = ("Get", "List")
 """What the names of operations that change nothing begin with."""
 
 _CREDENTIAL = re.compile(rb"Credential=(\w{3,32})/", re.ASCII)  # a secret key has 40 characters, should one be there
-_RESOURCE_ID = re.compile(r"(phone-number-id|waba)-([0-9a-f]{32})")
+_RESOURCE = re.compile(r"(phone-number-id|waba)[-/]([0-9a-f]{32})")
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -120,13 +119,14 @@ class AuditLog:
             record["errorCode"] = call.error
             record["errorMessage"] = call.message
         # What somebody unproven sent is not worth reading.
-        record["requestParameters"] = None if call.access_key_id is None else _parameters(query, call.body)
+        members = {} if call.access_key_id is None else _members(query, call.body)
+        record["requestParameters"] = _bounded(members)
         record["responseElements"] = None if reads or not call.answer else _elements(call.answer)
         record["requestID"] = call.request_id
         record["eventID"] = str(uuid.uuid4())
         record["readOnly"] = reads
-        resource = call.phone_number_id and self._resource(call.phone_number_id)
-        if resource:
+        resource = self._resource(call.phone_number_id or members.get("id") or members.get("resourceArn"))
+        if resource is not None:
             record["resources"] = [resource]
         record["eventType"] = "AwsApiCall"
         record["managementEvent"] = manages
@@ -171,8 +171,9 @@ class AuditLog:
             "userName": call.caller or "",
         }
 
-    def _resource(self, resource_id: str) -> dict[str, str] | None:
-        found = _RESOURCE_ID.fullmatch(resource_id)
+    def _resource(self, named: object) -> dict[str, str] | None:
+        """The phone number or account that a call named by its id or ARN; None for anything else."""
+        found = _RESOURCE.fullmatch(named.removeprefix(self._resource_arn)) if isinstance(named, str) else None
         if found is None:
             return None
         kind = found[1]
@@ -208,18 +209,18 @@ def _scalars(document: Any) -> Any:
     return {name: value for name, value in document.items() if not isinstance(value, dict | list)}
 
 
-def _parameters(query: bytes, body: bytes) -> Any:
-    """The members of a request, as far as they may be seen; None when it has none, or cannot be read."""
+def _members(query: bytes, body: bytes) -> dict[str, Any]:
+    """The members of a request, as far as they may be seen; none of a body that cannot be read."""
     members: dict[str, Any] = {}
     if query:
         members.update(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"))
     try:
         document = _decode(body) if body else {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        document = {}
     if isinstance(document, dict):
         members.update(document)
-    return _bounded(shown(members))
+    return cast("dict[str, Any]", shown(members))
 
 
 def _elements(answer: bytes) -> Any:
