@@ -34,7 +34,7 @@ SETTING_GROUPS: Mapping[str, Sequence[str]] = {
         *("s3_storage_class", "s3_tags", "s3_expected_bucket_owner", "presigned_hosts"),
     ),
     "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
-    "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit"),
+    "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit", "rate_burst"),
     "Logs": ("log_level", "log_format", "audit_log", "audit_log_max_size", "audit_log_files"),
 }
 """Every setting, in the order of the page."""

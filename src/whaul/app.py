@@ -128,7 +128,7 @@ class Gateway:
                 root=_root_key(settings),
                 required=settings.auth == "sigv4",
             )
-            self._rate_limit = RateLimit(settings.rate_limit, time.monotonic)
+            self._rate_limit = RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst)
             numbers = Numbers(
                 known,
                 Circuits(
@@ -178,7 +178,7 @@ class Gateway:
         )
         call.access_key_id, call.caller = caller.access_key_id, caller.name
         call.body = body
-        self._rate_limit.take(caller.access_key_id)
+        self._rate_limit.take(caller.access_key_id, caller.rate_limit, caller.rate_burst)
         answer, headers = await operation(wire.Input(scope["query_string"], body), caller, call)
         call.answer = answer
         return Response(answer, media_type=JSON, headers=dict(headers), status_code=200)

@@ -187,7 +187,17 @@ class Settings(BaseSettings):
         256, ge=0, le=100_000, description="Calls that may wait for a transfer; beyond, they are throttled."
     )
     rate_limit: float = Field(
-        0.0, ge=0, le=1_000_000, description="Calls per second for each access key, per worker; 0 is off."
+        0.0,
+        ge=0,
+        le=1_000_000,
+        description="Calls per second for each access key without a limit of its own, per worker; 0 is off.",
+    )
+    rate_burst: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Calls that a rested access key may make at once under `WHAUL_RATE_LIMIT`. Unset: one second's "
+        "worth, at least 1.",
     )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
     tls_key_file: Path | None = Field(None, description="Private key (PEM, PKCS#8) of that certificate.")

@@ -147,9 +147,9 @@ async def test_a_transfer_that_fails_gives_its_slot_back() -> None:
         assert desk.figures() == (1, 0)
 
 
-def allowed(limit: RateLimit, caller: str = "a") -> bool:
+def allowed(limit: RateLimit, caller: str = "a", own: float | None = None, burst: int | None = None) -> bool:
     try:
-        limit.take(caller)
+        limit.take(caller, own, burst)
     except ThrottledRequestException:
         return False
     return True
@@ -186,6 +186,68 @@ def test_less_than_one_call_a_second_is_a_limit_too() -> None:
     assert not allowed(limit)
     clock.advance(0.5)
     assert allowed(limit)
+
+
+@pytest.mark.parametrize(("burst", "at_once"), [(1, 1), (3, 3), (10, 10), (None, 4)])
+def test_a_burst_is_as_large_as_it_is_set_and_no_larger_after_any_pause(burst: int | None, at_once: int) -> None:
+    clock = Clock()
+    limit = RateLimit(4, clock, burst)
+    for _ in range(2):
+        assert [allowed(limit) for _ in range(at_once + 1)] == [True] * at_once + [False]
+        clock.advance(1000)
+
+
+def test_after_a_burst_the_rate_holds() -> None:
+    clock = Clock()
+    limit = RateLimit(2, clock, 10)
+    assert sum(allowed(limit) for _ in range(100)) == 10
+    taken = 0
+    for _ in range(1000):
+        clock.advance(0.125)
+        taken += allowed(limit)
+    assert taken == 250
+
+
+def test_a_limit_of_ones_own_stands_in_place_of_the_servers() -> None:
+    limit = RateLimit(1, Clock())
+    assert [allowed(limit, "own", 3) for _ in range(4)] == [True] * 3 + [False]
+    assert [allowed(limit, "other") for _ in range(2)] == [True, False]
+
+
+def test_a_limit_of_ones_own_holds_where_the_server_has_none() -> None:
+    limit = RateLimit(0, Clock())
+    assert [allowed(limit, "own", 1) for _ in range(2)] == [True, False]
+    assert all(allowed(limit, "other") for _ in range(100))
+
+
+def test_a_limit_of_ones_own_may_be_none_at_all() -> None:
+    limit = RateLimit(1, Clock(), 1)
+    assert all(allowed(limit, "own", 0) for _ in range(100))
+
+
+@pytest.mark.parametrize(
+    ("own", "burst", "at_once"),
+    [
+        (None, None, 7),  # the server's
+        (None, 2, 2),
+        (3, None, 3),  # one second's worth of its own
+        (3, 5, 5),
+        (0.5, None, 1),
+        (10, 1, 1),
+    ],
+)
+def test_a_burst_of_ones_own_stands_in_place_of_the_servers(own: float | None, burst: int | None, at_once: int) -> None:
+    limit = RateLimit(1, Clock(), 7)
+    assert sum(allowed(limit, "own", own, burst) for _ in range(100)) == at_once
+
+
+def test_a_limit_that_is_changed_holds_from_the_next_call_on() -> None:
+    clock = Clock()
+    limit = RateLimit(0, clock)
+    assert sum(allowed(limit, "a", 100) for _ in range(50)) == 50
+    assert sum(allowed(limit, "a", 1) for _ in range(50)) == 1, "no more than the new burst is left"
+    clock.advance(1)
+    assert sum(allowed(limit, "a", 100) for _ in range(500)) == 100
 
 
 def test_callers_do_not_use_up_each_others_share() -> None:

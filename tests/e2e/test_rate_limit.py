@@ -1,0 +1,29 @@
+"""The rate limit of access keys, as a caller meets it."""
+
+from http_wire import Reply
+from world import Gateway, Key, World
+
+from whaul.simulator import Simulator
+
+SLOW = "0.01"
+"""Calls per second: no second one within a test."""
+
+
+def call(gateway: Gateway, key: Key) -> Reply:
+    return gateway.post(gateway.request("100000000000001", metadataOnly=True), key=key)
+
+
+def test_a_key_that_has_used_its_burst_is_told_when_to_come_back_and_others_are_served(
+    world: World, simulator: Simulator
+) -> None:
+    other = world.make_key("--allow-all")
+    with world.gateway(WHAUL_RATE_LIMIT=SLOW, WHAUL_RATE_BURST="3") as gateway:
+        assert [call(gateway, world.key).status for _ in range(3)] == [200] * 3
+        refused = call(gateway, world.key)
+        assert (refused.status, refused.code) == (429, "ThrottledRequestException")
+        assert 90 <= int(refused.headers["retry-after"]) <= 100
+        assert call(gateway, other).status == 200
+        unproven = Key(other.id, "x" * 40)
+        assert [call(gateway, unproven).status for _ in range(5)] == [403] * 5
+        assert call(gateway, other).status == 200, "forged calls use up nothing"
+    assert simulator.count("100000000000001")["metadata"] == 5, "a refused call does not reach Meta"
