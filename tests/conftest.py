@@ -1,10 +1,16 @@
 """What all tests share: an environment in which nothing of this machine's steers whaul or AWS tools."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
+
+from postgresql import PostgresqlMissing, PostgresqlServer, postgresql_server
+from whaul.registry import schema
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -17,6 +23,44 @@ def clean_environment() -> Iterator[None]:
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL, started when a test first wants it."""
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(postgresql_server())
+        except PostgresqlMissing as missing:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"NOT TESTED: POSTGRESQL. {missing}")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: PostgresqlServer) -> str:
+    """The name of a migrated database, to be copied: that is faster than to migrate."""
+    name = postgresql.create_database()
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, schema.migrate(postgresql.url(name))).result()
+    return name
+
+
+@pytest.fixture
+def postgresql_url(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[str]:
+    """The URL of a migrated database without rows."""
+    name = postgresql.create_database(postgresql_template)
+    yield postgresql.url(name)
+    postgresql.drop_database(name)
+
+
+@pytest.fixture
+def empty_postgresql_url(postgresql: PostgresqlServer) -> Iterator[str]:
+    """The URL of a database without tables."""
+    name = postgresql.create_database()
+    yield postgresql.url(name)
+    postgresql.drop_database(name)
 
 
 # A shell that starts this in the background has it ignore Ctrl-C, and so all programs that it starts. The programs

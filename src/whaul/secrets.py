@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 # Fernet itself decodes leniently: it drops what is not of its alphabet, a `+` say, instead of refusing it.
 _FERNET_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
-_HOW_TO_MAKE_ONE: Final = "head -c 32 /dev/urandom | base64 | tr '+/' '-_'"
+HOW_TO_MAKE_A_KEY: Final = "head -c 32 /dev/urandom | base64 | tr '+/' '-_'"
 
 
 class WrongSecretKey(Exception):  # noqa: N818 - it names the fault and the variable to look at
@@ -42,7 +42,7 @@ class Cipher:
             if not _FERNET_KEY.fullmatch(part):
                 raise ValueError(
                     f"key {number} of {len(parts)} in WHAUL_SECRET_KEY is not usable: expected 32 random bytes "
-                    f"in URL-safe base64 (44 characters, the last one '='); make one with: {_HOW_TO_MAKE_ONE}"
+                    f"in URL-safe base64 (44 characters, the last one '='); make one with: {HOW_TO_MAKE_A_KEY}"
                 )
         self._fernet = MultiFernet([Fernet(part) for part in parts])
 

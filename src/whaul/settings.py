@@ -29,8 +29,9 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from whaul import __version__
+from whaul.database_url import check_database_url, is_postgresql
 from whaul.netguard import HostPattern, is_loopback
-from whaul.secrets import Cipher
+from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
 
 PREFIX = "WHAUL_"
 DOCUMENTATION = "docs/settings.md"
@@ -114,13 +115,14 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256, description="Worker processes.")
     database_url: SecretStr = Field(
         default_factory=lambda: SecretStr(f"sqlite:///{data_directory() / 'whaul.db'}"),
-        description="Where linked accounts and access keys are kept: `sqlite:///path`.",
+        description="Where linked accounts and access keys are kept: `sqlite:///path`, or "
+        "`postgresql://user:password@host:5432/database?sslmode=verify-full`.",
     )
     secret_key: SecretStr | None = Field(
         None,
         description="Encrypts tokens and secret keys at rest: 32 random bytes in URL-safe base64 (a Fernet key). "
         "Several, comma-separated: the first encrypts, all decrypt. Unset, one is made on first use and kept "
-        "in a file (mode 0600) beside the SQLite database.",
+        "in a file (mode 0600) beside the SQLite database. Required with PostgreSQL.",
     )
     root_access_key_id: str | None = Field(
         None,
@@ -272,16 +274,20 @@ class Settings(BaseSettings):
 
     @field_validator("secret_key")
     @classmethod
-    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
+    def _usable_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is not None:
             Cipher(value)
+        elif "database_url" in info.data and is_postgresql(info.data["database_url"].get_secret_value()):
+            raise ValueError(
+                "required with PostgreSQL, so that every machine has the same one and none is kept beside the data; "
+                f"make one with: {HOW_TO_MAKE_A_KEY}"
+            )
         return value
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: SecretStr) -> SecretStr:
-        if not re.match(r"sqlite:///.+", value.get_secret_value()):
-            raise ValueError("expected sqlite:///path (PostgreSQL is not supported by this version)")
+        check_database_url(value.get_secret_value())
         return value
 
     @classmethod

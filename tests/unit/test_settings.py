@@ -286,6 +286,15 @@ def test_a_secret_given_twice_is_refused(load: Loader, tmp_path: Path, name: str
     assert any(problem.startswith(f"{name}: given both directly and as {name}_FILE") for problem in problems)
 
 
+def test_postgresql_needs_a_secret_key_of_its_own(load: Loader) -> None:
+    url = "postgresql://whaul:word@host/db"
+    (problem,) = load.problems(WHAUL_DATABASE_URL=url)
+    assert problem.startswith("WHAUL_SECRET_KEY: required with PostgreSQL")
+    assert "make one with: head" in problem
+    assert "word" not in problem
+    assert load(WHAUL_DATABASE_URL=url, WHAUL_SECRET_KEY=KEY).database_url.get_secret_value() == url
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -293,7 +302,7 @@ def test_a_secret_given_twice_is_refused(load: Loader, tmp_path: Path, name: str
         ("WHAUL_SECRET_KEY", f"{KEY},{SECRET}"),
         ("WHAUL_SECRET_KEY", f"{KEY},"),
         ("WHAUL_DATABASE_URL", f"mysql://user:{SECRET}@host/db"),
-        ("WHAUL_DATABASE_URL", "postgresql://user:word@host/db"),
+        ("WHAUL_DATABASE_URL", f"postgresql://user:{SECRET}@host"),
         ("WHAUL_DATABASE_URL", SECRET),
         ("WHAUL_ROOT_SECRET_ACCESS_KEY", SECRET),
         ("WHAUL_ROOT_SECRET_ACCESS_KEY", "short"),

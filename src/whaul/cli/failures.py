@@ -5,7 +5,7 @@ import sys
 from whaul.errors import ApiError
 from whaul.policy import PolicyError
 from whaul.processes import StackFailed
-from whaul.registry.errors import RegistryError
+from whaul.registry.errors import RegistryError, RegistryUnavailable
 from whaul.secrets import WrongSecretKey
 from whaul.settings import SettingsError
 
@@ -28,4 +28,6 @@ KNOWN: tuple[type[Exception], ...] = (
 def report(error: Exception) -> None:
     """Print the error on standard error."""
     message = error.message if isinstance(error, ApiError) else str(error)
+    if isinstance(error, RegistryUnavailable) and error.reason:
+        message = f"{message} Its driver says: {error.reason}"
     print(f"whaul: {message}", file=sys.stderr)  # noqa: T201 - this is the command line's voice

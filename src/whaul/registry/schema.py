@@ -28,7 +28,7 @@ async def migrate(url: str) -> str:
     a bad URL, SchemaTooNew, SchemaError when the tables are another program's, RegistryUnavailable.
     """
     create_database(url)
-    engine = open_engine(url)
+    engine = open_engine(url, patient=True)
     try:
         with translated():
             async with for_writing(engine).begin() as connection:

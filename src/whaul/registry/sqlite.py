@@ -1,0 +1,82 @@
+"""All that is particular to SQLite: the file, how connections to it are set up, and how transactions begin."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from whaul.secrets import create_private_folder
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+_BUSY_TIMEOUT: Final = 10  # seconds
+_PRAGMAS: Final = (
+    f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000}",  # first, because the next one may meet a lock
+    "PRAGMA journal_mode = WAL",  # readers and the writer do not wait for each other
+    # WAL with NORMAL may lose the last commits in a power cut: an access key whose secret was shown once, or the
+    # disabling of one. Writes are rare here, so each may wait for the disk. https://sqlite.org/wal.html
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+def create_file(path: Path) -> None:
+    """Make the database file (mode 0600) and its folder (0700) when there are none; close a file open to all."""
+    create_private_folder(path.parent)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        # By name: opening and closing the file would drop the locks that SQLite holds on it in this process.
+        # https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & stat.S_IRWXO:
+            with suppress(PermissionError):  # another user's file: secrets in it are encrypted all the same
+                path.chmod(mode & ~stat.S_IRWXO)
+
+
+def create_engine(path: Path) -> AsyncEngine:
+    """Build the engine. The file must exist by the first connection: SQLite would make one that all can read."""
+    location = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
+    engine = create_async_engine(location, hide_parameters=True)
+    event.listen(engine.sync_engine, "connect", _set_up_connection)
+    return engine
+
+
+def begin(connection: Connection, writes: bool) -> None:
+    """Begin a transaction.
+
+    One that writes takes the write lock at once and waits for it; a transaction that reads first and writes later
+    fails instead of waiting when another one wrote in between.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _set_up_connection(connection: Any, _record: object) -> None:
+    # The driver begins no transactions of its own: it would leave out SELECT and CREATE TABLE.
+    connection.isolation_level = None
+    connection.run_async(_run_pragmas)
+
+
+async def _run_pragmas(connection: "aiosqlite.Connection") -> None:
+    loop = asyncio.get_running_loop()
+    give_up = loop.time() + _BUSY_TIMEOUT
+    for pragma in _PRAGMAS:
+        while True:
+            try:
+                await (await connection.execute(pragma)).close()
+                break
+            except sqlite3.OperationalError as exc:
+                # Two processes that switch a new database to WAL at once: one of them is told that it is locked,
+                # at once and whatever the busy timeout, since both would wait for each other.
+                # https://sqlite.org/c3ref/busy_handler.html
+                if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or loop.time() > give_up:
+                    raise
+                await asyncio.sleep(0.01)
