@@ -48,7 +48,7 @@ POOL_IDLE_TIMEOUT = 30.0
 """Seconds that an unused connection is kept: less than the servers' own limits, so that fewer break when reused."""
 
 Body = bytes | Bytes | AsyncIterator[Bytes]
-"""What a PUT sends: all of it, or its parts as they come."""
+"""What a PUT or POST sends: all of it, or its parts as they come."""
 
 FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
     (RequestTimeoutError, "timed out"),
@@ -62,6 +62,9 @@ FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
 )
 """The first class that fits names the failure."""
 
+NOT_CONNECTED = "client error (Connect)"
+"""The cause that hyper-util gives to a failure before the connection is made: DNS, TCP or TLS."""
+
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -69,6 +72,11 @@ class HttpFailure(Exception):  # noqa: N818 - a failure is what it is
     """No usable answer came; the text says how it failed, and holds nothing of the request."""
 
     retry = Retry.YES
+
+    def __init__(self, message: str, *, arrived: bool = True) -> None:
+        """`arrived` is false when the peer cannot have got any of the request."""
+        super().__init__(message)
+        self.arrived = arrived
 
 
 class HttpTimeout(HttpFailure):
@@ -159,9 +167,9 @@ class HttpClient:
         async with self.download(url, headers) as download:
             return await download.answer()
 
-    async def post(self, url: Url, headers: Mapping[str, str], body: bytes) -> Answer:
-        """POST a small body, and read an answer that is not a file. Raises `HttpFailure`."""
-        request = self._getter.post(url).headers(headers).body_bytes(body).build_streamed()
+    async def call(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Send a small body, and read an answer that is not a file. Raises `HttpFailure`."""
+        request = self._getter.request(method, url).headers(headers).body_bytes(body).build_streamed()
         with self._circuit(url), _translated():
             async with request as response:
                 return await Download(response).answer()
@@ -177,13 +185,13 @@ class HttpClient:
         finally:
             await request.__aexit__(None, None, None)
 
-    async def put(self, url: Url, headers: Mapping[str, str], body: Body, length: int) -> Answer:
-        """PUT `length` bytes, with exactly that Content-Length.
+    async def send(self, method: str, url: Url, headers: Mapping[str, str], body: Body, length: int) -> Answer:
+        """PUT or POST `length` bytes, with exactly that Content-Length.
 
         When `body` raises, the exchange is broken off before its last byte and the exception comes out as it is.
         How long the whole may take is the caller's to bound. Raises `HttpFailure`.
         """
-        builder = self._putter.put(url).headers(headers).header("content-length", str(length))
+        builder = self._putter.request(method, url).headers(headers).header("content-length", str(length))
         upload: _Upload | None = None
         try:
             with self._circuit(url), _translated():
@@ -204,7 +212,8 @@ class HttpClient:
         """Refuse a host that falls silent again and again, so that calls to it hold no slots of others."""
         host = f"{url.host_str}:{url.port_or_known_default}"
         if self._circuits.refusal(host):
-            raise HostRefused(f"its host fell silent {MOST_SILENCES} times in a row and is left alone for a while")
+            message = f"its host fell silent {MOST_SILENCES} times in a row and is left alone for a while"
+            raise HostRefused(message, arrived=False)
         try:
             yield
         except HttpTimeout as timeout:
@@ -275,14 +284,23 @@ class _translated:  # noqa: N801 - reads as a statement
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, TimeoutError):  # the client's own is one too
-            raise HttpTimeout("timed out") from error
+            raise HttpTimeout("timed out", arrived=not _is_unconnected(error)) from error
         if isinstance(error, PyreqwestError):
-            raise HttpFailure(_failure(error)) from error
+            raise HttpFailure(_failure(error), arrived=not _is_unconnected(error)) from error
 
 
 def _failure(error: PyreqwestError) -> str:
     """Name the failure without the library's own text; only that a certificate is the cause is read out of it."""
-    causes = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
-    if any("certificate" in cause["message"] for cause in causes or ()):
+    if any("certificate" in cause for cause in _causes(error)):
         return "its TLS certificate is not trusted (SSL_CERT_FILE names further authorities)"
     return next(text for kind, text in FAILURES if isinstance(error, kind))
+
+
+def _is_unconnected(error: BaseException) -> bool:
+    """Whether there was never a connection; the classes do not tell, since `ConnectError` comes later, too."""
+    return NOT_CONNECTED in _causes(error)
+
+
+def _causes(error: BaseException) -> list[str]:
+    causes = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
+    return [cause["message"] for cause in causes or ()]

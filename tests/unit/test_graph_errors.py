@@ -16,9 +16,9 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.graph import errors as table
-from whaul.graph.errors import error_from
+from whaul.graph.errors import CallKind, call_error, error_from
 from whaul.graph.usage import LONGEST_REGAIN, regain_seconds, usage_percent
-from whaul.http import Answer
+from whaul.http import Answer, HttpFailure
 from whaul.wire import error_answer
 
 DENIED = (AccessDeniedByMetaException, Retry.NO)
@@ -148,6 +148,65 @@ def test_codes_come_before_is_transient_and_that_before_the_status(
     status: int, body: dict[str, Any], expected: tuple[type[ApiError], Retry]
 ) -> None:
     assert kind_and_retry(error(status, body)) == expected
+
+
+SENDING = CallKind(is_repeatable=False, names_object=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        # Meta did nothing: a throttle, or a service that is not there
+        (400, {"code": 4}, THROTTLED),
+        (400, {"code": 80007}, THROTTLED),
+        (400, {"code": 130429}, THROTTLED),
+        (400, {"code": 131056}, THROTTLED),
+        (429, {}, THROTTLED),
+        (500, {"code": 131016}, PASSING),
+        (500, {"code": 131057}, PASSING),
+        (503, {"code": 133004}, PASSING),
+        # Meta does not say what it did
+        (500, {"code": 131000}, REFUSED),
+        (503, {"code": 2}, REFUSED),
+        (400, {"code": 1, "is_transient": True}, REFUSED),
+        (500, {}, REFUSED),
+        (502, {}, REFUSED),
+        (302, {}, REFUSED),
+        # what is wrong is the message
+        (400, {"code": 100}, REFUSED),
+        (400, {"code": 131009}, REFUSED),
+        # and here the phone number
+        (400, {"code": 100, "error_subcode": 33}, MISSING),
+        (401, {"code": 190}, DENIED),
+    ],
+)
+def test_a_call_that_may_not_come_twice_is_tried_again_only_when_meta_surely_did_nothing(
+    status: int, body: dict[str, Any], expected: tuple[type[ApiError], Retry]
+) -> None:
+    found = error_from(Answer(status, {}, json.dumps({"error": body}).encode()), "sending the message", SENDING)
+    assert kind_and_retry(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrived", "retry"),
+    [
+        (CallKind(), True, Retry.YES),
+        (CallKind(), False, Retry.YES),
+        (SENDING, False, Retry.YES),
+        (SENDING, True, Retry.NO),
+    ],
+)
+def test_a_call_without_an_answer_is_tried_again_when_that_can_do_no_harm(
+    kind: CallKind, arrived: bool, retry: Retry
+) -> None:
+    found = call_error(HttpFailure("the connection broke", arrived=arrived), "sending the message", kind)
+    assert kind_and_retry(found) == (DependencyException, retry)
+    assert ("not known" in found.message) == (retry is Retry.NO)
+
+
+def test_too_much_to_one_recipient_waits_as_meta_asks() -> None:
+    assert error(400, {"code": 131056}).retry_after == 4
+    assert error(400, {"code": 4}).retry_after is None
 
 
 NOT_METAS = [b"", b"<html>", b"[]", b"null", b"{}", b'{"error": null}', b'{"error": "x"}', b'{"error": {}}', b"\xff"]

@@ -75,8 +75,9 @@ async def test_a_broken_exchange_is_a_failure_that_tells_nothing_of_the_request(
             await http.get(url(server), {"authorization": f"Bearer {SECRET}"})
         hide(caught.value)
         with pytest.raises(HttpFailure) as caught:
-            await http.put(url(server), {"authorization": SECRET}, BODY, len(BODY))
+            await http.send("PUT", url(server), {"authorization": SECRET}, BODY, len(BODY))
         hide(caught.value)
+        assert caught.value.arrived
 
 
 def hide(failure: HttpFailure) -> None:
@@ -90,6 +91,26 @@ async def test_a_host_that_does_not_listen_is_a_failure(http: HttpClient) -> Non
     with pytest.raises(HttpFailure, match="could not") as caught:
         await http.get(url(server), {})
     hide(caught.value)
+    assert not caught.value.arrived
+
+
+async def test_nothing_has_arrived_where_the_handshake_fails(http: HttpClient) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(HttpFailure) as caught:
+            await http.call("POST", Url(f"https://127.0.0.1:{port}/"), {}, BODY)
+    assert not caught.value.arrived
+
+
+async def test_a_request_may_have_arrived_when_the_peer_falls_silent() -> None:
+    async with HttpClient(silence=0.05) as brief, Loopback(SILENCE) as server:
+        with pytest.raises(HttpFailure) as caught:
+            await brief.call("POST", url(server), {}, BODY)
+    assert caught.value.arrived
 
 
 async def test_a_client_that_is_closed_fails(http: HttpClient) -> None:
@@ -108,7 +129,7 @@ async def test_a_peer_that_falls_silent_is_given_up(answer: Answer) -> None:
         with pytest.raises(HttpFailure, match="timed out"):
             await http.get(url(server), {})
         with pytest.raises(HttpFailure, match="timed out"):
-            await http.put(url(server), {}, BODY, len(BODY))
+            await http.send("PUT", url(server), {}, BODY, len(BODY))
 
 
 async def test_a_body_that_takes_its_time_is_waited_for() -> None:
@@ -121,7 +142,7 @@ async def test_a_body_that_takes_its_time_is_waited_for() -> None:
         yield Bytes(b"last")
 
     async with HttpClient(silence=0.1) as http, Loopback() as server:
-        assert (await http.put(url(server), {}, body(), 9)).status == 200
+        assert (await http.send("PUT", url(server), {}, body(), 9)).status == 200
         assert server.requests[0].body == b"firstlast"
 
 
@@ -142,7 +163,7 @@ async def test_an_answer_is_read_up_to_a_limit(http: HttpClient, size: int, fits
 async def test_a_redirect_is_an_answer_and_not_followed(http: HttpClient, status: int) -> None:
     async with Loopback() as there, Loopback(reply(status, b"", location=there.url)) as server:
         assert (await http.get(url(server), {})).status == status
-        assert (await http.put(url(server), {}, BODY, len(BODY))).headers["location"] == there.url
+        assert (await http.send("PUT", url(server), {}, BODY, len(BODY))).headers["location"] == there.url
         assert there.connections == 0
 
 
@@ -156,7 +177,7 @@ async def test_a_body_is_neither_asked_for_compressed_nor_decompressed(http: Htt
 async def test_nothing_is_sent_that_was_not_given_but_what_http_needs(http: HttpClient) -> None:
     async with Loopback() as server:
         await http.get(url(server), {"user-agent": "whaul/test"})
-        await http.put(url(server), {"user-agent": "whaul/test"}, BODY, len(BODY))
+        await http.send("PUT", url(server), {"user-agent": "whaul/test"}, BODY, len(BODY))
         first, second = server.requests
     assert set(first.headers) <= {"host", "accept", "user-agent"}
     assert set(second.headers) <= {"host", "accept", "user-agent", "content-length"}
@@ -204,7 +225,7 @@ async def test_connections_are_kept_for_the_next_request(http: HttpClient) -> No
 @pytest.mark.parametrize("body", [BODY, Bytes(BODY), b"", Bytes(b"")])
 async def test_a_whole_body_is_put_with_its_length(http: HttpClient, body: bytes | Bytes) -> None:
     async with Loopback() as server:
-        await http.put(url(server), {}, body, len(body))
+        await http.send("PUT", url(server), {}, body, len(body))
         (request,) = server.requests
     assert (request.body, request.headers["content-length"]) == (bytes(body), str(len(body)))
     assert "transfer-encoding" not in request.headers
@@ -212,7 +233,7 @@ async def test_a_whole_body_is_put_with_its_length(http: HttpClient, body: bytes
 
 async def test_a_streamed_body_is_put_with_its_length_and_not_chunked(http: HttpClient) -> None:
     async with Loopback() as server:
-        await http.put(url(server), {}, parts(BODY, BODY), 2 * len(BODY))
+        await http.send("PUT", url(server), {}, parts(BODY, BODY), 2 * len(BODY))
         (request,) = server.requests
     assert (request.body, request.headers["content-length"]) == (BODY * 2, str(2 * len(BODY)))
     assert "transfer-encoding" not in request.headers
@@ -225,7 +246,7 @@ async def test_a_body_that_raises_breaks_the_put_off_with_its_own_error(
 ) -> None:
     async with Loopback() as server:
         with pytest.raises(type(error), match="mine") as caught:
-            await http.put(url(server), {}, parts(*sent, error=error), sum(map(len, sent)) + 1)
+            await http.send("PUT", url(server), {}, parts(*sent, error=error), sum(map(len, sent)) + 1)
         assert caught.value is error
         await http.get(url(server), {})  # by its answer the server has seen the end of the first connection, too
         assert not any(request.is_whole for request in server.requests if request.method == "PUT")
@@ -234,7 +255,7 @@ async def test_a_body_that_raises_breaks_the_put_off_with_its_own_error(
 async def test_a_body_that_is_shorter_than_announced_is_never_whole(http: HttpClient) -> None:
     async with Loopback() as server:
         with pytest.raises(HttpFailure):
-            await http.put(url(server), {}, parts(b"short"), 10)
+            await http.send("PUT", url(server), {}, parts(b"short"), 10)
         assert not any(request.is_whole for request in server.requests)
 
 
@@ -247,7 +268,7 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
         await asyncio.Event().wait()
 
     async with Loopback() as server:
-        task = asyncio.create_task(http.put(url(server), {}, body(), len(BODY) + 1))
+        task = asyncio.create_task(http.send("PUT", url(server), {}, body(), len(BODY) + 1))
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -275,5 +296,5 @@ async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     async with server:
         target = Url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
-        answer = await asyncio.wait_for(http.put(target, {}, endless(), 10**12), 10)
+        answer = await asyncio.wait_for(http.send("PUT", target, {}, endless(), 10**12), 10)
     assert (answer.status, answer.body) == (403, b"no")

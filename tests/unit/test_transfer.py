@@ -66,7 +66,7 @@ class Sink:
 
     async def put(self, body: Body, info: MediaInfo) -> str:
         try:
-            answer = await self.http.put(Url(f"{self.server.url}/object"), {}, body, info.file_size)
+            answer = await self.http.send("PUT", Url(f"{self.server.url}/object"), {}, body, info.file_size)
         except HttpFailure as failure:
             raise DependencyException(str(failure)) from failure
         return answer.headers["etag"]

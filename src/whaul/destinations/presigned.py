@@ -62,7 +62,7 @@ class PresignedDestination:
         if "content-type" not in headers and not signs_content_type(self._url):
             headers = headers | {"content-type": info.mime_type}
         try:
-            answer = await self._http.put(self._url, headers, body, info.file_size)
+            answer = await self._http.send("PUT", self._url, headers, body, info.file_size)
         except HttpFailure as failure:
             raise DependencyException(
                 f"The PUT to the presigned URL failed: {failure}.", retry=failure.retry

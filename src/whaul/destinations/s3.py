@@ -109,7 +109,7 @@ class S3Store:
         }
         signed = sign(await self.credentials(), region, url, headers, info.sha256)
         try:
-            answer = await self._http.put(target, signed, body, info.file_size)
+            answer = await self._http.send("PUT", target, signed, body, info.file_size)
         except HttpFailure as failure:
             raise DependencyException(f"The PUT to S3 failed: {failure}.", retry=failure.retry) from failure
         if 200 <= answer.status < 300:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from pyreqwest.http import Url
 
 from whaul.errors import DependencyException
-from whaul.graph.errors import error_from
+from whaul.graph.errors import READING, CallKind, call_error, error_from
 from whaul.graph.usage import usage_percent
 from whaul.http import Answer, HttpClient, HttpFailure
 from whaul.netguard import MediaHosts
@@ -49,40 +49,47 @@ class GraphCalls:
         `on_usage` is told the percentages of Meta's usage headers whenever an answer has some.
         """
         self._http = http
-        self._base = f"{url}/{version}"
+        self._base = url
+        self._version = version
         self._user_agent = user_agent
         self._media_hosts = media_hosts
         self._on_usage = on_usage
 
     async def _get(self, access: Access, path: str, query: dict[str, str], doing: str) -> Answer:
-        return await self._call(access, path, query, doing)
+        return await self._call("GET", self._url(access, path, query), access, doing)
 
     async def _post(self, access: Access, path: str, body: Mapping[str, str], doing: str) -> Answer:
-        return await self._call(access, path, {}, doing, msgspec.json.encode(body))
+        return await self._call("POST", self._url(access, path), access, doing, body=msgspec.json.encode(body))
 
     async def _call(
-        self, access: Access, path: str, query: dict[str, str], doing: str, body: bytes | None = None
+        self, method: str, url: Url, access: Access, doing: str, *, body: bytes = b"", kind: CallKind = READING
     ) -> Answer:
-        """POST when there is a body, else GET; raises unless the answer is a success."""
-        if access.app_secret is not None:
-            query = query | {"appsecret_proof": appsecret_proof(access.token, access.app_secret)}
-        url = Url(f"{self._base}/{quote(path)}" + (f"?{urlencode(query)}" if query else ""))
-        headers = self._headers(access)
+        """Make a call with a JSON body, if with any; raises unless the answer is a success."""
+        headers = self._headers(access) | ({"content-type": "application/json"} if body else {})
         try:
-            if body is None:
-                answer = await self._http.get(url, headers)
-            else:
-                answer = await self._http.post(url, headers | {"content-type": "application/json"}, body)
+            answer = await self._http.call(method, url, headers, body)
         except HttpFailure as failure:
-            raise DependencyException(
-                f"The call to Meta for {doing} failed: {failure}.", retry=failure.retry
-            ) from failure
+            raise call_error(failure, doing, kind) from failure
+        self._check(answer, doing, kind)
+        return answer
+
+    def _check(self, answer: Answer, doing: str, kind: CallKind) -> None:
+        """Take note of Meta's usage headers; raise unless the answer is a success."""
         usage = usage_percent(answer.headers)
         if usage:
             self._on_usage(usage)
         if answer.status != 200:
-            raise error_from(answer, doing)
-        return answer
+            raise error_from(answer, doing, kind)
+
+    def _url(
+        self, access: Access, path: str, query: Mapping[str, str] | None = None, *, version: str | None = None
+    ) -> Url:
+        """The URL of an object or edge, with the proof if need be; `version` is the settings' if None."""
+        members = dict(query or {})
+        if access.app_secret is not None:
+            members["appsecret_proof"] = appsecret_proof(access.token, access.app_secret)
+        url = f"{self._base}/{version or self._version}/{quote(path)}"
+        return Url(url + (f"?{urlencode(members)}" if members else ""))
 
     def _headers(self, access: Access) -> dict[str, str]:
         return {"authorization": f"Bearer {access.token.get_secret_value()}", "user-agent": self._user_agent}

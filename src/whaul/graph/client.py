@@ -25,6 +25,7 @@ from whaul.errors import (
 from whaul.graph.accounts import AccountCalls
 from whaul.graph.calls import Access, decoded, not_documented
 from whaul.graph.errors import error_from
+from whaul.graph.messages import MessageCalls
 from whaul.http import Download, HttpFailure
 from whaul.model import MediaInfo
 from whaul.netguard import ForbiddenUrl
@@ -41,7 +42,7 @@ class _Media(msgspec.Struct):
     file_size: int | str  # documented as a string, seen as a number: github.com/chatwoot/chatwoot/issues/9809
 
 
-class GraphClient(AccountCalls):
+class GraphClient(AccountCalls, MessageCalls):
     """The Graph API over the shared HTTP client."""
 
     async def media(self, access: Access, media_id: str) -> MediaInfo:

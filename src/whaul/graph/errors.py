@@ -8,6 +8,7 @@ Codes: https://developers.facebook.com/documentation/business-messaging/whatsapp
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.graph.usage import regain_seconds
-from whaul.http import Answer
+from whaul.http import Answer, HttpFailure
 
 ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
 """The token or the account may not; trying again gets numbers blocked."""
@@ -29,6 +30,12 @@ THROTTLE_CODES = frozenset({4, 80007, 80008, 130429, 131048, 131056})
 TRANSIENT_CODES = frozenset({131000, 131016, 131057, 133004})
 TRANSIENT_WITH_5XX_CODES = frozenset({1, 2})
 """Transient only with a 5xx status or `is_transient`; else they are bad requests."""
+UNDONE_CODES = frozenset({131016, 131057, 133004})
+"""Passing faults that say that nothing was done: the service was not there. (131000 does not say.)"""
+PAIR_RATE_CODE = 131056
+PAIR_RATE_WAIT = 4.0
+"""Seconds to wait first when too much went to one recipient; Meta says 4^X, X growing from 0.
+https://developers.facebook.com/documentation/business-messaging/whatsapp/about-the-platform"""
 INVALID_PARAMETER_CODE = 100
 OBJECT_MISSING_SUBCODE = 33
 
@@ -47,7 +54,22 @@ MISSING_ADVICE = (
     "account than the token's."
 )
 
+UNKNOWN_END = "Whether Meta carried it out is not known, so it was not tried again."
+
 _TRACE_ID = re.compile(r"[\w.+/=-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class CallKind:
+    """What decides over an error besides Meta's answer."""
+
+    is_repeatable: bool = True
+    """Whether the call may reach Meta twice; if not, it is tried again only when Meta surely did nothing."""
+    names_object: bool = True
+    """Whether an invalid parameter is the object's id: the call has no other that can be wrong."""
+
+
+READING = CallKind()
 
 
 class _ErrorBody(msgspec.Struct):
@@ -70,7 +92,15 @@ class _Envelope(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Envelope)
 
 
-def error_from(answer: Answer, doing: str) -> ApiError:
+def call_error(failure: HttpFailure, doing: str, kind: CallKind = READING) -> DependencyException:
+    """Turn a call without an answer into the error that callers see."""
+    message = f"The call to Meta for {doing} failed: {failure}."
+    if kind.is_repeatable or not failure.arrived:
+        return DependencyException(message, retry=failure.retry)
+    return DependencyException(f"{message} {UNKNOWN_END}", retry=Retry.NO)
+
+
+def error_from(answer: Answer, doing: str, kind: CallKind = READING) -> ApiError:
     """Turn an answer that is not a success into the error that callers see.
 
     `doing` is the step in words ("reading the media's description"). Only the code, subcode and trace id of Meta's
@@ -80,14 +110,19 @@ def error_from(answer: Answer, doing: str) -> ApiError:
         body = _decoder.decode(answer.body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = _ErrorBody()
-    kind, retry, advice = _classify(answer.status, body)
+    error, retry, advice = _classify(answer.status, body, kind)
+    if not kind.is_repeatable and error is not ThrottledRequestException and body.code not in UNDONE_CODES:
+        retry = Retry.NO
     details = [f"HTTP status {answer.status}"]
     details += [f"code {body.code}"] if body.code is not None else []
     details += [f"subcode {body.error_subcode}"] if body.error_subcode is not None else []
     if isinstance(body.fbtrace_id, str) and _TRACE_ID.fullmatch(body.fbtrace_id):
         details.append(f"fbtrace_id {body.fbtrace_id}")
     message = f"Meta answered {doing} with an error ({', '.join(details)}). {advice}".strip()
-    return kind(message, retry=retry, retry_after=regain_seconds(answer.headers))
+    wait = regain_seconds(answer.headers)
+    if wait is None and body.code == PAIR_RATE_CODE:
+        wait = PAIR_RATE_WAIT
+    return error(message, retry=retry, retry_after=wait)
 
 
 def _number(value: object) -> int | None:
@@ -96,7 +131,9 @@ def _number(value: object) -> int | None:
     return value if type(value) is int and abs(value) < 10**9 else None
 
 
-def _classify(status: int, body: _ErrorBody) -> tuple[type[ApiError], Retry, str]:  # noqa: PLR0911 - a table in order
+def _classify(  # noqa: PLR0911 - a table in order
+    status: int, body: _ErrorBody, kind: CallKind
+) -> tuple[type[ApiError], Retry, str]:
     code = body.code
     if code in ACCESS_CODES:
         return AccessDeniedByMetaException, Retry.NO, ADVICE.get(code or 0, "Check the linked account's access token.")
@@ -107,7 +144,8 @@ def _classify(status: int, body: _ErrorBody) -> tuple[type[ApiError], Retry, str
     if code == INVALID_PARAMETER_CODE and body.error_subcode in {None, OBJECT_MISSING_SUBCODE}:
         if isinstance(body.message, str) and "appsecret_proof" in body.message:
             return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
-        return ResourceNotFoundException, Retry.NO, MISSING_ADVICE
+        if kind.names_object or body.error_subcode is not None:
+            return ResourceNotFoundException, Retry.NO, MISSING_ADVICE
     if body.is_transient is True or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code is not None and status < 500 and status != 429:
