@@ -6,37 +6,36 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from benchmarks.contestants import CONTESTANTS, Contestant, Ground
-from benchmarks.figures import WHAUL, cpu_ms_per_file, cpu_ratio, paired
-from benchmarks.installs import NotThere
-from benchmarks.report import digits, workload_table
-from benchmarks.runs import Failed, as_json, run
+from benchmarks.contestants import CONTESTANTS, Ground
+from benchmarks.figures import WHAUL, cpu_ratio, paired
+from benchmarks.installs import FOLDER
+from benchmarks.instructions import per_file
+from benchmarks.machine import ROOT, machine, software
+from benchmarks.report import digits, figures_text, workload_table, write_page
 from benchmarks.stage import stage
-from benchmarks.workloads import QUICK, WORKLOADS, Workload
+from benchmarks.sweep import Results, sweep
+from benchmarks.workloads import QUICK, WORKLOADS
 from whaul.local import clean_environment
 
 ROUNDS = 3
 QUICK_FLOOR = 1.2
-"""`--quick` fails when boto3 + requests needs less than so many times whaul's CPU for each file."""
+"""`--quick` fails when whaul moves less than so many times the files per CPU second of boto3 + requests."""
+RIVAL = "boto3"
+SAVED = FOLDER / "results.json"
+DOCS = ROOT / "docs" / "benchmarks"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run what the arguments say; give the exit code."""
-    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the guard: one workload, two contestants, under a minute")
-    parser.add_argument(
-        "--workload", action="append", default=[], metavar="TEXT", help="only workloads whose name holds this"
-    )
-    parser.add_argument("--contestant", action="append", default=[], choices=[*CONTESTANTS], help="only these")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each cell (default: {ROUNDS})")
-    parser.add_argument("--list", action="store_true", help="name the workloads and contestants")
-    chosen = parser.parse_args(arguments)
+    chosen = _arguments(arguments)
     if chosen.list:
         print("workloads:  ", *WORKLOADS, "\ncontestants:", *CONTESTANTS)
         return 0
+    if chosen.render:
+        return _render(Results.load(DOCS / "results.json"))
     if not Path("/proc/self/stat").exists():
         print("bench: CPU and memory are read from /proc: this needs Linux", file=sys.stderr)
         return 2
@@ -44,64 +43,97 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="whaul-bench-") as folder:
         environ = clean_environment()
         with stage(Path(folder), environ) as running:
-            print(f"site: {running.server}", flush=True)
             ground = Ground(running, environ)
             if chosen.quick:
                 return _quick(ground)
-            workloads = [
-                workload
-                for name, workload in WORKLOADS.items()
-                if not chosen.workload or any(text in name for text in chosen.workload)
-            ]
-            contestants = [CONTESTANTS[name] for name in chosen.contestant or CONTESTANTS]
-            for workload in workloads:
-                cells = _cells(workload, contestants, ground, chosen.rounds)
-                print(workload_table(workload.name, cells), flush=True)
+            if chosen.workload or chosen.contestant:
+                return _some(ground, chosen)
+            results = _all(ground, chosen.rounds, resume=chosen.resume)
+    return _render(results)
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the guard: one workload, two contestants, under a minute")
+    parser.add_argument(
+        "--workload", action="append", default=[], metavar="TEXT", help="only workloads whose name holds this"
+    )
+    parser.add_argument("--contestant", action="append", default=[], choices=[*CONTESTANTS], help="only these")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each cell (default: {ROUNDS})")
+    parser.add_argument("--resume", action="store_true", help="go on with a whole run that was broken off")
+    parser.add_argument("--render", action="store_true", help="write tables and plots from results.json anew")
+    parser.add_argument("--list", action="store_true", help="name the workloads and contestants")
+    return parser.parse_args(arguments)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _some(ground: Ground, chosen: argparse.Namespace) -> int:
+    """Run a choice, and print it."""
+    contestants = [CONTESTANTS[name] for name in chosen.contestant or CONTESTANTS]
+    workloads = [
+        workload
+        for name, workload in WORKLOADS.items()
+        if not chosen.workload or any(text in name for text in chosen.workload)
+    ]
+    for workload in workloads:
+        cells = sweep(workload, contestants, ground, chosen.rounds, _say)
+        _say("\n" + workload_table(workload.title, cells, bytes_matter=not workload.metadata_only))
     return 0
 
 
-def _cells(
-    workload: Workload, contestants: Sequence[Contestant], ground: Ground, rounds: int
-) -> dict[str, dict[str, Any]]:
-    """Run a workload in rounds: one contestant after the other, and again."""
-    takers = [
-        contestant
-        for contestant in contestants
-        if contestant.takes(workload) and (workload.only is None or contestant.name in workload.only)
-    ]
-    cells: dict[str, dict[str, Any]] = {contestant.name: {"runs": []} for contestant in takers}
-    for number in range(min(rounds, workload.rounds or rounds)):
-        for contestant in takers:
-            cell = cells[contestant.name]
-            if cell.get("absent"):
-                continue
-            started = time.monotonic()
-            try:
-                done = as_json(run(contestant, workload, ground))
-                note = f"{digits(cpu_ms_per_file(done))} CPU ms/file, {done['files']} files"
-                cell["runs"].append(done)
-            except Failed as failure:
-                cell["runs"].append(None)
-                cell["failed"] = note = str(failure)
-            except NotThere as absence:
-                cell["absent"], cell["failed"] = True, str(absence)
-                note = f"SKIPPED: {absence}"
-            took = time.monotonic() - started
-            print(f"  {workload.name} round {number + 1} {contestant.name}: {note} [{took:.1f} s]", flush=True)
-    return cells
+def _all(ground: Ground, rounds: int, *, resume: bool) -> Results:
+    """Run everything, and save it as it comes."""
+    results = Results.load(SAVED) if resume else None
+    if results is None:
+        command = "./run bench" + (f" --rounds {rounds}" if rounds != ROUNDS else "")
+        document = {
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "command": command,
+            "rounds": rounds,
+            "minutes": 0.0,
+            "machine": machine(),
+        }
+        results = Results(SAVED, document)
+    for number, workload in enumerate(WORKLOADS.values(), start=1):
+        if results.has(workload):
+            continue
+        _say(f"{number} of {len(WORKLOADS)}: {workload.title}")
+        started = time.monotonic()
+        cells = sweep(workload, [*CONTESTANTS.values()], ground, results.document["rounds"], _say)
+        results.document["minutes"] += (time.monotonic() - started) / 60
+        results.document["software"] = software(ground.stage.server)
+        results.add(workload, cells)
+    return results
+
+
+def _render(results: Results | None) -> int:
+    """Write docs/benchmarks."""
+    from benchmarks.plots import draw  # noqa: PLC0415 - matplotlib takes its time
+
+    if results is None:
+        print("bench: there is no docs/benchmarks/results.json", file=sys.stderr)
+        return 2
+    results.save(DOCS / "results.json")
+    draw(results.document["workloads"], DOCS)
+    write_page(DOCS / "README.md", figures_text(results.document))
+    _say("written: docs/benchmarks")
+    return 0
 
 
 def _quick(ground: Ground) -> int:
-    pair = [CONTESTANTS[WHAUL], CONTESTANTS["boto3"]]
-    cells = _cells(QUICK, pair, ground, 3)
-    ours, theirs = cells[WHAUL]["runs"], cells["boto3"]["runs"]
-    ratio = paired(ours, theirs, cpu_ratio)
-    print(workload_table(QUICK.title, cells))
+    """Print the ratio to boto3 + requests; 1 when it is below the floor."""
+    cells = sweep(QUICK, [CONTESTANTS[WHAUL], CONTESTANTS[RIVAL]], ground, 3, _say)
+    ratio = paired(cells[WHAUL]["runs"], cells[RIVAL]["runs"], cpu_ratio)
+    _say("\n" + workload_table(QUICK.title, cells))
+    _say(f"CPU instructions of a call: {per_file(ground, QUICK)}")
     if ratio is None:
         print("bench: there is no ratio, since a contestant failed", file=sys.stderr)
         return 1
-    print(
-        f"whaul moves {digits(ratio.median)} times the files per CPU second of boto3 + requests (floor: {QUICK_FLOOR})"
+    _say(
+        f"whaul moves {digits(ratio.median)} times the files per CPU second of boto3 + requests; at least {QUICK_FLOOR}"
     )
     return 0 if ratio.median >= QUICK_FLOOR else 1
 
@@ -109,7 +141,8 @@ def _quick(ground: Ground) -> int:
 def _raise_open_files() -> None:
     """A thousand calls at once need more open files than a shell allows by default."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536, hard))
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The contestants: how each is started, which process is measured, and for what it can be used."""
 
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.installs import environment
+from benchmarks.installs import NotThere, debian_program, environment
 from benchmarks.stage import Stage
-from benchmarks.workloads import Workload
+from benchmarks.workloads import KINDS, Workload
 from whaul.local import ITSELF, REGION, whaul
 from whaul.processes import answers, free_ports, program, wait_until
 
@@ -106,13 +108,44 @@ def _serve(ground: Ground, workload: Workload) -> Iterator[Prepared]:
     log.unlink(missing_ok=True)
 
 
-def _script(name: str, python: str | None, *, children_only: bool = False) -> Callable[[Ground, Workload], Any]:
+def _script(name: str, python: str | None = None) -> Callable[[Ground, Workload], Any]:
     @contextmanager
     def prepare(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
-        interpreter = str(environment(python)) if python else sys.executable
-        yield Prepared([interpreter, str(RIVALS / f"{name}.py")], ground.environ, {}, children_only=children_only)
+        yield Prepared(_rival(name, python), ground.environ, {})
 
     return prepare
+
+
+def _rival(name: str, python: str | None = None) -> list[str]:
+    interpreter = str(environment(python)) if python else sys.executable
+    return [interpreter, str(RIVALS / f"{name}.py")]
+
+
+@contextmanager
+def _curl(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
+    if not shutil.which("curl"):
+        raise NotThere("curl is not installed")
+    yield Prepared(_rival("curl_curl"), ground.environ, {}, children_only=True)
+
+
+@contextmanager
+def _rclone(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
+    program_path = debian_program("rclone", ("rclone",))
+    yield Prepared(_rival("rclone_copyurl"), ground.environ, {"rclone": str(program_path)}, children_only=True)
+
+
+@contextmanager
+def _get(ground: Ground, workload: Workload) -> Iterator[Prepared]:
+    known = subprocess.run([*ITSELF, "get", "--help"], capture_output=True, check=False, timeout=START_TIMEOUT)
+    if known.returncode:
+        raise NotThere("this version of whaul has no `get` command")
+    options = {
+        "command": [*ITSELF],
+        "phone_number_id": ground.account["phone_number_id"],
+        "files": workload.batch,
+        "sizes": {name: kind.size for name, kind in KINDS.items()},
+    }
+    yield Prepared(_rival("whaul_get"), ground.whaul_environ | _limits(workload), options, children_only=True)
 
 
 def _always(_workload: Workload) -> bool:
@@ -123,10 +156,23 @@ def _large(workload: Workload) -> bool:
     return workload.large
 
 
+def _files(workload: Workload) -> bool:
+    return not workload.metadata_only
+
+
+def _plain(workload: Workload) -> bool:
+    return workload.name == "100kb-x32"
+
+
 _ALL = [
     Contestant("whaul", "whaul", _serve, _always),
+    Contestant("get", "whaul get", _get, _files),
     Contestant("boto3", "boto3 + requests", _script("boto3_requests", "threads"), _always),
-    Contestant("curl", "curl \\| curl", _script("curl_curl", None, children_only=True), _large),
-    Contestant("hops", "the hops alone", _script("bare_hops", None), _always),
+    Contestant("plain", "the same, as often written", _script("boto3_plain", "threads"), _plain),
+    Contestant("pywa", "pywa + boto3", _script("pywa_boto3", "threads"), _always),
+    Contestant("aiohttp", "aiohttp + aiobotocore", _script("aiohttp_aiobotocore", "tasks"), _always),
+    Contestant("rclone", "rclone copyurl", _rclone, _large),
+    Contestant("curl", "curl, piped into curl", _curl, _large),
+    Contestant("hops", "the hops alone", _script("bare_hops"), _always),
 ]
 CONTESTANTS = {contestant.name: contestant for contestant in _ALL}

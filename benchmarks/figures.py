@@ -67,11 +67,11 @@ def cpu_ratio(ours: RunData, theirs: RunData) -> float:
     return cpu_ms_per_file(theirs) / cpu_ms_per_file(ours)
 
 
-def added_p50(run: RunData, hops: RunData) -> float:
-    """Milliseconds of latency at the median beyond the hops alone."""
-    return float(run["p50_ms"] - hops["p50_ms"])
+def latency(rank: str) -> Measure:
+    """Milliseconds of a file at `p50` or `p99`."""
+    return lambda run: float(run[f"{rank}_ms"])
 
 
-def added_p99(run: RunData, hops: RunData) -> float:
-    """Milliseconds at the 99th percentile beyond the hops alone."""
-    return float(run["p99_ms"] - hops["p99_ms"])
+def added(rank: str) -> Callable[[RunData, RunData], float]:
+    """Milliseconds beyond the hops alone."""
+    return lambda hops, run: float(run[f"{rank}_ms"] - hops[f"{rank}_ms"])

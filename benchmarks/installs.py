@@ -70,7 +70,7 @@ def environment(name: str) -> Path:
     print(f"bench: installing {', '.join(ENVIRONMENTS[name])} into .tools/bench/{name}", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=TIMEOUT)
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *ENVIRONMENTS[name]]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *ENVIRONMENTS[name]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -81,7 +81,7 @@ def environment(name: str) -> Path:
 
 def versions(python: Path) -> dict[str, str]:
     """The versions of the rivals' libraries in an environment."""
-    command = [python, "-m", "pip", "--disable-pip-version-check", "list", "--format=freeze"]
+    command = [str(python), "-m", "pip", "--disable-pip-version-check", "list", "--format=freeze"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT)
     listed = dict(line.split("==", 1) for line in done.stdout.splitlines() if "==" in line)
     return {name: version for name, version in listed.items() if name in SHOWN}

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from types import TracebackType
 from typing import Self
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 SAMPLE_EVERY = 0.05
 """Seconds between two looks at the memory."""
+LOOKING_SHARE = 9
+"""Times the duration of a look that pass between two, at the least."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,6 @@ class Stat:
     """CPU seconds of its own, user and system."""
     reaped: float
     """CPU seconds of its children that have ended, and theirs."""
-    resident: int
 
 
 def stat(pid: int) -> Stat | None:
@@ -34,7 +35,7 @@ def stat(pid: int) -> Stat | None:
         return None
     fields = text.rpartition(")")[2].split()
     user, system, child_user, child_system = (int(field) * TICK for field in fields[11:15])
-    return Stat(int(fields[1]), user + system, child_user + child_system, int(fields[21]) * PAGE)
+    return Stat(int(fields[1]), user + system, child_user + child_system)
 
 
 def tree(root: int) -> dict[int, Stat]:
@@ -56,27 +57,17 @@ def cpu_seconds(root: int, *, children_only: bool = False) -> float:
     return total - (members[root].own if children_only and root in members else 0.0)
 
 
-def forget_peaks(root: int) -> None:
-    """Make the kernel count the peak of each process from here (proc(5), clear_refs)."""
-    for pid in tree(root):
-        with suppress(OSError):
-            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_of(pid: int) -> int:
+def memory(pid: int) -> int:
+    """Bytes of resident memory; pages that several processes share count for each of them in part (PSS)."""
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmHWM:"):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0
 
 
 class Peak:
-    """The most resident memory of a tree while the block runs.
-
-    The larger of two figures: the sum of the processes' own peaks, as the kernel keeps them, and the largest sum seen
-    by looking often, which also sees those that come and go. Pages that processes share count for each of them.
-    """
+    """The most resident memory of a tree while the block runs, seen by looking often."""
 
     def __init__(self, root: int, *, children_only: bool = False) -> None:
         self._root = root
@@ -86,7 +77,6 @@ class Peak:
         self.bytes = 0
 
     def __enter__(self) -> Self:
-        forget_peaks(self._root)
         self._thread.start()
         return self
 
@@ -95,13 +85,12 @@ class Peak:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        kept = sum(_peak_of(pid) for pid in tree(self._root) if self._counts(pid))
-        self.bytes = max(self.bytes, kept)
-
-    def _counts(self, pid: int) -> bool:
-        return not (self._children_only and pid == self._root)
 
     def _watch(self) -> None:
-        while not self._ended.wait(SAMPLE_EVERY):
-            now = sum(found.resident for pid, found in tree(self._root).items() if self._counts(pid))
-            self.bytes = max(self.bytes, now)
+        while True:
+            started = time.monotonic()
+            members = [pid for pid in tree(self._root) if not (self._children_only and pid == self._root)]
+            self.bytes = max(self.bytes, sum(memory(pid) for pid in members))
+            took = time.monotonic() - started
+            if self._ended.wait(max(SAMPLE_EVERY, LOOKING_SHARE * took)):  # many processes take long to look at
+                return

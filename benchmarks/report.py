@@ -1,14 +1,29 @@
-"""The tables, from the results file."""
+"""The tables, from the results file, and the page that holds them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks import figures
 from benchmarks.contestants import CONTESTANTS
-from benchmarks.figures import HOPS, WHAUL, Figure, RunData
+from benchmarks.figures import (
+    HOPS,
+    WHAUL,
+    Figure,
+    RunData,
+    added,
+    cpu_ms_per_file,
+    cpu_ratio,
+    cpu_s_per_gb,
+    figure,
+    files_per_second,
+    latency,
+    paired,
+    peak_mb,
+)
 from benchmarks.workloads import WORKLOADS
 
 DASH = "\N{EN DASH}"
+BEGIN, END = "<!-- figures: begin; written by ./run bench -->", "<!-- figures: end -->"
 
 COLUMNS = (
     "contestant",
@@ -21,55 +36,70 @@ COLUMNS = (
     "CPU ÷ whaul's",
 )
 
+READING = (
+    "The CPU of each contestant for a file, divided by whaul's: so many times the files per CPU second does whaul move."
+)
+PLOTS = {
+    "small": "CPU for each file of 100 KB",
+    "large": "CPU for each GB",
+    "memory": "Peak memory over file size",
+    "scaling": "Files per second over calls at once",
+}
+
+Cells = Mapping[str, Mapping[str, Any]]
+
 
 def shown(found: Figure | None, *, spread: bool = True) -> str:
-    """A figure with its spread, to three digits."""
+    """A figure to three digits, with its spread."""
     if found is None:
         return DASH
-    text = digits(found.median)
-    least, most = digits(found.least), digits(found.most)
+    text, least, most = digits(found.median), digits(found.least), digits(found.most)
     return f"{text} ({least}{DASH}{most})" if spread and (least, most) != (text, text) else text
 
 
 def digits(value: float) -> str:
     """Three digits, no more."""
     size = abs(value)
-    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+    return f"{value:,.0f}" if size >= 99.95 else f"{value:.1f}" if size >= 9.995 else f"{value:.2f}"
 
 
-def rows(cells: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+def rows(cells: Cells, *, bytes_matter: bool = True) -> list[list[str]]:
     """The rows of one workload: a contestant each."""
-    ours: Sequence[RunData | None] = cells.get(WHAUL, {}).get("runs", [])
-    hops: Sequence[RunData | None] = cells.get(HOPS, {}).get("runs", [])
+    ours = cells.get(WHAUL, {}).get("runs", [])
+    hops = _timed(cells.get(HOPS, {}).get("runs", []))
     found: list[list[str]] = []
     for name, contestant in CONTESTANTS.items():
         if name not in cells:
             continue
-        runs = cells[name]["runs"]
-        reason = cells[name].get("failed")
+        runs, reason = cells[name]["runs"], cells[name].get("failed")
         if not any(runs):
-            found.append([contestant.title, f"failed: {reason}", *[""] * (len(COLUMNS) - 2)])
+            word = "not run" if cells[name].get("absent") else "failed"
+            found.append([f"{contestant.title} ({word}: {reason})", *[DASH] * (len(COLUMNS) - 1)])
             continue
-        calls = not cells[name].get("metadata_only")
-        latency = f"{shown(figures.figure(runs, lambda run: run['p50_ms']), spread=False)} / " + shown(
-            figures.figure(runs, lambda run: run["p99_ms"]), spread=False
-        )
-        added = f"{shown(figures.paired(runs, hops, figures.added_p50), spread=False)} / " + shown(
-            figures.paired(runs, hops, figures.added_p99), spread=False
-        )
+        timed = _timed(runs)
+        lost = f" (failed in {runs.count(None)} of {len(runs)} runs: {reason})" if reason else ""
         found.append(
             [
-                contestant.title + (f" (failed in {runs.count(None)} of {len(runs)} runs: {reason})" if reason else ""),
-                shown(figures.figure(runs, figures.files_per_second), spread=False),
-                shown(figures.figure(runs, figures.cpu_ms_per_file)),
-                shown(figures.figure(runs, figures.cpu_s_per_gb)) if calls else DASH,
-                latency,
-                added if name != HOPS else DASH,
-                shown(figures.figure(runs, figures.peak_mb), spread=False),
-                shown(figures.paired(ours, runs, figures.cpu_ratio)) if name != WHAUL else "1",
+                contestant.title + lost,
+                shown(figure(runs, files_per_second), spread=False),
+                shown(figure(runs, cpu_ms_per_file)),
+                shown(figure(runs, cpu_s_per_gb)) if bytes_matter else DASH,
+                _pair(*(figure(timed, latency(rank)) for rank in ("p50", "p99"))),
+                _pair(*(paired(hops, timed, added(rank)) for rank in ("p50", "p99"))) if name != HOPS else DASH,
+                shown(figure(runs, peak_mb), spread=False),
+                shown(paired(ours, runs, cpu_ratio)) if name != WHAUL else "1",
             ]
         )
     return found
+
+
+def _timed(runs: Sequence[RunData | None]) -> list[RunData | None]:
+    """The runs of which latencies are known, each in its place."""
+    return [run if run and run["p50_ms"] is not None else None for run in runs]
+
+
+def _pair(median: Figure | None, tail: Figure | None) -> str:
+    return f"{shown(median, spread=False)} / {shown(tail, spread=False)}" if median else DASH
 
 
 def table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -79,11 +109,75 @@ def table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
 
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    rule = "| " + " | ".join("-" * width for width in widths) + " |"
     return "\n".join([line(columns), rule, *(line(cells) for cells in body)])
 
 
-def workload_table(name: str, cells: Mapping[str, Mapping[str, Any]]) -> str:
+def workload_table(title: str, cells: Cells, *, bytes_matter: bool = True) -> str:
     """A heading and the table of one workload."""
-    title = WORKLOADS[name].title if name in WORKLOADS else name
-    return f"### {title}\n\n{table(COLUMNS, rows(cells))}\n"
+    return f"### {title}\n\n{table(COLUMNS, rows(cells, bytes_matter=bytes_matter))}\n"
+
+
+def overview(workloads: Mapping[str, Cells]) -> str:
+    """Each rival's CPU in terms of whaul's, a row for each workload."""
+    names = [name for name in CONTESTANTS if name not in (WHAUL, HOPS)]
+    body = []
+    for name, cells in workloads.items():
+        if name not in WORKLOADS or WORKLOADS[name].only:
+            continue
+        ours = cells.get(WHAUL, {}).get("runs", [])
+        found = [paired(ours, cells.get(rival, {}).get("runs", []), cpu_ratio) for rival in names]
+        body.append([WORKLOADS[name].title, *(shown(ratio, spread=False) for ratio in found)])
+    return table(["workload", *(CONTESTANTS[name].title for name in names)], body)
+
+
+def scaling(workloads: Mapping[str, Cells]) -> str:
+    """Whaul alone, over concurrency and workers."""
+    columns = ["at once", "workers", "files/s", "CPU ms/file", "p50 / p99 ms", "peak MB"]
+    body = []
+    for name, cells in workloads.items():
+        workload = WORKLOADS.get(name)
+        if workload is None or not workload.only:
+            continue
+        runs, reason = cells[WHAUL]["runs"], cells[WHAUL].get("failed")
+        lost = f" (failed in {runs.count(None)} of {len(runs)} runs: {reason})" if reason else ""
+        body.append(
+            [
+                f"{workload.concurrency:,}",
+                str(workload.workers) + lost,
+                shown(figure(runs, files_per_second)),
+                shown(figure(runs, cpu_ms_per_file)),
+                _pair(*(figure(runs, latency(rank)) for rank in ("p50", "p99"))),
+                shown(figure(runs, peak_mb), spread=False),
+            ]
+        )
+    return table(columns, body)
+
+
+def figures_text(document: Mapping[str, Any]) -> str:
+    """All that is generated of the page."""
+    workloads = document["workloads"]
+    run = f"{document['date']}, `{document['command']}`, {document['minutes']:.0f} minutes"
+    parts = [
+        f"{run}; medians of {document['rounds']} runs, and the least and the most in brackets.",
+        f"## Overview\n\n{READING}\n\n{overview(workloads)}",
+        "\n\n".join(f"![{text}]({name}.svg)" for name, text in PLOTS.items()),
+        "## Workloads",
+    ]
+    for name, cells in workloads.items():
+        workload = WORKLOADS.get(name)
+        if workload is not None and not workload.only:
+            parts.append(workload_table(workload.title, cells, bytes_matter=not workload.metadata_only).strip())
+    parts.append("## Scaling\n\n100 KB files, whaul alone.\n\n" + scaling(workloads))
+    parts.append("## Machine\n\n" + table(["", ""], list(document["machine"].items())))
+    parts.append("## Versions\n\n" + table(["", ""], list(document["software"].items())))
+    return "\n\n".join(parts)
+
+
+def write_page(page: Path, text: str) -> None:
+    """Put the figures between their markers."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{page.name} has lost its markers {BEGIN!r} and {END!r}")
+    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 
 from benchmarks.contestants import Contestant, Ground
@@ -35,9 +35,10 @@ class Run:
     cpu: float
     """Seconds of CPU, user and system, of the whole process tree."""
     peak: int
-    """Bytes of resident memory at the most."""
-    p50_ms: float
-    p99_ms: float
+    """Bytes of resident memory at the most, of the whole process tree."""
+    p50_ms: float | None
+    """Milliseconds of a file at the median; None when the contestant does not tell."""
+    p99_ms: float | None
     requests_per_file: float | None = None
 
 
@@ -45,15 +46,19 @@ class Failed(Exception):  # noqa: N818 - what happened
     """A contestant did not do its job; the message says why."""
 
 
-def run(contestant: Contestant, workload: Workload, ground: Ground) -> Run:
+Watch = Callable[[int], AbstractContextManager[None]]
+"""Wraps the measured part of a run; it is given the root of the measured tree."""
+
+
+def run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watch = lambda _root: nullcontext()) -> Run:
     """Run it once. Raises `Failed`, or `NotThere` for a contestant that this machine cannot run."""
     try:
-        return _run(contestant, workload, ground)
+        return _run(contestant, workload, ground, watch)
     except (StackFailed, OSError, subprocess.SubprocessError, ValueError) as error:
         raise Failed(_one_line(str(error)) or repr(error)) from error
 
 
-def _run(contestant: Contestant, workload: Workload, ground: Ground) -> Run:
+def _run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watch) -> Run:
     with contestant.prepare(ground, workload) as prepared:
         job = {
             "url": ground.stage.url,
@@ -73,7 +78,7 @@ def _run(contestant: Contestant, workload: Workload, ground: Ground) -> Run:
             _line(process, READY_TIMEOUT, "did not get ready")
             warmed = ground.stage.counted()
             root = prepared.measured or process.pid
-            with Peak(root, children_only=prepared.children_only) as peak:
+            with watch(root), Peak(root, children_only=prepared.children_only) as peak:
                 used = cpu_seconds(root, children_only=prepared.children_only)
                 _tell(process)
                 done = json.loads(_line(process, RUN_TIMEOUT, "did not finish"))
@@ -87,7 +92,7 @@ def _run(contestant: Contestant, workload: Workload, ground: Ground) -> Run:
             files=done["files"],
             bytes=done["bytes"],
             seconds=done["seconds"],
-            cpu=used,
+            cpu=used - done.get("start_cpu", 0.0),
             peak=peak.bytes,
             p50_ms=done["p50_ms"],
             p99_ms=done["p99_ms"],

@@ -45,6 +45,8 @@ class Workload:
     kinds: tuple[str, ...]
     concurrency: int
     seconds: float
+    batch: int
+    """Files, for a contestant that cannot be stopped by the clock."""
     rounds: int | None = None
     metadata_only: bool = False
     workers: int = 1
@@ -65,19 +67,28 @@ def _spread(kinds: list[str]) -> tuple[str, ...]:
 
 
 def _workloads() -> list[Workload]:
-    found = [Workload(f"100kb-x{c}", f"100 KB, {c} at once", ("k100",), c, 3.0) for c in (1, 32, 256)]
-    found += [Workload(f"16mb-x{c}", f"16 MB, {c} at once", ("m16",), c, 2.5) for c in (1, 8, 64)]
-    found += [Workload(f"100mb-x{c}", f"100 MB, {c} at once", ("m100",), c, 2.5) for c in (1, 8)]
-    found += [Workload("100mb-x64", "100 MB, 64 at once", ("m100",), 64, 1.0, rounds=1)]
-    found += [Workload("metadata", "metadataOnly, 32 at once", ("k100",), 32, 2.5, metadata_only=True)]
-    found += [Workload("mix", "realistic mix, 32 at once", _spread(MIX), 32, 4.0)]
+    small, large, huge = ("k100",), ("m16",), ("m100",)
+    found = [
+        Workload("100kb-x1", "100 KB, 1 at once", small, 1, 2.0, 600),
+        Workload("100kb-x32", "100 KB, 32 at once", small, 32, 2.5, 2000),
+        Workload("100kb-x256", "100 KB, 256 at once", small, 256, 2.5, 2000),
+        Workload("16mb-x1", "16 MB, 1 at once", large, 1, 2.0, 40),
+        Workload("16mb-x8", "16 MB, 8 at once", large, 8, 2.0, 48),
+        Workload("16mb-x64", "16 MB, 64 at once", large, 64, 1.0, 64),
+        Workload("100mb-x1", "100 MB, 1 at once", huge, 1, 1.5, 6),
+        Workload("100mb-x8", "100 MB, 8 at once", huge, 8, 1.5, 8),
+        Workload("100mb-x64", "100 MB, 64 at once", huge, 64, 1.0, 64, rounds=1),
+        Workload("metadata", "metadataOnly, 32 at once", small, 32, 2.0, 0, metadata_only=True),
+        Workload("mix", "realistic mix, 32 at once", _spread(MIX), 32, 3.0, 400),
+    ]
     found += [
         Workload(
             f"scale-w{w}-x{c}",
             f"100 KB, {c} at once, {w} worker{'s' * (w > 1)}",
             ("k100",),
             c,
-            2.0,
+            1.5,
+            0,
             workers=w,
             only=frozenset({"whaul"}),
         )
@@ -88,4 +99,4 @@ def _workloads() -> list[Workload]:
 
 
 WORKLOADS = {workload.name: workload for workload in _workloads()}
-QUICK = Workload("quick", "100 KB, 32 at once, quick", ("k100",), 32, 3.0)
+QUICK = Workload("quick", "100 KB, 32 at once", ("k100",), 32, 3.0, 2000)

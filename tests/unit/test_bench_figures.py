@@ -1,0 +1,191 @@
+"""The benchmark's arithmetic, and its look at a process tree."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import figures, report
+from benchmarks.instructions import counted
+from benchmarks.measure import cpu_seconds, memory, tree
+from benchmarks.sweep import Results
+from benchmarks.workloads import MIX, QUICK, WORKLOADS
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
+def a_run(**changed: Any) -> dict[str, Any]:
+    return {
+        "files": 100,
+        "bytes": 10_000_000,
+        "seconds": 2.0,
+        "cpu": 0.5,
+        "peak": 50_000_000,
+        "p50_ms": 10.0,
+        "p99_ms": 20.0,
+    } | changed
+
+
+def test_a_run_is_turned_into_its_figures() -> None:
+    assert figures.files_per_second(a_run()) == 50
+    assert figures.cpu_ms_per_file(a_run()) == 5
+    assert figures.cpu_s_per_gb(a_run()) == 50
+    assert figures.peak_mb(a_run()) == 50
+
+
+def test_a_figure_is_the_median_with_the_least_and_the_most_of_the_runs_that_there_are() -> None:
+    runs = [a_run(files=8), None, a_run(files=32), a_run(files=16)]
+    assert figures.figure(runs, figures.files_per_second) == figures.Figure(8.0, 4.0, 16.0)
+    assert figures.figure([None, None], figures.cpu_ms_per_file) is None
+    assert figures.figure([], figures.cpu_ms_per_file) is None
+
+
+def test_a_ratio_pairs_runs_of_the_same_round() -> None:
+    ours = [a_run(cpu=1.0), a_run(cpu=2.0), None]
+    theirs = [a_run(cpu=2.0), a_run(cpu=4.0), a_run(cpu=100.0)]
+    assert figures.paired(ours, theirs, figures.cpu_ratio) == figures.Figure(2.0, 2.0, 2.0)
+    assert figures.paired(ours, [None, None, a_run()], figures.cpu_ratio) is None
+
+
+def test_a_ratio_above_one_means_that_the_rival_needs_more() -> None:
+    assert figures.cpu_ratio(a_run(cpu=0.5), a_run(cpu=5.0)) == 10
+
+
+def test_a_ratio_is_for_each_file_however_many_were_moved() -> None:
+    assert figures.cpu_ratio(a_run(cpu=1.0, files=200), a_run(cpu=1.0, files=100)) == 2
+
+
+def test_the_added_latency_is_what_is_beyond_the_hops() -> None:
+    assert figures.added("p99")(a_run(p99_ms=4.0), a_run(p99_ms=20.0)) == 16
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.123, "0.12"), (9.994, "9.99"), (9.996, "10.0"), (99.96, "100"), (1234.5, "1,234"), (-98.6, "-98.6")],
+)
+def test_figures_have_three_digits(value: float, text: str) -> None:
+    assert report.digits(value) == text
+
+
+def test_a_spread_is_shown_only_where_there_is_one() -> None:
+    assert report.shown(figures.Figure(2.0, 1.0, 3.0)) == "2.00 (1.00\N{EN DASH}3.00)"
+    assert report.shown(figures.Figure(2.0, 2.0, 2.0)) == "2.00"
+    assert report.shown(None) == "\N{EN DASH}"
+
+
+def test_a_contestant_that_failed_is_in_the_table_with_its_reason() -> None:
+    cells = {
+        "whaul": {"runs": [a_run(), a_run()]},
+        "boto3": {"runs": [None, a_run(cpu=1.0)], "failed": "it broke"},
+        "pywa": {"runs": [None, None], "failed": "it broke too"},
+        "rclone": {"runs": [], "absent": True, "failed": "rclone is not installed"},
+    }
+    whaul, boto3, pywa, rclone = report.rows(cells)
+    assert whaul[-1] == "1"
+    assert (boto3[0], boto3[-1]) == ("boto3 + requests (failed in 1 of 2 runs: it broke)", "2.00")
+    assert pywa[0] == "pywa + boto3 (failed: it broke too)"
+    assert rclone[0] == "rclone copyurl (not run: rclone is not installed)"
+
+
+def test_a_contestant_that_tells_no_latency_has_none_in_the_table() -> None:
+    silent = a_run(p50_ms=None, p99_ms=None)
+    cells = {"whaul": {"runs": [a_run()]}, "get": {"runs": [silent]}, "hops": {"runs": [a_run(p50_ms=4.0)]}}
+    whaul, get, _ = report.rows(cells)
+    assert whaul[5].startswith("6.00 / ")
+    assert get[4:6] == ["\N{EN DASH}", "\N{EN DASH}"]
+
+
+def test_the_page_keeps_what_is_outside_its_markers(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write_page(page, "new")
+    report.write_page(page, "newer")
+    assert page.read_text() == f"before\n{report.BEGIN}\n\nnewer\n\n{report.END}\nafter\n"
+
+
+def test_a_page_that_lost_its_markers_is_not_written(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{report.BEGIN}\n")
+    with pytest.raises(SystemExit, match="markers"):
+        report.write_page(page, "new")
+    assert page.read_text() == f"before\n{report.BEGIN}\n"
+
+
+def test_results_are_read_back_as_they_were_saved(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results = Results(path, {"date": "2026-11-23"})
+    results.add(QUICK, {"whaul": {"runs": [a_run(), None]}, "boto3": {"runs": [], "failed": "why"}})
+    loaded = Results.load(path)
+    assert loaded is not None
+    assert loaded.document == results.document == json.loads(path.read_text())
+    assert loaded.has(QUICK)
+    assert not loaded.has(WORKLOADS["mix"])
+    assert len([line for line in path.read_text().splitlines() if '"cpu"' in line]) == 1
+
+
+def test_nothing_saved_is_nothing_to_resume(tmp_path: Path) -> None:
+    assert Results.load(tmp_path / "results.json") is None
+
+
+def test_any_stretch_of_the_mix_holds_about_its_shares() -> None:
+    kinds = WORKLOADS["mix"].kinds
+    assert sorted(kinds) == sorted(MIX)
+    images = [kinds[start : start + 10].count("k100") for start in range(0, len(kinds), 10)]
+    assert max(images) - min(images) <= 1
+
+
+@pytest.mark.parametrize(
+    ("told", "number"),
+    [
+        ("12345,,instructions:u,1000,100.00,,\n", 12345.0),
+        ("<not supported>,,instructions:u,0,100.00,,\n", None),
+        ("<not counted>,,instructions:u,0,100.00,,\n", None),
+        ("", None),
+    ],
+)
+def test_instructions_are_known_only_when_they_were_counted(told: str, number: float | None) -> None:
+    assert counted(told) == number
+
+
+BUSY_CHILD = """
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "x = 0\\nwhile __import__('time').process_time() < 0.3: x += 1"])
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def parent_of_busy_child() -> Iterator[int]:
+    """A process that has done little, and whose child has spent 0.3 s of CPU and ended."""
+    command = [sys.executable, "-c", BUSY_CHILD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done\n"
+        yield process.pid
+        process.communicate()
+
+
+@needs_proc
+def test_the_cpu_of_a_child_that_ended_counts(parent_of_busy_child: int) -> None:
+    assert cpu_seconds(parent_of_busy_child) >= 0.29
+    children = cpu_seconds(parent_of_busy_child, children_only=True)
+    assert 0.29 <= children <= cpu_seconds(parent_of_busy_child)
+
+
+@needs_proc
+def test_a_tree_is_a_process_with_its_descendants_and_no_others(parent_of_busy_child: int) -> None:
+    assert set(tree(parent_of_busy_child)) == {parent_of_busy_child}
+    assert memory(parent_of_busy_child) > 1_000_000
+
+
+@needs_proc
+def test_a_process_that_is_gone_has_no_tree_and_no_memory() -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert tree(process.pid) == {}
+    assert cpu_seconds(process.pid) == 0
+    assert memory(process.pid) == 0
