@@ -103,8 +103,8 @@ def _all(ground: Ground, rounds: int, *, resume: bool) -> Results:
         _say(f"{number} of {len(WORKLOADS)}: {workload.title}")
         started = time.monotonic()
         cells = sweep(workload, [*CONTESTANTS.values()], ground, results.document["rounds"], _say)
-        results.document["minutes"] += (time.monotonic() - started) / 60
-        results.document["software"] = software(ground.stage.server)
+        results.document["minutes"] = round(results.document["minutes"] + (time.monotonic() - started) / 60, 2)
+        results.document["software"] = software(ground.stage.nginx)
         results.add(workload, cells)
     return results
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.installs import NotThere, debian_program, environment
+from benchmarks.installs import NotThere, environment, rclone
 from benchmarks.stage import Stage
 from benchmarks.workloads import KINDS, Workload
 from whaul.local import ITSELF, REGION, whaul
@@ -130,15 +130,15 @@ def _curl(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
 
 @contextmanager
 def _rclone(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
-    program_path = debian_program("rclone", ("rclone",))
-    yield Prepared(_rival("rclone_copyurl"), ground.environ, {"rclone": str(program_path)}, children_only=True)
+    options = {"rclone": str(rclone())}
+    yield Prepared(_rival("rclone_copyurl"), ground.environ, options, children_only=True)
 
 
 @contextmanager
 def _get(ground: Ground, workload: Workload) -> Iterator[Prepared]:
     known = subprocess.run([*ITSELF, "get", "--help"], capture_output=True, check=False, timeout=START_TIMEOUT)
     if known.returncode:
-        raise NotThere("this version of whaul has no `get` command")
+        raise NotThere("This version of whaul has no `get` command")
     options = {
         "command": [*ITSELF],
         "phone_number_id": ground.account["phone_number_id"],

@@ -21,7 +21,17 @@ class NotThere(Exception):  # noqa: N818 - what happened
     """Something cannot be had on this machine; the message says what and why."""
 
 
-def debian_program(name: str, packages: tuple[str, ...]) -> Path:
+def nginx() -> Path:
+    """Find or fetch nginx; older Debians have the program in another package. Raises `NotThere`."""
+    return _program("nginx", ("nginx", "nginx-light"))
+
+
+def rclone() -> Path:
+    """Find or fetch rclone. Raises `NotThere`."""
+    return _program("rclone", ("rclone",))
+
+
+def _program(name: str, packages: tuple[str, ...]) -> Path:
     """Find a program in PATH, else unpack it from one of these Debian packages. Raises `NotThere`."""
     found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if found:

@@ -5,10 +5,11 @@ import platform
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.installs import ENVIRONMENTS, FOLDER, versions
+from benchmarks.installs import ENVIRONMENTS, FOLDER, NotThere, rclone, versions
 
 ROOT = Path(__file__).parents[1]
 OURS = ("granian", "litestar", "pyreqwest", "botocore", "uvloop", "msgspec", "sqlalchemy", "cryptography")
@@ -18,20 +19,21 @@ def machine() -> dict[str, str]:
     """The machine and its system."""
     memory = re.search(r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"))
     processor = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
-    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
+    release = platform.freedesktop_os_release() if Path("/etc/os-release").exists() else {}
+    kernel = re.match(r"\d+\.\d+", platform.release())
     return {
         "processor": processor[1] if processor else platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{int(memory[1]) / 1024**2:.0f} GiB" if memory else "unknown",
-        "system": f"{release.get('PRETTY_NAME', platform.system())}, Linux {platform.release()}",
+        "system": f"{release.get('PRETTY_NAME', platform.system())}, Linux {kernel[0] if kernel else 'unknown'}",
         "Python": platform.python_version(),
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
 
 
-def software(server: str) -> dict[str, str]:
+def software(nginx: str) -> dict[str, str]:
     """Versions of whaul, of what it stands on, and of its rivals."""
-    found = {"whaul": f"{version('whaul')}{_commit()}", "server": server}
+    found = {"whaul": f"{version('whaul')}{_commit()}", "nginx": nginx}
     found |= {name: version(name) for name in OURS}
     for name in ENVIRONMENTS:
         if (FOLDER / name / ".installed").exists():
@@ -39,6 +41,8 @@ def software(server: str) -> dict[str, str]:
             found |= {f"{library} ({name})": number for library, number in listed}
     if shutil.which("curl"):
         found["curl"] = _first_line(["curl", "--version"]).split()[1]
+    with suppress(NotThere):
+        found["rclone"] = _first_line([str(rclone()), "version"]).removeprefix("rclone v")
     return found
 
 

@@ -39,6 +39,12 @@ COLUMNS = (
 READING = (
     "The CPU of each contestant for a file, divided by whaul's: so many times the files per CPU second does whaul move."
 )
+PROVISIONAL = (
+    "\n\n**Provisional:** there were too few rounds, or the machine was busy with other things, for figures to rely on."
+)
+FEWEST_ROUNDS = 3
+MOST_LOAD = 0.5
+"""The load average before the run, at the most, of a machine that has nothing else to do."""
 PLOTS = {
     "small": "CPU for each file of 100 KB",
     "large": "CPU for each GB",
@@ -71,16 +77,11 @@ def rows(cells: Cells, *, bytes_matter: bool = True) -> list[list[str]]:
     for name, contestant in CONTESTANTS.items():
         if name not in cells:
             continue
-        runs, reason = cells[name]["runs"], cells[name].get("failed")
-        if not any(runs):
-            word = "not run" if cells[name].get("absent") else "failed"
-            found.append([f"{contestant.title} ({word}: {reason})", *[DASH] * (len(COLUMNS) - 1)])
-            continue
+        runs = cells[name]["runs"]
         timed = _timed(runs)
-        lost = f" (failed in {runs.count(None)} of {len(runs)} runs: {reason})" if reason else ""
         found.append(
             [
-                contestant.title + lost,
+                contestant.title,
                 shown(figure(runs, files_per_second), spread=False),
                 shown(figure(runs, cpu_ms_per_file)),
                 shown(figure(runs, cpu_s_per_gb)) if bytes_matter else DASH,
@@ -90,6 +91,18 @@ def rows(cells: Cells, *, bytes_matter: bool = True) -> list[list[str]]:
                 shown(paired(ours, runs, cpu_ratio)) if name != WHAUL else "1",
             ]
         )
+    return found
+
+
+def notes(cells: Cells) -> list[str]:
+    """What went wrong, a line for each contestant that it went wrong for."""
+    found: list[str] = []
+    for name, cell in cells.items():
+        runs, reason, title = cell["runs"], cell.get("failed"), CONTESTANTS[name].title
+        if cell.get("absent"):
+            found.append(f"Not run: {title}. {reason}.")
+        elif reason:
+            found.append(f"Failed in {runs.count(None)} of {len(runs)} runs: {title}. {reason}.")
     return found
 
 
@@ -115,7 +128,8 @@ def table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 def workload_table(title: str, cells: Cells, *, bytes_matter: bool = True) -> str:
     """A heading and the table of one workload."""
-    return f"### {title}\n\n{table(COLUMNS, rows(cells, bytes_matter=bytes_matter))}\n"
+    told = "".join(f"\n{note}\n" for note in notes(cells))
+    return f"### {title}\n\n{table(COLUMNS, rows(cells, bytes_matter=bytes_matter))}\n{told}"
 
 
 def overview(workloads: Mapping[str, Cells]) -> str:
@@ -123,7 +137,7 @@ def overview(workloads: Mapping[str, Cells]) -> str:
     names = [name for name in CONTESTANTS if name not in (WHAUL, HOPS)]
     body = []
     for name, cells in workloads.items():
-        if name not in WORKLOADS or WORKLOADS[name].only:
+        if name not in WORKLOADS or WORKLOADS[name].scaling:
             continue
         ours = cells.get(WHAUL, {}).get("runs", [])
         found = [paired(ours, cells.get(rival, {}).get("runs", []), cpu_ratio) for rival in names]
@@ -134,39 +148,42 @@ def overview(workloads: Mapping[str, Cells]) -> str:
 def scaling(workloads: Mapping[str, Cells]) -> str:
     """Whaul alone, over concurrency and workers."""
     columns = ["at once", "workers", "files/s", "CPU ms/file", "p50 / p99 ms", "peak MB"]
-    body = []
+    body: list[list[str]] = []
+    told: list[str] = []
     for name, cells in workloads.items():
         workload = WORKLOADS.get(name)
-        if workload is None or not workload.only:
+        if workload is None or not workload.scaling:
             continue
-        runs, reason = cells[WHAUL]["runs"], cells[WHAUL].get("failed")
-        lost = f" (failed in {runs.count(None)} of {len(runs)} runs: {reason})" if reason else ""
+        runs = cells[WHAUL]["runs"]
+        told += [f"\n\n{workload.title}: {note}" for note in notes(cells)]
         body.append(
             [
                 f"{workload.concurrency:,}",
-                str(workload.workers) + lost,
+                str(workload.workers),
                 shown(figure(runs, files_per_second)),
                 shown(figure(runs, cpu_ms_per_file)),
                 _pair(*(figure(runs, latency(rank)) for rank in ("p50", "p99"))),
                 shown(figure(runs, peak_mb), spread=False),
             ]
         )
-    return table(columns, body)
+    return table(columns, body) + "".join(told)
 
 
 def figures_text(document: Mapping[str, Any]) -> str:
     """All that is generated of the page."""
     workloads = document["workloads"]
-    run = f"{document['date']}, `{document['command']}`, {document['minutes']:.0f} minutes"
+    rounds, load = document["rounds"], float(document["machine"]["load before"])
     parts = [
-        f"{run}; medians of {document['rounds']} runs, and the least and the most in brackets.",
+        f"{document['date']}, `{document['command']}`, {document['minutes']:.0f} minutes: medians of {rounds} rounds, "
+        "with the least and the most in brackets."
+        + (PROVISIONAL if rounds < FEWEST_ROUNDS or load > MOST_LOAD else ""),
         f"## Overview\n\n{READING}\n\n{overview(workloads)}",
         "\n\n".join(f"![{text}]({name}.svg)" for name, text in PLOTS.items()),
         "## Workloads",
     ]
     for name, cells in workloads.items():
         workload = WORKLOADS.get(name)
-        if workload is not None and not workload.only:
+        if workload is not None and not workload.scaling:
             parts.append(workload_table(workload.title, cells, bytes_matter=not workload.metadata_only).strip())
     parts.append("## Scaling\n\n100 KB files, whaul alone.\n\n" + scaling(workloads))
     parts.append("## Machine\n\n" + table(["", ""], list(document["machine"].items())))

@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
+from typing import TextIO
 
 from benchmarks.contestants import Contestant, Ground
 from benchmarks.measure import Peak, cpu_seconds
@@ -21,6 +23,8 @@ READY_TIMEOUT = 60.0
 """Seconds until a contestant has warmed up."""
 RUN_TIMEOUT = 240.0
 """Seconds until a contestant has finished the files that it has begun."""
+END_TIMEOUT = 5.0
+"""Seconds that a contestant has to end by itself, after it has been measured."""
 
 _numbers = itertools.count(os.getpid() % 1000 * 1000 + 1_000_000)
 
@@ -74,25 +78,25 @@ def _run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watc
             "options": prepared.options,
         }
         before = ground.stage.counted()
-        with _process([*prepared.command, json.dumps(job)], prepared.environ) as process:
-            _line(process, READY_TIMEOUT, "did not get ready")
+        with _process([*prepared.command, json.dumps(job)], prepared.environ) as spoken:
+            spoken.line(READY_TIMEOUT, "did not get ready")
             warmed = ground.stage.counted()
-            root = prepared.measured or process.pid
+            root = prepared.measured or spoken.process.pid
             with watch(root), Peak(root, children_only=prepared.children_only) as peak:
                 used = cpu_seconds(root, children_only=prepared.children_only)
-                _tell(process)
-                done = json.loads(_line(process, RUN_TIMEOUT, "did not finish"))
+                spoken.tell()
+                done = json.loads(spoken.line(RUN_TIMEOUT, "did not finish"))
                 used = cpu_seconds(root, children_only=prepared.children_only) - used
             seen = ground.stage.counted()
-            _tell(process)
+            spoken.tell()
         if not workload.metadata_only:
             _check(done, seen.since(before).puts, seen.since(before).bytes)
         requests = seen.since(warmed).requests
         return Run(
             files=done["files"],
             bytes=done["bytes"],
-            seconds=done["seconds"],
-            cpu=used - done.get("start_cpu", 0.0),
+            seconds=round(done["seconds"], 4),
+            cpu=round(used - done.get("start_cpu", 0.0), 2),
             peak=peak.bytes,
             p50_ms=done["p50_ms"],
             p99_ms=done["p99_ms"],
@@ -106,53 +110,72 @@ def _check(done: dict[str, int], puts: int, stored: int) -> None:
         raise Failed(f"it says that it stored {files} files of {size} bytes; {puts} files of {stored} bytes arrived")
 
 
+class Spoken:
+    """A contestant's process, spoken with line by line."""
+
+    def __init__(self, process: "subprocess.Popen[str]", told: TextIO) -> None:
+        self.process = process
+        self._told = told
+
+    def tell(self) -> None:
+        """Send it a line. Raises `Failed` when it is gone."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Failed(self._last_words() or "it ended before its time") from None
+
+    def line(self, seconds: float, otherwise: str) -> str:
+        """Read a line, but not for ever."""
+        assert self.process.stdout is not None
+        timer = threading.Timer(seconds, _kill, [self.process])
+        timer.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
+        if late:
+            raise Failed(f"{otherwise} within {seconds:.0f} s")
+        if not line:
+            raise Failed(self._last_words() or f"{otherwise}, and said nothing")
+        return line
+
+    def _last_words(self) -> str:
+        self._told.seek(0)
+        return _one_line(self._told.read())
+
+
 @contextmanager
-def _process(command: list[str], environ: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        command,
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+def _process(command: list[str], environ: dict[str, str]) -> Iterator[Spoken]:
+    with tempfile.TemporaryFile("w+") as told:  # a file takes whatever is told, where a pipe would fill
+        process = subprocess.Popen(
+            command,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=told,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield Spoken(process, told)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_TIMEOUT)
+        finally:
+            _kill(process)
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with suppress(OSError):
+                        pipe.close()
 
 
-def _tell(process: "subprocess.Popen[str]") -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-
-
-def _line(process: "subprocess.Popen[str]", seconds: float, otherwise: str) -> str:
-    """Read a line, but not for ever."""
-    assert process.stdout is not None
-    assert process.stderr is not None
-    timer = threading.Timer(seconds, lambda: os.killpg(process.pid, signal.SIGKILL))
-    timer.start()
-    try:
-        line = process.stdout.readline()
-    finally:
-        late = not timer.is_alive()
-        timer.cancel()
-    if late:
-        raise Failed(f"{otherwise} within {seconds:.0f} s")
-    if not line:
-        raise Failed(_one_line(process.stderr.read()) or f"{otherwise}, and said nothing")
-    return line
+def _kill(process: "subprocess.Popen[str]") -> None:
+    """Kill it with all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _one_line(text: str) -> str:

@@ -6,6 +6,7 @@ import os
 import random
 import socket
 import ssl
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from benchmarks.installs import NotThere, debian_program
+from benchmarks.installs import NotThere, nginx
 from benchmarks.workloads import KINDS
 from whaul.processes import free_ports, program, wait_until
 
@@ -113,8 +114,8 @@ class Stage:
     url: str
     ca_file: Path
     folder: Path
-    server: str
-    """What serves, for the report."""
+    nginx: str
+    """Which nginx serves, for the report."""
     with_nginx: bool
 
     @property
@@ -156,13 +157,15 @@ def stage(folder: Path, environ: dict[str, str]) -> Iterator[Stage]:
     port = free_ports(1)[0]
     url = f"https://127.0.0.1:{port}"
     files = _files(folder, url)
-    (folder / "origin.json").write_text("{}", encoding="utf-8")
     config: dict[str, object] = {"socket": str(folder / "origin.sock")}
+    server: Path | None = None
     try:
-        nginx = debian_program("nginx", ("nginx", "nginx-light"))
+        server = nginx()
+        version = subprocess.run([server, "-v"], capture_output=True, text=True, check=True, timeout=START_TIMEOUT)
+        title = f"{version.stderr.rpartition('/')[2].strip()}, {WORKERS} workers, on loopback with TLS"
     except NotThere as reason:
         print(f"bench: {reason}: a slower server of our own takes its place", file=sys.stderr, flush=True)
-        nginx = None
+        title = "none: benchmarks/origin.py takes its place"
         config |= {"port": port, "cert": str(folder / "leaf.pem"), "key": str(folder / "leaf.key"), "files": files}
     (folder / "origin.json").write_text(json.dumps(config), encoding="utf-8")
     with ExitStack() as stack:
@@ -170,14 +173,13 @@ def stage(folder: Path, environ: dict[str, str]) -> Iterator[Stage]:
         log = folder / "origin.log"
         process = stack.enter_context(program(line, environ, log))
         wait_until((folder / "origin.sock").exists, process, "The origin", log, START_TIMEOUT)
-        if nginx is not None:
+        if server is not None:
             (folder / "nginx.conf").write_text(_configuration(folder, port, files), encoding="utf-8")
-            line = [str(nginx), "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(folder / "nginx.conf")]
+            line = [str(server), "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(folder / "nginx.conf")]
             log = folder / "nginx.out"
             process = stack.enter_context(program(line, environ, log))
         wait_until(lambda: _listens(port), process, "The server", log, START_TIMEOUT)
-        kind = f"nginx, {WORKERS} workers" if nginx else "benchmarks/origin.py (no nginx on this machine)"
-        yield Stage(url, folder / "ca.pem", folder, kind, nginx is not None)
+        yield Stage(url, folder / "ca.pem", folder, title, with_nginx=server is not None)
 
 
 def _listens(port: int) -> bool:

@@ -76,18 +76,20 @@ def test_a_spread_is_shown_only_where_there_is_one() -> None:
     assert report.shown(None) == "\N{EN DASH}"
 
 
-def test_a_contestant_that_failed_is_in_the_table_with_its_reason() -> None:
+def test_a_contestant_that_failed_is_told_of_with_its_reason() -> None:
     cells = {
         "whaul": {"runs": [a_run(), a_run()]},
         "boto3": {"runs": [None, a_run(cpu=1.0)], "failed": "it broke"},
         "pywa": {"runs": [None, None], "failed": "it broke too"},
         "rclone": {"runs": [], "absent": True, "failed": "rclone is not installed"},
     }
-    whaul, boto3, pywa, rclone = report.rows(cells)
-    assert whaul[-1] == "1"
-    assert (boto3[0], boto3[-1]) == ("boto3 + requests (failed in 1 of 2 runs: it broke)", "2.00")
-    assert pywa[0] == "pywa + boto3 (failed: it broke too)"
-    assert rclone[0] == "rclone copyurl (not run: rclone is not installed)"
+    whaul, boto3, pywa, _ = report.rows(cells)
+    assert (whaul[-1], boto3[-1], pywa[-1]) == ("1", "2.00", "\N{EN DASH}")
+    assert report.notes(cells) == [
+        "Failed in 1 of 2 runs: boto3 + requests. it broke.",
+        "Failed in 2 of 2 runs: pywa + boto3. it broke too.",
+        "Not run: rclone copyurl. rclone is not installed.",
+    ]
 
 
 def test_a_contestant_that_tells_no_latency_has_none_in_the_table() -> None:
@@ -112,6 +114,24 @@ def test_a_page_that_lost_its_markers_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="markers"):
         report.write_page(page, "new")
     assert page.read_text() == f"before\n{report.BEGIN}\n"
+
+
+def a_document(**changed: Any) -> dict[str, Any]:
+    return {
+        "date": "2026-11-23",
+        "command": "./run bench",
+        "minutes": 20.0,
+        "rounds": 3,
+        "machine": {"load before": "0.10"},
+        "software": {},
+        "workloads": {"mix": {"whaul": {"runs": [a_run()]}}, "scale-w1-x1": {"whaul": {"runs": [a_run()]}}},
+    } | changed
+
+
+def test_the_text_says_that_figures_are_provisional_when_they_are() -> None:
+    assert "Provisional" not in report.figures_text(a_document())
+    assert "Provisional" in report.figures_text(a_document(rounds=2))
+    assert "Provisional" in report.figures_text(a_document(machine={"load before": "0.60"}))
 
 
 def test_results_are_read_back_as_they_were_saved(tmp_path: Path) -> None:
