@@ -46,17 +46,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"auth", "circuit", "destinations", "limits", "netguard", "operations", "parts", "policy", "registry"}
     | {"settings"}
     | {"telemetry", "wire"},
+    "doctor": VALUES | {"destinations", "graph", "http", "parts", "registry", "secrets", "settings"},
     "local": {"processes", "seaweedfs", "simulator"},
     "demo": {"local"},
     "testing": VALUES | {"http"},
     "cli": VALUES
-    | {"__init__", "demo", "graph", "local", "parts", "policy", "processes", "registry", "secrets", "settings"}
+    | {
+        "__init__",
+        "demo",
+        "doctor",
+        "graph",
+        "local",
+        "parts",
+        "policy",
+        "processes",
+        "registry",
+        "secrets",
+        "settings",
+    }
     | {"simulator", "telemetry"},
     "__main__": {"cli"},
 }
 """What of ours each part (a module or a package directly in `whaul`) may import, besides itself."""
 
-BUILDERS = {"app", "parts", "local", "demo", "cli", "testing", "__main__"}
+BUILDERS = {"app", "parts", "local", "demo", "doctor", "cli", "testing", "__main__"}
 """Only these may be imported by these."""
 
 CONSTRUCTED_BY_BUILDERS = {

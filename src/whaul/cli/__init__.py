@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaul import __version__
-from whaul.cli import access_keys, accounts, failures, serve, simulate, stack
+from whaul.cli import access_keys, accounts, doctor, failures, serve, simulate, stack
 
 app = typer.Typer(
     name="whaul",
@@ -40,6 +40,7 @@ app.command("unlink")(accounts.unlink)
 app.add_typer(access_keys.app, name="keys")
 app.command("simulate")(simulate.simulate)
 app.command("migrate")(serve.migrate)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ its checksum, so that S3 itself refuses any other bytes.
 
 import asyncio
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -26,6 +27,8 @@ from whaul.errors import AccessDeniedException, DependencyException, InvalidPara
 from whaul.http import Answer, Body, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
 from whaul.netguard import AWS_S3_HOST
+
+EMPTY_SHA256 = hashlib.sha256().digest()
 
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 _REGION_ELEMENT = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
@@ -95,6 +98,14 @@ class S3Store:
                 "The server's S3 credentials could not be loaded; its operator must check them."
             ) from error
 
+    async def credentials_source(self) -> str:
+        """Say where the credentials were found, in botocore's words: `env`, `shared-credentials-file`, ….
+
+        Raises `AccessDeniedException` when there are none.
+        """
+        await self.credentials()
+        return str(self._credentials.method)
+
     async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
         """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
         region = self._bucket_regions.get(file.bucket_name, self._region)
@@ -121,6 +132,18 @@ class S3Store:
         raise InvalidParametersException(
             f"The bucket is in the region {other}; set AWS_REGION to it.", retry=Retry.ONCE
         )
+
+    async def delete(self, file: S3File) -> None:
+        """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
+        region = self._bucket_regions.get(file.bucket_name, self._region)
+        url = self.url(file, region)
+        signed = sign(await self.credentials(), region, url, {}, EMPTY_SHA256, method="DELETE")
+        try:
+            answer = await self._http.call("DELETE", Url(url), signed, b"")
+        except HttpFailure as failure:
+            raise DependencyException(f"The DELETE to S3 failed: {failure}.", retry=failure.retry) from failure
+        if not 200 <= answer.status < 300:
+            raise s3_error(answer)
 
     def url(self, file: S3File, region: str) -> str:
         """The object's URL; every byte of the key that is not unreserved is percent-encoded."""
@@ -186,10 +209,16 @@ class _KnownPayload(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
 
 
 def sign(
-    credentials: ReadOnlyCredentials, region: str, url: str, headers: Mapping[str, str], sha256: bytes
+    credentials: ReadOnlyCredentials,
+    region: str,
+    url: str,
+    headers: Mapping[str, str],
+    sha256: bytes,
+    *,
+    method: str = "PUT",
 ) -> dict[str, str]:
-    """Sign a PUT of a body with that hash; return all headers to send (the client adds Host itself)."""
-    request = AWSRequest("PUT", url, headers=headers)
+    """Sign a request whose body has that hash; return all headers to send (the client adds Host itself)."""
+    request = AWSRequest(method, url, headers=headers)
     request.context["sha256"] = sha256.hex()
     _KnownPayload(credentials, "s3", region).add_auth(request)
     return dict(request.headers.items())

@@ -1,0 +1,392 @@
+"""Each way in which a set-up can be ill, and what the doctor says of it."""
+
+import email.utils
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
+from pydantic import SecretStr
+
+from whaul import parts
+from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
+from whaul.policy import ALLOW_ALL
+from whaul.processes import free_ports
+from whaul.registry import schema
+from whaul.registry.records import NewAccount, NewPhoneNumber
+from whaul.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "made-up-token-of-meta"
+S3_SECRET = "made-up-secret-of-s3"
+KEY = Fernet.generate_key().decode()
+NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
+DATE = email.utils.format_datetime(NOW, usegmt=True)
+WABA = "1001"
+REFUSED_TOKEN = reply(401, {"error": {"message": TOKEN, "code": 190}}, date=DATE)
+
+
+def meta(request: Received) -> Reply:
+    """Meta with any account asked for, and one number in each."""
+    path = request.target.partition("?")[0].split("/")
+    if len(path) < 3:
+        return reply(200, {}, date=DATE)
+    if path[-1] == "phone_numbers":
+        return reply(200, {"data": [{"id": f"{path[-2]}7"}]}, date=DATE)
+    return reply(200, {"id": path[-1], "name": "Harbour"}, date=DATE)
+
+
+def s3(request: Received) -> Reply:
+    if request.method == "GET":
+        return s3_refusal(403, "AccessDenied", date=DATE)
+    return reply(204 if request.method == "DELETE" else 200, date=DATE, etag='"e"')
+
+
+def refuses(method: str, answer: Reply, otherwise: Callable[[Received], Reply] = s3) -> Answer:
+    return lambda request: answer if request.method == method else otherwise(request)
+
+
+class Clinic:
+    """A set-up of loopback servers and a database of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._monkeypatch = monkeypatch
+        self.database = folder / "whaul.db"
+        self.settings: dict[str, Any] = {"secret_key": KEY, "database_url": f"sqlite:///{self.database}"}
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+
+    def load(self) -> Settings:
+        return Settings.load(**self.settings)
+
+    async def link(self, *wabas: str) -> None:
+        async with parts.registry(self.load()) as registry:
+            for waba in wabas:
+                numbers = (NewPhoneNumber(f"{waba}7", "+15550100", "Harbour"),)
+                await registry.link(NewAccount(waba, "Harbour", SecretStr(TOKEN), None, numbers))
+            await registry.create_access_key("key", ALLOW_ALL)
+
+    async def look(
+        self, graph: Answer = meta, store: Answer = s3, *, bucket: str | None = "inbox", patience: float = 10
+    ) -> dict[str, Finding]:
+        """The findings by name, with servers that answer so."""
+        async with Loopback(graph) as graph_server, Loopback(store) as s3_server:
+            self.s3_requests = s3_server.requests
+            self.graph_requests = graph_server.requests
+            self._monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.url)
+            self.settings.setdefault("graph_url", graph_server.url)
+            return await self.findings(bucket, patience)
+
+    async def findings(self, bucket: str | None = "inbox", patience: float = 10) -> dict[str, Finding]:
+        found = [finding async for finding in Doctor(self.load(), lambda: NOW, patience).findings(bucket)]
+        for secret in (TOKEN, S3_SECRET, KEY):
+            assert secret not in repr(found)
+        assert all(finding.detail for finding in found)
+        ill = [f for f in found if f.outcome in {Outcome.FAILED, Outcome.WARNING}]
+        assert all(finding.advice for finding in ill), "what to do"
+        return {finding.check: finding for finding in found}
+
+
+@pytest.fixture
+async def clinic(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clinic:
+    made = Clinic(monkeypatch, tmp_path)
+    await made.link(WABA)
+    return made
+
+
+def failed(findings: dict[str, Finding]) -> set[str]:
+    return {name for name, finding in findings.items() if finding.outcome is Outcome.FAILED}
+
+
+async def test_a_set_up_that_is_well_has_no_failure_and_leaves_nothing_in_the_bucket(clinic: Clinic) -> None:
+    found = await clinic.look()
+    assert list(found) == [
+        *("settings", "database", "secret key", "Graph API", f"account {WABA}", "S3 credentials", "S3 endpoint"),
+        *("bucket inbox", "clock"),
+    ]
+    assert failed(found) == set()
+    assert found["S3 credentials"].detail.endswith("env")
+    put, delete = [request for request in clinic.s3_requests if request.method != "GET"]
+    assert put.target.startswith("/inbox/.whaul-doctor-")
+    assert (delete.method, delete.target) == ("DELETE", put.target)
+
+
+async def test_two_looks_write_two_objects(clinic: Clinic) -> None:
+    targets = set()
+    for _ in range(2):
+        await clinic.look()
+        targets |= {request.target for request in clinic.s3_requests if request.method == "PUT"}
+    assert len(targets) == 2
+
+
+async def test_without_a_bucket_nothing_is_written(clinic: Clinic) -> None:
+    found = await clinic.look(bucket=None)
+    assert found["bucket"].outcome is Outcome.SKIPPED
+    assert [request.method for request in clinic.s3_requests] == ["GET"]
+
+
+# The database and the key
+
+
+async def test_a_database_that_is_not_there_is_not_made(clinic: Clinic) -> None:
+    clinic.database.unlink()
+    found = await clinic.look()
+    assert failed(found) == {"database"}
+    assert "whaul migrate" in found["database"].advice
+    assert found["secret key"].outcome is found["accounts"].outcome is Outcome.SKIPPED
+    assert not clinic.database.exists()
+
+
+async def test_a_database_of_an_older_version_wants_to_be_migrated(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
+    monkeypatch.setattr(schema, "HEAD", "9999")
+    found = await clinic.look()
+    assert failed(found) == {"database"}
+    assert "older whaul" in found["database"].detail
+
+
+async def test_what_is_no_database_is_told(clinic: Clinic) -> None:
+    clinic.database.write_bytes(b"no database at all, but long enough for a header" * 50)
+    found = await clinic.look()
+    assert failed(found) == {"database"}
+    assert "WHAUL_DATABASE_URL" in found["database"].advice
+
+
+async def test_a_database_server_that_is_not_there_is_told(clinic: Clinic) -> None:
+    clinic.settings["database_url"] = f"postgresql://whaul:hunter2@127.0.0.1:{free_ports(1)[0]}/whaul"
+    found = await clinic.look()
+    assert failed(found) == {"database"}
+    assert "hunter2" not in repr(found)
+
+
+async def test_a_key_of_another_database_is_told_for_it_and_for_each_token(clinic: Clinic) -> None:
+    clinic.settings["secret_key"] = Fernet.generate_key().decode()
+    found = await clinic.look()
+    assert failed(found) == {"secret key", f"account {WABA}"}
+    assert "WHAUL_SECRET_KEY" in found["secret key"].advice
+
+
+async def test_a_key_file_that_is_gone_is_told_and_no_other_is_made(clinic: Clinic) -> None:
+    clinic.settings["secret_key"] = None
+    found = await clinic.look()
+    assert "secret key" in failed(found)
+    assert "restore" in found["secret key"].detail
+    assert not clinic.database.with_name("whaul.db.key").exists()
+    assert found["S3 endpoint"].outcome is Outcome.OK, "the rest is looked at all the same"
+
+
+async def test_a_key_file_that_everybody_reads_fails_and_one_that_the_group_reads_warns(clinic: Clinic) -> None:
+    clinic.settings["secret_key"] = None
+    path = clinic.database.with_name("whaul.db.key")
+    path.write_text(KEY, encoding="utf-8")
+    path.chmod(0o640)
+    found = await clinic.look()
+    assert failed(found) == set()
+    assert "chmod 600" in repr([finding for finding in found.values() if finding.outcome is Outcome.WARNING])
+    path.chmod(0o644)
+    assert "secret key" in failed(await clinic.look())
+
+
+# Meta and the accounts
+
+
+async def test_a_token_that_meta_refuses_is_to_be_linked_again_and_the_others_are_looked_at(clinic: Clinic) -> None:
+    await clinic.link("1002", "1003")
+
+    def one_is_bad(request: Received) -> Reply:
+        return REFUSED_TOKEN if "/1002" in request.target else meta(request)
+
+    found = await clinic.look(one_is_bad)
+    assert failed(found) == {"account 1002"}
+    assert "whaul link --waba-id 1002" in found["account 1002"].advice
+    assert found["account 1003"].outcome is Outcome.OK
+
+
+async def test_an_account_that_the_token_may_not_see_is_to_be_linked_again(clinic: Clinic) -> None:
+    missing = reply(400, {"error": {"message": "x", "code": 100, "error_subcode": 33}})
+    found = await clinic.look(lambda request: missing if WABA in request.target else meta(request))
+    assert "whaul link" in found[f"account {WABA}"].advice
+    assert failed(found) == {f"account {WABA}"}
+
+
+async def test_a_passing_fault_of_meta_is_not_blamed_on_the_token(clinic: Clinic) -> None:
+    broken = reply(500, {"error": {"message": "x", "code": 2}})
+    found = await clinic.look(lambda request: broken if WABA in request.target else meta(request))
+    assert found[f"account {WABA}"].advice == "try again later"
+
+
+async def test_phone_numbers_that_meta_has_and_whaul_has_not_are_a_warning(clinic: Clinic) -> None:
+    two = reply(200, {"data": [{"id": f"{WABA}7"}, {"id": "8"}]})
+    found = await clinic.look(lambda request: two if "phone_numbers" in request.target else meta(request))
+    assert found[f"account {WABA}"].outcome is Outcome.WARNING
+    assert "of 2 phone numbers at Meta 1 are linked" in found[f"account {WABA}"].detail
+
+
+async def test_a_set_up_without_accounts_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    clinic = Clinic(monkeypatch, tmp_path)
+    await clinic.link()
+    found = await clinic.look()
+    assert found["accounts"].outcome is Outcome.WARNING
+    assert "whaul link" in found["accounts"].advice
+
+
+async def test_a_graph_api_that_is_not_there_is_told_once_and_not_for_each_account(clinic: Clinic) -> None:
+    clinic.settings["graph_url"] = f"http://127.0.0.1:{free_ports(1)[0]}"
+    found = await clinic.look()
+    assert failed(found) == {"Graph API"}
+    assert found["accounts"].outcome is Outcome.SKIPPED
+
+
+async def test_a_graph_api_that_never_answers_is_given_up(clinic: Clinic) -> None:
+    found = await clinic.look(SILENCE, patience=0.2)
+    assert failed(found) == {"Graph API"}
+    assert "0.2 seconds" in found["Graph API"].detail
+
+
+async def test_an_account_whose_answer_never_comes_is_given_up(clinic: Clinic) -> None:
+    found = await clinic.look(lambda request: SILENCE if WABA in request.target else meta(request), patience=0.5)
+    assert failed(found) == {f"account {WABA}"}
+
+
+async def test_many_accounts_are_all_looked_at_some_at_a_time(clinic: Clinic) -> None:
+    wabas = [str(number) for number in range(2000, 2000 + 3 * ACCOUNTS_AT_ONCE)]
+    await clinic.link(*wabas)
+    found = await clinic.look()
+    assert {f"account {waba}" for waba in wabas} <= found.keys()
+    assert failed(found) == set()
+    assert len([r for r in clinic.graph_requests if "phone_numbers" in r.target]) == len(wabas) + 1
+
+
+# S3
+
+
+async def test_missing_s3_credentials_are_told_and_nothing_is_written(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    found = await clinic.look()
+    assert failed(found) == {"S3 credentials"}
+    assert found["bucket inbox"].outcome is Outcome.SKIPPED
+
+
+async def test_a_profile_that_is_not_there_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    found = await clinic.look()
+    assert failed(found) == {"S3 endpoint"}
+    assert "missing" in found["S3 endpoint"].detail
+
+
+async def test_an_s3_endpoint_that_is_not_there_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Loopback(meta) as graph:
+        clinic.settings["graph_url"] = graph.url
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_ports(1)[0]}")
+        found = await clinic.findings()
+    assert failed(found) == {"S3 endpoint", "bucket inbox"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (s3_refusal(404, "NoSuchBucket"), "NoSuchBucket"),
+        (s3_refusal(403, "AccessDenied"), "AccessDenied"),
+        (s3_refusal(403, "SignatureDoesNotMatch"), "SignatureDoesNotMatch"),
+        (s3_refusal(400, "InvalidBucketName"), "InvalidBucketName"),
+        (reply(500), "500"),
+    ],
+)
+async def test_a_write_that_the_store_refuses_is_told_with_its_code(clinic: Clinic, answer: Reply, told: str) -> None:
+    found = await clinic.look(store=refuses("PUT", answer))
+    assert failed(found) == {"bucket inbox"}
+    assert told in found["bucket inbox"].detail
+    assert not [request for request in clinic.s3_requests if request.method == "DELETE"]
+
+
+async def test_an_object_that_may_not_be_removed_is_named(clinic: Clinic) -> None:
+    found = await clinic.look(store=refuses("DELETE", s3_refusal(403, "AccessDenied")))
+    assert failed(found) == set()
+    assert found["bucket inbox"].outcome is Outcome.WARNING
+    put = next(request for request in clinic.s3_requests if request.method == "PUT")
+    assert put.target.rpartition("/")[2] in found["bucket inbox"].detail
+
+
+async def test_a_bucket_of_another_region_is_found_and_told(clinic: Clinic) -> None:
+    elsewhere = s3_refusal(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1")
+
+    def regional(request: Received) -> Reply:
+        right = "/eu-west-1/s3/" in request.headers.get("authorization", "")
+        return s3(request) if right or request.method == "GET" else elsewhere
+
+    found = await clinic.look(store=regional)
+    assert found["bucket inbox"].outcome is Outcome.WARNING
+    assert "eu-west-1" in found["bucket inbox"].detail
+    assert [request.method for request in clinic.s3_requests][-3:] == ["PUT", "PUT", "DELETE"]
+
+
+async def test_certificates_that_cannot_be_read_are_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(clinic.database.with_name("missing.pem")))
+    assert failed(await clinic.look()) == {"certificates"}
+
+
+# The clock
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(301, "behind"), (-301, "ahead of"), (86_400, "behind")])
+@pytest.mark.parametrize("server", ["graph", "store"])
+async def test_a_clock_that_is_off_fails(clinic: Clinic, server: str, seconds: int, told: str) -> None:
+    other = email.utils.format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+    answers = {server: lambda request: with_date((meta if server == "graph" else s3)(request), other)}
+    found = await clinic.look(**answers)
+    assert failed(found) == {"clock"}
+    assert told in found["clock"].detail
+
+
+@pytest.mark.parametrize("seconds", [0, 299, -299])
+async def test_a_clock_that_is_off_a_little_is_well(clinic: Clinic, seconds: int) -> None:
+    other = email.utils.format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+    found = await clinic.look(lambda request: with_date(meta(request), other))
+    assert found["clock"].outcome is Outcome.OK
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "25 Nov 2026 12:00:00", "Wed, 99 Nov 2026 12:00:00 GMT"])
+async def test_a_date_that_says_nothing_is_not_compared(clinic: Clinic, date: str) -> None:
+    found = await clinic.look(
+        lambda request: with_date(meta(request), date), lambda request: with_date(s3(request), date)
+    )
+    assert found["clock"].outcome is Outcome.SKIPPED
+
+
+async def test_a_store_that_finds_the_clock_off_is_believed(clinic: Clinic) -> None:
+    found = await clinic.look(store=refuses("PUT", s3_refusal(403, "RequestTimeTooSkewed")))
+    assert "clock" in found["bucket inbox"].advice
+
+
+def with_date(answer: Reply, date: str) -> Reply:
+    return Reply(answer.data.replace(f"date: {DATE}\r\n".encode(), f"date: {date}\r\n".encode() if date else b""))
+
+
+# The settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("auth", "none", "WHAUL_AUTH"),
+        ("media_hosts", "lookaside.fbsbx.com,evil.example", "evil.example"),
+        ("graph_url", "https://proxy.invalid", "WHAUL_GRAPH_URL"),
+    ],
+)
+async def test_a_setting_that_is_unsafe_is_a_warning(clinic: Clinic, setting: str, value: str, told: str) -> None:
+    clinic.settings[setting] = value
+    settings = clinic.load()
+    doctor = Doctor(settings, lambda: NOW)
+    findings = doctor.findings(None)
+    first = [await anext(findings), await anext(findings)]
+    await findings.aclose()
+    warnings = [finding for finding in first if finding.outcome is Outcome.WARNING]
+    assert any(told in finding.detail for finding in warnings)
