@@ -215,9 +215,9 @@ def built_operations() -> set[str]:
     """The operations that the gateway has an implementation for, read from where it lists them."""
     for node in ast.walk(ast.parse(inspect.getsource(app))):
         match node:
-            case ast.AnnAssign(target=ast.Attribute(attr="_operations"), value=ast.Dict(keys=keys)):
+            case ast.keyword(arg="operations", value=ast.Dict(keys=keys)):
                 return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
-    raise SystemExit("whaul.app no longer lists its operations in self._operations")
+    raise SystemExit("whaul.app no longer lists its operations as operations={…}")
 
 
 def extensions_part() -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from whaul import app, http, sigv4, wire
+from whaul import asgi, http, sigv4, wire
 from whaul.cli import serve
 from whaul.destinations import presigned
 from whaul.graph import client
@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
     [
         (r"takes up to (\d+),", serve.MOST_CONNECTIONS),
         (r"gives each (\d+) seconds for a request's headers", serve.HEADER_TIMEOUT / 1000),
-        (r"headers and (\d+) for its body", app.BODY_TIMEOUT),
+        (r"headers and (\d+) for its body", asgi.BODY_TIMEOUT),
         (r"body of (\d+) KiB", wire.LARGEST_REQUEST / 1024),
         (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
