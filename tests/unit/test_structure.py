@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"transfer", "graph", "destinations"},
     "transfer": VALUES | {"retry", "http", "destinations"},
     "graph": VALUES | {"http", "netguard"},
-    "destinations": VALUES | {"http", "netguard"},
+    "destinations": VALUES | {"http", "netguard", "sigv4"},
     "asgi": {"errors"},
     "gateway": {"asgi", "auth", "errors", "limits", "operations", "telemetry", "wire"},
     # those that build the others: nothing but another of them imports them

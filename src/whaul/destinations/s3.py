@@ -16,13 +16,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import botocore.session
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from pyreqwest.http import Url
 
 from whaul.destinations.errors import error_code, s3_error
+from whaul.destinations.s3_signature import S3Signer
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
 from whaul.http import Answer, Body, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
@@ -71,6 +70,7 @@ class S3Store:
         self._credentials: Any = None
         self._configured_endpoint = configured_endpoint(self._session)
         self._bucket_regions: dict[str, str] = {}
+        self._signer = S3Signer()
 
     def endpoint(self, region: str | None = None) -> str:
         """The endpoint's URL in a region: the configured one, or AWS's own."""
@@ -118,7 +118,7 @@ class S3Store:
             "content-type": info.mime_type,
             "x-amz-checksum-sha256": base64.b64encode(info.sha256).decode(),
         }
-        signed = sign(await self.credentials(), region, url, headers, info.sha256)
+        signed = self._signer.sign(await self.credentials(), region, url, headers, info.sha256)
         try:
             answer = await self._http.send("PUT", target, signed, body, info.file_size)
         except HttpFailure as failure:
@@ -137,7 +137,7 @@ class S3Store:
         """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
         region = self._bucket_regions.get(file.bucket_name, self._region)
         url = self.url(file, region)
-        signed = sign(await self.credentials(), region, url, {}, EMPTY_SHA256, method="DELETE")
+        signed = self._signer.sign(await self.credentials(), region, url, {}, EMPTY_SHA256, method="DELETE")
         try:
             answer = await self._http.call("DELETE", Url(url), signed, b"")
         except HttpFailure as failure:
@@ -199,29 +199,6 @@ def aws_endpoint(region: str, *, dual_stack: bool, fips: bool) -> str:
     """
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return f"https://s3{'-fips' if fips else ''}{'.dualstack' if dual_stack else ''}.{region}.{suffix}"
-
-
-class _KnownPayload(S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
-    """botocore's S3 signer for a body whose hash is known before its bytes are."""
-
-    def payload(self, request: Any) -> str:
-        return str(request.context["sha256"])
-
-
-def sign(
-    credentials: ReadOnlyCredentials,
-    region: str,
-    url: str,
-    headers: Mapping[str, str],
-    sha256: bytes,
-    *,
-    method: str = "PUT",
-) -> dict[str, str]:
-    """Sign a request whose body has that hash; return all headers to send (the client adds Host itself)."""
-    request = AWSRequest(method, url, headers=headers)
-    request.context["sha256"] = sha256.hex()
-    _KnownPayload(credentials, "s3", region).add_auth(request)
-    return dict(request.headers.items())
 
 
 def needs_refresh(credentials: Any) -> bool:

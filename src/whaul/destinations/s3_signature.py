@@ -1,0 +1,75 @@
+"""Signature Version 4 of requests to S3, made once for every file and so made cheap.
+
+botocore's signer gives the same signature for five times the work; a test holds the two together.
+https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+"""
+
+import hmac
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+from botocore.credentials import ReadOnlyCredentials
+
+from whaul import sigv4
+
+KEPT_KEYS = 16
+"""Derived keys that are remembered: one for each day, region and secret."""
+DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+
+
+class S3Signer:
+    """Signs requests to S3."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._key = lru_cache(KEPT_KEYS)(sigv4.signing_key)
+
+    def sign(
+        self,
+        credentials: ReadOnlyCredentials,
+        region: str,
+        url: str,
+        headers: Mapping[str, str],
+        sha256_of_body: bytes,
+        *,
+        method: str = "PUT",
+    ) -> dict[str, str]:
+        """Sign a request whose body has that hash; return all headers to send (the client adds Host itself).
+
+        `headers` have lower-case names. The URL's path and query are percent-encoded as AWS does.
+        """
+        parts = urlsplit(url)
+        moment = self._now().strftime("%Y%m%dT%H%M%SZ")
+        signed = {
+            **headers,
+            "x-amz-content-sha256": sha256_of_body.hex(),
+            "x-amz-date": moment,
+        }
+        if credentials.token:
+            signed["x-amz-security-token"] = credentials.token
+        host = parts.netloc.removesuffix(DEFAULT_PORTS[parts.scheme])
+        lines = sorted((name, " ".join(value.split())) for name, value in (*signed.items(), ("host", host)))
+        names = ";".join(name for name, _ in lines)
+        canonical = "\n".join(
+            (
+                method,
+                parts.path,
+                "&".join(sorted(parts.query.split("&"))),
+                *(f"{name}:{value}" for name, value in lines),
+                "",
+                names,
+                signed["x-amz-content-sha256"],
+            )
+        )
+        day = moment[:8]
+        scope = f"{day}/{region}/s3/{sigv4.TERMINATOR}"
+        text = f"{sigv4.ALGORITHM}\n{moment}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
+        signature = hmac.digest(self._key(credentials.secret_key, day, region, "s3"), text.encode(), "sha256").hex()
+        signed["authorization"] = (
+            f"{sigv4.ALGORITHM} Credential={credentials.access_key}/{scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
+        )
+        return signed
