@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import botocore.session
 from botocore.exceptions import BotoCoreError
@@ -19,7 +20,9 @@ from whaul.secrets import Cipher, load_or_create_key_file
 from whaul.settings import Settings, SettingsError
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.audit_writer import AuditFile, AuditWriter, Sink, StandardOutput
-from whaul.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from whaul.telemetry.metrics import Metrics  # see there why it is not loaded early
 
 
 def cipher(settings: Settings) -> Cipher:
@@ -97,7 +100,7 @@ def graph_client(
     )
 
 
-def audit_log(settings: Settings, metrics: Metrics) -> AuditLog | None:
+def audit_log(settings: Settings, metrics: "Metrics") -> AuditLog | None:
     """The audit log, not opened yet; None when none is wanted."""
     sink = _audit_sink(settings)
     if sink is None:

@@ -73,7 +73,7 @@ UNSIGNED = {
     "a target that is a star": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", [404], True),
     "no target": (b"GET HTTP/1.1\r\nHost: a\r\n\r\n", [400], False),
     "two spaces": (b"GET  /healthz HTTP/1.1\r\nHost: a\r\n\r\n", [400], False),
-    "another path for the operation": (POST.replace(b"/get", b"//g%65t/") + b"Content-Length: 0\r\n\r\n", [403], True),
+    "another path for the operation": (POST.replace(b"/get", b"//g%65t/") + b"Content-Length: 0\r\n\r\n", [404], True),
     "an unknown method": (POST.replace(b"POST", b"FOO!BAR") + b"\r\n", [405], True),
     "a method that is none": (POST.replace(b"POST", b"P(ST") + b"\r\n", [400], False),
     "no Host": (b"POST " + CALL.encode() + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n", [403], True),

@@ -15,11 +15,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from whaul.telemetry.metrics import Metrics
+if TYPE_CHECKING:
+    from whaul.telemetry.metrics import Metrics  # see there why it is not loaded early
+
 
 MOST_WAITING = 16 * 1024 * 1024
 """Bytes of records that wait to be written, per process; some 16,000 records."""
@@ -162,7 +164,7 @@ class AuditWriter:
     loop's, those of what was written and told by the writer's.
     """
 
-    def __init__(self, sink: Sink, metrics: Metrics, *, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, sink: Sink, metrics: "Metrics", *, most_waiting: int = MOST_WAITING) -> None:
         self.gap: Callable[[int], bytes]
         """Writes the record that stands for so many dropped ones."""
         self._sink = sink

@@ -1,4 +1,8 @@
-"""Every metric and its help text."""
+"""Every metric and its help text.
+
+prometheus_client looks at `PROMETHEUS_MULTIPROC_DIR` when it is imported, and `whaul serve` sets it for its workers:
+what is loaded before must not import this module.
+"""
 
 import os
 from collections.abc import Mapping
