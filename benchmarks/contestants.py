@@ -168,7 +168,7 @@ _ALL = [
     Contestant("whaul", "whaul", _serve, _always),
     Contestant("get", "whaul get", _get, _files),
     Contestant("boto3", "boto3 + requests", _script("boto3_requests", "threads"), _always),
-    Contestant("plain", "the same, as often written", _script("boto3_plain", "threads"), _plain),
+    Contestant("plain", "boto3 + requests, as often written", _script("boto3_plain", "threads"), _plain),
     Contestant("pywa", "pywa + boto3", _script("pywa_boto3", "threads"), _always),
     Contestant("aiohttp", "aiohttp + aiobotocore", _script("aiohttp_aiobotocore", "tasks"), _always),
     Contestant("rclone", "rclone copyurl", _rclone, _large),

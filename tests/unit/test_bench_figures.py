@@ -15,6 +15,8 @@ from benchmarks.runs import Failed, spoken_with
 from benchmarks.sweep import Results
 from benchmarks.workloads import MIX, QUICK, WORKLOADS
 
+DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
+
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -99,6 +101,14 @@ def test_a_contestant_that_tells_no_latency_has_none_in_the_table() -> None:
     whaul, get, _ = report.rows(cells)
     assert whaul[5].startswith("6.00 / ")
     assert get[4:6] == ["\N{EN DASH}", "\N{EN DASH}"]
+
+
+def test_the_committed_page_shows_the_committed_results() -> None:
+    results = Results.load(DOCS / "results.json")
+    assert results is not None
+    text = f"{report.BEGIN}\n\n{report.figures_text(results.document)}\n\n{report.END}"
+    assert text in (DOCS / "README.md").read_text(encoding="utf-8"), "`./run bench --render` writes the page anew"
+    assert all((DOCS / f"{name}.svg").exists() for name in report.PLOTS)
 
 
 def test_the_page_keeps_what_is_outside_its_markers(tmp_path: Path) -> None:
