@@ -125,6 +125,13 @@ def test_a_claim_that_is_no_access_key_id_is_not_repeated(header: bytes) -> None
     assert record(refused_call(), [(b"authorization", header)])["userIdentity"] == {"type": "Unknown"}
 
 
+def test_a_claim_in_the_query_is_one_too() -> None:
+    query = b"X-Amz-Credential=AKIACLAIMED00000%2F20260101%2Feu-west-1&X-Amz-Signature=5161718"
+    found = record(refused_call(), query=query)
+    assert found["userIdentity"] == {"type": "Unknown", "accessKeyId": "AKIACLAIMED00000"}
+    assert "5161718" not in json.dumps(found)
+
+
 def test_what_somebody_unproven_sent_is_not_repeated() -> None:
     call = refused_call()
     call.body = b'{"mediaId": "123"}'
@@ -158,6 +165,25 @@ def test_a_body_that_is_no_document_has_no_parameters(body: bytes) -> None:
     call = good_call()
     call.body = body
     assert record(call)["requestParameters"] is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"mediaId": "\ud800"}',
+        b'{"mediaId": "\xed\xa0\x80"}',
+        b'{"mediaId": 123456789012345678901234567890}',
+        b'{"mediaId": ' + b"9" * 5000 + b"}",
+        b'{"mediaId": 1e400}',
+        rb'{"filters": {"\udc00": [[]]}}',
+        b'{"id": ["waba-1"], "resourceArn": 5}',
+    ],
+)
+@pytest.mark.parametrize("query", [b"id=%FF", b"id=\xff", b"id=%ED%A0%80", b"%", b"&" * 2000, b"=", b"\x00"])
+def test_no_value_of_json_or_of_a_query_keeps_a_call_from_being_recorded(body: bytes, query: bytes) -> None:
+    call = good_call()
+    call.body = body
+    assert record(call, query=query)["eventName"] == "GetWhatsAppMessageMedia"
 
 
 def test_the_presigned_form_of_a_request_shows_nothing_of_its_signature() -> None:

@@ -71,7 +71,8 @@ https://docs.aws.amazon.com/social-messaging/latest/userguide/logging-using-clou
 READING = ("Get", "List")
 """What the names of operations that change nothing begin with."""
 
-_CREDENTIAL = re.compile(rb"Credential=(\w{3,32})/", re.ASCII)  # a secret key has 40 characters, should one be there
+# In the Authorization header, or the query. A secret key, should one be there instead, has 40 characters.
+_CREDENTIAL = re.compile(rb"Credential=(\w{3,32})(?:/|%2[Ff])", re.ASCII)
 _RESOURCE = re.compile(r"(phone-number-id|waba)[-/]([0-9a-f]{32})")
 
 _decode = msgspec.json.Decoder().decode
@@ -99,7 +100,7 @@ class AuditLog:
         operation = call.operation or ""
         reads = operation.startswith(READING)
         manages = operation not in DATA_EVENTS
-        user_agent = credential = None
+        user_agent, credential = None, query
         for name, value in headers:
             if name == b"user-agent":
                 user_agent = value[:LONGEST_USER_AGENT].decode("latin-1")
@@ -158,9 +159,9 @@ class AuditLog:
             }
         )
 
-    def _identity(self, call: Call, authorization: bytes | None) -> dict[str, str]:
+    def _identity(self, call: Call, credential: bytes) -> dict[str, str]:
         if call.access_key_id is None:
-            claim = _CREDENTIAL.search(authorization) if authorization else None
+            claim = _CREDENTIAL.search(credential)
             return {"type": "Unknown"} | ({"accessKeyId": claim[1].decode()} if claim else {})
         return {
             "type": "IAMUser",
