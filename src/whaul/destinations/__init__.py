@@ -1,4 +1,4 @@
-"""Where a file goes: one PUT, signed by us (`s3`) or by the caller (`presigned`)."""
+"""Where a file goes: one PUT, signed by us (`s3`) or by the caller (`presigned`), or one file (`directory`)."""
 
 from typing import Protocol
 

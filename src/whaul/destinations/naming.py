@@ -10,6 +10,8 @@ from whaul.netguard import has_dot_segment
 LONGEST_KEY = 1024
 """Bytes of UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
+MEDIA_ID = re.compile(r"[A-Za-z0-9]{1,100}")
+
 EXTENSIONS: Mapping[str, str] = {
     "image/jpeg": ".jpeg",
     "image/png": ".png",
@@ -46,6 +48,13 @@ def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
         return known
     subtype = essence.partition("/")[2]
     return f".{subtype}" if re.fullmatch(r"[a-z0-9]+", subtype) else ""
+
+
+def split_name(name: str, overrides: Mapping[str, str]) -> tuple[str, str] | None:
+    """Read a stored name back: the media id and the extension; None for a name that no media is stored under."""
+    media_id, dot, rest = name.partition(".")
+    known = not dot or re.fullmatch(r"[A-Za-z0-9]+", rest) or dot + rest in overrides.values()
+    return (media_id, dot + rest) if known and MEDIA_ID.fullmatch(media_id) else None
 
 
 def object_key(key: str, media_id: str, extension: str, *, exact: bool) -> str:

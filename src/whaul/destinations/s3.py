@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import botocore.session
 from botocore.credentials import ReadOnlyCredentials
@@ -125,10 +125,32 @@ class S3Store:
             raise DependencyException(f"The PUT to S3 failed: {failure}.", retry=failure.retry) from failure
         if 200 <= answer.status < 300:
             return answer.headers.get("etag", "")
+        self._check_region(file.bucket_name, region, answer)
+        raise s3_error(answer)
+
+    async def list(self, bucket: str, query: Mapping[str, str]) -> Answer:
+        """Send one GET of a bucket, with that query. Whether the answer is an error is the caller's to see."""
+        region = self._bucket_regions.get(bucket, self._region)
+        url = f"{self.url(S3File(bucket, ''), region)}?{urlencode(query, quote_via=quote, safe='')}"
+        try:
+            target = Url(url)
+        except ValueError:
+            raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
+        owner = {name: text for name, text in self._options.items() if name == "x-amz-expected-bucket-owner"}
+        signed = sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
+        try:
+            answer = await self._http.get(target, signed)
+        except HttpFailure as failure:
+            raise DependencyException(f"The GET of the bucket failed: {failure}.", retry=failure.retry) from failure
+        self._check_region(bucket, region, answer)
+        return answer
+
+    def _check_region(self, bucket: str, region: str, answer: Answer) -> None:
+        """Remember the region that S3 says the bucket is in, and raise the error that has it tried there."""
         other = other_region(answer)
         if other is None or other == region:
-            raise s3_error(answer)
-        self._bucket_regions[file.bucket_name] = other
+            return
+        self._bucket_regions[bucket] = other
         raise InvalidParametersException(
             f"The bucket is in the region {other}; set AWS_REGION to it.", retry=Retry.ONCE
         )

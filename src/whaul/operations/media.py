@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Hashable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 from whaul import wire
@@ -11,10 +10,10 @@ from whaul.destinations import Destination
 from whaul.destinations.naming import extension, object_key
 from whaul.destinations.presigned import PresignedDestination
 from whaul.destinations.s3 import S3Destination, S3Store
-from whaul.errors import InvalidParametersException
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
-from whaul.http import Download, HttpClient
+from whaul.graph.source import MediaSource
+from whaul.http import HttpClient
 from whaul.limits import TransferSlots
 from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject
 from whaul.netguard import PresignedHosts
@@ -71,7 +70,9 @@ class MediaOperations:
         presigned = self._presigned(request)
         destination: Destination | None = presigned
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
-        source = _MediaSource(self._graph, number, request, self._rules.max_file_size)
+        access = Access(number.access_token, number.app_secret)
+        largest = None if request.metadata_only else self._rules.max_file_size
+        source = MediaSource(self._graph, access, request.media_id, largest)
         host = presigned.host if presigned else None
         async with self._numbers.circuit(number), self._slots.slot(attempts.deadline, call, host), attempts.bounded():
             with call.timed("describe"):
@@ -107,30 +108,6 @@ class MediaOperations:
             shown_as="the bucket and final key of this request",
         )
         return final
-
-
-class _MediaSource:
-    """One media id at Meta, asked for on behalf of one phone number."""
-
-    def __init__(self, graph: GraphClient, number: PhoneNumber, request: GetMedia, max_file_size: int) -> None:
-        self._graph = graph
-        self._access = Access(number.access_token, number.app_secret)
-        self._request = request
-        self._max_file_size = max_file_size
-
-    async def describe(self) -> MediaInfo:
-        """See `Source`; refuses a file that is too large to be fetched."""
-        info = await self._graph.media(self._access, self._request.media_id)
-        if info.file_size > self._max_file_size and not self._request.metadata_only:
-            raise InvalidParametersException(
-                f"The file has {info.file_size} bytes; this server fetches {self._max_file_size} at the most "
-                "(WHAUL_MAX_FILE_SIZE)."
-            )
-        return info
-
-    def download(self, info: MediaInfo) -> AbstractAsyncContextManager[Download]:
-        """See `Source`."""
-        return self._graph.download(self._access, info)
 
 
 def _identity(request: GetMedia, number: PhoneNumber) -> Hashable:

@@ -1,0 +1,201 @@
+"""A destination in a folder of this machine: a temporary file beside the final one, synced, then renamed.
+
+A file has its final name only when it is whole. What a killed program leaves are temporary files, which no other
+program names so; the next run removes those that nobody holds.
+"""
+
+import asyncio
+import errno
+import fcntl
+import os
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from pyreqwest.bytes import Bytes
+
+from whaul.destinations.naming import EXTENSIONS, split_name
+from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
+from whaul.http import Body
+from whaul.model import MediaInfo
+
+PIECE = 1024 * 1024
+"""Bytes of a large file that are written at a time, off the event loop."""
+
+_TEMPORARY = re.compile(r"\.whaul-[0-9a-f]{32}\.part")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+
+T = TypeVar("T")
+
+
+class Directory:
+    """A folder that holds files by media id."""
+
+    def __init__(self, path: Path, extensions: Mapping[str, str]) -> None:
+        """`extensions` are the overrides of file extensions by MIME type."""
+        self._path = path
+        self._overrides = extensions
+        self._extensions = {"", *EXTENSIONS.values(), *extensions.values()}
+
+    async def prepare(self, *, listed: bool) -> None:  # noqa: ARG002 - it can always be
+        """Make the folder if need be, and remove what a killed run left. Raises an `ApiError`."""
+        await asyncio.to_thread(_translated, self._prepare)
+
+    async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:  # noqa: ARG002 - a scan is cheap
+        """The names of the files that are here, by media id; None when they are more than `limit`."""
+        return await asyncio.to_thread(_translated, self._scan, limit)
+
+    async def find(self, media_id: str) -> str | None:
+        """The name of the file of a media id. Knows the usual extensions, and those that `names` has seen."""
+        return await asyncio.to_thread(self._find, media_id)
+
+    def destination(self, name: str) -> "DirectoryDestination":
+        """Where the file of that name is stored."""
+        return DirectoryDestination(self._path, name)
+
+    def location(self, name: str) -> dict[str, str]:
+        """Where the file of that name is, for people and programs."""
+        return {"path": str(self._path / name)}
+
+    async def close(self) -> None:
+        """Make the names of what was stored last, too."""
+        await asyncio.to_thread(_translated, self._sync)
+
+    def _prepare(self) -> None:
+        self._path.mkdir(parents=True, exist_ok=True)
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                    _remove_unless_held(entry.path)
+        _Temporary(self._path).discard()  # whether files can be made here
+
+    def _scan(self, limit: int) -> dict[str, str] | None:
+        found: dict[str, str] | None = {}
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                parts = split_name(entry.name, self._overrides)
+                if parts is None or not entry.is_file():
+                    continue
+                self._extensions.add(parts[1])
+                if found is not None:
+                    found[parts[0]] = entry.name
+                    if len(found) > limit:
+                        found = None  # go on for the extensions alone
+        return found
+
+    def _find(self, media_id: str) -> str | None:
+        names = (media_id + extension for extension in self._extensions)
+        return next((name for name in names if (self._path / name).is_file()), None)
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class DirectoryDestination:
+    """One file of a folder."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        """Raises `InvalidParametersException` for a name that could be anything but a visible file right there."""
+        if not _NAME.fullmatch(name):
+            raise InvalidParametersException("The file's name is too long, or holds other than letters, digits and ._-")
+        self._directory = directory
+        self._name = name
+
+    async def put(self, body: Body, info: MediaInfo) -> str:
+        """See `Destination`; there is no ETag."""
+        if isinstance(body, bytes | Bytes):
+            # One thread does it all: when this call is given up meanwhile, the file appears whole, or not at all.
+            await asyncio.to_thread(_translated, self._store, body, info.file_size)
+            return ""
+        file = await asyncio.to_thread(_translated, _Temporary, self._directory)
+        try:
+            held: list[Bytes] = []
+            async for part in body:
+                held.append(part)
+                if sum(map(len, held)) >= PIECE:
+                    await asyncio.to_thread(_translated, file.write, held)
+                    held = []
+            await asyncio.to_thread(_translated, file.write, held)
+            await asyncio.to_thread(_translated, file.publish, self._name, info.file_size)
+        finally:
+            await asyncio.shield(asyncio.to_thread(file.discard))
+        return ""
+
+    def _store(self, body: bytes | Bytes, size: int) -> None:
+        file = _Temporary(self._directory)
+        try:
+            file.write([body])
+            file.publish(self._name, size)
+        finally:
+            file.discard()
+
+
+class _Temporary:
+    """A file on its way to its name, locked while it is written. Its methods are called from threads.
+
+    A call that is given up leaves its thread at work, so each step takes a lock: none meets a closed file.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._step = threading.Lock()
+        while True:
+            self._path = directory / f".whaul-{secrets.token_hex(16)}.part"
+            self._file = self._path.open("xb", buffering=0)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            if os.fstat(self._file.fileno()).st_nlink:
+                return
+            self._file.close()  # another run took it for a leftover before it was locked
+
+    def write(self, parts: Iterable[bytes | Bytes]) -> None:
+        """Append."""
+        with self._step:
+            for part in parts:
+                view = memoryview(part)
+                while view and not self._file.closed:
+                    view = view[self._file.write(view) :]
+
+    def publish(self, name: str, size: int) -> None:
+        """Give the file its name, once all `size` bytes of it are on the disk."""
+        with self._step:
+            if self._file.closed:
+                return
+            if self._file.tell() != size:
+                message = "The body has another length than it was announced with; nothing was stored."
+                raise DependencyException(message, retry=Retry.NO)
+            os.fsync(self._file.fileno())
+            self._path.replace(self._directory / name)
+
+    def discard(self) -> None:
+        """Close the file, and remove it unless it got its name."""
+        with self._step:
+            if not self._file.closed:
+                with suppress(FileNotFoundError):
+                    self._path.unlink()
+                self._file.close()
+
+
+def _remove_unless_held(path: str) -> None:
+    """Remove a temporary file that no running program has locked."""
+    with suppress(FileNotFoundError, BlockingIOError, PermissionError), open(path, "rb") as file:  # noqa: PTH123
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)  # noqa: PTH108 - of the directory's own entry
+
+
+def _translated(work: Callable[..., T], *arguments: object) -> T:
+    """Do file work; turn the system's errors into ours."""
+    try:
+        return work(*arguments)
+    except OSError as error:
+        told = f"Storing into the directory failed: {os.strerror(error.errno or errno.EIO)}."
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise AccessDeniedException(told) from error
+        raise DependencyException(told, retry=Retry.NO) from error

@@ -1,0 +1,137 @@
+"""A prefix of a bucket, as a place for many files: what is stored there, and where the next one goes.
+
+Needs `s3:ListBucket` on the bucket, besides what storing an object needs.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from whaul.destinations.errors import CREDENTIAL_CODES, error_code, s3_error
+from whaul.destinations.naming import object_key, split_name
+from whaul.destinations.s3 import S3Destination, S3Store
+from whaul.errors import AccessDeniedException, DependencyException
+from whaul.http import LARGEST_ANSWER, Answer
+from whaul.model import S3File
+
+FEW = 100
+"""So many ids are asked for one by one; for more the prefix is listed first, a thousand keys at a time."""
+MOST_PAGES = 10_000
+LARGEST_PAGE = 1000
+"""Keys. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
+ENTRY = 800
+"""Bytes of XML for one key at the most, besides its prefix."""
+
+_KEY = re.compile(rb"<Key>([^<]*)</Key>")
+_NEXT = re.compile(rb"<NextContinuationToken>([^<]+)</NextContinuationToken>")
+_IS_ENCODED = re.compile(rb"<EncodingType>url</EncodingType>")
+_LISTING = re.compile(rb"<ListBucketResult[ >]")
+
+
+class S3Prefix:
+    """A prefix; object keys are the prefix and a file's name, with nothing in between."""
+
+    def __init__(self, store: S3Store, bucket: str, prefix: str, extensions: Mapping[str, str]) -> None:
+        """`extensions` are the overrides of file extensions by MIME type."""
+        self._store = store
+        self._bucket = bucket
+        self._prefix = prefix
+        self._overrides = extensions
+
+    async def prepare(self, *, listed: bool) -> None:
+        """Look whether the bucket is there, and (if it is to be `listed`) may be. Raises an `ApiError`."""
+        await self._store.credentials()
+        try:
+            await self._page(self._prefix, most=1)
+        except AccessDeniedException:
+            if listed:
+                raise
+
+    async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
+        """The names of the files that are here, by media id; None when they are more than `limit`.
+
+        None also when so few are `wanted` that asking for each one is cheaper.
+        """
+        if wanted is not None and wanted <= FEW:
+            return None
+        found: dict[str, str] = {}
+        after = ""
+        for _ in range(MOST_PAGES):
+            page = await self._page(self._prefix, after)
+            for name in page.names:
+                parts = split_name(name, self._overrides)
+                if parts is not None:
+                    found[parts[0]] = name
+            if len(found) > limit:
+                return None
+            after = page.next
+            if not after:
+                return found
+        return None
+
+    async def find(self, media_id: str) -> str | None:
+        """The name of the file of a media id, by one listing of what begins with it."""
+        after = ""
+        for _ in range(MOST_PAGES):
+            page = await self._page(self._prefix + media_id, after)
+            for name in page.names:
+                parts = split_name(media_id + name, self._overrides)
+                if parts is not None and parts[0] == media_id:
+                    return media_id + name
+            after = page.next
+            # Keys come in the order of their bytes: after "<media id>.…" comes what is not this id's.
+            if not after or (page.names and page.names[-1] > "/"):
+                return None
+        return None
+
+    def destination(self, name: str) -> S3Destination:
+        """Where the file of that name is stored. Raises `InvalidParametersException` for an impossible key."""
+        return S3Destination(self._store, S3File(self._bucket, object_key(self._prefix, name, "", exact=False)))
+
+    def location(self, name: str) -> dict[str, str]:
+        """Where the file of that name is, for people and programs."""
+        return {"bucket": self._bucket, "key": self._prefix + name}
+
+    async def close(self) -> None:
+        """Nothing is left to do: a PUT that was answered is stored."""
+
+    async def _page(self, prefix: str, after: str = "", most: int | None = None) -> "_Page":
+        most = most or min(LARGEST_PAGE, LARGEST_ANSWER // (ENTRY + 3 * len(prefix.encode())))
+        query = {"list-type": "2", "prefix": prefix, "delimiter": "/", "encoding-type": "url", "max-keys": str(most)}
+        answer = await self._store.list(self._bucket, query | ({"continuation-token": after} if after else {}))
+        if answer.status in {401, 403} and error_code(answer) not in CREDENTIAL_CODES:
+            raise AccessDeniedException(
+                "The S3 credentials may not list the bucket, which says what is stored already: allow s3:ListBucket, "
+                "or give --force to store everything without looking."
+            )
+        if answer.status != 200:
+            raise s3_error(answer)
+        return _parsed(answer, prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    names: list[str]
+    """What follows the prefix."""
+    next: str
+    """Names the next page; empty on the last."""
+
+
+def _parsed(answer: Answer, prefix: str) -> _Page:
+    """Read ListObjectsV2's answer.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+    """
+    if not _LISTING.search(answer.body):
+        raise DependencyException("The store's answer to a listing is not the documented XML.")
+    is_encoded = _IS_ENCODED.search(answer.body) is not None
+    names = []
+    for raw in _KEY.findall(answer.body):
+        key = html.unescape(raw.decode("utf-8", "replace"))
+        key = unquote(key.replace("+", " ")) if is_encoded else key
+        if key.startswith(prefix):
+            names.append(key[len(prefix) :])
+    more = _NEXT.search(answer.body)
+    return _Page(names, html.unescape(more[1].decode("ascii", "replace")) if more else "")
