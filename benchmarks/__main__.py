@@ -13,7 +13,7 @@ from benchmarks.contestants import CONTESTANTS, Ground
 from benchmarks.figures import WHAUL, cpu_ratio, paired
 from benchmarks.installs import FOLDER
 from benchmarks.instructions import per_file
-from benchmarks.machine import ROOT, machine, software, whaul_version
+from benchmarks.machine import ROOT, machine, software
 from benchmarks.report import digits, figures_text, workload_table, write_page
 from benchmarks.stage import stage
 from benchmarks.sweep import Results, sweep
@@ -43,7 +43,6 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="whaul-bench-") as folder:
         environ = clean_environment()
         with stage(Path(folder), environ) as running:
-            _say(f"nginx: {running.nginx}")
             ground = Ground(running, environ)
             if chosen.quick:
                 return _quick(ground)
@@ -87,15 +86,12 @@ def _some(ground: Ground, chosen: argparse.Namespace) -> int:
 
 def _all(ground: Ground, rounds: int, *, resume: bool) -> Results:
     """Run everything, and save it as it comes."""
-    results, ours = Results.load(SAVED) if resume else None, whaul_version()
-    if results is not None and results.document["whaul"] != ours:
-        _say(f"Not resumed: the run that was broken off was of whaul {results.document['whaul']}; this is {ours}.")
-        results = None
+    results = Results.load(SAVED) if resume else None
     if results is None:
+        command = "./run bench" + (f" --rounds {rounds}" if rounds != ROUNDS else "")
         document = {
             "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "command": "./run bench" + (f" --rounds {rounds}" if rounds != ROUNDS else ""),
-            "whaul": ours,
+            "command": command,
             "rounds": rounds,
             "minutes": 0.0,
             "machine": machine(),
@@ -150,8 +146,4 @@ def _raise_open_files() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        print("bench: stopped; --resume goes on with a whole run", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main(sys.argv[1:]))

@@ -31,14 +31,9 @@ def machine() -> dict[str, str]:
     }
 
 
-def whaul_version() -> str:
-    """The version, and in a git checkout the commit, and whether the code differs from it."""
-    return f"{version('whaul')}{_commit()}"
-
-
 def software(nginx: str) -> dict[str, str]:
     """Versions of whaul, of what it stands on, and of its rivals."""
-    found = {"whaul": whaul_version(), "nginx": nginx}
+    found = {"whaul": f"{version('whaul')}{_commit()}", "nginx": nginx}
     found |= {name: version(name) for name in OURS}
     for name in ENVIRONMENTS:
         if (FOLDER / name / ".installed").exists():
@@ -52,6 +47,7 @@ def software(nginx: str) -> dict[str, str]:
 
 
 def _commit() -> str:
+    """The commit, and whether the checkout differs from it; nothing outside a git checkout."""
     if not shutil.which("git") or not (ROOT / ".git").exists():
         return ""
     commit = _first_line(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"])

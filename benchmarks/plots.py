@@ -57,8 +57,7 @@ def _axes(title: str, size: tuple[float, float] = (8.0, 4.0)) -> tuple[Any, Axes
 
 
 def _save(drawing: Any, path: Path) -> None:
-    if any(axes.get_legend_handles_labels()[0] for axes in drawing.axes):
-        drawing.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=5)
+    drawing.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=5)
     drawing.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     plt.close(drawing)
 

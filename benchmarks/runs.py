@@ -78,7 +78,7 @@ def _run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watc
             "options": prepared.options,
         }
         before = ground.stage.counted()
-        with spoken_with([*prepared.command, json.dumps(job)], prepared.environ) as spoken:
+        with _process([*prepared.command, json.dumps(job)], prepared.environ) as spoken:
             spoken.line(READY_TIMEOUT, "did not get ready")
             warmed = ground.stage.counted()
             root = prepared.measured or spoken.process.pid
@@ -148,8 +148,7 @@ class Spoken:
 
 
 @contextmanager
-def spoken_with(command: list[str], environ: dict[str, str]) -> Iterator[Spoken]:
-    """Run a contestant while the block runs; afterwards neither it nor what it started is left."""
+def _process(command: list[str], environ: dict[str, str]) -> Iterator[Spoken]:
     with tempfile.TemporaryFile("w+") as told:  # a file takes whatever is told, where a pipe would fill
         process = subprocess.Popen(
             command,

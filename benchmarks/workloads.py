@@ -108,4 +108,4 @@ def _workloads() -> list[Workload]:
 
 
 WORKLOADS = {workload.name: workload for workload in _workloads()}
-QUICK = Workload("quick", "100 KB, 32 at once", ("k100",), 32, 2.0, 2000)
+QUICK = Workload("quick", "100 KB, 32 at once", ("k100",), 32, 3.0, 2000)

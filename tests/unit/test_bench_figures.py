@@ -11,7 +11,6 @@ import pytest
 from benchmarks import figures, report
 from benchmarks.instructions import counted
 from benchmarks.measure import cpu_seconds, memory, tree
-from benchmarks.runs import Failed, spoken_with
 from benchmarks.sweep import Results
 from benchmarks.workloads import MIX, QUICK, WORKLOADS
 
@@ -179,33 +178,6 @@ def test_any_stretch_of_the_mix_holds_about_its_shares() -> None:
 )
 def test_instructions_are_known_only_when_they_were_counted(told: str, number: float | None) -> None:
     assert counted(told) == number
-
-
-def test_a_contestant_that_breaks_is_quoted() -> None:
-    command = [sys.executable, "-c", "raise SystemExit('nothing | to be had')"]
-    with spoken_with(command, {}) as spoken, pytest.raises(Failed, match=r"^nothing / to be had$"):
-        spoken.line(30, "did not get ready")
-
-
-def test_a_contestant_that_ended_cannot_be_told_to_start() -> None:
-    with spoken_with([sys.executable, "-c", "print('ready')"], {}) as spoken:
-        assert spoken.line(30, "did not get ready") == "ready\n"
-        spoken.process.wait()
-        with pytest.raises(Failed, match="ended before its time"):
-            spoken.tell()
-
-
-@needs_proc
-def test_a_contestant_that_hangs_is_ended_with_its_children() -> None:
-    sleeper = "__import__('time').sleep(60)"
-    hang = "import subprocess, sys\n"
-    hang += f"child = subprocess.Popen([sys.executable, '-c', {sleeper!r}])\nprint(child.pid, flush=True)\nchild.wait()"
-    with spoken_with([sys.executable, "-c", hang], {}) as spoken:
-        child = int(spoken.line(30, "did not start"))
-        with pytest.raises(Failed, match="did not finish within 0 s"):
-            spoken.line(0.1, "did not finish")
-    state = Path(f"/proc/{child}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 BUSY_CHILD = """

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "destinations": VALUES | {"http", "netguard", "sigv4"},
     "asgi": {"errors"},
     "gateway": {"asgi", "auth", "errors", "limits", "operations", "telemetry", "wire"},
+    "bulk": VALUES | {"destinations", "retry", "transfer"},
     # those that build the others: nothing but another of them imports them
     "seaweedfs": {"processes"},
     "parts": {"destinations", "graph", "http", "netguard", "registry", "secrets", "settings", "telemetry"},
@@ -54,9 +55,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": VALUES
     | {
         "__init__",
+        "bulk",
         "demo",
+        "destinations",
         "doctor",
         "graph",
+        "http",
         "local",
         "parts",
         "policy",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaul import __version__
-from whaul.cli import access_keys, accounts, doctor, failures, serve, simulate, stack
+from whaul.cli import access_keys, accounts, doctor, failures, get, serve, simulate, stack
 
 app = typer.Typer(
     name="whaul",
@@ -38,6 +38,7 @@ app.command("link")(accounts.link)
 app.command("accounts")(accounts.list_accounts)
 app.command("unlink")(accounts.unlink)
 app.add_typer(access_keys.app, name="keys")
+app.command("get")(get.get)
 app.command("simulate")(simulate.simulate)
 app.command("migrate")(serve.migrate)
 app.command("doctor")(doctor.doctor)

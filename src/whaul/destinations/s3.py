@@ -137,7 +137,7 @@ class S3Store:
         except ValueError:
             raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
         owner = {name: text for name, text in self._options.items() if name == "x-amz-expected-bucket-owner"}
-        signed = sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
+        signed = self._signer.sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
         try:
             answer = await self._http.get(target, signed)
         except HttpFailure as failure:

@@ -1,0 +1,194 @@
+"""`whaul get`: many media ids, fetched without a server."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from whaul import parts
+from whaul.bulk.ids import MediaIds
+from whaul.bulk.run import Outcome, Place, Run
+from whaul.cli.failures import CommandFailed
+from whaul.cli.progress import Display
+from whaul.destinations.directory import Directory
+from whaul.destinations.naming import object_key
+from whaul.destinations.s3_prefix import S3Prefix
+from whaul.errors import ApiError
+from whaul.graph.calls import Access
+from whaul.graph.source import MediaSource
+from whaul.http import HttpClient
+from whaul.model import PhoneNumber
+from whaul.registry import identifiers
+from whaul.settings import Settings
+
+GRACE = 5.0
+"""Seconds that transfers under way have to end after an interrupt."""
+INTERRUPTED = 130
+"""Exit code after an interrupt, as shells have it."""
+
+_S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
+
+
+def get(
+    media_ids: Annotated[list[str] | None, typer.Argument(metavar="MEDIA_ID", help="Media ids.")] = None,
+    *,
+    phone_number_id: Annotated[str, typer.Option(help="The linked phone number that received them: its id or ARN.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="s3://bucket/prefix, or a directory. An object's key is the prefix, the media id and an extension "
+            "with nothing in between: end a folder's name with a slash."
+        ),
+    ],
+    from_file: Annotated[
+        str | None, typer.Option(help="File with further media ids, one to a line; - for standard input.")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="Files at once.")] = 16,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds for one file, with all retries (WHAUL_DEADLINE).", show_default="55")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch what is stored already, too.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document for each id, and a summary, one to a line.")
+    ] = False,
+) -> None:
+    """Fetch many media files into a bucket or a directory; what is stored already is skipped.
+
+    Needs no running server. Run it again to go on after an interrupt, or to try failures again.
+    """
+    if not media_ids and from_file is None:
+        raise typer.BadParameter("give media ids, or --from-file")
+    settings = Settings.load(deadline=deadline)
+    file = _opened(from_file) if from_file is not None else None
+    display = Display(as_json=json or not sys.stdout.isatty())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        work = _get(
+            settings,
+            MediaIds(media_ids or (), file),
+            display,
+            phone_number_id=phone_number_id,
+            to=to,
+            concurrency=concurrency,
+            force=force,
+        )
+        code = runner.run(work)
+    if code:
+        # Not sys.exit: see `whaul.cli.main`.
+        sys.stderr.flush()
+        os._exit(code)
+
+
+async def _get(
+    settings: Settings,
+    ids: MediaIds,
+    display: Display,
+    *,
+    phone_number_id: str,
+    to: str,
+    concurrency: int,
+    force: bool,
+) -> int:
+    """Do it all; return the exit code."""
+    number = await _number(settings, phone_number_id)
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(parts.http_client())
+        place = _place(settings, http, to)
+        graph, access = parts.graph_client(settings, http), Access(number.access_token, number.app_secret)
+
+        def source(media_id: str) -> MediaSource:
+            return MediaSource(graph, access, media_id, settings.max_file_size)
+
+        def show(outcome: Outcome) -> None:
+            try:
+                display.show(outcome, place.location)
+            except BrokenPipeError:
+                run.stop("nobody reads standard output any more.")
+
+        run = Run(
+            ids,
+            source,
+            place,
+            extensions=settings.extensions,
+            deadline=settings.deadline,
+            force=force,
+            on_outcome=show,
+        )
+        total = await ids.total()
+        work = asyncio.ensure_future(run.run(concurrency, total))
+        interrupts = _Interrupts(run, work)
+        async with display.progress(run, total):
+            await asyncio.wait({work})
+        if not work.cancelled():
+            await work
+        display.summary(run, total)
+    if interrupts.count:
+        return INTERRUPTED
+    return int(run.stopped is not None or run.tally.failed > 0)
+
+
+class _Interrupts:
+    """Ctrl-C and SIGTERM: the first ends the run in order, the second at once."""
+
+    def __init__(self, run: Run, work: "asyncio.Future[None]") -> None:
+        self.count = 0
+        self._run = run
+        self._work = work
+        self._loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._loop.add_signal_handler(number, self._interrupt)
+
+    def _interrupt(self) -> None:
+        self.count += 1
+        if self.count > 1:
+            self._work.cancel()
+            return
+        self._run.stop("interrupted.")
+        self._loop.call_later(GRACE, self._work.cancel)
+
+
+async def _number(settings: Settings, given: str) -> PhoneNumber:
+    phone_number_id = identifiers.phone_number_id_from(given, settings.account_id, settings.region)
+    async with parts.registry(settings) as registry:
+        number = None if phone_number_id is None else await registry.phone_number(phone_number_id)
+    if number is None:
+        raise CommandFailed(f"no phone number {given} is linked; `whaul accounts` lists what is")
+    return number
+
+
+def _place(settings: Settings, http: HttpClient, to: str) -> Place:
+    if "://" not in to:
+        return Directory(Path(to), settings.extensions)
+    match = _S3.fullmatch(to)
+    if not match:
+        raise typer.BadParameter("expected s3://bucket/prefix, or a directory", param_hint="--to")
+    bucket, prefix = match[1], match[2] or ""
+    try:
+        object_key(prefix, "0" * 100, ".ext", exact=False)
+    except ApiError as error:
+        raise typer.BadParameter(error.message, param_hint="--to") from None
+    return S3Prefix(parts.s3_store(settings, http), bucket, prefix, settings.extensions)
+
+
+def _opened(path: str) -> int:
+    if path == "-":
+        return sys.stdin.fileno()
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise CommandFailed(f"cannot read {path}: {error.strerror}") from None
+
+
+def _loop_factory() -> Callable[[], Any] | None:
+    """The faster event loop, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop

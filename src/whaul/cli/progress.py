@@ -1,0 +1,132 @@
+"""What `whaul get` shows: a progress bar on a terminal, JSON lines otherwise, a summary at the end."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from whaul.bulk.run import Outcome, Run
+
+REFRESH = 0.2
+"""Seconds between two states of the bar: however fast files come, showing them costs the same."""
+MOST_FAILURES = 20
+"""Failures that are told one by one to people; the summary counts them all."""
+
+
+class Display:
+    """Shows a run: its outcomes on standard output as JSON, everything for people on standard error."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._has_bar = self._console.is_terminal and not (as_json and sys.stdout.isatty())
+        self._started = time.monotonic()
+        self._failures = 0
+
+    def show(self, outcome: Outcome, location: Callable[[str], dict[str, str]]) -> None:
+        """Show what became of one id. Raises `BrokenPipeError` when nobody reads standard output any more."""
+        if self._as_json:
+            _print(_document(outcome, location))
+        elif outcome.error is not None:
+            self._failures += 1
+            if self._failures <= MOST_FAILURES:
+                self._console.print(f"{outcome.media_id}: {outcome.error.code}: {outcome.error.message}")
+            elif self._failures == MOST_FAILURES + 1:
+                self._console.print("Further failures are counted only; --json lists them all.")
+
+    @asynccontextmanager
+    async def progress(self, run: Run, total: int | None) -> AsyncGenerator[None]:
+        """Show a bar while the block runs, on a terminal."""
+        if not self._has_bar:
+            yield
+            return
+        bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=self._console,
+            auto_refresh=False,
+        )
+        task = bar.add_task("", total=total)
+
+        def update() -> None:
+            bar.update(task, completed=run.tally.done, description=self._speed(run), refresh=True)
+
+        with bar:
+            refreshing = asyncio.create_task(_repeated(update))
+            try:
+                yield
+            finally:
+                refreshing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await refreshing
+                update()
+
+    def _speed(self, run: Run) -> str:
+        seconds = max(time.monotonic() - self._started, 0.001)
+        tally = run.tally
+        told = f"{tally.done / seconds:.0f}/s {decimal(int(tally.bytes / seconds))}/s"
+        return f"{told} {tally.failed} failed" if tally.failed else told
+
+    def summary(self, run: Run, total: int | None) -> None:
+        """Show the sums."""
+        tally, seconds = run.tally, time.monotonic() - self._started
+        left = None if total is None else total - tally.done
+        if self._as_json:
+            document = {
+                "stored": tally.stored,
+                "skipped": tally.skipped,
+                "failed": tally.failed,
+                "left": left if run.stopped is not None else 0,
+                "bytes": tally.bytes,
+                "seconds": round(seconds, 3),
+                "errors": dict(tally.errors),
+                "stopped": run.stopped,
+            }
+            with suppress(BrokenPipeError):
+                _print({"summary": document})
+        told = f"{tally.stored} stored ({decimal(tally.bytes)}), {tally.skipped} skipped, {tally.failed} failed"
+        if tally.errors:
+            told += f" ({', '.join(f'{count} {code}' for code, count in tally.errors.most_common())})"
+        self._console.print(f"{told}, in {seconds:.1f} s.")
+        if run.stopped is not None:
+            rest = "the rest was" if left is None else f"{left} were"
+            self._console.print(
+                f"Stopped: {run.stopped}\n{rest} not tried. The same command goes on from here.".strip()
+            )
+        elif tally.failed:
+            self._console.print("The same command tries the failed ones again.")
+
+
+async def _repeated(work: Callable[[], None]) -> None:
+    while True:
+        work()
+        await asyncio.sleep(REFRESH)
+
+
+def _document(outcome: Outcome, location: Callable[[str], dict[str, str]]) -> dict[str, object]:
+    document: dict[str, object] = {"mediaId": outcome.media_id, "status": outcome.status}
+    if outcome.name is not None:
+        document |= location(outcome.name)
+    if outcome.info is not None:
+        info = outcome.info
+        document |= {"fileSize": info.file_size, "mimeType": info.mime_type, "sha256": info.sha256.hex()}
+    if outcome.error is not None:
+        error = outcome.error
+        document["error"] = {"code": error.code, "message": error.message, "mayPass": outcome.may_pass}
+    return document
+
+
+def _print(document: dict[str, object]) -> None:
+    """Print one line, at once: it is what a run that is killed has told."""
+    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
+    sys.stdout.buffer.flush()

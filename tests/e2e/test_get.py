@@ -1,0 +1,411 @@
+"""`whaul get` as a user runs it: into a bucket and into a directory, again, interrupted, killed, and when it fails."""
+
+import hashlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import BUCKET, PATIENCE, READER, Store, World, eventually
+
+from whaul.simulator import Simulator
+
+JPEG, VOICE, PDF = MEDIA = ("100000000000001", "100000000000002", "100000000000003")
+NAMES = {JPEG: f"{JPEG}.jpeg", VOICE: f"{VOICE}.ogg", PDF: f"{PDF}.pdf"}
+MANY = 5000
+
+
+@dataclass
+class Ran:
+    """A run that has ended."""
+
+    code: int
+    outcomes: list[dict[str, Any]]
+    summary: dict[str, Any]
+    stderr: str
+
+    @property
+    def by_status(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {"stored": [], "skipped": [], "failed": []}
+        for outcome in self.outcomes:
+            found[outcome["status"]].append(outcome["mediaId"])
+        return found
+
+    @property
+    def errors(self) -> dict[str, str]:
+        return {outcome["mediaId"]: outcome["error"]["code"] for outcome in self.outcomes if "error" in outcome}
+
+
+def parsed(code: int, stdout: str, stderr: str) -> Ran:
+    documents = [json.loads(line) for line in stdout.splitlines()]
+    assert documents, stderr
+    assert "Traceback" not in stderr
+    *outcomes, last = documents
+    ran = Ran(code, outcomes, last["summary"], stderr)
+    for status, ids in ran.by_status.items():
+        assert ran.summary[status] == len(ids)
+    return ran
+
+
+def get(world: World, *arguments: str, to: str, stdin: str = "", **environ: str) -> Ran:
+    done = world.run("get", *arguments, "--phone-number-id", world.phone_number_id, "--to", to, stdin=stdin, **environ)
+    return parsed(done.returncode, done.stdout, done.stderr)
+
+
+def refusal(world: World, *arguments: str, code: int = 1, **environ: str) -> str:
+    done = world.run("get", *arguments, **environ)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def asked_of_meta(simulator: Simulator, ids: Sequence[str] = MEDIA) -> Counter[str]:
+    """How often descriptions, and how often files, were asked for, over all these ids."""
+    counts: Counter[str] = Counter()
+    for media_id in ids:
+        counts.update(simulator.count(media_id))
+    return counts
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "media"
+
+
+def test_files_are_stored_in_a_bucket_under_prefix_id_and_extension(
+    world: World, store: Store, simulator: Simulator, prefix: str
+) -> None:
+    ran = get(world, *MEDIA, to=f"s3://{BUCKET}/{prefix}in_")
+    assert (ran.code, sorted(ran.by_status["stored"])) == (0, sorted(MEDIA))
+    assert sorted(store.keys(prefix)) == [f"{prefix}in_{name}" for name in NAMES.values()]
+    for outcome in ran.outcomes:
+        media = simulator.media[outcome["mediaId"]]
+        assert (outcome["bucket"], outcome["fileSize"], outcome["mimeType"]) == (BUCKET, media.size, media.mime_type)
+        assert outcome["sha256"] == media.sha256().hex()
+        assert store.read(outcome["key"]) == media.read()
+        assert store.content_type(outcome["key"]) == media.mime_type
+    assert ran.summary | {"seconds": 0} == {
+        "stored": 3,
+        "skipped": 0,
+        "failed": 0,
+        "left": 0,
+        "bytes": sum(simulator.media[media_id].size for media_id in MEDIA),
+        "seconds": 0,
+        "errors": {},
+        "stopped": None,
+    }
+
+
+def test_files_are_stored_in_a_directory(world: World, simulator: Simulator, folder: Path) -> None:
+    large = simulator.add_media(os.urandom(3_000_001), "video/mp4")
+    ran = get(world, *MEDIA, large, to=str(folder))
+    assert ran.code == 0
+    assert {path.name for path in folder.iterdir()} == {*NAMES.values(), f"{large}.mp4"}
+    for outcome in ran.outcomes:
+        data = Path(outcome["path"]).read_bytes()
+        assert data == simulator.media[outcome["mediaId"]].read()
+        assert outcome["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(params=["bucket", "directory"])
+def to(request: pytest.FixtureRequest, folder: Path, prefix: str) -> str:
+    """Either kind of place."""
+    return str(folder) if request.param == "directory" else f"s3://{BUCKET}/{prefix}"
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["few", "many"])
+def test_what_is_stored_is_skipped_without_asking_meta_even_when_the_ids_are_gone_there(
+    world: World, simulator: Simulator, to: str, listed: bool
+) -> None:
+    unknown = [f"9{number:014d}" for number in range(200)] if listed else []  # many ids have the prefix listed first
+    assert get(world, *MEDIA, to=to).code == 0
+    for media_id in MEDIA:
+        simulator.remove_media(media_id)
+    before = asked_of_meta(simulator)
+    ran = get(world, *MEDIA, *unknown, to=to)
+    assert (sorted(ran.by_status["skipped"]), ran.by_status["failed"]) == (sorted(MEDIA), ran.by_status["failed"])
+    assert asked_of_meta(simulator) == before
+    assert len(ran.by_status["failed"]) == len(unknown)
+    for outcome in ran.outcomes:
+        if outcome["status"] == "skipped":
+            assert outcome.get("path", outcome.get("key", "")).endswith(NAMES[outcome["mediaId"]])
+
+
+def test_the_file_of_a_longer_id_is_not_taken_for_that_of_a_shorter_one(
+    world: World, store: Store, simulator: Simulator, prefix: str
+) -> None:
+    for name in (f"{JPEG}0.jpeg", f"{JPEG}a", f"{JPEG}-thumb.jpeg", f"{JPEG}.jpeg.part", f"{JPEG}/x.jpeg"):
+        store.put(prefix + name, b"another")
+    assert get(world, JPEG, to=f"s3://{BUCKET}/{prefix}").by_status["stored"] == [JPEG]
+    assert get(world, JPEG, to=f"s3://{BUCKET}/{prefix}").by_status["skipped"] == [JPEG]
+    assert store.read(f"{prefix}{JPEG}.jpeg") == simulator.media[JPEG].read()
+
+
+def test_a_prefix_may_hold_what_urls_and_xml_may_not(world: World, store: Store, simulator: Simulator) -> None:
+    del simulator
+    odd = "odd &<>%20+é/"
+    assert get(world, *MEDIA, to=f"s3://{BUCKET}/{odd}").summary["stored"] == 3
+    assert get(world, *MEDIA, to=f"s3://{BUCKET}/{odd}").summary["skipped"] == 3
+    assert sorted(store.keys(odd)) == [odd + name for name in NAMES.values()]
+
+
+def test_force_fetches_again_but_an_id_that_comes_twice_only_once(
+    world: World, simulator: Simulator, folder: Path
+) -> None:
+    get(world, JPEG, to=str(folder))
+    (folder / NAMES[JPEG]).write_bytes(b"changed")
+    ran = get(world, JPEG, JPEG, JPEG, "--force", to=str(folder))
+    assert (ran.summary["stored"], ran.summary["skipped"]) == (1, 2)
+    assert (folder / NAMES[JPEG]).read_bytes() == simulator.media[JPEG].read()
+    assert simulator.count(JPEG)["completed_downloads"] == 2
+
+
+def test_ids_come_from_a_file_and_from_standard_input_and_each_line_is_accounted_for(
+    world: World, simulator: Simulator, folder: Path, tmp_path: Path
+) -> None:
+    del simulator
+    text = f"\ufeff# ids of Tuesday\r\n{JPEG}\r\n\r\n  {VOICE}  \r\n{PDF}\r\nnot an id\r\n{JPEG}\r\n{'1' * 101}\r\n999"
+    listed = tmp_path / "ids.txt"
+    listed.write_text(text, encoding="utf-8")
+    ran = get(world, "--from-file", str(listed), to=str(folder))
+    assert ran.code == 1
+    assert (ran.summary["stored"], ran.summary["skipped"], ran.summary["failed"]) == (3, 1, 3)
+    wrong = {"not an id": "ValidationException", "1" * 101: "ValidationException", "999": "ResourceNotFoundException"}
+    assert ran.errors == wrong
+    assert ran.summary["errors"] == {"ValidationException": 2, "ResourceNotFoundException": 1}
+    again = get(world, VOICE, "--from-file", "-", to=str(folder), stdin=text)
+    assert (again.summary["stored"], again.summary["skipped"], again.summary["failed"]) == (0, 5, 3)
+
+
+def test_a_failure_stops_nothing_else_and_says_whether_it_may_pass(
+    world: World, simulator: Simulator, folder: Path
+) -> None:
+    simulator.fault(VOICE, kind="wrong_hash", times=50)
+    simulator.fault(JPEG, kind="status", status=503, times=1)
+    ran = get(world, *MEDIA, "12345", to=str(folder), WHAUL_DEADLINE="3")
+    assert ran.code == 1
+    assert sorted(ran.by_status["stored"]) == [JPEG, PDF]
+    failed = {outcome["mediaId"]: outcome["error"] for outcome in ran.outcomes if outcome["status"] == "failed"}
+    assert (failed[VOICE]["code"], failed[VOICE]["mayPass"]) == ("DependencyException", True)
+    assert (failed["12345"]["code"], failed["12345"]["mayPass"]) == ("ResourceNotFoundException", False)
+    assert {path.name for path in folder.iterdir()} == {NAMES[JPEG], NAMES[PDF]}
+    simulator.clear_faults()
+    assert get(world, *MEDIA, to=str(folder)).by_status["stored"] == [VOICE]
+
+
+def test_a_token_that_meta_refuses_stops_the_run_early(world: World, simulator: Simulator, folder: Path) -> None:
+    simulator.fault(kind="error", code=190, status=401, times=10_000)
+    ids = "\n".join(str(number) for number in range(1000, 2000))
+    ran = get(world, "--from-file", "-", "--concurrency", "4", to=str(folder), stdin=ids)
+    assert ran.code == 1
+    assert 20 <= ran.summary["failed"] <= 24
+    assert "AccessDeniedByMetaException" in ran.summary["stopped"]
+    assert len(simulator.requests) == ran.summary["failed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--to", "x"), "MEDIA_ID|media ids"),
+        (("1", "--to", "gs://bucket/x"), "s3://bucket/prefix"),
+        (("1", "--to", "s3://B/x"), "s3://bucket/prefix"),
+        (("1", "--to", "s3://bucket/../x"), "segment"),
+        (("1", "--to", f"s3://bucket/{'x' * 1000}"), "1024"),
+        (("1", "--to", "x", "--concurrency", "0"), "concurrency"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_wrong_usage_ends_with_exit_code_2(world: World, arguments: tuple[str, ...], told: str) -> None:
+    said = refusal(world, *arguments, "--phone-number-id", world.phone_number_id, code=2, TERMINAL_WIDTH="400")
+    assert re.search(told, said)
+
+
+def test_what_cannot_work_for_any_id_is_said_before_anything_is_fetched(
+    world: World, simulator: Simulator, folder: Path, tmp_path: Path
+) -> None:
+    known = ("--phone-number-id", world.phone_number_id)
+    (tmp_path / "file").write_bytes(b"")
+    bucket = (JPEG, *known, "--to", f"s3://{BUCKET}/x")
+    assert "whaul accounts" in refusal(
+        world, JPEG, "--to", str(folder), "--phone-number-id", "phone-number-id-" + "0" * 32
+    )
+    assert "does not exist" in refusal(world, JPEG, *known, "--to", "s3://no-such-bucket/")
+    assert "does not exist" in refusal(world, JPEG, *known, "--to", "s3://no-such-bucket/", "--force")
+    assert "File exists" in refusal(world, JPEG, *known, "--to", str(tmp_path / "file"))
+    assert "cannot read" in refusal(world, "--from-file", str(tmp_path / "none"), *known, "--to", str(folder))
+    assert "no S3 credentials" in refusal(world, *bucket, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert "not good" in refusal(world, *bucket, AWS_SECRET_ACCESS_KEY="wrong")
+    assert simulator.requests == []
+
+
+def test_credentials_that_may_only_read_are_told_with_each_id(world: World, simulator: Simulator, prefix: str) -> None:
+    del simulator
+    reader = {"AWS_ACCESS_KEY_ID": READER[0], "AWS_SECRET_ACCESS_KEY": READER[1]}
+    ran = get(world, *MEDIA, to=f"s3://{BUCKET}/{prefix}", **reader)
+    assert (ran.code, set(ran.errors.values())) == (1, {"AccessDeniedException"})
+
+
+def test_a_terminal_is_shown_a_bar_and_the_failures(world: World, simulator: Simulator, folder: Path) -> None:
+    del simulator
+    command = [sys.executable, "-P", "-m", "whaul", "get", *MEDIA, "999", "--to", str(folder)]
+    command += ["--phone-number-id", world.phone_number_id]
+    main, terminal = pty.openpty()
+    environ = world.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(command, env=environ, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        told = b""
+        try:
+            while piece := os.read(main, 65536):
+                told += piece
+        except OSError:
+            pass  # how a terminal says that nobody writes to it any more
+        os.close(main)
+    text = told.decode()
+    assert process.returncode == 1
+    assert "4/4" in text
+    assert "999: ResourceNotFoundException" in text
+    assert "3 stored" in text
+    assert "1 failed (1 ResourceNotFoundException)" in text
+    assert '"mediaId"' not in text
+
+
+@pytest.fixture
+def many(simulator: Simulator) -> dict[str, bytes]:
+    """Many small files at Meta, some of an uncommon type, by id."""
+    files = {}
+    for number in range(MANY):
+        data = hashlib.sha256(str(number).encode()).digest() * (1 + number % 40)
+        kind = ("image/jpeg", "audio/ogg; codecs=opus", "application/pdf", "text/x-unusual")[number % 4]
+        files[simulator.add_media(data, kind)] = data
+    return files
+
+
+@dataclass
+class Interrupted:
+    """A run that was stopped on its way."""
+
+    code: int
+    told: list[dict[str, Any]]
+    stderr: str
+
+
+def interrupted(world: World, ids: Sequence[str], to: str, after: int, *signals: int) -> Interrupted:
+    """Start a run, wait for so many outcomes, send the signals, and read the rest."""
+    command = [sys.executable, "-P", "-m", "whaul", "get", "--from-file", "-", "--to", to]
+    command += ["--phone-number-id", world.phone_number_id]
+    with subprocess.Popen(
+        command, env=world.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("\n".join(ids) + "\n")
+        process.stdin.flush()  # and stays open, as that of a producer that has not ended
+        told = [process.stdout.readline() for _ in range(after)]
+        for number in signals:
+            process.send_signal(number)
+        told += process.stdout.readlines()
+        stderr = process.stderr.read()
+        code = process.wait(PATIENCE)
+    return Interrupted(code, [json.loads(line) for line in told], stderr)
+
+
+def test_thousands_of_ids_interrupted_killed_and_resumed_are_each_stored_once(
+    world: World, store: Store, simulator: Simulator, many: dict[str, bytes], to: str
+) -> None:
+    ids = [*many]
+    first = interrupted(world, ids, to, MANY // 4, signal.SIGINT)
+    assert first.code == 130, first.stderr
+    assert "Traceback" not in first.stderr
+    *outcomes, last = first.told
+    summary = last["summary"]
+    assert summary["stopped"] == "interrupted."
+    assert MANY // 4 <= summary["stored"] == len(outcomes) < MANY
+    stored_first = {outcome["mediaId"] for outcome in outcomes}
+
+    second = interrupted(world, ids, to, summary["stored"] + MANY // 4, signal.SIGKILL)
+    assert second.code == -signal.SIGKILL
+    by_second = Counter(outcome["status"] for outcome in second.told)
+    assert by_second["skipped"] == len(stored_first)
+    assert {outcome["mediaId"] for outcome in second.told if outcome["status"] == "skipped"} == stored_first
+    told = stored_first | {outcome["mediaId"] for outcome in second.told}
+
+    third = get(world, "--from-file", "-", to=to, stdin="\n".join(ids))
+    assert third.code == 0, third.stderr
+    assert sorted(third.by_status["stored"] + third.by_status["skipped"]) == sorted(ids)
+    skipped = set(third.by_status["skipped"])
+    assert told <= skipped
+    # What the killed run stored at its very end, it could not tell any more: no more than one for each worker.
+    assert len(skipped - told) <= 16
+
+    counts = asked_of_meta(simulator, ids)
+    again = counts["completed_downloads"] - MANY
+    assert again <= 16, "only what was on its way when the run was killed is fetched again"
+    assert all(simulator.count(media_id)["metadata"] == 1 for media_id in told)
+    assert stored_hashes(store, to) == {
+        media_id: hashlib.md5(data, usedforsecurity=False).hexdigest() for media_id, data in many.items()
+    }
+
+
+def stored_hashes(store: Store, to: str) -> dict[str, str]:
+    """The MD5 of every file in a place, by media id; each id may be there once."""
+    if to.startswith("s3://"):
+        prefix = to.removeprefix(f"s3://{BUCKET}/")
+        pages = store.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        objects = [item for page in pages for item in page["Contents"]]
+        found = [(item["Key"].removeprefix(prefix), item["ETag"].strip('"')) for item in objects]
+    else:
+        files = Path(to).iterdir()
+        found = [(path.name, hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()) for path in files]
+    by_id = {name.partition(".")[0]: md5 for name, md5 in found}
+    assert len(by_id) == len(found)
+    return by_id
+
+
+def test_an_interrupt_waits_for_what_is_under_way_and_a_second_one_does_not(
+    world: World, simulator: Simulator, folder: Path
+) -> None:
+    simulator.fault(JPEG, kind="stall", hop="download", times=10)
+    command = [sys.executable, "-P", "-m", "whaul", "get", JPEG, PDF, "--to", str(folder)]
+    command += ["--phone-number-id", world.phone_number_id]
+    with subprocess.Popen(command, env=world.environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["mediaId"] == PDF
+        eventually(lambda: simulator.count(JPEG)["download"] == 1)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        summary = json.loads(process.stdout.read())["summary"]
+        assert process.wait(PATIENCE) == 130
+    assert (summary["stored"], summary["left"]) == (1, 1)
+    assert [path.name for path in folder.iterdir()] == [NAMES[PDF]]
+
+
+def test_a_reader_of_the_output_that_leaves_ends_the_run(
+    world: World, simulator: Simulator, many: dict[str, bytes], folder: Path
+) -> None:
+    del simulator
+    command = [sys.executable, "-P", "-m", "whaul", "get", "--from-file", "-", "--to", str(folder)]
+    command += ["--phone-number-id", world.phone_number_id]
+    with subprocess.Popen(
+        command, env=world.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write("\n".join(many) + "\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        told = process.stderr.read()
+        assert process.wait(PATIENCE) == 1
+    assert "Traceback" not in told
+    assert "nobody reads" in told
