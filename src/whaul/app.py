@@ -19,8 +19,10 @@ from whaul.gateway import Gateway, Service
 from whaul.limits import RateLimit, TransferSlots
 from whaul.model import AccessKey
 from whaul.netguard import PresignedHosts
+from whaul.operations.accounts import AccountOperations
 from whaul.operations.media import MediaOperations, MediaRules
 from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
+from whaul.operations.tags import TagOperations
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
@@ -87,6 +89,8 @@ async def _serving(
             ),
         )
         stack.push_async_callback(media.land)
+        accounts = AccountOperations(registry, account_id=settings.account_id, region=settings.region)
+        tags = TagOperations(registry, account_id=settings.account_id, region=settings.region)
         if threading.current_thread() is threading.main_thread():  # signals reach no other
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
         log.info("ready", region=settings.region, s3_endpoint=store.endpoint(), graph=settings.graph_url)
@@ -103,7 +107,14 @@ async def _serving(
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
             unready=lambda: _unready(registry, store),
             operations={
+                "DisassociateWhatsAppBusinessAccount": accounts.disassociate,
+                "GetLinkedWhatsAppBusinessAccount": accounts.get,
+                "GetLinkedWhatsAppBusinessAccountPhoneNumber": accounts.get_number,
                 "GetWhatsAppMessageMedia": media.get,
+                "ListLinkedWhatsAppBusinessAccounts": accounts.list,
+                "ListTagsForResource": tags.list,
+                "TagResource": tags.tag,
+                "UntagResource": tags.untag,
             },
         )
 

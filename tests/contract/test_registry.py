@@ -147,8 +147,9 @@ async def test_accounts_are_listed_in_the_order_of_linking(registry: Registry, c
     clock.advance(seconds=1)
     shrub = await registry.link(SHRUB)
     clock.advance(seconds=1)
-    await registry.link(FERN)
-    assert await registry.accounts() == (fern, shrub)
+    again = await registry.link(FERN)
+    assert again.linked_at == fern.linked_at
+    assert await registry.accounts() == (again, shrub)
 
 
 async def test_accounts_linked_at_the_same_moment_are_listed_by_id(registry: Registry) -> None:

@@ -8,7 +8,7 @@ from botocore.model import ServiceModel, StructureShape
 from botocore.parsers import create_parser
 
 from whaul.registry import LinkedAccount, LinkedPhoneNumber
-from whaul.registry.shapes import linked_account, linked_account_summary, phone_number_summary
+from whaul.registry.shapes import linked_account, linked_account_summary, phone_number
 
 NUMBER = LinkedPhoneNumber(
     id="phone-number-id-0123456789abcdef0123456789abcdef",
@@ -50,7 +50,7 @@ def test_a_summary_has_the_members_of_the_service_model(model: ServiceModel) -> 
 
 
 def test_a_phone_number_has_the_members_of_the_service_model(model: ServiceModel) -> None:
-    _compare(phone_number_summary(NUMBER), model.shape_for("WhatsAppPhoneNumberSummary"))
+    _compare(phone_number(NUMBER), model.shape_for("WhatsAppPhoneNumberSummary"))
 
 
 def test_botocore_reads_a_linked_account_back(model: ServiceModel) -> None:
@@ -78,6 +78,6 @@ def test_the_link_date_is_iso_8601_with_its_offset() -> None:
     ["+1 555-010-0100", "15550100100", "+1 (555) 010‑0100", "+1.555.010.0100"],  # noqa: RUF001
 )
 def test_the_phone_number_is_written_in_e164(display: str) -> None:
-    shaped = phone_number_summary(replace(NUMBER, display_phone_number=display))
+    shaped = phone_number(replace(NUMBER, display_phone_number=display))
     assert shaped["phoneNumber"] == "+15550100100"
     assert shaped["displayPhoneNumber"] == display

@@ -1,18 +1,28 @@
 """Linked accounts and their phone numbers, read and written in transactions."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import and_, delete, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from whaul.model import PhoneNumber
 from whaul.registry import identifiers
-from whaul.registry.models import AccountRow, PhoneNumberRow
-from whaul.registry.records import AccountCredentials, LinkedAccount, LinkedPhoneNumber, NewAccount
-from whaul.registry.tenant import Tenant
+from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
+from whaul.registry.pages import seal, unseal
+from whaul.registry.records import (
+    AccountCredentials,
+    AccountPage,
+    LinkedAccount,
+    LinkedPhoneNumber,
+    NewAccount,
+    NewPhoneNumber,
+)
+from whaul.registry.tags import TaggedResources
 
 
-class Accounts(Tenant):
+class Accounts(TaggedResources):
     """The accounts of one account number."""
 
     async def link(self, new: NewAccount) -> LinkedAccount:
@@ -21,46 +31,43 @@ class Accounts(Tenant):
         Afterwards its phone numbers are those given and no others; a number that another account had moves here.
         An app secret that is not given is forgotten.
         """
-        account_id = identifiers.waba_id(self._account_id, new.meta_waba_id)
         async with self._writing() as session:
-            account = await session.get(AccountRow, account_id)
-            if account is None:
-                account = AccountRow(
-                    id=account_id,
-                    owner=self._account_id,
-                    meta_waba_id=new.meta_waba_id,
-                    linked_at=self._clock(),
-                )
-                session.add(account)
-            account.name = new.name
-            account.access_token = self._cipher.encrypt(new.access_token)
-            account.app_secret = self._encrypt(new.app_secret)
-            await session.flush()
-            rows = {
-                id_: PhoneNumberRow(
-                    id=id_,
-                    account_id=account_id,
-                    meta_id=number.meta_id,
-                    display_phone_number=number.display_phone_number,
-                    verified_name=number.verified_name,
-                    quality_rating=number.quality_rating,
-                )
-                for number in new.phone_numbers
-                for id_ in [identifiers.phone_number_id(self._account_id, number.meta_id)]
-            }
-            await session.execute(
-                delete(PhoneNumberRow).where(or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(rows)))
-            )
-            session.add_all(rows.values())
-            await session.flush()
-            await session.refresh(account, ["phone_numbers"])
-            return self._account(account)
+            return await self._link(session, new)
 
     async def unlink(self, account: str) -> bool:
-        """Remove an account and its phone numbers, given its id, its ARN or Meta's WABA id; False if not linked."""
-        statement = delete(AccountRow).where(*self._named(account)).returning(AccountRow.id)
+        """Remove an account, its phone numbers and their tags; False if it is not linked.
+
+        The account is given by its id, its ARN or Meta's WABA id.
+        """
         async with self._writing() as session:
-            return await session.scalar(statement) is not None
+            id_ = await session.scalar(select(AccountRow.id).where(*self._named(account)))
+            if id_ is None:
+                return False
+            numbers = select(PhoneNumberRow.id).where(PhoneNumberRow.account_id == id_)
+            await session.execute(delete(TagRow).where(or_(TagRow.resource_id == id_, TagRow.resource_id.in_(numbers))))
+            await session.execute(delete(AccountRow).where(AccountRow.id == id_))
+            return True
+
+    async def refresh(self, account_id: str, name: str, numbers: Iterable[NewPhoneNumber]) -> None:
+        """Record what Meta says now of an account and of those of its numbers that are linked."""
+        said = {identifiers.phone_number_id(self._account_id, number.meta_id): number for number in numbers}
+        async with self._writing() as session:
+            statement = (
+                select(AccountRow)
+                .where(AccountRow.id == account_id, AccountRow.owner == self._account_id)
+                .options(selectinload(AccountRow.phone_numbers))
+            )
+            account = await session.scalar(statement)
+            if account is None:  # unlinked meanwhile
+                return
+            account.name, account.refreshed_at = name, self._clock()
+            for row in account.phone_numbers:
+                number = said.get(row.id)
+                if number is not None:
+                    row.display_phone_number = number.display_phone_number
+                    row.verified_name = number.verified_name
+                    row.quality_rating = number.quality_rating
+                    row.status = number.status
 
     async def accounts(self) -> tuple[LinkedAccount, ...]:
         """List the linked accounts, the first linked first."""
@@ -73,9 +80,46 @@ class Accounts(Tenant):
         async with self._reading() as session:
             return tuple(self._account(row) for row in await session.scalars(statement))
 
+    async def account_page(self, most: int, token: str | None = None) -> AccountPage:
+        """List linked accounts in the same order, at most so many, from where `token` (of the last page) points.
+
+        Accounts that are linked or unlinked between two pages make others neither missing nor double. Raises
+        BadPageToken.
+        """
+        statement = (
+            select(AccountRow)
+            .where(AccountRow.owner == self._account_id)
+            .order_by(AccountRow.linked_at, AccountRow.id)
+            .limit(most + 1)
+            .options(selectinload(AccountRow.phone_numbers))
+        )
+        if token is not None:
+            linked_at, id_ = unseal(self._cipher, self._account_id, token)
+            later = AccountRow.linked_at > linked_at
+            statement = statement.where(or_(later, and_(AccountRow.linked_at == linked_at, AccountRow.id > id_)))
+        async with self._reading() as session:
+            accounts = [self._account(row) for row in await session.scalars(statement)]
+        page = tuple(accounts[:most])
+        more = len(accounts) > most
+        return AccountPage(
+            page, seal(self._cipher, self._account_id, page[-1].linked_at, page[-1].id) if more else None
+        )
+
     async def account(self, account: str) -> LinkedAccount | None:
         """Find a linked account, given its id, its ARN or Meta's WABA id."""
         statement = select(AccountRow).where(*self._named(account)).options(selectinload(AccountRow.phone_numbers))
+        async with self._reading() as session:
+            row = await session.scalar(statement)
+            return None if row is None else self._account(row)
+
+    async def account_with(self, phone_number_id: str) -> LinkedAccount | None:
+        """Find the account that a phone number, given its id, is linked with."""
+        statement = (
+            select(AccountRow)
+            .join(AccountRow.phone_numbers)
+            .where(PhoneNumberRow.id == phone_number_id, AccountRow.owner == self._account_id)
+            .options(selectinload(AccountRow.phone_numbers))
+        )
         async with self._reading() as session:
             row = await session.scalar(statement)
             return None if row is None else self._account(row)
@@ -107,6 +151,44 @@ class Accounts(Tenant):
             app_secret=self._decrypt(row.app_secret),
         )
 
+    async def _link(self, session: AsyncSession, new: NewAccount) -> LinkedAccount:
+        account_id, now = identifiers.waba_id(self._account_id, new.meta_waba_id), self._clock()
+        account = await session.get(AccountRow, account_id)
+        if account is None:
+            account = AccountRow(id=account_id, owner=self._account_id, meta_waba_id=new.meta_waba_id, linked_at=now)
+            session.add(account)
+        account.name = new.name
+        account.access_token = self._cipher.encrypt(new.access_token)
+        account.app_secret = self._encrypt(new.app_secret)
+        account.refreshed_at = now if new.verified else None
+        await session.flush()
+        ids = {identifiers.phone_number_id(self._account_id, number.meta_id): number for number in new.phone_numbers}
+        replaced = or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(ids))
+        known = {
+            row.id: row.data_localization_region
+            for row in await session.execute(
+                select(PhoneNumberRow.id, PhoneNumberRow.data_localization_region).where(replaced)
+            )
+        }
+        await session.execute(delete(TagRow).where(TagRow.resource_id.in_(known.keys() - ids.keys())))
+        await session.execute(delete(PhoneNumberRow).where(replaced))
+        session.add_all(
+            PhoneNumberRow(
+                id=id_,
+                account_id=account_id,
+                meta_id=number.meta_id,
+                display_phone_number=number.display_phone_number,
+                verified_name=number.verified_name,
+                quality_rating=number.quality_rating,
+                status=number.status,
+                data_localization_region=number.data_localization_region or known.get(id_),
+            )
+            for id_, number in ids.items()
+        )
+        await session.flush()
+        await session.refresh(account, ["phone_numbers"])
+        return self._account(account)
+
     def _named(self, account: str) -> tuple[Any, ...]:
         id_ = identifiers.waba_id_from(account, self._account_id, self._region)
         return (
@@ -130,7 +212,10 @@ class Accounts(Tenant):
                     display_phone_number=number.display_phone_number,
                     verified_name=number.verified_name,
                     quality_rating=number.quality_rating,
+                    status=number.status,
+                    data_localization_region=number.data_localization_region,
                 )
                 for number in row.phone_numbers
             ),
+            refreshed_at=row.refreshed_at,
         )

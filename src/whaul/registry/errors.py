@@ -41,3 +41,17 @@ class SchemaOutdated(SchemaError):  # noqa: N818
 
 class SchemaTooNew(SchemaError):  # noqa: N818
     """The registry's database was brought to its schema by a newer whaul; run that version or restore a backup."""
+
+
+class BadPageToken(ValueError):  # noqa: N818
+    """The page token is none that this registry gave out for this list."""
+
+    def __init__(self) -> None:
+        super().__init__((type(self).__doc__ or "").strip())
+
+
+class TooManyTags(ValueError):  # noqa: N818
+    """The resource would have more tags than a resource can have."""
+
+    def __init__(self) -> None:
+        super().__init__((type(self).__doc__ or "").strip())

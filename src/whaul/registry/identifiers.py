@@ -52,6 +52,13 @@ def waba_id_from(value: str, account_id: str, region: str) -> str | None:
     return _read(_ACCOUNT, value, account_id, region)
 
 
+def resource_id_from(arn: str, account_id: str, region: str) -> str | None:
+    """Read the ARN of a linked account or a phone number in this account and region; None for everything else."""
+    if not arn.startswith("arn:"):
+        return None
+    return waba_id_from(arn, account_id, region) or phone_number_id_from(arn, account_id, region)
+
+
 def partition(region: str) -> str:
     """Name the AWS partition that a region belongs to, the second field of its ARNs."""
     return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")

@@ -54,12 +54,16 @@ class AccountRow(Table):
     access_token: Mapped[str] = mapped_column(Text, doc="encrypted")
     app_secret: Mapped[str | None] = mapped_column(Text, doc="encrypted")
     linked_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     phone_numbers: Mapped[list["PhoneNumberRow"]] = relationship(
         back_populates="account", order_by="PhoneNumberRow.meta_id", lazy="raise", passive_deletes="all"
     )
 
-    __table_args__ = (Index(None, "owner", "meta_waba_id", unique=True),)
+    __table_args__ = (
+        Index(None, "owner", "meta_waba_id", unique=True),
+        Index(None, "owner", "linked_at", "id"),  # the order of pages
+    )
 
 
 class PhoneNumberRow(Table):
@@ -73,8 +77,34 @@ class PhoneNumberRow(Table):
     display_phone_number: Mapped[str] = mapped_column(Text)
     verified_name: Mapped[str] = mapped_column(Text)
     quality_rating: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(64), server_default="CONNECTED")
+    data_localization_region: Mapped[str | None] = mapped_column(String(2))
 
     account: Mapped[AccountRow] = relationship(back_populates="phone_numbers", lazy="raise")
+
+
+class TagRow(Table):
+    """A tag of an account or a phone number.
+
+    No foreign key: a number's row is made anew whenever its account is linked again, and its tags stay.
+    """
+
+    __tablename__ = "tags"
+
+    resource_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(128), primary_key=True)
+    value: Mapped[str] = mapped_column(String(256))
+
+
+class SignupRow(Table):
+    """A sign-up between its two steps; the token itself is not kept."""
+
+    __tablename__ = "signups"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(12))
+    access_token: Mapped[str] = mapped_column(Text, doc="encrypted")
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
 class AccessKeyRow(Table):

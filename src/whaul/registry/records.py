@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from pydantic import SecretStr
+
+REGISTERED: Final = frozenset({"CONNECTED", "FLAGGED", "RATE_LIMITED", "RESTRICTED", "BANNED"})
+"""Statuses of a phone number that is registered for the Cloud API, limited or not; the others are of one that is not.
+https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number"""
+
+Tags = dict[str, str]
+"""The tags of a resource: values by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +24,10 @@ class NewPhoneNumber:
     verified_name: str
     quality_rating: str = "UNKNOWN"
     """Meta's word: GREEN, YELLOW, RED or UNKNOWN."""
+    status: str = "CONNECTED"
+    """Meta's word; see `REGISTERED`."""
+    data_localization_region: str | None = None
+    """Where Meta keeps the number's data, as a country code; None leaves what is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,8 @@ class NewAccount:
     access_token: SecretStr
     app_secret: SecretStr | None
     phone_numbers: tuple[NewPhoneNumber, ...]
+    verified: bool = True
+    """Whether Meta was asked; what was not is refreshed soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +54,14 @@ class LinkedPhoneNumber:
     display_phone_number: str
     verified_name: str
     quality_rating: str
+    status: str = "CONNECTED"
+    """Meta's word; see `REGISTERED`."""
+    data_localization_region: str | None = None
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the number is registered for the Cloud API."""
+        return self.status in REGISTERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +78,21 @@ class LinkedAccount:
     has_app_secret: bool
     phone_numbers: tuple[LinkedPhoneNumber, ...]
     """Ordered by Meta's id."""
+    refreshed_at: datetime | None = None
+    """When Meta was last asked about the account, UTC."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are phone numbers, all of them registered."""
+        return bool(self.phone_numbers) and all(number.is_registered for number in self.phone_numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """Some of the linked accounts, in order, and the token that continues after them."""
+
+    accounts: tuple[LinkedAccount, ...]
+    next_token: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,36 +1,47 @@
-"""Linked accounts in the words of the AWS API: the shapes that Get- and ListLinkedWhatsAppBusinessAccount answer.
+"""Linked accounts in the words of the AWS API: the shapes that its operations answer.
 
 Holds no text of its own beyond member names; a test compares these with botocore's service model.
 """
 
 import re
+from collections.abc import Callable
+from datetime import datetime
 
 from whaul.registry.records import LinkedAccount, LinkedPhoneNumber
 
+Shape = dict[str, object]
+WriteDate = Callable[[datetime], object]
 
-def linked_account(account: LinkedAccount) -> dict[str, object]:
-    """Shape a `LinkedWhatsAppBusinessAccount`; `linkDate` is ISO 8601, as the AWS CLI prints it."""
-    return linked_account_summary(account) | {
-        "phoneNumbers": [phone_number_summary(number) for number in account.phone_numbers]
+
+def linked_account(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Shape:
+    """Shape a `LinkedWhatsAppBusinessAccount`; `date` writes dates: ISO 8601, as the AWS CLI prints them."""
+    return linked_account_summary(account, date) | {
+        "phoneNumbers": [phone_number(number) for number in account.phone_numbers]
     }
 
 
-def linked_account_summary(account: LinkedAccount) -> dict[str, object]:
-    """Shape a `LinkedWhatsAppBusinessAccountSummary`; an account without phone numbers is INCOMPLETE."""
+def linked_account_summary(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Shape:
+    """Shape a `LinkedWhatsAppBusinessAccountSummary`.
+
+    An account without phone numbers, or with one that is not registered, is INCOMPLETE.
+    """
     return {
         "arn": account.arn,
         "id": account.id,
         "wabaId": account.meta_waba_id,
-        "registrationStatus": "COMPLETE" if account.phone_numbers else "INCOMPLETE",
-        "linkDate": account.linked_at.isoformat(),
+        "registrationStatus": "COMPLETE" if account.is_complete else "INCOMPLETE",
+        "linkDate": date(account.linked_at),
         "wabaName": account.name,
         "eventDestinations": [],
     }
 
 
-def phone_number_summary(number: LinkedPhoneNumber) -> dict[str, object]:
-    """Shape a `WhatsAppPhoneNumberSummary`; `phoneNumber` is the number in E.164, `+15550100100` say."""
-    return {
+def phone_number(number: LinkedPhoneNumber) -> Shape:
+    """Shape a `WhatsAppPhoneNumberSummary` or `WhatsAppPhoneNumberDetail`, which have the same members.
+
+    `phoneNumber` is the number in E.164, `+15550100100` say.
+    """
+    shape: Shape = {
         "arn": number.arn,
         "phoneNumber": "+" + re.sub(r"[^0-9]", "", number.display_phone_number),
         "phoneNumberId": number.id,
@@ -39,3 +50,6 @@ def phone_number_summary(number: LinkedPhoneNumber) -> dict[str, object]:
         "displayPhoneNumber": number.display_phone_number,
         "qualityRating": number.quality_rating,
     }
+    if number.data_localization_region is not None:
+        shape["dataLocalizationRegion"] = number.data_localization_region
+    return shape

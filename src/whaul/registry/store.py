@@ -9,15 +9,15 @@ from sqlalchemy import select
 
 from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
-from whaul.registry.accounts import Accounts
 from whaul.registry.database import open_engine
 from whaul.registry.errors import SchemaMissing
 from whaul.registry.models import AccessKeyRow, AccountRow
+from whaul.registry.signups import Signups
 from whaul.registry.tenant import utc_now
 from whaul.secrets import Cipher
 
 
-class Registry(Accounts, AccessKeys):
+class Registry(Signups, AccessKeys):
     """Linked accounts, phone numbers and access keys of one account number.
 
     Every method raises RegistryUnavailable when the database does not answer; those that return a secret raise

@@ -6,7 +6,16 @@ and `constraints` hold what all operations share; each family of operations has 
 
 from whaul.wire.constraints import Constraint
 from whaul.wire.media import get_media, get_media_answer, stored_headers
-from whaul.wire.protocol import LARGEST_REQUEST, Answer, Headers, Input, error_answer, query_members, request_id
+from whaul.wire.protocol import (
+    LARGEST_REQUEST,
+    Answer,
+    Headers,
+    Input,
+    encoded,
+    error_answer,
+    query_members,
+    request_id,
+)
 
 __all__ = [
     "LARGEST_REQUEST",
@@ -14,6 +23,7 @@ __all__ = [
     "Constraint",
     "Headers",
     "Input",
+    "encoded",
     "error_answer",
     "get_media",
     "get_media_answer",

@@ -1,7 +1,7 @@
 """What the model asks of string members, and how a broken rule is told."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from whaul.errors import ValidationException
@@ -41,24 +41,39 @@ class Constraint:
         return f"Value{echo} at '{path}' failed to satisfy constraint: {rule}"
 
 
+Member = tuple[Constraint, str, str | None]
+"""A constraint, the path of the member, and its value."""
+
 MEDIA_ID = Constraint(required=True, least=1, most=100, pattern="[A-Za-z0-9]+")
 PHONE_NUMBER_ID = Constraint(
     required=True, least=1, most=115, pattern=r".*(^phone-number-id-.*$)|(^arn:.*:phone-number-id/[0-9a-zA-Z]+$).*"
 )
+WABA_ID = Constraint(required=True, least=1, most=115, pattern=r".*(^waba-.*$)|(^arn:.*:waba/[0-9a-zA-Z]+$).*")
+ARN = Constraint(required=True, most=2048, pattern="arn:.*")
+TAG_KEY = Constraint(required=True, least=1, most=128)
+TAG_VALUE = Constraint(most=256)
 BUCKET_NAME = Constraint(required=True, least=3, most=63, pattern="[a-z0-9][a-z0-9.-]*[a-z0-9]", sensitive=True)
 KEY = Constraint(required=True, most=1024, sensitive=True)
 URL = Constraint(required=True, least=1, most=2000, sensitive=True)
 
 
-def check(members: list[tuple[Constraint, str, str | None]]) -> None:
-    """Raise `ValidationException` with every constraint that a member (constraint, path, value) breaks."""
-    violations = list(_violations(members))
+def check(members: Sequence[Member], *others: str | None) -> None:
+    """Raise `ValidationException` with every constraint that a member breaks; `others` are violations found besides."""
+    violations = [*_violations(members), *(other for other in others if other is not None)]
     if violations:
         noun = "validation error" if len(violations) == 1 else "validation errors"
         raise ValidationException(f"{len(violations)} {noun} detected: {'; '.join(violations)}")
 
 
-def _violations(members: list[tuple[Constraint, str, str | None]]) -> Iterator[str]:
+def outside(path: str, value: int | None, least: int, most: int) -> str | None:
+    """Tell that an optional number is out of its range."""
+    if value is None or least <= value <= most:
+        return None
+    rule = f"greater than or equal to {least}" if value < least else f"less than or equal to {most}"
+    return f"Value '{value}' at '{path}' failed to satisfy constraint: Member must have value {rule}"
+
+
+def _violations(members: Sequence[Member]) -> Iterator[str]:
     for constraint, path, value in members:
         violation = constraint.violation(path, value)
         if violation is not None:

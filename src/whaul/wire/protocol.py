@@ -4,7 +4,9 @@ https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 """
 
 import math
+import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -47,6 +49,16 @@ def query_members(query: bytes) -> dict[str, str]:
     if len(members) != len(pairs):
         raise SerializationException("A member is in the query string twice.")
     return members
+
+
+def whole_number(members: Mapping[str, str], name: str) -> int | None:
+    """Read a whole number from a query string's members. Raises `SerializationException`."""
+    text = members.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise SerializationException(f"The member {name} in the query string is not a whole number.")
+    return int(text)
 
 
 def error_answer(error: ApiError) -> tuple[bytes, Headers]:
