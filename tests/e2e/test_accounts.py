@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from cryptography.fernet import Fernet
 from error_rows import fails, shows
 from pydantic import SecretStr
 from world import ACCOUNT_ID, Gateway, Key, World, signed
 
+from postgresql import PostgresqlServer
 from whaul import parts
 from whaul.local import REGION
 from whaul.registry import NewAccount, NewPhoneNumber
@@ -33,11 +35,17 @@ def small(world: World, tmp_path: Path) -> Iterator[Gateway]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def crowded(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def crowded(
+    request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
     """A gateway with a thousand linked accounts."""
     folder = tmp_path_factory.mktemp("crowd")
-    environ = world.environ | {"WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}"}
+    url = f"sqlite:///{folder / 'whaul.db'}"
+    if request.param == "postgresql":
+        server: PostgresqlServer = request.getfixturevalue("postgresql")
+        url = server.url(server.create_database(request.getfixturevalue("postgresql_template")))
+    environ = world.environ | {"WHAUL_DATABASE_URL": url, "WHAUL_SECRET_KEY": Fernet.generate_key().decode()}
     own = World(world.simulator, environ, folder)
     own.key = own.make_key("--allow-all")
     asyncio.run(_link_many(environ))

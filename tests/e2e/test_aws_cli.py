@@ -38,6 +38,12 @@ def aws() -> Path:
 
 def call(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """`aws socialmessaging get-whatsapp-message-media` with the gateway in the environment."""
+    number = ("--origination-phone-number-id", gateway.world.phone_number_id)
+    return run(aws, gateway, "get-whatsapp-message-media", *number, *arguments)
+
+
+def run(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`aws socialmessaging` with the gateway in the environment."""
     environ = clean_environment() | {
         "AWS_ENDPOINT_URL_SOCIALMESSAGING": gateway.url,
         "AWS_DEFAULT_REGION": REGION,
@@ -45,8 +51,7 @@ def call(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedP
         "AWS_SECRET_ACCESS_KEY": gateway.world.key.secret,
         "AWS_MAX_ATTEMPTS": "1",
     }
-    number = ("--origination-phone-number-id", gateway.world.phone_number_id)
-    command = [str(aws), "socialmessaging", "get-whatsapp-message-media", *number, *arguments]
+    command = [str(aws), "socialmessaging", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -79,3 +84,19 @@ def test_the_aws_cli_tells_a_typed_error(aws: Path, gateway: Gateway) -> None:
     done = call(aws, gateway, "--media-id", "999999999999999", "--metadata-only")
     assert done.returncode == 255
     assert "An error occurred (ResourceNotFoundException) when calling the GetWhatsAppMessageMedia" in done.stderr
+
+
+def test_the_aws_cli_lists_the_linked_accounts(aws: Path, gateway: Gateway) -> None:
+    done = run(aws, gateway, "list-linked-whatsapp-business-accounts", "--page-size", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    (account,) = json.loads(done.stdout)["linkedAccounts"]
+    assert (account["wabaName"], account["registrationStatus"]) == ("Whaul Harbour (simulated)", "COMPLETE")
+    done = run(aws, gateway, "get-linked-whatsapp-business-account", "--id", account["id"], "--query", "account.wabaId")
+    assert (done.returncode, json.loads(done.stdout)) == (0, account["wabaId"])
+
+
+def test_the_aws_cli_tells_that_a_token_is_none(aws: Path, gateway: Gateway) -> None:
+    token = ("--next-token", "nonsense", "--no-paginate")
+    done = run(aws, gateway, "list-linked-whatsapp-business-accounts", *token)
+    assert done.returncode == 255
+    assert "An error occurred (ValidationException) when calling the ListLinkedWhatsAppBusinessAccounts" in done.stderr

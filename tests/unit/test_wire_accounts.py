@@ -180,6 +180,14 @@ def test_a_key_given_twice_is_refused() -> None:
     assert "twice" in refusal(InvalidParametersException, tags.tag_resource, body)
 
 
+@pytest.mark.parametrize("tag", [b'{"key": "a\\u0000"}', b'{"key": "a", "value": "\\u0000"}'])
+def test_a_character_that_cannot_be_stored_is_refused(tag: bytes) -> None:
+    body = b'{"resourceArn": "arn:x", "tags": [%s]}' % tag
+    assert "NUL" in refusal(InvalidParametersException, tags.tag_resource, body)
+    body = b'{"resourceArn": "arn:x", "tagKeys": ["b", "a\\u0000"]}'
+    assert "NUL" in refusal(InvalidParametersException, tags.untag_resource, body)
+
+
 @pytest.mark.parametrize(
     "body", [b"[]", b'{"tags": {}}', b'{"tags": [1]}', b'{"tags": [{"key": 1}]}', b'{"tags": [null]}']
 )

@@ -59,6 +59,7 @@ def untag_resource(body: bytes) -> tuple[str, tuple[str, ...]]:
     given = decoded(_untag_decoder, body)
     present = None if given.tag_keys is None else ""
     check([(ARN, "resourceArn", given.resource_arn), (Constraint(required=True), "tagKeys", present)])
+    _check_storable(*(given.tag_keys or ()))
     return given.resource_arn or "", tuple(given.tag_keys or ())
 
 
@@ -89,14 +90,20 @@ def tag_members(path: str, tags: Iterable[Tag] | None) -> Iterator[Member]:
 def tags_of(tags: Iterable[Tag] | None) -> dict[str, str]:
     """Take over tags that keep their constraints; one without a value has an empty one.
 
-    Raises `InvalidParametersException` for a key that is reserved or comes twice.
+    Raises `InvalidParametersException` for a key that is reserved or comes twice, and for NUL characters.
     """
     found: dict[str, str] = {}
     for tag in tags or ():
         key = tag.key or ""
         if key.lower().startswith(RESERVED):
             raise InvalidParametersException(f"A tag's key may not begin with {RESERVED}; AWS keeps those for itself.")
+        _check_storable(key, tag.value)
         if key in found:
             raise InvalidParametersException("A tag's key is given twice; keep one of them.")
         found[key] = tag.value or ""
     return found
+
+
+def _check_storable(*texts: str | None) -> None:
+    if any("\0" in (text or "") for text in texts):  # PostgreSQL's text has no such character
+        raise InvalidParametersException("Tags may not hold the character NUL.")
