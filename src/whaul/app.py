@@ -63,7 +63,7 @@ async def _serving(
             await stack.enter_async_context(audit.writer.running())
         registry = await stack.enter_async_context(parts.registry(settings))
         http = await stack.enter_async_context(parts.http_client(metrics.open_circuits.labels("host").set))
-        known = CachedRegistry(registry)
+        known = CachedRegistry(registry, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
         store = parts.s3_store(settings, http)
         mimetypes.init([])  # Python's own table: the same on every machine, and no file is read later
@@ -131,6 +131,13 @@ async def _unready(registry: Registry, store: S3Store) -> list[str]:
     except ApiError as error:
         reasons.append(error.message)
     return reasons
+
+
+def _tell_of_outage(lasts: bool) -> None:
+    if lasts:
+        log.error("the database does not answer; access keys and phone numbers go on as they were known last")
+    else:
+        log.info("the database answers again")
 
 
 def _root_key(settings: Settings) -> AccessKey | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from whaul import sigv4
-from whaul.errors import AccessDeniedException, UnrecognizedClientException
+from whaul.errors import AccessDeniedException, ExpiredTokenException, UnrecognizedClientException
 from whaul.model import AccessKey
 from whaul.policy import ALLOW_ALL, Policy, denial
 from whaul.sigv4 import HttpRequest
@@ -24,7 +24,7 @@ class AccessKeys(Protocol):
     """Where access keys are found."""
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
-        """Find a key that may be used now; None when there is none."""
+        """Find a key that is not disabled, expired or not; None when there is none."""
         ...
 
 
@@ -89,6 +89,8 @@ class Authenticator:
         _check_session_token(claim.session_token, key)
         secret = key.secret_access_key.get_secret_value()
         sigv4.verify(request, claim, self._signing_key(secret, claim.date, claim.region, claim.service))
+        if key.expires_at is not None and key.expires_at <= self._now():
+            raise ExpiredTokenException
         return self._caller(key)
 
     async def _find(self, access_key_id: str) -> AccessKey:

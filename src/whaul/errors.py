@@ -9,12 +9,14 @@
     ├── MissingAuthenticationTokenException  403
     ├── IncompleteSignatureException         403
     ├── UnrecognizedClientException          403
+    ├── ExpiredTokenException                403  a temporary access key whose time is over
     ├── InvalidSignatureException            403
     ├── AccessDeniedException                403  a policy, or the caller's or server's S3 rights
     ├── AccessDeniedByMetaException          403
     ├── ResourceNotFoundException            404
     ├── ThrottledRequestException            429  carries `retry_after`
     ├── InternalServiceException             500
+    ├── ServiceUnavailable                   503  the registry's database does not answer
     └── DependencyException                  502  Meta or S3 failed
 
 The class name is the wire code (`x-amzn-ErrorType`), the class docstring the default message. Messages are
@@ -117,6 +119,12 @@ class UnrecognizedClientException(ApiError):
     status = 403
 
 
+class ExpiredTokenException(ApiError):
+    """The temporary access key of the request has expired. Use a new one."""
+
+    status = 403
+
+
 class InvalidSignatureException(ApiError):
     """The request signature does not match. Check the secret access key and the signing method."""
 
@@ -152,6 +160,12 @@ class InternalServiceException(ApiError):
     """The request failed because of an internal error. Report it with its request id."""
 
     status = 500
+
+
+class ServiceUnavailable(ApiError):
+    """The server cannot reach its database. Try again later."""
+
+    status = 503
 
 
 class DependencyException(ApiError):

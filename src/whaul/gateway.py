@@ -18,11 +18,13 @@ from whaul.auth import Authenticator, Caller
 from whaul.errors import (
     ApiError,
     InternalServiceException,
+    ServiceUnavailable,
     ThrottledRequestException,
     UnknownOperationException,
 )
 from whaul.limits import RateLimit
 from whaul.operations import OPERATIONS
+from whaul.registry.errors import RegistryUnavailable
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call
@@ -140,7 +142,7 @@ class Gateway:
 
     def _failed(self, error: Exception, call: Call) -> tuple[int, bytes, wire.Headers]:
         """Make the answer to a call that raised."""
-        api_error = error if isinstance(error, ApiError) else InternalServiceException()
+        api_error = _api_error(error)
         if isinstance(api_error, InternalServiceException):
             api_error = InternalServiceException(f"{api_error.message} Request id: {call.request_id}")
             log.error("unforeseen", request_id=call.request_id, error=logs.without_text(error))
@@ -165,3 +167,9 @@ class Gateway:
             status = 503 if reasons else 200
             body = msgspec.json.encode({"status": "unavailable" if reasons else "ok", "reasons": reasons})
         await asgi.answer(send, status, content_type, [("x-amzn-RequestId", wire.request_id())], body)
+
+
+def _api_error(error: Exception) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    return ServiceUnavailable() if isinstance(error, RegistryUnavailable) else InternalServiceException()

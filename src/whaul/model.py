@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from pydantic import SecretStr
 
@@ -78,6 +79,9 @@ class AccessKey:
     policy: str
     """The IAM policy document, JSON text."""
     session_token: SecretStr | None = None
+    """That of a temporary key."""
+    expires_at: datetime | None = None
+    """UTC; None for a key without an end."""
     rate_limit: float | None = None
     """Calls per second; None for the server's `WHAUL_RATE_LIMIT`, 0 for no limit."""
     rate_burst: int | None = None

@@ -44,7 +44,8 @@ class Cipher:
                     f"key {number} of {len(parts)} in WHAUL_SECRET_KEY is not usable: expected 32 random bytes "
                     f"in URL-safe base64 (44 characters, the last one '='); make one with: {HOW_TO_MAKE_A_KEY}"
                 )
-        self._fernet = MultiFernet([Fernet(part) for part in parts])
+        self._newest = Fernet(parts[0])
+        self._fernet = MultiFernet([self._newest, *(Fernet(part) for part in parts[1:])])
 
     def encrypt(self, secret: SecretStr) -> str:
         """Encrypt and authenticate; the answer is URL-safe ASCII and differs from call to call."""
@@ -56,6 +57,17 @@ class Cipher:
             return SecretStr(self._fernet.decrypt(token).decode())
         except InvalidToken as exc:
             raise WrongSecretKey from exc
+
+    def renew(self, token: str) -> str | None:
+        """Encrypt with the first key what another one encrypted; None when there is nothing to do.
+
+        Raises WrongSecretKey when no key fits.
+        """
+        try:
+            self._newest.decrypt(token)
+        except InvalidToken:
+            return self.encrypt(self.decrypt(token))
+        return None
 
 
 def load_or_create_key_file(path: Path) -> SecretStr:

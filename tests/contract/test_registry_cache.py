@@ -5,8 +5,9 @@ import pytest
 from pydantic import SecretStr
 
 from whaul.model import AccessKey, PhoneNumber
-from whaul.registry import CachedRegistry, RegistryUnavailable
-from whaul.registry.cache import TTL
+from whaul.registry import CachedRegistry, RegistryUnavailable, cache
+from whaul.registry.cache import GRACE, PATIENCE, REST, TTL
+from whaul.secrets import WrongSecretKey
 
 pytestmark = pytest.mark.anyio
 
@@ -148,11 +149,14 @@ async def test_a_caller_who_gives_up_does_not_fail_the_others(cached: CachedRegi
     assert registry.asked["a"] == 1
 
 
-async def test_an_error_reaches_every_caller_and_is_not_kept(cached: CachedRegistry, registry: Counted) -> None:
+async def test_an_error_reaches_every_caller_and_is_not_kept(
+    cached: CachedRegistry, registry: Counted, clock: Clock
+) -> None:
     registry.failure = RegistryUnavailable()
     answers = await asyncio.gather(*(cached.phone_number("a") for _ in range(3)), return_exceptions=True)
     assert answers == [registry.failure] * 3
     registry.failure = None
+    clock.now += REST
     assert await cached.phone_number("a") is not None
 
 
@@ -166,7 +170,7 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_lost(
     task = asyncio.create_task(cached.phone_number("a"))
     await registry.reached.wait()
     task.cancel()
-    (fetch,) = cached._phone_numbers._asking.values()
+    fetch = cached._phone_numbers._asking["a"].task
     registry.gate.set()
     await asyncio.wait([task, fetch])
     del task, fetch
@@ -175,14 +179,136 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_lost(
     assert reports == []
 
 
-async def test_an_old_answer_is_not_given_when_the_registry_fails(
+def test_a_slow_database_delays_news_by_less_than_the_five_seconds_either() -> None:
+    assert TTL + PATIENCE < 5
+
+
+async def test_the_last_answer_is_given_while_the_database_does_not_answer(
+    cached: CachedRegistry, registry: Counted, clock: Clock
+) -> None:
+    known = await cached.access_key("a")
+    registry.failure = RegistryUnavailable()
+    for _ in range(10):
+        clock.now += TTL
+        assert await cached.access_key("a") is known
+
+
+async def test_the_last_answer_is_not_given_for_ever(cached: CachedRegistry, registry: Counted, clock: Clock) -> None:
+    await cached.access_key("a")
+    registry.failure = RegistryUnavailable()
+    clock.now += GRACE - 0.001
+    assert await cached.access_key("a") is not None
+    clock.now += 0.001
+    with pytest.raises(RegistryUnavailable):
+        await cached.access_key("a")
+    clock.now += REST
+    with pytest.raises(RegistryUnavailable):
+        await cached.access_key("a")
+
+
+async def test_what_was_never_known_is_an_error_while_the_database_does_not_answer(
+    cached: CachedRegistry, registry: Counted
+) -> None:
+    registry.failure = RegistryUnavailable()
+    for _ in range(2):
+        with pytest.raises(RegistryUnavailable):
+            await cached.access_key("a")
+
+
+async def test_no_other_failure_brings_up_the_last_answer(
     cached: CachedRegistry, registry: Counted, clock: Clock
 ) -> None:
     await cached.access_key("a")
     clock.now += TTL
+    registry.failure = WrongSecretKey()
+    with pytest.raises(WrongSecretKey):
+        await cached.access_key("a")
+
+
+async def test_a_database_that_did_not_answer_is_left_alone_for_a_while(
+    cached: CachedRegistry, registry: Counted, clock: Clock
+) -> None:
+    for id_ in "abc":
+        await cached.access_key(id_)
+    registry.asked.clear()
+    registry.failure = RegistryUnavailable()
+    clock.now += TTL
+    for id_ in "abc" * 20:
+        await cached.access_key(id_)
+    with pytest.raises(RegistryUnavailable):
+        await cached.phone_number("d")
+    assert registry.asked.total() == 1
+    clock.now += REST
+    await cached.access_key("a")
+    assert registry.asked.total() == 2
+
+
+async def test_news_are_seen_as_soon_as_the_database_is_back(
+    cached: CachedRegistry, registry: Counted, clock: Clock
+) -> None:
+    await cached.access_key("a")
+    registry.failure = RegistryUnavailable()
+    clock.now += TTL
+    assert await cached.access_key("a") is not None
+    registry.failure = None
+    registry.known.remove("a")
+    clock.now += REST
+    registry.gate.clear()
+    assert await cached.access_key("a") is not None  # does not wait for the answer
+    task = cached._access_keys._asking["a"].task
+    registry.gate.set()
+    await task
+    assert await cached.access_key("a") is None
+
+
+async def test_a_key_that_was_disabled_does_not_come_back_in_an_outage(
+    cached: CachedRegistry, registry: Counted, clock: Clock
+) -> None:
+    await cached.access_key("a")
+    registry.known.remove("a")
+    clock.now += TTL
+    assert await cached.access_key("a") is None
     registry.failure = RegistryUnavailable()
     with pytest.raises(RegistryUnavailable):
         await cached.access_key("a")
+
+
+async def test_a_database_that_takes_too_long_keeps_only_the_first_caller_waiting(
+    registry: Counted, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "PATIENCE", 0.01)
+    outages: list[bool] = []
+    cached = CachedRegistry(registry, clock=clock, on_outage=outages.append)
+    known = await cached.access_key("a")
+    clock.now += TTL
+    registry.gate.clear()
+    assert await cached.access_key("a") is known
+    assert outages == [True]
+    monkeypatch.setattr(cache, "PATIENCE", 3600)
+    assert await cached.access_key("a") is known
+    clock.now += REST
+    assert await cached.access_key("a") is known
+    assert registry.asked["a"] == 2
+    (question,) = cached._access_keys._asking.values()
+    registry.gate.set()
+    await question.task
+    assert outages == [True, False]
+
+
+async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(registry: Counted, clock: Clock) -> None:
+    outages: list[bool] = []
+    cached = CachedRegistry(registry, clock=clock, on_outage=outages.append)
+    await cached.access_key("a")
+    registry.failure = RegistryUnavailable()
+    for _ in range(3):
+        clock.now += REST
+        with pytest.raises(RegistryUnavailable):
+            await cached.phone_number("b")
+    assert outages == [True]
+    registry.failure = None
+    clock.now += REST
+    await cached.phone_number("b")
+    assert outages == [True, False]
 
 
 async def test_the_answer_longest_unused_makes_room(registry: Counted, clock: Clock) -> None:

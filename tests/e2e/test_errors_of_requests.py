@@ -288,15 +288,43 @@ def test_a_call_beyond_the_queue_is_told_when_to_try_again(
     assert narrow_gateway.get(PDF, key=key)["fileSize"] == 1308
 
 
-@shows("ours: anything unforeseen")
-def test_an_unforeseen_error_says_nothing_but_its_request_id(world: World, tmp_path: Path) -> None:
-    for name in ("whaul.db", "whaul.db.key"):
-        shutil.copy2(world.folder / name, tmp_path / name)
-    database = tmp_path / "whaul.db"
+@shows("registry: the database does not answer")
+def test_a_database_that_does_not_answer_is_told_without_a_word_of_it(world: World, tmp_path: Path) -> None:
+    database = _copy_of_the_database(world, tmp_path)
     with world.gateway(WHAUL_DATABASE_URL=f"sqlite:///{database}") as running:
         assert running.get(PDF, metadataOnly=True)["fileSize"] == 1308
         with closing(sqlite3.connect(database)) as connection:
             connection.execute("ALTER TABLE phone_numbers RENAME TO secret_name_of_a_table")
+            connection.commit()
+        members = {"metadataOnly": True, "originationPhoneNumberId": world.other_phone_number_id}
+        message = fails(running, "registry: the database does not answer", lambda: running.get(PDF, **members))
+        assert running.get(PDF, metadataOnly=True)["fileSize"] == 1308
+    assert message == "The server cannot reach its database. Try again later."
+
+
+def _copy_of_the_database(world: World, folder: Path) -> Path:
+    for name in ("whaul.db", "whaul.db.key"):
+        shutil.copy2(world.folder / name, folder / name)
+    return folder / "whaul.db"
+
+
+@shows("auth: expired temporary key")
+def test_a_temporary_key_that_has_expired_is_told_as_such(world: World, gateway: Gateway) -> None:
+    key = world.make_key("--allow-all", "--expires-in", "1s")
+    made = next(each for each in world.whaul("keys", "list")["accessKeys"] if each["accessKeyId"] == key.id)
+    end = datetime.fromisoformat(made["expiration"])
+    eventually(lambda: datetime.now(UTC) >= end)
+    row = "auth: expired temporary key"
+    assert fails(gateway, row, lambda: gateway.get(PDF, key=key)).endswith("Use a new one.")
+
+
+@shows("ours: anything unforeseen")
+def test_an_unforeseen_error_says_nothing_but_its_request_id(world: World, tmp_path: Path) -> None:
+    database = _copy_of_the_database(world, tmp_path)
+    with world.gateway(WHAUL_DATABASE_URL=f"sqlite:///{database}") as running:
+        assert running.get(PDF, metadataOnly=True)["fileSize"] == 1308
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("UPDATE accounts SET access_token = 'a secret that does not decrypt'")
             connection.commit()
         members = {"metadataOnly": True, "originationPhoneNumberId": world.other_phone_number_id}
         with pytest.raises(running.client().exceptions.InternalServiceException) as refusal:
@@ -305,7 +333,7 @@ def test_an_unforeseen_error_says_nothing_but_its_request_id(world: World, tmp_p
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 500
     request_id = answer["ResponseMetadata"]["RequestId"]
     assert answer["Error"]["Message"].endswith(f"Request id: {request_id}")
-    assert "table" not in answer["Error"]["Message"]
+    assert "decrypt" not in answer["Error"]["Message"]
     log = running.log.read_text(encoding="utf-8")
     assert f'"request_id":"{request_id}"' in log
     assert "unforeseen" in log

@@ -49,6 +49,7 @@ class Key:
 
     id: str
     secret: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass
@@ -73,7 +74,7 @@ class World:
 
     def make_key(self, *arguments: str) -> Key:
         made = self.whaul("keys", "create", "--name", "tester", *arguments)
-        return Key(made["accessKeyId"], made["secretAccessKey"])
+        return Key(made["accessKeyId"], made["secretAccessKey"], made.get("sessionToken"))
 
     def key_with_policy(self, *statements: dict[str, Any]) -> Key:
         return self.make_key("--policy", str(self.policy_file(*statements)))
@@ -128,6 +129,7 @@ class Gateway:
                 region_name=REGION,
                 aws_access_key_id=key.id,
                 aws_secret_access_key=key.secret,
+                aws_session_token=key.token,
                 verify=self.ca_file,
                 config=Config(**config),
             )
@@ -194,7 +196,7 @@ def signed(
 ) -> dict[str, str]:
     """All headers of a request that botocore signed."""
     request = AWSRequest(method, url, headers=dict(headers), data=body)
-    SigV4Auth(Credentials(key.id, key.secret), service, region).add_auth(request)
+    SigV4Auth(Credentials(key.id, key.secret, key.token), service, region).add_auth(request)
     return dict(request.headers.items())
 
 

@@ -1,7 +1,8 @@
 """From a signed request to a caller: requests are signed by botocore, keys come from a registry in memory."""
 
 import json
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ from whaul.auth import Authenticator, Caller
 from whaul.errors import (
     AccessDeniedException,
     ApiError,
+    ExpiredTokenException,
     IncompleteSignatureException,
     InvalidSignatureException,
     MissingAuthenticationTokenException,
@@ -105,6 +107,25 @@ async def test_a_temporary_key_needs_its_session_token() -> None:
     await refusal(UnrecognizedClientException, gateway, "ASIAKEY", SECRET, TOKEN + "x")
     await refusal(IncompleteSignatureException, gateway, "ASIAKEY", SECRET, "é")
     await refusal(UnrecognizedClientException, gateway, "AKIAKEY", SECRET, TOKEN)
+
+
+async def test_a_temporary_key_ends_with_its_time_and_only_its_holder_is_told() -> None:
+    gateway = Gateway()
+    end = datetime.fromtimestamp(gateway.clock.now + 60, UTC)
+    gateway.registry.keys["ASIAKEY"] = replace(TEMPORARY, expires_at=end)
+    gateway.clock.advance(59.999)
+    assert (await gateway.call("ASIAKEY", SECRET, TOKEN)).name == "job"
+    gateway.clock.advance(0.001)
+    await refusal(ExpiredTokenException, gateway, "ASIAKEY", SECRET, TOKEN)
+    await refusal(UnrecognizedClientException, gateway, "ASIAKEY", SECRET)
+    await refusal(InvalidSignatureException, gateway, "ASIAKEY", "another-secret", TOKEN)
+
+
+async def test_the_caller_of_a_key_with_limits_has_them() -> None:
+    gateway = Gateway()
+    gateway.registry.keys["AKIAKEY"] = replace(KEY, rate_limit=2.5, rate_burst=7)
+    caller = await gateway.call("AKIAKEY", SECRET)
+    assert (caller.rate_limit, caller.rate_burst) == (2.5, 7)
 
 
 async def test_the_root_key_is_not_looked_up_and_may_do_everything() -> None:

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from typer.testing import CliRunner, Result
 
 from whaul import __version__
@@ -240,6 +242,158 @@ def test_a_keys_policy_is_replaced_and_the_key_disabled(tmp_path: Path) -> None:
     (listed,) = json.loads(done("keys", "list", "--json"))["accessKeys"]
     assert listed["status"] == "Inactive"
     assert "disabled" in done("keys", "list")
+
+
+def test_a_temporary_key_comes_with_a_session_token_and_its_end() -> None:
+    before = datetime.now(UTC)
+    made = json.loads(done("keys", "create", "--name", "job", "--allow-all", "--expires-in", "1h", "--json"))
+    assert list(made) == ["accessKeyId", "secretAccessKey", "sessionToken", "expiration", "name"]
+    assert made["accessKeyId"].startswith("ASIA")
+    end = datetime.fromisoformat(made["expiration"])
+    assert before + timedelta(hours=1) <= end <= datetime.now(UTC) + timedelta(hours=1)
+    listed = done("keys", "list")
+    assert f"until {end:%Y-%m-%d %H:%M} UTC" in listed
+    assert made["sessionToken"] not in listed
+
+
+def test_a_temporary_key_is_printed_as_the_variables_that_aws_tools_read() -> None:
+    printed = done("keys", "create", "--name", "job", "--allow-all", "--expires-in", "15m")
+    names = [line.partition("=")[0] for line in printed.splitlines()]
+    assert names == [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_CREDENTIAL_EXPIRATION",
+    ]
+
+
+@pytest.mark.parametrize(
+    "time", ["", "1", "0s", "-1h", "1h30m", "1.5h", "1w", "366d", "999999999d", "h", "1H", "\u0661h"]
+)
+def test_a_time_that_cannot_be_used_is_a_usage_error(time: str) -> None:
+    result = run("keys", "create", "--name", "job", "--allow-all", "--expires-in", time)
+    assert result.exit_code == 2
+    assert json.loads(done("keys", "list", "--json")) == {"accessKeys": []}
+
+
+def test_a_rate_limit_is_given_changed_and_taken_away() -> None:
+    options = ("--rate-limit", "2.5", "--rate-burst", "10")
+    key = json.loads(done("keys", "create", "--name", "a", "--allow-all", *options, "--json"))["accessKeyId"]
+
+    def limits() -> tuple[object, object]:
+        (listed,) = json.loads(done("keys", "list", "--json"))["accessKeys"]
+        return listed["rateLimit"], listed["rateBurst"]
+
+    assert limits() == (2.5, 10)
+    assert "2.5 calls per second, 10 at once" in done("keys", "list")
+    assert "has 7 calls per second." in done("keys", "limit", key, "--rate-limit", "7")
+    assert limits() == (7, None)
+    assert "no rate limit" in done("keys", "limit", key, "--rate-limit", "0")
+    assert limits() == (0, None)
+    assert "the limit of the server" in done("keys", "limit", key, "--default")
+    assert limits() == (None, None)
+    assert "there is no access key" in failed("keys", "limit", "AKIANOBODY", "--default")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--rate-limit", "1", "--default"],
+        ["--rate-limit", "-1"],
+        ["--rate-limit", "many"],
+        ["--rate-limit", "nan"],
+        ["--rate-burst", "5"],
+        ["--rate-limit", "0", "--rate-burst", "5"],
+        ["--rate-limit", "1", "--rate-burst", "0"],
+        ["--rate-burst", "5", "--default"],
+    ],
+)
+def test_limits_that_make_no_sense_are_usage_errors(options: list[str]) -> None:
+    assert run("keys", "limit", "AKIANOBODY", *options).exit_code == 2
+
+
+NUMBER = "arn:aws:social-messaging:us-east-1:000000000000:phone-number-id/1"
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "told", "answer"),
+    [
+        ("social-messaging:GetWhatsAppMessageMedia", NUMBER, "Allowed by the statement Read.", ("allowed", "Read")),
+        ("SOCIAL-MESSAGING:getwhatsappmessagemedia", NUMBER, "Allowed by the statement Read.", ("allowed", "Read")),
+        ("s3:PutObject", "arn:aws:s3:::in/a", "Allowed by the statement Statement[1].", ("allowed", "Statement[1]")),
+        ("s3:PutObject", "arn:aws:s3:::in/no/a", "Denied by the statement KeepOut.", ("explicitDeny", "KeepOut")),
+        ("social-messaging:SendWhatsAppMessage", NUMBER, "Denied: no statement allows it.", ("implicitDeny", None)),
+        ("social-messaging:ListLinkedWhatsAppBusinessAccounts", "*", "Denied: no st", ("implicitDeny", None)),
+    ],
+)
+def test_a_policy_is_simulated_with_the_statement_that_decides(
+    tmp_path: Path, action: str, resource: str, told: str, answer: tuple[str, str | None]
+) -> None:
+    policy = tmp_path / "policy.json"
+    statements = [
+        {
+            "Sid": "Read",
+            "Effect": "Allow",
+            "Action": "social-messaging:Get*",
+            "Resource": "arn:aws:social-messaging:*:*:*",
+        },
+        {"Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::in/*"},
+        {"Sid": "KeepOut", "Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::in/no/*"},
+    ]
+    policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": statements}))
+    key = json.loads(done("keys", "create", "--name", "a", "--policy", str(policy), "--json"))["accessKeyId"]
+    asked = ("keys", "simulate", key, "--action", action, "--resource", resource)
+    assert done(*asked).startswith(told)
+    asked_for = {"accessKeyId": key, "name": "a", "action": action, "resource": resource}
+    assert json.loads(done(*asked, "--json")) == asked_for | {"decision": answer[0], "statement": answer[1]}
+
+
+def test_simulating_says_when_a_key_is_refused_all_the_same() -> None:
+    key = json.loads(done("keys", "create", "--name", "a", "--allow-all", "--json"))["accessKeyId"]
+    done("keys", "disable", key)
+    result = run("keys", "simulate", key, "--action", "s3:PutObject", "--resource", "arn:aws:s3:::in/a")
+    assert result.exit_code == 0
+    assert "Allowed by the statement AllowAll." in result.stdout
+    assert "The key is disabled" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("social-messaging:*", "*"),
+        ("GetWhatsAppMessageMedia", "*"),
+        ("s3:PutObject", "in/a"),
+        ("s3:PutObject", "arn:aws:s3"),
+        ("s3:PutObject", ""),
+    ],
+)
+def test_what_no_call_asks_cannot_be_simulated(action: str, resource: str) -> None:
+    assert run("keys", "simulate", "AKIANOBODY", "--action", action, "--resource", resource).exit_code == 2
+
+
+def test_an_unknown_key_cannot_be_simulated() -> None:
+    assert "there is no access key" in failed(
+        "keys", "simulate", "AKIANO", "--action", "s3:PutObject", "--resource", "*"
+    )
+
+
+# --- rotation
+
+
+def test_the_key_of_a_key_file_is_rotated_step_by_step(registry: Path) -> None:
+    done(*LINK, "--token-file", "-", stdin=TOKEN)
+    done("keys", "create", "--name", "a", "--allow-all")
+    key_file = registry.with_name(f"{registry.name}.key")
+    old, new = key_file.read_text().strip(), Fernet.generate_key().decode()
+    key_file.write_text(f"{new},{old}\n")
+    assert done("rotate-secrets").startswith("2 secrets were encrypted anew. All of account number 000000000000")
+    key_file.write_text(f"{new}\n")
+    done("accounts")
+    assert done("rotate-secrets").startswith("0 secrets were")
+    key_file.write_text(f"{old}\n")
+    assert "check WHAUL_SECRET_KEY" in failed("accounts")
+    assert "check WHAUL_SECRET_KEY" in failed("rotate-secrets")
 
 
 def test_without_keys_it_says_how_to_make_one() -> None:

@@ -117,7 +117,7 @@ def test_only_commands_that_exist_are_named(path: Path) -> None:
     known = {command.removeprefix("whaul ") for command in COMMANDS} | {"keys"}
     groups = {command.partition(" ")[0] for command in known if " " in command}
     text = path.read_text(encoding="utf-8")
-    for first, second in re.findall(r"(?:`|\$ (?:\w+=\S+ )*)whaul ([a-z]+)(?: ([a-z]+)\b)?", text):
+    for first, second in re.findall(r"(?:`|\$ (?:\w+=\S+ )*)whaul ([a-z][a-z-]*)(?: ([a-z]+)\b)?", text):
         assert first in known, f"whaul {first}"
         if first in groups and second:
             assert f"{first} {second}" in known, f"whaul {first} {second}"

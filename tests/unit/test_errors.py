@@ -21,12 +21,14 @@ STATUSES = {
     "MissingAuthenticationTokenException": 403,
     "IncompleteSignatureException": 403,
     "UnrecognizedClientException": 403,
+    "ExpiredTokenException": 403,
     "InvalidSignatureException": 403,
     "AccessDeniedException": 403,
     "AccessDeniedByMetaException": 403,
     "ResourceNotFoundException": 404,
     "ThrottledRequestException": 429,
     "InternalServiceException": 500,
+    "ServiceUnavailable": 503,
     "DependencyException": 502,
 }
 

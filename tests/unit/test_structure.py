@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "graph": VALUES | {"http", "netguard"},
     "destinations": VALUES | {"http", "netguard", "sigv4"},
     "asgi": {"errors"},
-    "gateway": {"asgi", "auth", "errors", "limits", "operations", "telemetry", "wire"},
+    "gateway": {"asgi", "auth", "errors", "limits", "operations", "registry", "telemetry", "wire"},
     "bulk": VALUES | {"destinations", "retry", "transfer"},
     # those that build the others: nothing but another of them imports them
     "seaweedfs": {"processes"},

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from whaul import __version__
-from whaul.cli import access_keys, accounts, doctor, failures, get, serve, simulate, stack
+from whaul.cli import access_keys, accounts, doctor, failures, get, rotation, serve, simulate, stack
 
 app = typer.Typer(
     name="whaul",
@@ -42,6 +42,7 @@ app.command("get")(get.get)
 app.command("simulate")(simulate.simulate)
 app.command("migrate")(serve.migrate)
 app.command("doctor")(doctor.doctor)
+app.command("rotate-secrets")(rotation.rotate_secrets)
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
 """`whaul keys`: the access keys that callers sign with."""
 
 import asyncio
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,14 +18,34 @@ from whaul.registry.records import AccessKeyRecord
 from whaul.settings import Settings
 
 app = typer.Typer(help="Access keys for callers.", no_args_is_help=True)
+LONGEST_LIFE = timedelta(days=365)
+"""Of a temporary key."""
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+VARIABLES = {
+    "accessKeyId": "AWS_ACCESS_KEY_ID",
+    "secretAccessKey": "AWS_SECRET_ACCESS_KEY",
+    "sessionToken": "AWS_SESSION_TOKEN",
+    "expiration": "AWS_CREDENTIAL_EXPIRATION",
+}
+"""What AWS tools call them; the last as `aws configure export-credentials --format env` prints it."""
+RateLimit = Annotated[
+    float | None, typer.Option(min=0, max=1_000_000, help="Calls per second, per worker; 0 for no limit.")
+]
+RateBurst = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Calls at once; unset: one second's worth.")]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id.")]
 
 
 @app.command()
 def create(
+    *,
     name: Annotated[str, typer.Option(help="Who uses it; appears in logs and messages.")],
     policy: Annotated[Path | None, typer.Option(help="File that holds an IAM policy document.")] = None,
     allow_all: Annotated[bool, typer.Option("--allow-all", help="A key that may do everything.")] = False,
+    expires_in: Annotated[
+        str | None, typer.Option(metavar="TIME", help="A temporary key with a session token: 30s, 15m, 1h or 7d.")
+    ] = None,
+    rate_limit: RateLimit = None,
+    rate_burst: RateBurst = None,
     json: Json = False,
 ) -> None:
     """Make an access key; its secret is shown once."""
@@ -31,20 +53,26 @@ def create(
         raise typer.BadParameter("expected up to 64 letters, digits, '-', '_' or '.'", param_hint="--name")
     if (policy is None) == (not allow_all):
         raise typer.BadParameter("give either --policy FILE or --allow-all")
+    _check_burst(rate_limit, rate_burst)
     text = ALLOW_ALL if policy is None else _policy(policy)
-    key = asyncio.run(_create(Settings.load(), name, text))
-    secret = key.secret_access_key.get_secret_value()
+    end = None if expires_in is None else datetime.now(UTC) + _duration(expires_in)
+    key = asyncio.run(
+        _create(Settings.load(), name, text, expires_at=end, rate_limit=rate_limit, rate_burst=rate_burst)
+    )
+    shown = {"accessKeyId": key.access_key_id, "secretAccessKey": key.secret_access_key.get_secret_value()}
+    if key.session_token is not None and end is not None:
+        shown |= {"sessionToken": key.session_token.get_secret_value(), "expiration": end.isoformat()}
     if json:
-        output.document({"accessKeyId": key.access_key_id, "secretAccessKey": secret, "name": key.name})
+        output.document(shown | {"name": key.name})
         return
-    typer.echo(f"AWS_ACCESS_KEY_ID={key.access_key_id}")
-    typer.echo(f"AWS_SECRET_ACCESS_KEY={secret}")
+    for member, value in shown.items():
+        typer.echo(f"{VARIABLES[member]}={value}")
     typer.echo("Keep the secret now: it is not shown again.", err=True)
 
 
-async def _create(settings: Settings, name: str, policy: str) -> AccessKey:
+async def _create(settings: Settings, name: str, policy: str, **options: Any) -> AccessKey:
     async with parts.registry(settings) as registry:
-        return await registry.create_access_key(name, policy)
+        return await registry.create_access_key(name, policy, **options)
 
 
 @app.command("list")
@@ -54,7 +82,9 @@ def list_keys(json: Json = False) -> None:
     if json:
         output.document({"accessKeys": [_shape(key) for key in keys]})
     elif keys:
-        output.rows([(key.access_key_id, key.name, _state(key), f"made {key.created_at:%Y-%m-%d}") for key in keys])
+        output.rows(
+            [(key.access_key_id, key.name, _state(key), f"made {key.created_at:%Y-%m-%d}", _limit(key)) for key in keys]
+        )
     else:
         typer.echo("There are no access keys. `whaul keys create --name NAME --allow-all` makes one.")
 
@@ -92,6 +122,65 @@ async def _set_policy(settings: Settings, key_id: str, policy: str) -> bool:
         return await registry.set_policy(key_id, policy)
 
 
+@app.command()
+def limit(
+    key_id: KeyId,
+    rate_limit: RateLimit = None,
+    rate_burst: RateBurst = None,
+    default: Annotated[bool, typer.Option("--default", help="The server's WHAUL_RATE_LIMIT again.")] = False,
+) -> None:
+    """Give an access key a rate limit of its own; running gateways follow within 5 seconds."""
+    if (rate_limit is None) == (not default):
+        raise typer.BadParameter("give either --rate-limit N or --default")
+    _check_burst(rate_limit, rate_burst)
+    if not asyncio.run(_set_limit(Settings.load(), key_id, rate_limit, rate_burst)):
+        raise _unknown(key_id)
+    typer.echo(
+        f"{key_id} has {'the limit of the server' if rate_limit is None else _limit_text(rate_limit, rate_burst)}."
+    )
+
+
+async def _set_limit(settings: Settings, key_id: str, rate_limit: float | None, rate_burst: int | None) -> bool:
+    async with parts.registry(settings) as registry:
+        return await registry.set_rate_limit(key_id, rate_limit, rate_burst)
+
+
+@app.command()
+def simulate(
+    key_id: KeyId,
+    action: Annotated[str, typer.Option(help="As in a policy: social-messaging:GetWhatsAppMessageMedia.")],
+    resource: Annotated[str, typer.Option(help="An ARN; * for an action that takes no resource.")],
+    json: Json = False,
+) -> None:
+    """Say what an access key's policy answers to an action on a resource, and which statement decides."""
+    if not re.fullmatch(r"[A-Za-z0-9-]+:[A-Za-z0-9]+", action):
+        raise typer.BadParameter("expected service:Name, without wildcards", param_hint="--action")
+    if resource != "*" and not re.fullmatch(r"arn(:[^:]*){4}:.+", resource, re.DOTALL):
+        raise typer.BadParameter("expected an ARN, or *", param_hint="--resource")
+    key = next((key for key in asyncio.run(_list(Settings.load())) if key.access_key_id == key_id), None)
+    if key is None:
+        raise _unknown(key_id)
+    decision = Policy.parse(key.policy).evaluate(action, resource)
+    if json:
+        word = "allowed" if decision.allowed else "explicitDeny" if decision.explicit else "implicitDeny"
+        output.document(
+            {
+                "accessKeyId": key_id,
+                "name": key.name,
+                "action": action,
+                "resource": resource,
+                "decision": word,
+                "statement": decision.statement,
+            }
+        )
+    elif decision.explicit:
+        typer.echo(f"{'Allowed' if decision.allowed else 'Denied'} by the statement {decision.statement}.")
+    else:
+        typer.echo("Denied: no statement allows it.")
+    if _state(key).startswith(("disabled", "expired")):
+        typer.echo(f"The key is {_state(key)}: its calls are refused, whatever its policy says.", err=True)
+
+
 def _policy(path: Path) -> str:
     """Read a policy document that can be evaluated."""
     try:
@@ -110,8 +199,39 @@ def _unknown(key_id: str) -> CommandFailed:
     return CommandFailed(f"there is no access key {key_id}; `whaul keys list` lists them")
 
 
+def _duration(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,8})([smhd])", text)
+    duration = timedelta(seconds=int(match[1]) * SECONDS[match[2]]) if match else timedelta()
+    if not timedelta() < duration <= LONGEST_LIFE:
+        raise typer.BadParameter(
+            f"expected a time such as 30s, 15m, 1h or 7d, at most {LONGEST_LIFE.days}d", param_hint="--expires-in"
+        )
+    return duration
+
+
+def _check_burst(rate_limit: float | None, rate_burst: int | None) -> None:
+    if rate_burst is not None and not rate_limit:
+        raise typer.BadParameter("--rate-burst goes with a --rate-limit above 0")
+
+
+def _limit(key: AccessKeyRecord) -> str:
+    return "" if key.rate_limit is None else _limit_text(key.rate_limit, key.rate_burst)
+
+
+def _limit_text(rate_limit: float, rate_burst: int | None) -> str:
+    if not rate_limit:
+        return "no rate limit"
+    return f"{rate_limit:g} calls per second" + (f", {rate_burst} at once" if rate_burst else "")
+
+
 def _state(key: AccessKeyRecord) -> str:
-    return "enabled" if key.disabled_at is None else f"disabled {key.disabled_at:%Y-%m-%d}"
+    if key.disabled_at is not None:
+        return f"disabled {key.disabled_at:%Y-%m-%d}"
+    if key.expires_at is None:
+        return "enabled"
+    if key.expires_at <= datetime.now(UTC):
+        return f"expired {key.expires_at:%Y-%m-%d %H:%M} UTC"
+    return f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _shape(key: AccessKeyRecord) -> dict[str, object]:
@@ -121,5 +241,7 @@ def _shape(key: AccessKeyRecord) -> dict[str, object]:
         "status": "Active" if key.disabled_at is None else "Inactive",
         "createDate": key.created_at.isoformat(),
         "expiration": key.expires_at.isoformat() if key.expires_at else None,
+        "rateLimit": key.rate_limit,
+        "rateBurst": key.rate_burst,
         "policy": key.policy,
     }

@@ -43,6 +43,7 @@ class AccessKeys(Tenant):
             secret_access_key=SecretStr(self._pick(_SECRET_ALPHABET, 40)),
             policy=policy,
             session_token=SecretStr(self._pick(_SECRET_ALPHABET, 64)) if expires_at else None,
+            expires_at=expires_at,
             rate_limit=rate_limit,
             rate_burst=rate_burst,
         )
@@ -86,7 +87,7 @@ class AccessKeys(Tenant):
             )
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
-        """Find an access key with its secret; None when it is unknown, disabled or expired."""
+        """Find an access key with its secret, expired or not; None when it is unknown or disabled."""
         statement = select(AccessKeyRow).where(
             AccessKeyRow.access_key_id == access_key_id,
             AccessKeyRow.owner == self._account_id,
@@ -94,7 +95,7 @@ class AccessKeys(Tenant):
         )
         async with self._reading() as session:
             row = await session.scalar(statement)
-        if row is None or (row.expires_at is not None and row.expires_at <= self._clock()):
+        if row is None:
             return None
         return AccessKey(
             access_key_id=row.access_key_id,
@@ -102,6 +103,7 @@ class AccessKeys(Tenant):
             secret_access_key=self._cipher.decrypt(row.secret_access_key),
             policy=row.policy,
             session_token=self._decrypt(row.session_token),
+            expires_at=row.expires_at,
             rate_limit=row.rate_limit,
             rate_burst=row.rate_burst,
         )

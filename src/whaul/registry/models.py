@@ -1,4 +1,4 @@
-"""The tables. What they hold encrypted is text that `whaul.secrets.Cipher` made.
+"""The tables.
 
 Every row belongs to one AWS-style account number (`owner`): gateways with different numbers may share a database
 and see nothing of each other. Changing a table means a new file in `migrations/versions` and a new `schema.HEAD`.
@@ -29,6 +29,16 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+class Encrypted(TypeDecorator[str]):
+    """Text that `whaul.secrets.Cipher` made.
+
+    Rotation finds it by this type, in tables that have an `owner` and one column as their key.
+    """
+
+    impl = Text
+    cache_ok = True
+
+
 class Table(DeclarativeBase):
     """The registry's tables; constraints have names, so that a migration can alter them."""
 
@@ -51,8 +61,8 @@ class AccountRow(Table):
     owner: Mapped[str] = mapped_column(String(12))
     meta_waba_id: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(Text)
-    access_token: Mapped[str] = mapped_column(Text, doc="encrypted")
-    app_secret: Mapped[str | None] = mapped_column(Text, doc="encrypted")
+    access_token: Mapped[str] = mapped_column(Encrypted)
+    app_secret: Mapped[str | None] = mapped_column(Encrypted)
     linked_at: Mapped[datetime] = mapped_column(UtcDateTime)
     refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -103,7 +113,7 @@ class SignupRow(Table):
 
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     owner: Mapped[str] = mapped_column(String(12))
-    access_token: Mapped[str] = mapped_column(Text, doc="encrypted")
+    access_token: Mapped[str] = mapped_column(Encrypted)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
 
 
@@ -115,8 +125,8 @@ class AccessKeyRow(Table):
     access_key_id: Mapped[str] = mapped_column(String(128), primary_key=True)
     owner: Mapped[str] = mapped_column(String(12), index=True)
     name: Mapped[str] = mapped_column(Text)
-    secret_access_key: Mapped[str] = mapped_column(Text, doc="encrypted")
-    session_token: Mapped[str | None] = mapped_column(Text, doc="encrypted")
+    secret_access_key: Mapped[str] = mapped_column(Encrypted)
+    session_token: Mapped[str | None] = mapped_column(Encrypted)
     policy: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     disabled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Column, select, update
 
 from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
 from whaul.registry.database import open_engine
 from whaul.registry.errors import SchemaMissing
-from whaul.registry.models import AccessKeyRow, AccountRow
+from whaul.registry.models import Encrypted, Table
 from whaul.registry.signups import Signups
 from whaul.registry.tenant import utc_now
 from whaul.secrets import Cipher
@@ -25,16 +25,42 @@ class Registry(Signups, AccessKeys):
     """
 
     async def check_secret_key(self) -> None:
-        """Raise WrongSecretKey when what is stored was encrypted with other keys; an empty registry passes."""
-        stored = select(AccountRow.access_token).union_all(select(AccessKeyRow.secret_access_key)).limit(1)
+        """Raise WrongSecretKey when any of what is stored was encrypted with other keys; an empty registry passes."""
         async with self._reading() as session:
-            token = await session.scalar(stored)
-        if token is not None:
-            self._cipher.decrypt(token)
+            for column in _encrypted_columns():
+                for token in await session.scalars(select(column).where(_owner(column) == self._account_id)):
+                    if token is not None:
+                        self._cipher.decrypt(token)
+
+    async def rotate_secrets(self) -> int:
+        """Encrypt with the first key all that other keys encrypted; answer how many secrets that were.
+
+        All or nothing. Raises WrongSecretKey when no key fits one of them.
+        """
+        renewed = 0
+        async with self._writing() as session:
+            for column in _encrypted_columns():
+                (key,) = column.table.primary_key.columns
+                stored = select(key, column).where(_owner(column) == self._account_id, column.is_not(None))
+                for id_, token in (await session.execute(stored)).all():
+                    fresh = self._cipher.renew(token)
+                    if fresh is not None:
+                        await session.execute(update(column.table).where(key == id_).values({column: fresh}))
+                        renewed += 1
+        return renewed
 
     async def ping(self) -> None:
         """Return when the database answers and is at this version's schema; raise a RegistryError otherwise."""
         await schema.check_engine(self._engine)
+
+
+def _encrypted_columns() -> list[Column[str]]:
+    columns = [column for table in Table.metadata.sorted_tables for column in table.columns]
+    return [column for column in columns if isinstance(column.type, Encrypted)]
+
+
+def _owner(column: Column[str]) -> Column[str]:
+    return column.table.c["owner"]
 
 
 @asynccontextmanager

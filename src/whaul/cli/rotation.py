@@ -1,0 +1,23 @@
+"""`whaul rotate-secrets`: the second half of changing the secret key."""
+
+import asyncio
+
+import typer
+
+from whaul import parts
+from whaul.settings import Settings
+
+
+def rotate_secrets() -> None:
+    """Encrypt all stored secrets with the first key of WHAUL_SECRET_KEY; after it, the others are not needed."""
+    settings = Settings.load()
+    count = asyncio.run(_rotate(settings))
+    secrets = "1 secret was" if count == 1 else f"{count} secrets were"
+    typer.echo(
+        f"{secrets} encrypted anew. All of account number {settings.account_id} are encrypted with the first key now."
+    )
+
+
+async def _rotate(settings: Settings) -> int:
+    async with parts.registry(settings) as registry:
+        return await registry.rotate_secrets()
