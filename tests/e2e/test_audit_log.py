@@ -74,6 +74,28 @@ def test_each_call_is_one_record_with_who_what_and_what_became_of_it(world: Worl
     assert len({record["eventID"] for record in records(log)}) == 5
 
 
+@pytest.mark.usefixtures("simulator")
+def test_operations_on_accounts_are_recorded_with_the_account_and_what_was_changed(
+    world: World, tmp_path: Path
+) -> None:
+    log = tmp_path / "audit.log"
+    tags = [{"key": "team", "value": "inbox"}]
+    with world.gateway(WHAUL_AUDIT_LOG=str(log)) as gateway:
+        client = gateway.client()
+        account = client.list_linked_whatsapp_business_accounts()["linkedAccounts"][0]
+        client.get_linked_whatsapp_business_account(id=account["id"])
+        client.tag_resource(resourceArn=account["arn"], tags=tags)
+        client.untag_resource(resourceArn=account["arn"], tagKeys=["team"])
+        eventually(lambda: len(records(log)) == 4)
+    listed, shown, tagged, untagged = records(log)
+    assert "resources" not in listed
+    assert shown["requestParameters"] == {"id": account["id"]}
+    assert [record["resources"][0]["ARN"] for record in (shown, tagged, untagged)] == [account["arn"]] * 3
+    assert tagged["requestParameters"] == {"resourceArn": account["arn"], "tags": tags}
+    assert [record["readOnly"] for record in records(log)] == [True, True, False, False]
+    assert {record["eventCategory"] for record in records(log)} == {"Management"}
+
+
 def test_two_workers_write_one_log_and_rotation_and_the_stop_lose_no_record(world: World, tmp_path: Path) -> None:
     settings = {
         "WHAUL_WORKERS": "2",
