@@ -1,7 +1,8 @@
 """The rate limit of access keys, as a caller meets it."""
 
+import pytest
 from http_wire import Reply
-from world import Gateway, Key, World
+from world import Gateway, Key, World, eventually
 
 from whaul.simulator import Simulator
 
@@ -27,3 +28,15 @@ def test_a_key_that_has_used_its_burst_is_told_when_to_come_back_and_others_are_
         assert [call(gateway, unproven).status for _ in range(5)] == [403] * 5
         assert call(gateway, other).status == 200, "forged calls use up nothing"
     assert simulator.count("100000000000001")["metadata"] == 5, "a refused call does not reach Meta"
+
+
+@pytest.mark.usefixtures("simulator")
+def test_a_key_may_have_a_limit_of_its_own_and_a_running_server_follows_it(world: World) -> None:
+    strict = world.make_key("--allow-all", "--rate-limit", SLOW, "--rate-burst", "2")
+    free = world.make_key("--allow-all", "--rate-limit", "0")
+    with world.gateway(WHAUL_RATE_LIMIT=SLOW, WHAUL_RATE_BURST="1") as gateway:
+        assert [call(gateway, strict).status for _ in range(3)] == [200, 200, 429]
+        assert [call(gateway, free).status for _ in range(5)] == [200] * 5
+        assert [call(gateway, world.key).status for _ in range(2)] == [200, 429]
+        assert world.run("keys", "limit", strict.id, "--rate-limit", "0").returncode == 0
+        eventually(lambda: call(gateway, strict).status == 200)
