@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stand_in import Answer, StandIn, s3_answer
 from world import BUCKET, PATIENCE, READER, Store, World, eventually
 
 from whaul.simulator import Simulator
@@ -254,6 +255,52 @@ def test_credentials_that_may_only_read_are_told_with_each_id(world: World, simu
     assert (ran.code, set(ran.errors.values())) == (1, {"AccessDeniedException"})
 
 
+def page(*keys: str, following: str = "") -> Answer:
+    """An answer to a listing."""
+    token = f"<NextContinuationToken>{following}</NextContinuationToken>" if following else ""
+    contents = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in keys)
+    return Answer(200, {}, f"<ListBucketResult>{token}{contents}</ListBucketResult>".encode())
+
+
+def test_listing_that_is_not_allowed_says_what_to_allow_and_force_does_without(
+    world: World, simulator: Simulator, s3_stand_in: StandIn
+) -> None:
+    s3_stand_in.script(s3_answer(403, "AccessDenied"))
+    environ = {"AWS_ENDPOINT_URL_S3": s3_stand_in.url}
+    arguments = (JPEG, "--phone-number-id", world.phone_number_id, "--to", "s3://bucket/x")
+    assert "s3:ListBucket" in refusal(world, *arguments, **environ)
+    assert simulator.requests == []
+    s3_stand_in.script(s3_answer(403, "AccessDenied"))
+    assert get(world, JPEG, "--force", to="s3://bucket/x", **environ).summary["stored"] == 1
+
+
+def test_a_listing_is_followed_through_its_pages_in_the_buckets_own_region(
+    world: World, simulator: Simulator, s3_stand_in: StandIn
+) -> None:
+    elsewhere = s3_answer(301, "PermanentRedirect", {"x-amz-bucket-region": "eu-west-1"})
+    pages = [page(f"a&amp;b/{JPEG}.jpeg", "a&amp;b/other", following="t/1="), page(f"a&amp;b/{VOICE}.ogg")]
+    s3_stand_in.script(elsewhere, page(), s3_answer(503, "SlowDown"), *pages)
+    ran = get(
+        world, "--from-file", "-", to="s3://bucket/a&b/", stdin="\n".join(MEDIA), AWS_ENDPOINT_URL_S3=s3_stand_in.url
+    )
+    assert (sorted(ran.by_status["skipped"]), ran.by_status["stored"]) == ([JPEG, VOICE], [PDF])
+    assert simulator.count(JPEG)["metadata"] == 0
+    listings = [request for request in s3_stand_in.requests if request.method == "GET"]
+    assert all("prefix=a%26b%2F" in request.target for request in listings)
+    assert ["continuation-token=t%2F1%3D" in request.target for request in listings] == [False] * 4 + [True]
+    assert ["/eu-west-1/s3/" in (request.header("authorization") or "") for request in listings] == [False] + [True] * 4
+
+
+@pytest.mark.parametrize("answer", [Answer(200, {}, b"<html>"), s3_answer(400, "InvalidRequest")], ids=["html", "400"])
+def test_a_listing_that_is_none_ends_the_run_before_it_begins(
+    world: World, simulator: Simulator, s3_stand_in: StandIn, answer: Answer
+) -> None:
+    s3_stand_in.always(answer)
+    environ = {"AWS_ENDPOINT_URL_S3": s3_stand_in.url, "WHAUL_DEADLINE": "1"}
+    refusal(world, JPEG, "--phone-number-id", world.phone_number_id, "--to", "s3://bucket/x", **environ)
+    assert simulator.requests == []
+
+
 def test_a_terminal_is_shown_a_bar_and_the_failures(world: World, simulator: Simulator, folder: Path) -> None:
     del simulator
     command = [sys.executable, "-P", "-m", "whaul", "get", *MEDIA, "999", "--to", str(folder)]
@@ -278,11 +325,10 @@ def test_a_terminal_is_shown_a_bar_and_the_failures(world: World, simulator: Sim
     assert '"mediaId"' not in text
 
 
-@pytest.fixture
-def many(simulator: Simulator) -> dict[str, bytes]:
-    """Many small files at Meta, some of an uncommon type, by id."""
+def add_many(simulator: Simulator, count: int) -> dict[str, bytes]:
+    """Put small files to Meta, some of an uncommon type; return them by id."""
     files = {}
-    for number in range(MANY):
+    for number in range(count):
         data = hashlib.sha256(str(number).encode()).digest() * (1 + number % 40)
         kind = ("image/jpeg", "audio/ogg; codecs=opus", "application/pdf", "text/x-unusual")[number % 4]
         files[simulator.add_media(data, kind)] = data
@@ -320,19 +366,21 @@ def interrupted(world: World, ids: Sequence[str], to: str, after: int, *signals:
 
 
 def test_thousands_of_ids_interrupted_killed_and_resumed_are_each_stored_once(
-    world: World, store: Store, simulator: Simulator, many: dict[str, bytes], to: str
+    world: World, store: Store, simulator: Simulator, to: str
 ) -> None:
+    count = MANY if to.startswith("s3://") else MANY // 5
+    many = add_many(simulator, count)
     ids = [*many]
-    first = interrupted(world, ids, to, MANY // 4, signal.SIGINT)
+    first = interrupted(world, ids, to, count // 4, signal.SIGINT)
     assert first.code == 130, first.stderr
     assert "Traceback" not in first.stderr
     *outcomes, last = first.told
     summary = last["summary"]
     assert summary["stopped"] == "interrupted."
-    assert MANY // 4 <= summary["stored"] == len(outcomes) < MANY
+    assert count // 4 <= summary["stored"] == len(outcomes) < count
     stored_first = {outcome["mediaId"] for outcome in outcomes}
 
-    second = interrupted(world, ids, to, summary["stored"] + MANY // 4, signal.SIGKILL)
+    second = interrupted(world, ids, to, summary["stored"] + count // 4, signal.SIGKILL)
     assert second.code == -signal.SIGKILL
     by_second = Counter(outcome["status"] for outcome in second.told)
     assert by_second["skipped"] == len(stored_first)
@@ -348,7 +396,7 @@ def test_thousands_of_ids_interrupted_killed_and_resumed_are_each_stored_once(
     assert len(skipped - told) <= 16
 
     counts = asked_of_meta(simulator, ids)
-    again = counts["completed_downloads"] - MANY
+    again = counts["completed_downloads"] - count
     assert again <= 16, "only what was on its way when the run was killed is fetched again"
     assert all(simulator.count(media_id)["metadata"] == 1 for media_id in told)
     assert stored_hashes(store, to) == {
@@ -389,10 +437,8 @@ def test_an_interrupt_waits_for_what_is_under_way_and_a_second_one_does_not(
     assert [path.name for path in folder.iterdir()] == [NAMES[PDF]]
 
 
-def test_a_reader_of_the_output_that_leaves_ends_the_run(
-    world: World, simulator: Simulator, many: dict[str, bytes], folder: Path
-) -> None:
-    del simulator
+def test_a_reader_of_the_output_that_leaves_ends_the_run(world: World, simulator: Simulator, folder: Path) -> None:
+    many = add_many(simulator, 1000)
     command = [sys.executable, "-P", "-m", "whaul", "get", "--from-file", "-", "--to", str(folder)]
     command += ["--phone-number-id", world.phone_number_id]
     with subprocess.Popen(

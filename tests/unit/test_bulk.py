@@ -1,0 +1,319 @@
+"""A run over many ids: how far it reads ahead, what it holds, when it stops, and how each id is accounted for."""
+
+import asyncio
+import hashlib
+import os
+import stat
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyreqwest.bytes import Bytes
+
+from whaul.bulk.ids import LONGEST_LINE, PIECE, MediaIds
+from whaul.bulk.run import Outcome, Run
+from whaul.errors import AccessDeniedByMetaException, ApiError, DependencyException, ResourceNotFoundException, Retry
+from whaul.http import Download
+from whaul.model import MediaInfo
+from whaul.testing import InMemoryDestination
+
+pytestmark = pytest.mark.anyio
+DATA = b"file"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """The reading and the writing end; the test closes the latter."""
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+
+
+async def everything(ids: MediaIds) -> list[str]:
+    return [media_id async for media_id in each(ids)]
+
+
+async def each(ids: MediaIds) -> AsyncIterator[str]:
+    while (media_id := await ids.next()) is not None:
+        yield media_id
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"", []),
+        (b"1", ["1"]),
+        (b"1\n2\n", ["1", "2"]),
+        (b"1\r\n\r\n 2 \r\n", ["1", "2"]),
+        (b"# a\n1\n  # b\n#", ["1"]),
+        (b"\xef\xbb\xbf1\n2", ["1", "2"]),
+        (b"1 # not a comment\n", ["1 # not a comment"]),
+        (b"\xff\n1", ["\ufffd", "1"]),
+        (b"1\0\n", ["1\0"]),
+        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * LONGEST_LINE, "1"]),
+        (b"1\n" * PIECE, ["1"] * PIECE),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+async def test_lines_are_read_and_counted_alike(tmp_path: Path, text: bytes, found: list[str]) -> None:
+    path = tmp_path / "ids"
+    path.write_bytes(text)
+    with path.open("rb") as file:
+        ids = MediaIds(["given"], file.fileno())
+        assert await ids.total() == 1 + len(found)
+        assert await everything(ids) == ["given", *found]
+
+
+async def test_a_file_that_was_read_in_part_is_counted_from_there(tmp_path: Path) -> None:
+    (tmp_path / "ids").write_bytes(b"head\n1\n2\n")
+    with (tmp_path / "ids").open("rb", buffering=0) as file:
+        file.read(5)
+        ids = MediaIds([], file.fileno())
+        assert await ids.total() == 2
+        assert await everything(ids) == ["1", "2"]
+
+
+async def test_a_pipe_has_no_total_and_gives_what_is_there_without_waiting_for_more(pipe: tuple[int, int]) -> None:
+    ids = MediaIds([], pipe[0])
+    assert await ids.total() is None
+    os.write(pipe[1], b"1\n2\n3")
+    assert [await ids.next(), await ids.next()] == ["1", "2"]
+    os.write(pipe[1], b"4\n")
+    assert await ids.next() == "34"
+    os.close(pipe[1])
+    assert await ids.next() is None
+
+
+async def test_closing_wakes_those_who_wait_for_an_idle_pipe(pipe: tuple[int, int]) -> None:
+    ids = MediaIds([], pipe[0])
+    waiting = [asyncio.create_task(ids.next()) for _ in range(3)]
+    await asyncio.sleep(0)
+    ids.close()
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [None, None, None]
+    os.close(pipe[1])
+
+
+async def test_a_device_that_cannot_be_waited_for_is_read_nevertheless() -> None:
+    with open(os.devnull, "rb") as file:  # noqa: ASYNC230, PTH123
+        assert stat.S_ISCHR(os.fstat(file.fileno()).st_mode)
+        assert await everything(MediaIds([], file.fileno())) == []
+
+
+class Body:
+    """What a transfer reads of a download."""
+
+    def __init__(self) -> None:
+        self.left = DATA
+
+    async def read(self, amount: int) -> Bytes | None:
+        piece, self.left = self.left[:amount], self.left[amount:]
+        return Bytes(piece) if piece else None
+
+
+class Meta:
+    """A source for every id; `answer` may raise in its place."""
+
+    def __init__(self, answer: Callable[[str], None] = lambda _media_id: None) -> None:
+        self.answer = answer
+        self.described: list[str] = []
+        self.under_way = 0
+        self.most_under_way = 0
+
+    def source(self, media_id: str) -> "MetaSource":
+        return MetaSource(self, media_id)
+
+
+class MetaSource:
+    def __init__(self, meta: Meta, media_id: str) -> None:
+        self.meta = meta
+        self.media_id = media_id
+
+    async def describe(self) -> MediaInfo:
+        self.meta.described.append(self.media_id)
+        self.meta.under_way += 1
+        self.meta.most_under_way = max(self.meta.most_under_way, self.meta.under_way)
+        try:
+            await asyncio.sleep(0)
+            self.meta.answer(self.media_id)
+        finally:
+            self.meta.under_way -= 1
+        return MediaInfo("image/jpeg", len(DATA), hashlib.sha256(DATA).digest(), "https://x")
+
+    @asynccontextmanager
+    async def download(self, _info: MediaInfo) -> AsyncIterator[Download]:
+        body: Any = Body()
+        yield body
+
+
+class Shelf:
+    """A place in memory that keeps names only, and counts how often it was asked."""
+
+    def __init__(self, *names: str, lists: bool = True) -> None:
+        self.stored = {name.partition(".")[0]: name for name in names}
+        self.lists = lists
+        self.asked = 0
+        self.closed = 0
+
+    async def prepare(self, *, listed: bool) -> None:
+        del listed
+
+    async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
+        del wanted
+        return dict(self.stored) if self.lists and len(self.stored) <= limit else None
+
+    async def find(self, media_id: str) -> str | None:
+        self.asked += 1
+        return self.stored.get(media_id)
+
+    def destination(self, name: str) -> InMemoryDestination:
+        self.stored[name.partition(".")[0]] = name
+        return InMemoryDestination()
+
+    def location(self, name: str) -> dict[str, str]:
+        return {"path": name}
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+def run_of(ids: MediaIds, meta: Meta, shelf: Shelf, outcomes: list[Outcome], **options: Any) -> Run:
+    options = {"extensions": {}, "deadline": 5.0, "force": False, "on_outcome": outcomes.append} | options
+    return Run(ids, meta.source, shelf, **options)
+
+
+async def test_a_hundred_thousand_ids_from_a_pipe_are_never_held_at_once(pipe: tuple[int, int]) -> None:
+    many = 100_000
+    meta, shelf, taken = Meta(), Shelf(), 0
+    line = b"%015d\n"
+    ahead = 0
+
+    def count(_outcome: Outcome) -> None:
+        nonlocal taken, ahead
+        taken += 1
+        ahead = max(ahead, len(ids._waiting))
+
+    ids = MediaIds([], pipe[0])
+    run = Run(ids, meta.source, shelf, extensions={}, deadline=60, force=True, on_outcome=count, most_known=100)
+
+    def produce() -> None:
+        with os.fdopen(pipe[1], "wb") as writer:
+            writer.writelines(line % number for number in range(many))
+
+    producing = asyncio.create_task(asyncio.to_thread(produce))
+    await run.run(16, None)
+    await producing
+    assert (run.tally.stored, taken, len(shelf.stored)) == (many, many, many)
+    assert ahead <= PIECE // len(line % 0) + 1
+    assert meta.most_under_way <= 16
+    assert len(run._known) == 100
+    assert run._under_way == {}
+
+
+async def test_as_many_are_under_way_as_were_asked_for_and_no_more() -> None:
+    meta = Meta()
+    everyone = asyncio.Barrier(4)
+
+    class Meeting(MetaSource):
+        async def describe(self) -> MediaInfo:
+            async with everyone:
+                return await super().describe()
+
+    outcomes: list[Outcome] = []
+    run = run_of(MediaIds([str(n) for n in range(40)], None), meta, Shelf(), outcomes)
+    run._source = lambda media_id: Meeting(meta, media_id)
+    await run.run(4, 40)
+    assert (run.tally.stored, meta.most_under_way) == (40, 4)
+
+
+async def test_ids_beyond_those_held_are_asked_for_one_by_one() -> None:
+    meta, shelf, outcomes = Meta(), Shelf("1.jpeg", "2.jpeg", "3.jpeg"), []
+    run = run_of(MediaIds(["1", "2", "3", "4", "4"], None), meta, shelf, outcomes, most_known=2)
+    await run.run(1, 5)
+    assert [outcome.status for outcome in outcomes] == ["skipped", "skipped", "skipped", "stored", "skipped"]
+    assert (shelf.asked, meta.described) == (4, ["4"])  # the last id is known from this run
+
+
+async def test_what_is_listed_is_not_asked_for_again() -> None:
+    meta, shelf, outcomes = Meta(), Shelf("1.jpeg", "2"), []
+    await run_of(MediaIds(["1", "2", "3"], None), meta, shelf, outcomes).run(2, 3)
+    assert (shelf.asked, meta.described, shelf.closed) == (0, ["3"], 1)
+
+
+async def test_an_id_that_is_under_way_is_waited_for_and_then_skipped() -> None:
+    meta, outcomes = Meta(), []
+    run = run_of(MediaIds(["1"] * 10, None), meta, Shelf(), outcomes)
+    await run.run(10, 10)
+    assert (run.tally.stored, run.tally.skipped, meta.described) == (1, 9, ["1"])
+
+
+def failing(error: Callable[[], ApiError]) -> Callable[[str], None]:
+    def answer(_media_id: str) -> None:
+        raise error()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("error", "enough"),
+    [
+        (AccessDeniedByMetaException, 20),
+        (lambda: DependencyException(retry=Retry.NO), 100),
+    ],
+    ids=["refused", "broken"],
+)
+async def test_too_many_failures_in_a_row_stop_the_run(
+    error: Callable[[], ApiError], enough: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("whaul.bulk.run.FIRST_CEILING", 0.0)
+    outcomes: list[Outcome] = []
+    run = run_of(MediaIds([str(n) for n in range(1000)], None), Meta(failing(error)), Shelf(), outcomes)
+    await run.run(4, 1000)
+    assert enough <= run.tally.failed == len(outcomes) < enough + 4
+    assert run.stopped is not None
+    assert run.stopped.startswith(f"{enough} ids failed in a row")
+
+
+async def test_what_meta_says_of_media_stops_nothing() -> None:
+    outcomes: list[Outcome] = []
+    meta = Meta(failing(ResourceNotFoundException))
+    run = run_of(MediaIds([str(n) for n in range(500)], None), meta, Shelf(), outcomes)
+    await run.run(4, 500)
+    assert (run.tally.failed, run.stopped, run.tally.errors) == (500, None, {"ResourceNotFoundException": 500})
+
+
+async def test_one_success_in_between_lets_the_run_go_on() -> None:
+    def answer(media_id: str) -> None:
+        if int(media_id) % 10:
+            raise AccessDeniedByMetaException
+
+    outcomes: list[Outcome] = []
+    run = run_of(MediaIds([str(n) for n in range(200)], None), Meta(answer), Shelf(), outcomes)
+    await run.run(1, 200)
+    assert (run.tally.failed, run.tally.stored, run.stopped) == (180, 20, None)
+
+
+async def test_a_stop_lets_what_is_under_way_end_and_takes_nothing_more() -> None:
+    outcomes: list[Outcome] = []
+
+    def answer(_media_id: str) -> None:
+        run.stop("enough.")
+
+    run = run_of(MediaIds([str(n) for n in range(100)], None), Meta(answer), Shelf(), outcomes)
+    await run.run(4, 100)
+    assert run.tally.stored == len(outcomes) == 4
+    assert run.stopped == "enough."
+
+
+@pytest.mark.parametrize("media_id", ["", " ", "a-b", "../x", "x" * 101, "é", "1\n"])
+async def test_what_is_no_media_id_fails_and_reaches_nobody(media_id: str) -> None:
+    meta, shelf, outcomes = Meta(), Shelf(lists=False), []
+    await run_of(MediaIds([media_id, "1"], None), meta, shelf, outcomes).run(1, 2)
+    assert [outcome.error.code if outcome.error else None for outcome in outcomes] == ["ValidationException", None]
+    assert (shelf.asked, meta.described) == (1, ["1"])
