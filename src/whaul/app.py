@@ -22,6 +22,7 @@ from whaul.netguard import PresignedHosts
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.media import MediaOperations, MediaRules
 from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
+from whaul.operations.signup import SignupOperation
 from whaul.operations.tags import TagOperations
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
@@ -73,9 +74,10 @@ async def _serving(
             account_id=settings.account_id,
             region=settings.region,
         )
+        graph = parts.graph_client(settings, http, metrics.observe_meta_usage)
         media = MediaOperations(
             numbers=numbers,
-            graph=parts.graph_client(settings, http, metrics.observe_meta_usage),
+            graph=graph,
             http=http,
             store=store,
             presigned_hosts=PresignedHosts(store.endpoint(), settings.presigned_hosts),
@@ -90,6 +92,9 @@ async def _serving(
         )
         stack.push_async_callback(media.land)
         accounts = AccountOperations(registry, account_id=settings.account_id, region=settings.region)
+        signup = SignupOperation(
+            registry, graph, account_id=settings.account_id, region=settings.region, deadline=settings.deadline
+        )
         tags = TagOperations(registry, account_id=settings.account_id, region=settings.region)
         if threading.current_thread() is threading.main_thread():  # signals reach no other
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
@@ -107,6 +112,7 @@ async def _serving(
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
             unready=lambda: _unready(registry, store),
             operations={
+                "AssociateWhatsAppBusinessAccount": signup.associate,
                 "DisassociateWhatsAppBusinessAccount": accounts.disassociate,
                 "GetLinkedWhatsAppBusinessAccount": accounts.get,
                 "GetLinkedWhatsAppBusinessAccountPhoneNumber": accounts.get_number,

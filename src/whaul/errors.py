@@ -15,6 +15,7 @@
     ├── AccessDeniedByMetaException          403
     ├── ResourceNotFoundException            404
     ├── ThrottledRequestException            429  carries `retry_after`
+    ├── LimitExceededException               400  Meta's quota for registering a phone number
     ├── InternalServiceException             500
     ├── ServiceUnavailable                   503  the registry's database does not answer
     └── DependencyException                  502  Meta or S3 failed
@@ -154,6 +155,12 @@ class ThrottledRequestException(ApiError):
 
     status = 429
     default_retry = Retry.YES
+
+
+class LimitExceededException(ApiError):
+    """The request was denied because it would exceed one or more service quotas or limits."""
+
+    status = 400
 
 
 class InternalServiceException(ApiError):

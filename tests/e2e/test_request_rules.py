@@ -249,5 +249,6 @@ def test_metadata_only_answers_and_moves_nothing(
         "completed_downloads": 0,
         "upload": 0,
         "delete": 0,
+        "register": 0,
     }
     assert store.keys(f"rules_{VOICE}") == []

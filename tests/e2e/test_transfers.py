@@ -241,6 +241,7 @@ def test_an_expired_download_url_is_resolved_again(gateway: Gateway, simulator: 
         "completed_downloads": 1,
         "upload": 0,
         "delete": 0,
+        "register": 0,
     }
 
 

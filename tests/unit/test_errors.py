@@ -27,6 +27,7 @@ STATUSES = {
     "AccessDeniedByMetaException": 403,
     "ResourceNotFoundException": 404,
     "ThrottledRequestException": 429,
+    "LimitExceededException": 400,
     "InternalServiceException": 500,
     "ServiceUnavailable": 503,
     "DependencyException": 502,

@@ -409,8 +409,54 @@ def test_requests_are_counted_per_media(client: Client) -> None:
         "completed_downloads": 1,
         "upload": 0,
         "delete": 0,
+        "register": 0,
     }
     assert client.sim.count(MISSING)["metadata"] == 1
     assert client.sim.count(PDF)["metadata"] == 0
     complete = client.sim.requests[1]
     assert (complete.status, complete.bytes_sent, complete.outcome) == (200, client.sim.media[JPEG].size, "complete")
+
+
+# --- linking an account
+
+
+def test_a_token_is_described_with_the_account_it_may_manage(client: Client) -> None:
+    data = client.graph(f"debug_token?input_token={client.sim.token}").json()["data"]
+    assert data["is_valid"]
+    targets = {scope["scope"]: scope["target_ids"] for scope in data["granular_scopes"]}
+    assert targets["whatsapp_business_management"] == [client.sim.waba_id]
+    assert not client.graph("debug_token?input_token=other").json()["data"]["is_valid"]
+    assert client.graph("debug_token").error["code"] == 100
+    assert client.sim.token not in repr(client.sim.requests)
+
+
+def register(client: Client, number: str = NUMBER, **members: str):
+    body = json.dumps({"messaging_product": "whatsapp", "pin": "123456"} | members).encode()
+    return client.graph(f"{number}/register", method="POST", body=body)
+
+
+def test_a_registered_number_is_connected(client: Client) -> None:
+    client.sim.change_phone_number(NUMBER, status="PENDING")
+    assert client.graph(f"{NUMBER}?fields=status").json()["status"] == "PENDING"
+    assert register(client, data_localization_region="CH").json() == {"success": True}
+    assert client.graph(f"{NUMBER}?fields=status").json()["status"] == "CONNECTED"
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"pin": "654321"}, 133005),
+        ({"pin": "12345"}, 100),
+        ({"messaging_product": "sms"}, 100),
+        ({"data_localization_region": "ch"}, 100),
+    ],
+)
+def test_a_registration_that_meta_would_refuse_is_refused(client: Client, members: dict[str, str], code: int) -> None:
+    client.sim.configure(two_factor_pin="123456")
+    assert register(client, **members).error["code"] == code
+
+
+def test_only_numbers_are_registered_and_only_the_account_is_subscribed(client: Client) -> None:
+    assert register(client, MISSING).error["code"] == 100
+    assert client.graph(f"{client.sim.waba_id}/subscribed_apps", method="POST").json() == {"success": True}
+    assert client.graph(f"{NUMBER}/subscribed_apps", method="POST").error["code"] == 100

@@ -10,11 +10,14 @@ import msgspec
 from pydantic import SecretStr
 
 from whaul.graph.calls import Access, GraphCalls, decoded, not_documented
+from whaul.graph.errors import CallKind
 
 LARGEST_PAGE = 100
 MOST_PAGES = 100
 MANAGEMENT: Final = "whatsapp_business_management"
 """The permission whose targets are the accounts that a token manages."""
+REGISTERING: Final = CallKind(is_repeatable=False, names_object=False)
+"""Meta counts registrations, and locks a number after too many."""
 
 _NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,status"
 
@@ -87,7 +90,7 @@ class AccountCalls(GraphCalls):
     async def managed_accounts(self, access: Access) -> tuple[str, ...] | None:
         """Ask which accounts a token may manage, by Meta's ids, the newest first; None when it is not valid.
 
-        None at all is also what Meta says of a token that is not bound to accounts (a system user's).
+        A token that is not bound to accounts (a system user's) names none.
         https://developers.facebook.com/docs/whatsapp/embedded-signup/manage-accounts
         """
         doing = "checking the access token"
@@ -133,7 +136,9 @@ class AccountCalls(GraphCalls):
         body = {"messaging_product": "whatsapp", "pin": pin.get_secret_value()}
         if region is not None:
             body["data_localization_region"] = region
-        await self._post(access, f"{meta_id}/register", body, f"registering phone number {meta_id}")
+        url = self._url(access, f"{meta_id}/register")
+        doing = f"registering phone number {meta_id}"
+        await self._call("POST", url, access, doing, body=msgspec.json.encode(body), kind=REGISTERING)
 
     async def subscribe(self, access: Access, waba_id: str) -> None:
         """Subscribe the token's app to the account's webhooks."""

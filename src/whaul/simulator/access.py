@@ -21,7 +21,7 @@ def token_state(state: State, request: web.Request) -> TokenState:
     token = _bearer(request) or request.query.get("access_token")
     if token is None:
         return "none"
-    return "valid" if _is_valid(state, token) else "invalid"
+    return "valid" if is_valid(state, token) else "invalid"
 
 
 def admit_to_graph(state: State, request: web.Request) -> None:
@@ -41,14 +41,15 @@ def _bearer(request: web.Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _is_valid(state: State, token: str) -> bool:
+def is_valid(state: State, token: str) -> bool:
+    """Whether it is the one valid token."""
     return hmac.compare_digest(token.encode(errors="replace"), state.token.encode())
 
 
 def _check_token(state: State, token: str | None) -> None:
     if token is None:
         raise RefusedError(graph_error(104))
-    if not _is_valid(state, token):
+    if not is_valid(state, token):
         raise RefusedError(graph_error(190))
 
 

@@ -52,6 +52,12 @@ KNOWN_ERRORS: dict[int, tuple[int, str]] = {
     131056: (400, "Too many messages to the same recipient."),
     131057: (500, "The account is in maintenance mode."),
     133004: (503, "The server is temporarily not available."),
+    133005: (400, "The two-step verification PIN does not match."),
+    133006: (400, "The phone number needs to be verified again."),
+    133008: (400, "Too many guesses of the two-step verification PIN."),
+    133009: (400, "The two-step verification PIN was guessed too fast."),
+    133010: (400, "The phone number is not registered."),
+    133015: (400, "The phone number was deleted a moment ago."),
     133016: (400, "Too many attempts to register this phone number."),
 }
 

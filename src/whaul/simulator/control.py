@@ -5,6 +5,7 @@ It asks for no token. Everything in the simulator is made up, and it listens on 
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -46,6 +47,7 @@ class Control:
             ("DELETE", "/media/{id}", self.remove_media),
             ("POST", "/media/{id}/expire", self.expire_urls),
             ("POST", "/phone-numbers", self.add_phone_number),
+            ("PATCH", "/phone-numbers/{id}", self.change_phone_number),
             ("GET", "/faults", self.list_faults),
             ("POST", "/faults", self.add_faults),
             ("DELETE", "/faults", self.clear_faults),
@@ -148,6 +150,16 @@ class Control:
             raise BadRequestError("A phone number has two strings.", allowed=names)
         number = self._state.add_phone_number(body["display_phone_number"], body["verified_name"])
         return {"id": number.id, **body}, 201
+
+    async def change_phone_number(self, request: web.Request) -> Any:
+        """Change what Meta says of a number: `display_phone_number`, `verified_name`, `quality_rating`, `status`."""
+        number_id, body = request.match_info["id"], await _object(request)
+        names = ("display_phone_number", "verified_name", "quality_rating", "status")
+        if number_id not in self._state.phone_numbers:
+            raise BadRequestError(f"There is no phone number {number_id}.", status=404)
+        if body.keys() - set(names) or not all(isinstance(value, str) for value in body.values()):
+            raise BadRequestError("What a phone number has are strings.", allowed=names)
+        return asdict(self._state.change_phone_number(number_id, body))
 
     async def list_faults(self, _: web.Request) -> Any:
         """The armed faults, in the order of their turns."""

@@ -17,13 +17,19 @@ from whaul.simulator.desk import Desk, Respond
 from whaul.simulator.faults import Fault, Hop
 from whaul.simulator.lookaside import signed_url
 from whaul.simulator.scripted import distort_members, regain_minutes
+from whaul.simulator.signup import debug_token, register
 from whaul.simulator.state import WABA_ID, Media, PhoneNumber, State
 from whaul.simulator.uploads import receive
 
 VERSION = re.compile(r"v\d{1,3}\.\d")
 DEFAULT_PAGE = 25
 NODE_HOPS: dict[str, Hop] = {"GET": "metadata", "DELETE": "delete"}
-EDGE_HOPS: dict[tuple[str, str], Hop] = {("GET", "phone_numbers"): "metadata", ("POST", "media"): "upload"}
+EDGE_HOPS: dict[tuple[str, str], Hop] = {
+    ("GET", "phone_numbers"): "metadata",
+    ("POST", "media"): "upload",
+    ("POST", "register"): "register",
+    ("POST", "subscribed_apps"): "register",
+}
 
 # Members beyond the defaults are given when `fields` names them, as Graph does.
 ACCOUNT = {
@@ -82,7 +88,7 @@ class Graph:
         return await self._handle(request, hop, object_id, respond)
 
     async def edge(self, request: web.Request) -> web.StreamResponse:
-        """`GET …/phone_numbers` and `POST …/media`."""
+        """`GET …/phone_numbers`, `POST …/media`, `…/register` and `…/subscribed_apps`."""
         object_id = request.match_info["id"]
         call = (request.method, request.match_info["edge"].rstrip("/"))
         hop = EDGE_HOPS.get(call)
@@ -92,6 +98,10 @@ class Graph:
                 return graph_json(distort_members(fault, self._page(request)))
             if call == ("POST", "media") and object_id in self._state.phone_numbers:
                 return await receive(self._state, request, object_id)
+            if call == ("POST", "register") and object_id in self._state.phone_numbers:
+                return await register(self._state, request, object_id)
+            if call == ("POST", "subscribed_apps") and object_id == WABA_ID:
+                return graph_json({"success": True})
             if hop is None:
                 raise RefusedError(graph_error(2500, f"There is no {call[0]} /…/{call[1]} here."))
             raise RefusedError(object_missing(object_id, request.method))
@@ -123,6 +133,8 @@ class Graph:
 
     async def _read(self, request: web.Request, object_id: str, fault: Fault | None) -> Answer:
         state = self._state
+        if object_id == "debug_token":
+            return graph_json(distort_members(fault, debug_token(state, request)))
         if object_id == WABA_ID:
             return graph_json(distort_members(fault, _select(request, ACCOUNT, ACCOUNT_DEFAULTS)))
         if object_id in state.phone_numbers:
@@ -213,7 +225,7 @@ def _phone_number(number: PhoneNumber) -> dict[str, Any]:
         "throughput": {"level": "STANDARD"},
         "id": number.id,
         "name_status": "APPROVED",
-        "status": "CONNECTED",
+        "status": number.status,
         "account_mode": "LIVE",
         "messaging_limit_tier": "TIER_1K",
         "is_official_business_account": False,

@@ -14,7 +14,7 @@ from whaul.simulator.faults import Hop
 KEPT = 10_000
 """Requests kept; older ones are forgotten, the counters are not."""
 
-SECRET_PARAMETERS = frozenset({"access_token", "appsecret_proof", "hash"})
+SECRET_PARAMETERS = frozenset({"access_token", "input_token", "appsecret_proof", "hash"})
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 REDACTED = "***"
 
@@ -125,7 +125,7 @@ class Journal:
     def count(self, object_id: str) -> dict[str, int]:
         """How often an object was asked for."""
         counter = self.counters.get(object_id, Counter())
-        names = ("metadata", "download", "completed_downloads", "upload", "delete")
+        names = ("metadata", "download", "completed_downloads", "upload", "delete", "register")
         return {name: counter[name] for name in names}
 
     def clear(self) -> None:

@@ -193,6 +193,10 @@ class Simulator:
         """Add a number to the account."""
         return self._state.add_phone_number(display_phone_number, verified_name)
 
+    def change_phone_number(self, number_id: str, **changes: str) -> PhoneNumber:
+        """Change `verified_name`, `quality_rating`, `status` or another member of a number; `KeyError` without one."""
+        return self._state.change_phone_number(number_id, changes)
+
     def fault(self, media_id: str = EVERY_ID, *, kind: str, **parameters: Any) -> None:
         """Queue a fault; see the table in docs/simulator.md. Raises `BadFaultError` (a `ValueError`)."""
         self._state.faults.add(parse({"media_id": media_id, "kind": kind, **parameters}))

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -62,6 +62,7 @@ class PhoneNumber:
     display_phone_number: str
     verified_name: str
     quality_rating: str = "GREEN"
+    status: str = "CONNECTED"
 
 
 DEFAULT_PHONE_NUMBERS = (
@@ -91,6 +92,8 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a download without User-Agent gets."""
     media_base_url: Annotated[str, Meta(pattern=r"^https?://[!-~]+\Z")] | None = None
     """Where download URLs point; absent: to the address that the client called."""
+    two_factor_pin: Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")] | None = None
+    """The PIN of every phone number; absent: any six digits will do."""
     usage_headers: bool = True
     call_count: Percentage = 0
     total_cputime: Percentage = 0
@@ -294,6 +297,12 @@ class State:
         """Add a phone number to the account."""
         number_id = str(int(next(reversed(self.phone_numbers))) + 1)
         number = PhoneNumber(number_id, display_phone_number, verified_name)
+        self.phone_numbers[number_id] = number
+        return number
+
+    def change_phone_number(self, number_id: str, changes: dict[str, str]) -> PhoneNumber:
+        """Change what Meta says of a phone number; `KeyError` if there is none."""
+        number = replace(self.phone_numbers[number_id], **changes)
         self.phone_numbers[number_id] = number
         return number
 
