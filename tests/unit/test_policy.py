@@ -40,6 +40,98 @@ def refused(text: str | bytes) -> str:
     return str(caught.value)
 
 
+# --- IAM's own rules
+
+
+IAM = "https://docs.aws.amazon.com/IAM/latest/UserGuide/"
+EVALUATION = IAM + "reference_policies_evaluation-logic.html"
+ACTION = IAM + "reference_policies_elements_action.html"
+RESOURCE = IAM + "reference_policies_elements_resource.html"
+REFERENCE = "https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsendusermessagingsocial.html"
+LIST = "social-messaging:ListLinkedWhatsAppBusinessAccounts"
+TAG = "social-messaging:TagResource"
+
+IAM_RULES = [
+    # By default, requests are denied.
+    (EVALUATION, [allow(PUT, "*")], GET, PHONE, Decision(allowed=False, statement=None)),
+    # An explicit allow overrides this default.
+    (EVALUATION, [allow(GET, PHONE)], GET, PHONE, Decision(allowed=True, statement="Statement[0]")),
+    # An explicit deny overrides any allows, wherever it stands.
+    (EVALUATION, [allow("*", "*"), deny(GET, PHONE)], GET, PHONE, Decision(allowed=False, statement="Statement[1]")),
+    (EVALUATION, [deny(GET, PHONE), allow("*", "*")], GET, PHONE, Decision(allowed=False, statement="Statement[0]")),
+    # A deny of one resource leaves the others.
+    (
+        EVALUATION,
+        [allow("*", "*"), deny(GET, OTHER_PHONE)],
+        GET,
+        PHONE,
+        Decision(allowed=True, statement="Statement[0]"),
+    ),
+    # The prefix and the action name are case insensitive.
+    (
+        ACTION,
+        [allow("Social-Messaging:getwhatsappmessagemedia", "*")],
+        GET,
+        PHONE,
+        Decision(allowed=True, statement="Statement[0]"),
+    ),
+    # * and ? in the action name.
+    (ACTION, [allow("social-messaging:*Tag*", "*")], TAG, WABA, Decision(allowed=True, statement="Statement[0]")),
+    (ACTION, [allow("social-messaging:Ta?Resource", "*")], TAG, WABA, Decision(allowed=True, statement="Statement[0]")),
+    (ACTION, [allow("social-messaging:Ta?gResource", "*")], TAG, WABA, Decision(allowed=False, statement=None)),
+    # * and ? in the segments of an ARN; a * in the last one spans slashes and colons.
+    (
+        RESOURCE,
+        [allow(GET, "arn:aws:social-messaging:*:123456789012:*")],
+        GET,
+        PHONE,
+        Decision(allowed=True, statement="Statement[0]"),
+    ),
+    (
+        RESOURCE,
+        [allow(GET, "arn:aws:social-messaging:eu-west-?:*:*")],
+        GET,
+        PHONE,
+        Decision(allowed=True, statement="Statement[0]"),
+    ),
+    (RESOURCE, [allow(GET, "arn:aws:social-messaging:us-*:*:*")], GET, PHONE, Decision(allowed=False, statement=None)),
+    # Resources, unlike actions, are case sensitive.
+    (RESOURCE, [allow(PUT, "arn:aws:s3:::Inbox/*")], PUT, OBJECT, Decision(allowed=False, statement=None)),
+    # Tags are those of an account or of a phone number.
+    (
+        REFERENCE,
+        [allow(TAG, WABA.replace("0123456789abcdef" * 2, "*"))],
+        TAG,
+        WABA,
+        Decision(allowed=True, statement="Statement[0]"),
+    ),
+    (
+        REFERENCE,
+        [allow(TAG, WABA.replace("0123456789abcdef" * 2, "*"))],
+        TAG,
+        PHONE,
+        Decision(allowed=False, statement=None),
+    ),
+    # The action has no resource types: the policy must say all resources, "*".
+    (REFERENCE, [allow(LIST, "*")], LIST, "*", Decision(allowed=True, statement="Statement[0]")),
+    (
+        REFERENCE,
+        [allow(LIST, "arn:aws:social-messaging:*:*:waba/*")],
+        LIST,
+        "*",
+        Decision(allowed=False, statement=None),
+    ),
+    (REFERENCE, [allow(LIST, "arn:*:*:*:*:*")], LIST, "*", Decision(allowed=False, statement=None)),
+]
+"""Each row checked by hand against the page that it names."""
+
+
+@pytest.mark.parametrize("row", IAM_RULES, ids=lambda row: f"{row[0].rpartition('/')[2]}-{row[2]}")
+def test_a_policy_decides_as_iam_documents(row: tuple[str, list[object], str, str, Decision]) -> None:
+    _, statements, action, resource, decision = row
+    assert policy(*statements).evaluate(action, resource) == decision
+
+
 # --- evaluation
 
 

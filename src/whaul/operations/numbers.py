@@ -55,7 +55,9 @@ class Numbers:
     @asynccontextmanager
     async def circuit(self, number: PhoneNumber) -> AsyncGenerator[None]:
         """Refuse calls for a number that Meta refuses again and again; what Meta says of a media does not count."""
-        refusal = self._circuits.refusal(number.id)
+        # A circuit is a token's too: an account that was linked again with a new one starts anew.
+        name = f"{number.id} {hash(number.access_token.get_secret_value())}"
+        refusal = self._circuits.refusal(name)
         if refusal is not None:
             raise AccessDeniedByMetaException(
                 f"{refusal.message} Meta is not asked again for a while, after {MOST_REFUSALS} such answers in a row."
@@ -63,9 +65,9 @@ class Numbers:
         try:
             yield
         except AccessDeniedByMetaException as error:
-            self._circuits.failed(number.id, error)
+            self._circuits.failed(name, error)
             raise
-        self._circuits.succeeded(number.id)
+        self._circuits.succeeded(name)
 
 
 def _not_linked() -> ResourceNotFoundException:
