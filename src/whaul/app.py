@@ -22,6 +22,7 @@ from whaul.netguard import PresignedHosts
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.media import MediaOperations, MediaRules
 from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
+from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
 from whaul.operations.tags import TagOperations
 from whaul.policy import ALLOW_ALL
@@ -91,7 +92,9 @@ async def _serving(
             ),
         )
         stack.push_async_callback(media.land)
-        accounts = AccountOperations(registry, account_id=settings.account_id, region=settings.region)
+        refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
+        stack.push_async_callback(refreshes.aclose)
+        accounts = AccountOperations(registry, refreshes, account_id=settings.account_id, region=settings.region)
         signup = SignupOperation(
             registry, graph, account_id=settings.account_id, region=settings.region, deadline=settings.deadline
         )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from error_rows import fails, shows
-from world import Gateway, World
+from world import Gateway, World, eventually
 
 from whaul.simulator import Simulator
 
@@ -215,3 +215,21 @@ def test_no_secret_of_a_sign_up_is_logged(gateway: Gateway) -> None:
     log = gateway.log.read_text(encoding="utf-8")
     for secret in (token, PIN, "424242", gateway.world.simulator.token):
         assert secret not in log
+
+
+def test_what_is_linked_unregistered_on_the_command_line_is_incomplete_too(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    account = gateway.world.whaul("link", "--waba-id", simulator.waba_id)["account"]
+    assert account["registrationStatus"] == "INCOMPLETE"
+    assert linked(gateway)[0]["registrationStatus"] == "INCOMPLETE"
+
+
+def test_what_was_linked_without_asking_meta_is_refreshed_after_it_was_served(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    number = simulator.phone_numbers[0]
+    link = ("link", "--waba-id", simulator.waba_id, "--no-verify", "--name", "Unverified")
+    gateway.world.whaul(*link, "--phone-number", f"{number.id}=+15550100")
+    assert linked(gateway)[0]["wabaName"] == "Unverified"
+    eventually(lambda: linked(gateway)[0]["wabaName"] == "Whaul Harbour (simulated)")

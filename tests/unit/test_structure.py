@@ -91,6 +91,7 @@ CONSTRUCTED_BY_BUILDERS = {
     "Numbers",
     "PresignedHosts",
     "RateLimit",
+    "Refreshes",
     "S3Store",
     "TransferSlots",
 }

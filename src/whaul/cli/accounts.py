@@ -58,12 +58,13 @@ def link(
 async def _link(
     settings: Settings, waba_id: str, access: Access, name: str | None, numbers: tuple[NewPhoneNumber, ...]
 ) -> LinkedAccount:
+    verified = name is None
     if name is None:
         async with parts.http_client() as http:
             found = await parts.graph_client(settings, http).account(access, waba_id)
         name = found.name
         numbers = tuple(
-            NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating)
+            NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
             for n in found.phone_numbers
         )
     new = NewAccount(
@@ -72,6 +73,7 @@ async def _link(
         access_token=access.token,
         app_secret=access.app_secret,
         phone_numbers=numbers,
+        verified=verified,
     )
     async with parts.registry(settings) as registry:
         return await registry.link(new)

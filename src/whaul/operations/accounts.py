@@ -5,6 +5,7 @@ from datetime import datetime
 from whaul import wire
 from whaul.auth import Caller
 from whaul.errors import ResourceNotFoundException, ValidationException
+from whaul.operations.refresh import Refreshes
 from whaul.registry import identifiers, shapes
 from whaul.registry.accounts import Accounts
 from whaul.registry.errors import BadPageToken
@@ -23,12 +24,13 @@ class AccountOperations:
     Policies are asked before anything is looked up, so that they hide what is linked.
     """
 
-    def __init__(self, accounts: Accounts, *, account_id: str, region: str) -> None:
+    def __init__(self, accounts: Accounts, refreshes: Refreshes, *, account_id: str, region: str) -> None:
         self._accounts = accounts
+        self._refreshes = refreshes
         self._account_id = account_id
         self._region = region
 
-    async def list(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def list(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
         """Answer ListLinkedWhatsAppBusinessAccounts: the first linked first."""
         most, token = inputs.list_accounts(given.query)
         caller.authorize(LIST, "*")  # the action has no resources at AWS
@@ -39,6 +41,7 @@ class AccountOperations:
                 "Value at 'nextToken' failed to satisfy constraint: Member must be the nextToken of an earlier answer "
                 "to this operation, unchanged"
             ) from None
+        self._refreshes.served(page.accounts, call)
         answer: shapes.Shape = {
             "linkedAccounts": [shapes.linked_account_summary(account, _epoch) for account in page.accounts]
         }
@@ -46,12 +49,13 @@ class AccountOperations:
             answer["nextToken"] = page.next_token
         return wire.encoded(answer), []
 
-    async def get(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def get(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
         """Answer GetLinkedWhatsAppBusinessAccount."""
         id_ = self._authorized(GET, inputs.waba_id(given.query), caller)
         account = await self._accounts.account(id_)
         if account is None:
             raise _not_linked("account")
+        self._refreshes.served([account], call)
         return wire.encoded({"account": shapes.linked_account(account, _epoch)}), []
 
     async def get_number(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
@@ -65,6 +69,7 @@ class AccountOperations:
         account = await self._accounts.account_with(id_)
         if account is None:
             raise _not_linked("phone number")
+        self._refreshes.served([account], call)
         number = next(number for number in account.phone_numbers if number.id == id_)
         return wire.encoded(
             {"phoneNumber": shapes.phone_number(number), "linkedWhatsAppBusinessAccountId": account.id}

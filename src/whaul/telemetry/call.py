@@ -29,6 +29,8 @@ class Call:
     """The public message of that error."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each hop: `describe` and `get` at Meta, `put` at the destination, `wait` for a transfer slot."""
+    stale: bool = False
+    """Whether the answer tells of accounts what Meta said some time ago, because it cannot be asked now."""
     body: Body = field(default=b"", repr=False)
     """What a proven caller sent: for the audit log only, which shows what is not sensitive."""
     answer: Body = field(default=b"", repr=False)

@@ -72,6 +72,7 @@ def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
         "phone_number_id": call.phone_number_id,
         "media_id": call.media_id,
         "bytes": call.bytes,
+        "stale": call.stale or None,
         "seconds": round(seconds, 6),
         **{f"{hop}_seconds": round(duration, 6) for hop, duration in call.seconds.items()},
         "message": call.message,

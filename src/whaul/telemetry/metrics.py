@@ -53,6 +53,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self.refreshes = Counter(
+            "whaul_refreshes", "Linked accounts asked about at Meta again, by outcome.", ["outcome"], registry=registry
+        )
         self.meta_usage = Gauge(
             "whaul_meta_usage_percent",
             "Share of Meta's rate limit used, as Meta reported it last.",

@@ -1,0 +1,179 @@
+"""Refreshing what is known of linked accounts, over a real registry and the simulated Graph API."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from whaul.graph.client import GraphClient
+from whaul.http import HttpClient
+from whaul.netguard import MediaHosts
+from whaul.operations.refresh import AT_ONCE, FRESH, MOST_WAITING, Refreshes
+from whaul.registry import LinkedAccount, NewAccount, NewPhoneNumber, Registry, open_registry
+from whaul.secrets import Cipher
+from whaul.simulator import Simulator
+from whaul.telemetry.call import Call
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class World:
+    registry: Registry
+    simulator: Simulator
+    graph: GraphClient
+    now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    ends: "asyncio.Queue[str]" = field(default_factory=asyncio.Queue)
+    refreshes: Refreshes = field(init=False)
+
+    def __post_init__(self) -> None:
+        async def no_pause(_seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        self.refreshes = Refreshes(
+            self.registry, self.graph, now=lambda: self.now, sleep=no_pause, on_end=self.ends.put_nowait
+        )
+
+    async def link(self, **changes: object) -> LinkedAccount:
+        number = NewPhoneNumber(self.simulator.phone_numbers[0].id, "+1 555", "Old name", "YELLOW", "PENDING")
+        token = SecretStr(self.simulator.token)
+        new = NewAccount(self.simulator.waba_id, "Old", token, None, (number,))
+        return await self.registry.link(replace(new, **changes))  # type: ignore[arg-type]
+
+    async def serve(self) -> Call:
+        """Serve all accounts as a call does."""
+        call = Call("id")
+        self.refreshes.served(await self.registry.accounts(), call)
+        return call
+
+    async def end(self) -> str:
+        return await asyncio.wait_for(self.ends.get(), 20)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    worlds: list[World] = []
+    cipher = Cipher(SecretStr(Fernet.generate_key().decode()))
+
+    def clock() -> datetime:
+        return worlds[0].now if worlds else moment
+
+    url = f"sqlite:///{tmp_path / 'whaul.db'}"
+    opened = open_registry(url, cipher, account_id="111122223333", region="eu-west-1", create=True, clock=clock)
+    async with opened as registry, Simulator() as simulator, HttpClient() as http:
+        graph = GraphClient(
+            http, url=simulator.url, version="v25.0", user_agent="whaul/test", media_hosts=MediaHosts(("127.0.0.1",))
+        )
+        worlds.append(World(registry, simulator, graph, moment))
+        yield worlds[0]
+        await worlds[0].refreshes.aclose()
+
+
+async def test_what_is_fresh_is_not_asked_for(world: World) -> None:
+    await world.link()
+    world.now += FRESH - timedelta(seconds=1)
+    call = await world.serve()
+    assert not call.stale
+    assert world.refreshes._workers == set()
+    assert world.simulator.requests == []
+
+
+async def test_what_is_old_is_served_at_once_and_then_refreshed(world: World) -> None:
+    account = await world.link()
+    world.now += FRESH
+    assert not (await world.serve()).stale
+    assert await world.registry.account(account.id) == account, "the answer did not wait"
+    assert await world.end() == "ok"
+    (refreshed,) = await world.registry.accounts()
+    assert (refreshed.name, refreshed.refreshed_at) == ("Whaul Harbour (simulated)", world.now)
+    (number,) = refreshed.phone_numbers
+    assert (number.verified_name, number.quality_rating, number.status) == (
+        "Whaul Harbour Office",
+        "GREEN",
+        "CONNECTED",
+    )
+
+
+async def test_what_was_linked_unverified_is_refreshed_soon(world: World) -> None:
+    await world.link(verified=False)
+    await world.serve()
+    assert await world.end() == "ok"
+
+
+async def test_calls_at_once_share_one_refresh(world: World) -> None:
+    await world.link()
+    world.now += FRESH
+    for _ in range(5):
+        await world.serve()
+    assert await world.end() == "ok"
+    assert world.simulator.count(world.simulator.waba_id)["metadata"] == 2
+    assert world.ends.empty()
+
+
+async def test_while_meta_is_down_what_is_old_is_served_and_marked_and_asked_for_less_and_less_often(
+    world: World,
+) -> None:
+    account = await world.link()
+    world.simulator.fault(kind="error", code=190)
+    world.now += FRESH
+    with capture_logs() as lines:
+        assert not (await world.serve()).stale, "nobody knows yet"
+        assert await world.end() == "AccessDeniedByMetaException"
+    assert [(line["event"], line["account"], line["log_level"]) for line in lines] == [("stale", account.id, "warning")]
+    assert world.simulator.token not in repr(lines)
+    for rest in (FRESH, FRESH * 2, FRESH * 4):
+        world.now += rest - timedelta(seconds=1)
+        assert (await world.serve()).stale
+        assert world.refreshes._workers == set(), "too early"
+        world.now += timedelta(seconds=1)
+        assert (await world.serve()).stale
+        assert await world.end() == "AccessDeniedByMetaException"
+    world.simulator.clear_faults()
+    world.now += FRESH * 8
+    await world.serve()
+    assert await world.end() == "ok"
+    world.now += FRESH
+    assert not (await world.serve()).stale
+
+
+async def test_an_account_that_is_gone_meanwhile_is_no_failure(world: World) -> None:
+    account = await world.link()
+    world.now += FRESH
+    await world.registry.unlink(account.id)
+    world.refreshes.served([account], Call("id"))
+    assert await world.end() == "ok"
+    assert await world.registry.accounts() == ()
+
+
+async def test_a_long_list_is_refreshed_few_at_a_time_and_not_all_of_it(world: World) -> None:
+    account = await world.link()
+    world.now += FRESH
+    many = [replace(account, id=f"waba-{i:032x}") for i in range(1000)]
+    world.refreshes.served(many, Call("id"))
+    assert len(world.refreshes._workers) == AT_ONCE
+    ends = [await world.end() for _ in range(MOST_WAITING)]
+    assert ends == ["ok"] * MOST_WAITING
+    assert world.ends.empty()
+
+
+async def test_closing_breaks_off_what_is_under_way(world: World) -> None:
+    await world.link()
+    world.simulator.fault(kind="stall", hop="metadata")
+    world.now += FRESH
+    await world.serve()
+    async with asyncio.timeout(20):
+        await world.refreshes.aclose()
+    assert world.refreshes._workers == set()
+    assert world.ends.empty()
