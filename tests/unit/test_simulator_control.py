@@ -212,3 +212,14 @@ def test_unknown_control_requests_are_404_in_json(client: Client, method: str, p
     reply = client.control(method, path)
     assert reply.status == 404
     assert "no " + method in reply.json()["error"]
+
+
+def test_what_meta_says_of_a_number_can_be_changed(client: Client) -> None:
+    number = client.sim.phone_numbers[0].id
+    changed = client.control("PATCH", f"phone-numbers/{number}", {"status": "FLAGGED", "quality_rating": "RED"})
+    assert (changed.status, changed.json()["status"]) == (200, "FLAGGED")
+    found = client.graph(f"{number}?fields=status,quality_rating").json()
+    assert found == {"status": "FLAGGED", "quality_rating": "RED", "id": number}
+    for bad in ({"colour": "red"}, {"status": 1}, {"id": "5"}):
+        assert client.control("PATCH", f"phone-numbers/{number}", bad).status == 400
+    assert client.control("PATCH", "phone-numbers/999", {"status": "FLAGGED"}).status == 404

@@ -189,3 +189,18 @@ def test_a_constraint_is_the_models(shape: str, constraint: Constraint) -> None:
 def test_the_model_has_no_member_that_is_not_known_here(shape: str, members: str, required: str) -> None:
     found = MODEL.shape_for(shape)
     assert (set(found.members), set(found.required_members)) == (set(members.split()), set(required.split()))
+
+
+@pytest.mark.parametrize(
+    ("operation", "missing"),
+    [
+        ("AssociateWhatsAppBusinessAccount", {"AccessDeniedByMetaException", "ResourceNotFoundException"}),
+        ("TagResource", {"ResourceNotFoundException", "LimitExceededException"}),
+        ("UntagResource", {"ResourceNotFoundException"}),
+        ("ListTagsForResource", {"ResourceNotFoundException"}),
+    ],
+)
+def test_the_errors_that_others_stand_in_for_are_still_not_modelled(operation: str, missing: set[str]) -> None:
+    modelled = {shape.name for shape in MODEL.operation_model(operation).error_shapes}
+    assert not missing & modelled
+    assert {"InvalidParametersException", "ValidationException", "AccessDeniedException"} <= modelled
