@@ -38,6 +38,8 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""
 SILENCE_TIMEOUT = 20.0
 """Seconds without a byte from the peer while one is expected."""
+LOOKS = 8
+"""How often within the time of a silence an upload is looked at while its next part is waited for."""
 LARGEST_ANSWER = 1024 * 1024
 """Bytes read of an answer that is not a file: Graph JSON, S3's error XML."""
 MOST_SILENCES = 5
@@ -115,8 +117,10 @@ class Download:
 
     async def read(self, amount: int) -> Bytes | None:
         """Read up to `amount` bytes, fewer only at the end; None when nothing is left."""
-        with _translated():
+        try:
             return await self._reader.read(amount)
+        except (TimeoutError, PyreqwestError) as error:
+            raise _translated(error) from error
 
     async def answer(self) -> Answer:
         """Read it as an answer instead of a file, at most `LARGEST_ANSWER` bytes."""
@@ -170,16 +174,22 @@ class HttpClient:
     async def call(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a small body, and read an answer that is not a file. Raises `HttpFailure`."""
         request = self._getter.request(method, url).headers(headers).body_bytes(body).build_streamed()
-        with self._circuit(url), _translated():
-            async with request as response:
-                return await Download(response).answer()
+        with self._circuit(url):
+            try:
+                async with request as response:
+                    return await Download(response).answer()
+            except (TimeoutError, PyreqwestError) as error:
+                raise _translated(error) from error
 
     @asynccontextmanager
     async def download(self, url: Url, headers: Mapping[str, str]) -> AsyncGenerator[Download]:
         """GET a file: its bytes are read as they are wanted. Raises `HttpFailure`."""
         request = self._getter.get(url).headers(headers).build_streamed()
-        with self._circuit(url), _translated():
-            response = await request.__aenter__()
+        with self._circuit(url):
+            try:
+                response = await request.__aenter__()
+            except (TimeoutError, PyreqwestError) as error:
+                raise _translated(error) from error
         try:
             yield Download(response)
         finally:
@@ -192,20 +202,18 @@ class HttpClient:
         How long the whole may take is the caller's to bound. Raises `HttpFailure`.
         """
         builder = self._putter.request(method, url).headers(headers).header("content-length", str(length))
-        upload: _Upload | None = None
-        try:
-            with self._circuit(url), _translated():
-                async with asyncio.timeout(self._silence) as timer:
-                    if isinstance(body, bytes | Bytes):
-                        builder = builder.body_bytes(body)  # type: ignore[arg-type]  # any buffer will do
-                    else:
-                        upload = _Upload(body, timer, self._silence)
-                        builder = builder.body_stream(upload)  # type: ignore[arg-type]
-                    async with builder.build_streamed() as response:
+        with self._circuit(url):
+            try:
+                if isinstance(body, bytes | Bytes):
+                    request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
+                    async with asyncio.timeout(self._silence), request as response:
                         return await Download(response).answer()
-        finally:
-            if upload is not None:
-                upload.break_off()
+                async with asyncio.timeout(None) as timer:
+                    with _Upload(body, timer, self._silence) as upload:
+                        async with builder.body_stream(upload).build_streamed() as response:  # type: ignore[arg-type]
+                            return await Download(response).answer()
+            except (TimeoutError, PyreqwestError) as error:
+                raise _translated(error) from error
 
     @contextmanager
     def _circuit(self, url: Url) -> Iterator[None]:
@@ -225,36 +233,49 @@ class HttpClient:
 class _Upload:
     """The parts of a body on their way, with two cares that the client does not take.
 
-    The timer of the exchange runs only while the peer is waited for, not while the next part is. And a part that
-    is waited for when the exchange is given up is waited for no more: the client would keep the connection open
-    for it.
+    The peer may not be silent for too long, but only the time that it is waited for counts, not the time that the
+    next part is. And a part that is waited for when the exchange is given up is waited for no more: the client would
+    keep the connection open for it.
     """
 
     def __init__(self, parts: AsyncIterator[Bytes], timer: asyncio.Timeout, silence: float) -> None:
         self._parts = parts
         self._timer = timer
         self._silence = silence
-        self._clock = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._waiting_since: float | None = self._loop.time()
         self._step: asyncio.Task[object] | None = None
+
+    def __enter__(self) -> Self:
+        # One look now and then, since moving the timer for every part costs more than the part's own work.
+        self._next_look = self._loop.call_later(self._silence, self._look)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._next_look.cancel()
+        if self._step is not None and not self._step.done():
+            self._step.cancel()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Bytes:
         self._step = asyncio.current_task()
-        self._timer.reschedule(None)
+        self._waiting_since = None
         try:
-            part = await anext(self._parts)
-        except StopAsyncIteration:
-            self._timer.reschedule(self._clock() + self._silence)
-            raise
-        self._timer.reschedule(self._clock() + self._silence)
-        return part
+            return await anext(self._parts)
+        finally:
+            self._waiting_since = self._loop.time()
 
-    def break_off(self) -> None:
-        """End the wait for a part, if there is one."""
-        if self._step is not None and not self._step.done():
-            self._step.cancel()
+    def _look(self) -> None:
+        """End the exchange if the peer has been silent for too long, else look again when it may have been."""
+        now = self._loop.time()
+        since = self._waiting_since
+        if since is not None and since + self._silence <= now:
+            self._timer.reschedule(now)
+            return
+        again = now + self._silence / LOOKS if since is None else since + self._silence
+        self._next_look = self._loop.call_at(again, self._look)
 
 
 def _builder(certificates: list[bytes]) -> ClientBuilder:
@@ -274,19 +295,12 @@ def _builder(certificates: list[bytes]) -> ClientBuilder:
     return builder
 
 
-class _translated:  # noqa: N801 - reads as a statement
-    """Turn the client's errors into `HttpFailure`, and a silence into one too."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, TimeoutError):  # the client's own is one too
-            raise HttpTimeout("timed out", arrived=not _is_unconnected(error)) from error
-        if isinstance(error, PyreqwestError):
-            raise HttpFailure(_failure(error), arrived=not _is_unconnected(error)) from error
+def _translated(error: TimeoutError | PyreqwestError) -> HttpFailure:
+    """Make the client's error, or a silence, an `HttpFailure`."""
+    arrived = not _is_unconnected(error)
+    if isinstance(error, TimeoutError):  # the client's own is one too
+        return HttpTimeout("timed out", arrived=arrived)
+    return HttpFailure(_failure(error), arrived=arrived)
 
 
 def _failure(error: PyreqwestError) -> str:

@@ -1,8 +1,9 @@
 """How much at once: transfers, calls that wait for one, and calls per second of an access key."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from whaul.errors import ThrottledRequestException
 from whaul.telemetry.call import Call
@@ -33,36 +34,43 @@ class TransferSlots:
         `host` is the destination's, when a caller chose it. Raises `ThrottledRequestException` at once when the
         queue is full.
         """
-        async with AsyncExitStack() as held:
-            self._metrics.waiting.inc()
-            try:
-                with call.timed("wait"):
-                    async with asyncio.timeout_at(deadline):
-                        if host is not None:
-                            await held.enter_async_context(self._share(host))
-                        await held.enter_async_context(self._all.place())
-            except TimeoutError:
-                raise ThrottledRequestException(
-                    "No transfer slot came free before the call's deadline (WHAUL_MAX_TRANSFERS). Try again later.",
-                    retry_after=1,
-                ) from None
-            finally:
-                self._metrics.waiting.dec()
+        gates = [self._all] if host is None else [self._share(host), self._all]
+        held: list[_Gate] = []
+        started = time.monotonic()
+        try:
+            for gate in gates:
+                if gate.is_free:
+                    await gate.enter()  # at once
+                else:
+                    await self._wait(gate, deadline)
+                held.append(gate)
+            call.seconds["wait"] = time.monotonic() - started
             self._metrics.transfers.inc()
             try:
                 yield
             finally:
                 self._metrics.transfers.dec()
-
-    @asynccontextmanager
-    async def _share(self, host: str) -> AsyncGenerator[None]:
-        gate = self._hosts.setdefault(host, _Gate(max(1, self._most * 3 // 4), self._queue * 3 // 4))
-        try:
-            async with gate.place():
-                yield
         finally:
-            if gate.is_idle:
+            for gate in held:
+                gate.leave()
+            if host is not None and gates[0].is_idle:
                 self._hosts.pop(host, None)
+
+    async def _wait(self, gate: "_Gate", deadline: float) -> None:
+        self._metrics.waiting.inc()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await gate.enter()
+        except TimeoutError:
+            raise ThrottledRequestException(
+                "No transfer slot came free before the call's deadline (WHAUL_MAX_TRANSFERS). Try again later.",
+                retry_after=1,
+            ) from None
+        finally:
+            self._metrics.waiting.dec()
+
+    def _share(self, host: str) -> "_Gate":
+        return self._hosts.setdefault(host, _Gate(max(1, self._most * 3 // 4), self._queue * 3 // 4))
 
 
 class _Gate:
@@ -75,11 +83,14 @@ class _Gate:
         self._inside = 0
 
     @property
+    def is_free(self) -> bool:
+        return not self._semaphore.locked()
+
+    @property
     def is_idle(self) -> bool:
         return not self._waiting and not self._inside
 
-    @asynccontextmanager
-    async def place(self) -> AsyncGenerator[None]:
+    async def enter(self) -> None:
         if self._semaphore.locked() and self._waiting >= self._queue:
             raise ThrottledRequestException(
                 "The server's queue of transfers is full (WHAUL_MAX_QUEUE). Try again later.", retry_after=1
@@ -90,11 +101,10 @@ class _Gate:
         finally:
             self._waiting -= 1
         self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
-            self._semaphore.release()
+
+    def leave(self) -> None:
+        self._inside -= 1
+        self._semaphore.release()
 
 
 class RateLimit:

@@ -153,18 +153,30 @@ def check_time(claim: SignedClaim, now: datetime) -> None:
         )
 
 
-def signing_key(secret: str, date: str, region: str, service: str) -> bytes:
-    """Derive the 32-byte key that signs for one day, region and service; worth caching for that day."""
+def signing_key(secret: str, date: str, region: str, service: str) -> hmac.HMAC:
+    """Prepare what signs for one day, region and service; worth caching for that day, and only ever copied."""
+    return hmac.new(derived_key(secret, date, region, service), digestmod="sha256")
+
+
+def derived_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """Derive the 32-byte key for one day, region and service."""
     key = b"AWS4" + secret.encode()
     for step in (date, region, service, TERMINATOR):
         key = hmac.digest(key, step.encode(), "sha256")
     return key
 
 
-def verify(request: HttpRequest, claim: SignedClaim, key: bytes) -> None:
+def signature(key: hmac.HMAC, text: bytes) -> str:
+    """Sign a text, in lower-case hex."""
+    mac = key.copy()
+    mac.update(text)
+    return mac.hexdigest()
+
+
+def verify(request: HttpRequest, claim: SignedClaim, key: hmac.HMAC) -> None:
     """Prove the claim: raise InvalidSignatureException unless `key` signs this very request so."""
     canonical = canonical_request(request, claim.signed_headers)
-    expected = hmac.digest(key, string_to_sign(claim, canonical), "sha256").hex()
+    expected = signature(key, string_to_sign(claim, canonical))
     if not hmac.compare_digest(expected, claim.signature):
         raise InvalidSignatureException(
             "The request signature we calculated does not match the signature you provided. "

@@ -26,6 +26,7 @@ from whaul.sigv4 import (
     canonical_request,
     check_scope,
     check_time,
+    derived_key,
     parse,
     signing_key,
     string_to_sign,
@@ -303,7 +304,7 @@ def test_headers_that_are_not_signed_may_be_added_on_the_way() -> None:
     ],
 )
 def test_the_signing_keys_of_the_aws_documentation_come_out(date: str, service: str, derived: str) -> None:
-    assert signing_key(SECRET, date, "us-east-1", service).hex() == derived
+    assert derived_key(SECRET, date, "us-east-1", service).hex() == derived
 
 
 def verify_vector(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from loopback import BREAK, Answer, Loopback, Reply, reply
+from pyreqwest.bytes import Bytes
 from pyreqwest.http import Url
 
 from whaul.errors import (
@@ -218,6 +219,22 @@ async def test_a_store_never_sees_the_whole_length_of_a_wrong_large_file(
         puts = [request for request in store.requests if request.method == "PUT"]
     assert not any(request.is_whole for request in puts)
     assert all(len(request.body) < len(data) for request in puts)
+
+
+class Hasty(InMemoryDestination):
+    """Says that it has stored the file when it has its first part."""
+
+    async def put(self, body: Body, info: MediaInfo) -> str:
+        assert not isinstance(body, bytes | Bytes)
+        await anext(body)
+        return '"e"'
+
+
+async def test_a_store_that_answers_before_it_has_the_whole_file_is_not_believed(world: World) -> None:
+    async with Loopback(reply(200, LARGE)) as meta:
+        error = await world.fails(Meta(world.http, meta, described(LARGE)), Hasty())
+    assert isinstance(error, DependencyException)
+    assert error.message == "The destination answered before it had the whole file."
 
 
 @pytest.mark.parametrize("data", [SMALL, LARGE], ids=len)

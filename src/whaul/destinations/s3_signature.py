@@ -4,7 +4,6 @@ botocore's signer gives the same signature for five times the work; a test holds
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
-import hmac
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -67,7 +66,7 @@ class S3Signer:
         day = moment[:8]
         scope = f"{day}/{region}/s3/{sigv4.TERMINATOR}"
         text = f"{sigv4.ALGORITHM}\n{moment}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(credentials.secret_key, day, region, "s3"), text.encode(), "sha256").hex()
+        signature = sigv4.signature(self._key(credentials.secret_key, day, region, "s3"), text.encode())
         signed["authorization"] = (
             f"{sigv4.ALGORITHM} Credential={credentials.access_key}/{scope}, "
             f"SignedHeaders={names}, Signature={signature}"

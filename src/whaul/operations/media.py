@@ -85,7 +85,8 @@ class MediaOperations:
             transfer = Transfer(source, destination, info, attempts, call.seconds)
             stored = await self._flights.join(_identity(request, number), transfer.run)
         call.bytes = stored.file_size
-        info = replace(info, file_size=stored.file_size)
+        if stored.file_size != info.file_size:  # Meta corrected its description on the way
+            info = replace(info, file_size=stored.file_size)
         return wire.get_media_answer(info), wire.stored_headers(stored, file)
 
     async def land(self) -> None:
@@ -101,7 +102,7 @@ class MediaOperations:
     def _authorized_file(self, file: S3File, media_id: str, info: MediaInfo, caller: Caller) -> S3File:
         """Name the object with its final key, and ask the policy for it."""
         suffix = extension(info.mime_type, self._rules.extensions)
-        final = replace(file, key=object_key(file.key, media_id, suffix, exact=self._rules.exact_keys))
+        final = S3File(file.bucket_name, object_key(file.key, media_id, suffix, exact=self._rules.exact_keys))
         caller.authorize(
             PUT_OBJECT,
             f"arn:{self._rules.partition}:s3:::{final.bucket_name}/{final.key}",

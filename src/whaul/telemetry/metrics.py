@@ -6,6 +6,7 @@ what is loaded before must not import this module.
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -70,13 +71,18 @@ class Metrics:
             "whaul_audit_failures", "Attempts to write the audit log that failed.", registry=registry
         )
 
+        # Looking a label up takes longer than counting; there are few, all of them our own words.
+        self._calls_of = cache(self.calls.labels)
+        self._call_seconds_of = cache(self.call_seconds.labels)
+        self._hop_seconds_of = cache(self.hop_seconds.labels)
+
     def observe(self, call: Call, seconds: float) -> None:
         """Count a call that has been answered."""
         operation = call.operation or "none"
-        self.calls.labels(operation, call.error or "ok").inc()
-        self.call_seconds.labels(operation).observe(seconds)
+        self._calls_of(operation, call.error or "ok").inc()
+        self._call_seconds_of(operation).observe(seconds)
         for hop, duration in call.seconds.items():
-            self.hop_seconds.labels(hop).observe(duration)
+            self._hop_seconds_of(hop).observe(duration)
         if call.bytes is not None:
             self.stored_bytes.inc(call.bytes)
 

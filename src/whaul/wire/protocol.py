@@ -4,6 +4,7 @@ https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html
 """
 
 import math
+import random
 import re
 import uuid
 from collections.abc import Mapping
@@ -71,7 +72,7 @@ def error_answer(error: ApiError) -> tuple[bytes, Headers]:
 
 def request_id() -> str:
     """Make the id that an answer carries as `x-amzn-RequestId` and every log line repeats."""
-    return str(uuid.uuid4())
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
