@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import inspect
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
@@ -95,14 +96,19 @@ async def test_a_host_that_does_not_listen_is_a_failure(http: HttpClient) -> Non
 
 
 async def test_nothing_has_arrived_where_the_handshake_fails(http: HttpClient) -> None:
+    hung_up = asyncio.Event()
+
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-        await writer.wait_closed()
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        hung_up.set()
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(HttpFailure) as caught:
             await http.call("POST", Url(f"https://127.0.0.1:{port}/"), {}, BODY)
+        await hung_up.wait()
     assert not caught.value.arrived
 
 
