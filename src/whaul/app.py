@@ -22,10 +22,12 @@ from whaul.model import AccessKey
 from whaul.netguard import PresignedHosts
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.media import MediaOperations, MediaRules
+from whaul.operations.messages import MessageOperations
 from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
 from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
 from whaul.operations.tags import TagOperations
+from whaul.operations.uploads import UploadOperations, UploadRules
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
@@ -79,22 +81,35 @@ async def _serving(
             account_id=settings.account_id,
             region=settings.region,
         )
+        partition = identifiers.partition(settings.region)
         graph = parts.graph_client(settings, http, metrics.observe_meta_usage)
+        presigned_hosts = PresignedHosts(store.endpoint(), settings.presigned_hosts)
+        slots = TransferSlots(settings.max_transfers, settings.max_queue, metrics)
         media = MediaOperations(
             numbers=numbers,
             graph=graph,
             http=http,
             store=store,
-            presigned_hosts=PresignedHosts(store.endpoint(), settings.presigned_hosts),
-            slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
+            presigned_hosts=presigned_hosts,
+            slots=slots,
             rules=MediaRules(
-                partition=identifiers.partition(settings.region),
+                partition=partition,
                 exact_keys=settings.key_mode == "exact",
                 extensions=settings.extensions,
                 max_file_size=settings.max_file_size,
                 deadline=settings.deadline,
             ),
         )
+        uploads = UploadOperations(
+            numbers=numbers,
+            graph=graph,
+            http=http,
+            store=store,
+            presigned_hosts=presigned_hosts,
+            slots=slots,
+            rules=UploadRules(partition, settings.max_file_size, settings.deadline),
+        )
+        messages = MessageOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
         stack.push_async_callback(media.land)
         refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
         stack.push_async_callback(refreshes.aclose)
@@ -113,7 +128,7 @@ async def _serving(
                 account_id=settings.account_id,
                 region=settings.region,
                 now=lambda: datetime.now(UTC),
-                partition=identifiers.partition(settings.region),
+                partition=partition,
                 root=_root_key(settings),
                 required=settings.auth == "sigv4",
             ),
@@ -124,11 +139,14 @@ async def _serving(
                 "DisassociateWhatsAppBusinessAccount": accounts.disassociate,
                 "GetLinkedWhatsAppBusinessAccount": accounts.get,
                 "GetLinkedWhatsAppBusinessAccountPhoneNumber": accounts.get_number,
-                "GetWhatsAppMessageMedia": media.get,
                 "ListLinkedWhatsAppBusinessAccounts": accounts.list,
                 "ListTagsForResource": tags.list,
                 "TagResource": tags.tag,
                 "UntagResource": tags.untag,
+                "DeleteWhatsAppMessageMedia": uploads.delete,
+                "GetWhatsAppMessageMedia": media.get,
+                "PostWhatsAppMessageMedia": uploads.post,
+                "SendWhatsAppMessage": messages.send,
             },
         )
 

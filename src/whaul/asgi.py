@@ -47,6 +47,12 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
     return body
 
 
+def announces_at_most(scope: Scope, size: int) -> bool:
+    """Whether a request says that its body has no more than `size` bytes; one without a length says nothing."""
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return announced.isdigit() and len(announced) <= 15 and int(announced) <= size
+
+
 async def answer(send: Send, status: int, content_type: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
     """Send a whole answer."""
     encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]

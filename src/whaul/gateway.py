@@ -41,6 +41,9 @@ HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 ROUTES = {route: name for name, route in OPERATIONS.items()}
 PATHS = {path for _, path in ROUTES}
 
+MOST_LARGE_BODIES = 16
+"""Requests at once with a body above `wire.LARGEST_REQUEST`, so that they fill no memory before they are proven."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -71,6 +74,7 @@ class Gateway:
         self._audit = audit
         self._service: Service
         self._draining = False
+        self._large_bodies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request, or the server's start and end, as ASGI."""
@@ -128,10 +132,30 @@ class Gateway:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
         if self._draining:
             raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
-        body = await asgi.read_body(scope, receive, wire.LARGEST_REQUEST)
+        most = wire.LARGER_REQUESTS.get(name, wire.LARGEST_REQUEST)
+        async with self._room(scope, most):
+            body = await asgi.read_body(scope, receive, most)
+            return await self._perform(scope, operation, body, call)
+
+    @asynccontextmanager
+    async def _room(self, scope: Scope, most: int) -> AsyncGenerator[None]:
+        """Hold a place for a large body as long as it is held; raises `ThrottledRequestException` without one."""
+        if most <= wire.LARGEST_REQUEST or asgi.announces_at_most(scope, wire.LARGEST_REQUEST):
+            yield
+            return
+        if self._large_bodies >= MOST_LARGE_BODIES:
+            raise ThrottledRequestException("Too many large requests are under way. Try again later.", retry_after=1)
+        self._large_bodies += 1
+        try:
+            yield
+        finally:
+            self._large_bodies -= 1
+
+    async def _perform(self, scope: Scope, operation: Operation, body: bytes, call: Call) -> wire.Answer:
+        """Let a proven caller's call through to the operation."""
         query = scope["query_string"]
         caller = await self._service.authenticator.authenticate(
-            method, scope["raw_path"], query, tuple(scope["headers"]), body
+            scope["method"], scope["raw_path"], query, tuple(scope["headers"]), body
         )
         call.access_key_id, call.caller = caller.access_key_id, caller.name
         call.body = body

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 @dataclass(frozen=True, slots=True)
 class S3File:
-    """An S3 destination named by the caller: the bucket, and the prefix (or key) of the object."""
+    """An S3 object named by the caller: the bucket, and its key; for a destination, perhaps the key's prefix."""
 
     bucket_name: str
     key: str
@@ -17,7 +17,7 @@ class S3File:
 
 @dataclass(frozen=True, slots=True)
 class PresignedUrl:
-    """A destination that the caller signed: where to PUT, and the headers to send along."""
+    """A request that the caller signed: where to PUT or GET, and the headers to send along."""
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
@@ -32,6 +32,34 @@ class GetMedia:
     metadata_only: bool
     s3_file: S3File | None = field(repr=False)
     presigned_url: PresignedUrl | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PostMedia:
+    """The input of PostWhatsAppMessageMedia, after its members passed their constraints; one source of the two."""
+
+    phone_number_id: str
+    s3_file: S3File | None = field(repr=False)
+    presigned_url: PresignedUrl | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteMedia:
+    """The input of DeleteWhatsAppMessageMedia."""
+
+    media_id: str
+    phone_number_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendMessage:
+    """The input of SendWhatsAppMessage."""
+
+    phone_number_id: str
+    message: bytes = field(repr=False)
+    """A message object of Meta's API, JSON, as the caller wrote it."""
+    api_version: str
+    """`v25.0`, say."""
 
 
 @dataclass(frozen=True, slots=True)

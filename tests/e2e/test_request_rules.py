@@ -250,5 +250,6 @@ def test_metadata_only_answers_and_moves_nothing(
         "upload": 0,
         "delete": 0,
         "register": 0,
+        "send": 0,
     }
     assert store.keys(f"rules_{VOICE}") == []

@@ -242,6 +242,7 @@ def test_an_expired_download_url_is_resolved_again(gateway: Gateway, simulator: 
         "upload": 0,
         "delete": 0,
         "register": 0,
+        "send": 0,
     }
 
 

@@ -410,6 +410,7 @@ def test_requests_are_counted_per_media(client: Client) -> None:
         "upload": 0,
         "delete": 0,
         "register": 0,
+        "send": 0,
     }
     assert client.sim.count(MISSING)["metadata"] == 1
     assert client.sim.count(PDF)["metadata"] == 0

@@ -35,9 +35,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"database_url", "model", "secrets"},
     "operations": VALUES
     | {"wire", "auth", "circuit", "limits", "registry", "retry", "telemetry", "netguard", "http"}
-    | {"transfer", "graph", "destinations"},
+    | {"transfer", "upload", "graph", "destinations", "sources"},
     "transfer": VALUES | {"retry", "http", "destinations"},
+    "upload": VALUES | {"retry", "http", "graph", "sources"},
     "graph": VALUES | {"http", "netguard"},
+    "sources": VALUES | {"destinations", "http", "netguard"},
     "destinations": VALUES | {"http", "netguard", "sigv4"},
     "asgi": {"errors"},
     "gateway": {"asgi", "auth", "errors", "limits", "operations", "registry", "telemetry", "wire"},
@@ -87,6 +89,7 @@ CONSTRUCTED_BY_BUILDERS = {
     "HttpClient",
     "MediaHosts",
     "MediaOperations",
+    "MessageOperations",
     "Metrics",
     "Numbers",
     "PresignedHosts",
@@ -94,6 +97,7 @@ CONSTRUCTED_BY_BUILDERS = {
     "Refreshes",
     "S3Store",
     "TransferSlots",
+    "UploadOperations",
 }
 LONGEST_MODULE = 400
 LONGER_MODULES: dict[str, str] = {}

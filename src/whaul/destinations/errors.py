@@ -34,21 +34,26 @@ CREDENTIAL_CODES = frozenset(
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
-def s3_error(answer: Answer) -> ApiError:
-    """Translate the answer to a PUT that this server signed."""
+MISSING_CODES = frozenset({"NoSuchBucket", "NoSuchKey"})
+
+
+def s3_error(answer: Answer, *, reads: bool = False) -> ApiError:
+    """Translate the answer to a PUT (or a GET, if it `reads`) that this server signed."""
     code = error_code(answer)
     told = _told("S3", answer, code)
     if code in CREDENTIAL_CODES:
         return AccessDeniedException(f"{told} The server's S3 credentials are not good; its operator must renew them.")
     if answer.status in {401, 403}:
-        return AccessDeniedException(f"{told} The server's S3 credentials may not write this object.")
-    if code == "NoSuchBucket" or (answer.status == 404 and not code):
-        return ResourceNotFoundException(f"{told} The destination bucket does not exist.")
+        doing = "read this object, or it does not exist" if reads else "write this object"
+        return AccessDeniedException(f"{told} The server's S3 credentials may not {doing}.")
+    if code in MISSING_CODES or (answer.status == 404 and not code):
+        missing = "source does not exist" if reads else "destination bucket does not exist"
+        return ResourceNotFoundException(f"{told} The {missing}.")
     return _common_error(answer, code, told)
 
 
-def presigned_error(answer: Answer) -> ApiError:
-    """Translate the answer to a PUT that the caller signed."""
+def presigned_error(answer: Answer, *, reads: bool = False) -> ApiError:
+    """Translate the answer to a PUT (or a GET, if it `reads`) that the caller signed."""
     code = error_code(answer)
     told = _told("The presigned URL's host", answer, code)
     advice = "Make a new URL: it has expired, or was not signed for this request."
@@ -56,6 +61,8 @@ def presigned_error(answer: Answer) -> ApiError:
         return AccessDeniedException(f"{told} {advice}")
     if code in CREDENTIAL_CODES:
         return InvalidParametersException(f"{told} {advice}")
+    if reads and answer.status == 404:
+        return ResourceNotFoundException(f"{told} The source does not exist.")
     return _common_error(answer, code, told)
 
 
@@ -68,7 +75,7 @@ def _common_error(answer: Answer, code: str, told: str) -> ApiError:
         return InvalidParametersException(f"{told} It redirects elsewhere; name the bucket's own endpoint.")
     if 400 <= answer.status < 500:
         return InvalidParametersException(f"{told} The store refuses this request; change it.")
-    return DependencyException(f"{told} That is no answer to a PUT.", retry=Retry.YES)
+    return DependencyException(f"{told} That is no answer that S3 gives.", retry=Retry.YES)
 
 
 def error_code(answer: Answer) -> str:

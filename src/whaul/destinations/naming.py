@@ -63,14 +63,19 @@ def object_key(key: str, media_id: str, extension: str, *, exact: bool) -> str:
     Raises `InvalidParametersException` for one that S3 could not hold, or that could land outside its prefix.
     """
     final = key if exact else f"{key}{media_id}{extension}"
-    if not final:
+    return checked_key(final)
+
+
+def checked_key(key: str) -> str:
+    """Return an object's whole key; raises `InvalidParametersException` as `object_key` does."""
+    if not key:
         raise InvalidParametersException("The object key is empty.")
-    if len(final.encode()) > LONGEST_KEY:
+    if len(key.encode()) > LONGEST_KEY:
         raise InvalidParametersException(
-            f"The final object key (key, media id and extension) is longer than {LONGEST_KEY} bytes in UTF-8."
+            f"The object key (with media id and extension) is longer than {LONGEST_KEY} bytes in UTF-8."
         )
-    if has_dot_segment(final):
+    if has_dot_segment(key):
         raise InvalidParametersException(
-            "The final object key holds a '.' or '..' path segment; remove it, since stores resolve such segments."
+            "The object key holds a '.' or '..' path segment; remove it, since stores resolve such segments."
         )
-    return final
+    return key

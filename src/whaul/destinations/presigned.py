@@ -99,7 +99,15 @@ def signs_content_type(url: Url) -> bool:
     Version 4 lists what it signs; version 2 always signs it, an absent one as empty.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html
     """
-    query = {name.lower(): value for name, value in parse_qsl(url.query_string or "")}
-    if "x-amz-signature" in query:
-        return "content-type" in query.get("x-amz-signedheaders", "").lower().split(";")
-    return "signature" in query
+    signed = _query(url).get("x-amz-signedheaders", "")
+    return is_version_2(url) or "content-type" in signed.lower().split(";")
+
+
+def is_version_2(url: Url) -> bool:
+    """Whether the URL is signed in the old form."""
+    query = _query(url)
+    return "signature" in query and "x-amz-signature" not in query
+
+
+def _query(url: Url) -> dict[str, str]:
+    return {name.lower(): value for name, value in parse_qsl(url.query_string or "")}

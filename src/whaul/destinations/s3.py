@@ -10,7 +10,8 @@ import base64
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -23,10 +24,11 @@ from pyreqwest.http import Url
 from whaul.destinations.errors import error_code, s3_error
 from whaul.destinations.s3_signature import S3Signer
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
-from whaul.http import Answer, Body, HttpClient, HttpFailure
+from whaul.http import Answer, Body, Download, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
 from whaul.netguard import AWS_S3_HOST
 
+EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 EMPTY_SHA256 = hashlib.sha256().digest()
 
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
@@ -53,7 +55,7 @@ class ObjectOptions:
             "x-amz-server-side-encryption-aws-kms-key-id": self.sse_kms_key_id,
             "x-amz-storage-class": self.storage_class,
             "x-amz-tagging": self.tagging,
-            "x-amz-expected-bucket-owner": self.expected_bucket_owner,
+            EXPECTED_OWNER: self.expected_bucket_owner,
         }
         return {name: value for name, value in named.items() if value is not None}
 
@@ -108,12 +110,7 @@ class S3Store:
 
     async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
         """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
-        region = self._bucket_regions.get(file.bucket_name, self._region)
-        url = self.url(file, region)
-        try:
-            target = Url(url)
-        except ValueError:
-            raise InvalidParametersException("The destination bucket's name cannot be part of a URL.") from None
+        region, url, target = self._located(file)
         headers = self._options | {
             "content-type": info.mime_type,
             "x-amz-checksum-sha256": base64.b64encode(info.sha256).decode(),
@@ -136,7 +133,7 @@ class S3Store:
             target = Url(url)
         except ValueError:
             raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
-        owner = {name: text for name, text in self._options.items() if name == "x-amz-expected-bucket-owner"}
+        owner = {name: text for name, text in self._options.items() if name == EXPECTED_OWNER}
         signed = self._signer.sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
         try:
             answer = await self._http.get(target, signed)
@@ -144,6 +141,31 @@ class S3Store:
             raise DependencyException(f"The GET of the bucket failed: {failure}.", retry=failure.retry) from failure
         self._check_region(bucket, region, answer)
         return answer
+
+    @asynccontextmanager
+    async def get(self, file: S3File) -> AsyncGenerator[Download]:
+        """Sign and send one GET of an object; what it yields is the object's. Raises an `ApiError`."""
+        region, url, target = self._located(file)
+        owner = {name: value for name, value in self._options.items() if name == EXPECTED_OWNER}
+        signed = self._signer.sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
+        try:
+            async with self._http.download(target, signed | {"accept-encoding": "identity"}) as download:
+                if download.status != 200:
+                    answer = await download.answer()
+                    self._check_region(file.bucket_name, region, answer)
+                    raise s3_error(answer, reads=True)
+                yield download
+        except HttpFailure as failure:
+            raise DependencyException(f"The GET from S3 failed: {failure}.", retry=failure.retry) from failure
+
+    def _located(self, file: S3File) -> tuple[str, str, Url]:
+        """Where the object is: the region, and the URL as it is signed and as it is called."""
+        region = self._bucket_regions.get(file.bucket_name, self._region)
+        url = self.url(file, region)
+        try:
+            return region, url, Url(url)
+        except ValueError:
+            raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
 
     def _check_region(self, bucket: str, region: str, answer: Answer) -> None:
         """Remember the region that S3 says the bucket is in, and raise the error that has it tried there."""

@@ -7,7 +7,6 @@ The token goes to the configured Graph API and, for a download, to the allowed m
 
 import base64
 import binascii
-import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from urllib.parse import urljoin
@@ -25,14 +24,14 @@ from whaul.errors import (
 from whaul.graph.accounts import AccountCalls
 from whaul.graph.calls import Access, decoded, not_documented
 from whaul.graph.errors import error_from
+from whaul.graph.media_types import MIME_TYPE
 from whaul.graph.messages import MessageCalls
+from whaul.graph.uploads import UploadCalls
 from whaul.http import Download, HttpFailure
 from whaul.model import MediaInfo
 from whaul.netguard import ForbiddenUrl
 
 MOST_REDIRECTS = 3
-
-_MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+( *;[\x20-\x7e]*)?", re.ASCII)
 
 
 class _Media(msgspec.Struct):
@@ -42,7 +41,7 @@ class _Media(msgspec.Struct):
     file_size: int | str  # documented as a string, seen as a number: github.com/chatwoot/chatwoot/issues/9809
 
 
-class GraphClient(AccountCalls, MessageCalls):
+class GraphClient(AccountCalls, MessageCalls, UploadCalls):
     """The Graph API over the shared HTTP client."""
 
     async def media(self, access: Access, media_id: str) -> MediaInfo:
@@ -50,7 +49,7 @@ class GraphClient(AccountCalls, MessageCalls):
         doing = "reading the media's description"
         found = decoded(await self._get(access, media_id, {}, doing), _Media, doing)
         size, sha256 = _size(found.file_size), _digest(found.sha256)
-        if size is None or sha256 is None or not _MIME_TYPE.fullmatch(found.mime_type):
+        if size is None or sha256 is None or not MIME_TYPE.fullmatch(found.mime_type):
             raise not_documented(doing)
         return MediaInfo(mime_type=found.mime_type, file_size=size, sha256=sha256, url=found.url)
 

@@ -9,6 +9,7 @@
 
 from whaul.simulator.faults import BadFaultError
 from whaul.simulator.journal import Exchange
+from whaul.simulator.messages import Message
 from whaul.simulator.server import DEFAULT_TOKEN, Simulator
 from whaul.simulator.state import Media, PhoneNumber
 from whaul.simulator.thread import simulator_in_thread
@@ -18,6 +19,7 @@ __all__ = [
     "BadFaultError",
     "Exchange",
     "Media",
+    "Message",
     "PhoneNumber",
     "Simulator",
     "simulator_in_thread",

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from whaul.simulator.content import BLOCK, Generated, OnDisk
 from whaul.simulator.faults import KINDS, BadFaultError, parameters, parse
+from whaul.simulator.messages import CUSTOMER, Mailbox
 from whaul.simulator.state import WABA_ID, BadValueError, Media, MediaOptions, Settings, State, checked
 
 PREFIX = "/_simulator"
@@ -34,8 +35,9 @@ class BadRequestError(Exception):
 class Control:
     """The routes under `/_simulator/`."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, mailbox: Mailbox) -> None:
         self._state = state
+        self._mailbox = mailbox
 
     def routes(self) -> list[web.RouteDef]:
         """What the control endpoint answers."""
@@ -54,6 +56,9 @@ class Control:
             ("GET", "/faults/kinds", self.list_kinds),
             ("GET", "/requests", self.list_requests),
             ("DELETE", "/requests", self.clear_requests),
+            ("GET", "/messages", self.list_messages),
+            ("DELETE", "/messages", self.clear_messages),
+            ("POST", "/messages/inbound", self.receive_message),
             ("GET", "/settings", self.show_settings),
             ("PATCH", "/settings", self.change_settings),
             ("POST", "/clock", self.advance_clock),
@@ -194,6 +199,39 @@ class Control:
         self._state.journal.clear()
         return {"requests": []}
 
+    async def list_messages(self, _: web.Request) -> Any:
+        """What was sent, or marked as read, oldest first."""
+        return {"messages": [message.describe() for message in self._mailbox.sent]}
+
+    async def clear_messages(self, _: web.Request) -> Any:
+        """Forget the messages."""
+        self._mailbox.clear()
+        return {"messages": []}
+
+    async def receive_message(self, request: web.Request) -> Any:
+        """Let a customer write; the answer is Meta's webhook of it. All members are strings, none is required."""
+        members = {"media_id": "", "text": "", "from": CUSTOMER, "phone_number_id": "", "file_name": ""}
+        body = await _object(request)
+        if body.keys() - members.keys() or not all(isinstance(value, str) for value in body.values()):
+            raise BadRequestError("A message of a customer has strings only.", allowed=sorted(members))
+        members |= body
+        media = self._state.find(members["media_id"]) if members["media_id"] else None
+        if members["media_id"] and media is None:
+            raise BadRequestError(f"There is no media {members['media_id']}.", status=404)
+        default = media.phone_number_id if media else next(iter(self._state.phone_numbers))
+        number = self._state.phone_numbers.get(members["phone_number_id"] or default)
+        if number is None:
+            raise BadRequestError(f"There is no phone number {members['phone_number_id']}.", status=404)
+        webhook = self._mailbox.receive(
+            self._state,
+            number,
+            media,
+            text=members["text"],
+            sender=members["from"],
+            file_name=members["file_name"] or None,
+        )
+        return webhook, 201
+
     async def show_settings(self, _: web.Request) -> Any:
         """The settings."""
         return msgspec.to_builtins(self._state.settings)
@@ -215,6 +253,7 @@ class Control:
     async def reset(self, _: web.Request) -> Any:
         """Back to the state of the start."""
         self._state.reset()
+        self._mailbox.clear()
         return {"now": self._state.now()}
 
     async def unknown(self, request: web.Request) -> Any:

@@ -7,6 +7,7 @@ A fault belongs to one object id, or to all (`*`), and to one hop of the way to 
     upload     POST of a media file
     delete     DELETE of a media id
     register   POST of a number's registration, or of an account's subscribed app
+    send       POST of a message
 
 Every fault takes `media_id`, `hop`, `times` (how many calls it hits; unlimited if absent) and `delay` (seconds to
 wait first). The faults of one id and hop queue: each call meets the first one that has calls left. Faults of the
@@ -20,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-Hop = Literal["metadata", "download", "upload", "delete", "register"]
+Hop = Literal["metadata", "download", "upload", "delete", "register", "send"]
 HOPS: tuple[Hop, ...] = get_args(Hop)
 EVERY_ID = "*"
 
@@ -105,7 +106,7 @@ class ExpiredUrl(Fault, tag="expired_url"):
 class Truncate(Fault, tag="truncate"):
     """The connection ends in good order after `at` bytes (half of them if absent) of the announced length."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register")
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
     at: Offset | None = None
 
 
@@ -127,14 +128,14 @@ class Corrupt(Fault, tag="corrupt"):
 class Html(Fault, tag="html"):
     """A page for people where a file or JSON should be."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register")
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
     status: Annotated[int, Meta(ge=200, le=599)] = 200
 
 
 class Redirect(Fault, tag="redirect"):
     """A redirect to `location`."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register")
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
     location: HeaderValue
     status: Literal[301, 302, 303, 307, 308] = 302
 
@@ -173,21 +174,21 @@ class WrongJson(Fault, tag="wrong_json"):
 class Reset(Fault, tag="reset"):
     """A TCP reset: before the answer, or after `at` bytes of its body."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register")
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
     at: Offset | None = None
 
 
 class Drip(Fault, tag="drip"):
     """A slow body."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register")
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
     bytes_per_second: Count
 
 
 class Stall(Fault, tag="stall"):
     """Silence until the client leaves: before the answer, or after its headers and `at` bytes of its body."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register")
+    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
     at: Offset | None = None
 
 

@@ -1,4 +1,7 @@
-"""The Graph API hop: media metadata and deletion, the account, its phone numbers. Uploads are in `uploads`."""
+"""The Graph API hop: media metadata and deletion, the account, its phone numbers.
+
+Uploads are in `uploads`, messages in `messages`.
+"""
 
 import asyncio
 import base64
@@ -16,6 +19,7 @@ from whaul.simulator.answers import Answer, RefusedError, graph_error, graph_jso
 from whaul.simulator.desk import Desk, Respond
 from whaul.simulator.faults import Fault, Hop
 from whaul.simulator.lookaside import signed_url
+from whaul.simulator.messages import Mailbox
 from whaul.simulator.scripted import distort_members, regain_minutes
 from whaul.simulator.signup import debug_token, register
 from whaul.simulator.state import WABA_ID, Media, PhoneNumber, State
@@ -29,6 +33,7 @@ EDGE_HOPS: dict[tuple[str, str], Hop] = {
     ("POST", "media"): "upload",
     ("POST", "register"): "register",
     ("POST", "subscribed_apps"): "register",
+    ("POST", "messages"): "send",
 }
 
 # Members beyond the defaults are given when `fields` names them, as Graph does.
@@ -58,9 +63,10 @@ PHONE_NUMBER_DEFAULTS = (
 class Graph:
     """The routes under `/{version}/`."""
 
-    def __init__(self, state: State, desk: Desk) -> None:
+    def __init__(self, state: State, desk: Desk, mailbox: Mailbox) -> None:
         self._state = state
         self._desk = desk
+        self._mailbox = mailbox
 
     def routes(self) -> list[web.RouteDef]:
         """What this hop answers."""
@@ -88,7 +94,7 @@ class Graph:
         return await self._handle(request, hop, object_id, respond)
 
     async def edge(self, request: web.Request) -> web.StreamResponse:
-        """`GET …/phone_numbers`, `POST …/media`, `…/register` and `…/subscribed_apps`."""
+        """`GET …/phone_numbers`, `POST …/media`, `…/messages`, `…/register` and `…/subscribed_apps`."""
         object_id = request.match_info["id"]
         call = (request.method, request.match_info["edge"].rstrip("/"))
         hop = EDGE_HOPS.get(call)
@@ -102,6 +108,8 @@ class Graph:
                 return await register(self._state, request, object_id)
             if call == ("POST", "subscribed_apps") and object_id == WABA_ID:
                 return graph_json({"success": True})
+            if call == ("POST", "messages") and object_id in self._state.phone_numbers:
+                return await self._mailbox.accept(self._state, request, object_id)
             if hop is None:
                 raise RefusedError(graph_error(2500, f"There is no {call[0]} /…/{call[1]} here."))
             raise RefusedError(object_missing(object_id, request.method))

@@ -17,11 +17,14 @@ from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.graph import Graph
 from whaul.simulator.journal import Exchange, Journal
 from whaul.simulator.lookaside import Lookaside
+from whaul.simulator.messages import CUSTOMER, Mailbox, Message
 from whaul.simulator.state import WABA_ID, Media, MediaOptions, PhoneNumber, Settings, State, checked
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
 SHUTDOWN_SECONDS = 0.5
 HEADER_LIMIT = 64 * 1024
+LARGEST_MESSAGE = 8 * 1024 * 1024
+"""Bytes of a body that is read whole."""
 
 
 class Simulator:
@@ -52,6 +55,7 @@ class Simulator:
             media_dir=Path(media_dir) if media_dir is not None else None,
             journal=self._journal,
         )
+        self._mailbox = Mailbox()
         self._desk = Desk(self._state)
         self._runner: web.AppRunner | None = None
 
@@ -71,9 +75,9 @@ class Simulator:
 
     async def start(self) -> None:
         """Listen on the port; afterwards `port` is the real one."""
-        application = web.Application()
-        graph, lookaside = Graph(self._state, self._desk), Lookaside(self._state, self._desk)
-        application.add_routes([*Control(self._state).routes(), *lookaside.routes(), *graph.routes()])
+        application = web.Application(client_max_size=LARGEST_MESSAGE)
+        graph, lookaside = Graph(self._state, self._desk, self._mailbox), Lookaside(self._state, self._desk)
+        application.add_routes([*Control(self._state, self._mailbox).routes(), *lookaside.routes(), *graph.routes()])
         self._runner = web.AppRunner(
             application,
             access_log=None,  # it would show tokens and signed URLs
@@ -185,6 +189,29 @@ class Simulator:
         """Delete a media, as if Meta had forgotten it; `KeyError` if there is none."""
         self._state.remove(media_id)
 
+    @property
+    def messages(self) -> list[Message]:
+        """What was sent, or marked as read, so far, oldest first."""
+        return list(self._mailbox.sent)
+
+    def receive(
+        self,
+        media_id: str | None = None,
+        *,
+        text: str = "",
+        sender: str = CUSTOMER,
+        phone_number_id: str | None = None,
+        file_name: str | None = None,
+    ) -> dict[str, Any]:
+        """Let a customer write, with a media that was added as inbound, or text only; return Meta's webhook of it.
+
+        `KeyError` if there is no such media or phone number.
+        """
+        media = self._state.media[media_id] if media_id is not None else None
+        number_id = phone_number_id or (media.phone_number_id if media else next(iter(self._state.phone_numbers)))
+        number = self._state.phone_numbers[number_id]
+        return self._mailbox.receive(self._state, number, media, text=text, sender=sender, file_name=file_name)
+
     def expire_urls(self, media_id: str) -> None:
         """Make the download URLs that a media has given out so far invalid."""
         self._state.media[media_id].url_generation += 1
@@ -215,5 +242,6 @@ class Simulator:
         self._state.advance(seconds)
 
     def reset(self) -> None:
-        """Back to the state of the start: default media and settings, no faults, no requests."""
+        """Back to the state of the start: default media and settings, no faults, no requests, no messages."""
         self._state.reset()
+        self._mailbox.clear()

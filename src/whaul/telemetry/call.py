@@ -22,13 +22,14 @@ class Call:
     phone_number_id: str | None = None
     media_id: str | None = None
     bytes: int | None = None
-    """Size of the file that was stored."""
+    """Size of the file that was stored, or uploaded to Meta."""
     error: str | None = None
     """The error code that was answered; None for a success."""
     message: str | None = None
     """The public message of that error."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time spent on each hop: `describe` and `get` at Meta, `put` at the destination, `wait` for a transfer slot."""
+    """Time spent on each hop: `describe`, `get`, `upload`, `send` and `delete` at Meta, `put` at the destination,
+    `open` at the source, `wait` for a transfer slot."""
     stale: bool = False
     """Whether the answer tells of accounts what Meta said some time ago, because it cannot be asked now."""
     body: Body = field(default=b"", repr=False)

@@ -32,12 +32,14 @@ class Metrics:
         )
         self.hop_seconds = Histogram(
             "whaul_hop_seconds",
-            "Duration of a call's hops: describe and get at Meta, put at the destination, wait for a slot.",
+            "Duration of a call's hops: describe, get, upload, send and delete at Meta, put at the destination, "
+            "open at the source, wait for a slot.",
             ["hop"],
             buckets=SECONDS,
             registry=registry,
         )
         self.stored_bytes = Counter("whaul_stored_bytes", "Bytes of stored files.", registry=registry)
+        self.uploaded_bytes = Counter("whaul_uploaded_bytes", "Bytes of files uploaded to Meta.", registry=registry)
         self.transfers = Gauge(
             "whaul_transfers", "Transfers in progress.", registry=registry, multiprocess_mode="livesum"
         )
@@ -84,7 +86,8 @@ class Metrics:
         for hop, duration in call.seconds.items():
             self._hop_seconds_of(hop).observe(duration)
         if call.bytes is not None:
-            self.stored_bytes.inc(call.bytes)
+            counter = self.uploaded_bytes if "upload" in call.seconds else self.stored_bytes
+            counter.inc(call.bytes)
 
     def observe_meta_usage(self, usage: Mapping[str, float]) -> None:
         """Take over the percentages of Meta's usage headers."""

@@ -5,8 +5,18 @@ and `constraints` hold what all operations share; each family of operations has 
 """
 
 from whaul.wire.constraints import Constraint
-from whaul.wire.media import get_media, get_media_answer, stored_headers
+from whaul.wire.media import (
+    delete_media,
+    delete_media_answer,
+    get_media,
+    get_media_answer,
+    post_media,
+    post_media_answer,
+    stored_headers,
+)
+from whaul.wire.messages import send_message, send_message_answer
 from whaul.wire.protocol import (
+    LARGER_REQUESTS,
     LARGEST_REQUEST,
     Answer,
     Headers,
@@ -18,16 +28,23 @@ from whaul.wire.protocol import (
 )
 
 __all__ = [
+    "LARGER_REQUESTS",
     "LARGEST_REQUEST",
     "Answer",
     "Constraint",
     "Headers",
     "Input",
+    "delete_media",
+    "delete_media_answer",
     "encoded",
     "error_answer",
     "get_media",
     "get_media_answer",
+    "post_media",
+    "post_media_answer",
     "query_members",
     "request_id",
+    "send_message",
+    "send_message_answer",
     "stored_headers",
 ]

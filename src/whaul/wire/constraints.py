@@ -1,4 +1,4 @@
-"""What the model asks of string members, and how a broken rule is told."""
+"""What the model asks of strings and blobs, and how a broken rule is told."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ LONGEST_ECHO = 128
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What the model asks of a string member."""
+    """What the model asks of a string, or of a blob: its bytes are counted."""
 
     required: bool = False
     least: int = 0
@@ -21,7 +21,7 @@ class Constraint:
     sensitive: bool = False
     """The value is never repeated in a message."""
 
-    def violation(self, path: str, value: str | None) -> str | None:
+    def violation(self, path: str, value: str | bytes | None) -> str | None:
         """Name the first rule that the value breaks, in the wording that AWS's own services use."""
         if value is None:
             return (
@@ -33,15 +33,16 @@ class Constraint:
             rule = f"Member must have length less than or equal to {self.most}"
         elif len(value) < self.least:
             rule = f"Member must have length greater than or equal to {self.least}"
-        elif self.pattern is not None and not re.fullmatch(self.pattern, value):
+        elif self.pattern is not None and not (isinstance(value, str) and re.fullmatch(self.pattern, value)):
             rule = f"Member must satisfy regular expression pattern: {self.pattern}"
         else:
             return None
-        echo = "" if self.sensitive or len(value) > LONGEST_ECHO else f" '{value}'"
+        shows = isinstance(value, str) and not self.sensitive and len(value) <= LONGEST_ECHO
+        echo = f" '{value!s}'" if shows else ""
         return f"Value{echo} at '{path}' failed to satisfy constraint: {rule}"
 
 
-Member = tuple[Constraint, str, str | None]
+Member = tuple[Constraint, str, str | bytes | None]
 """A constraint, the path of the member, and its value."""
 
 MEDIA_ID = Constraint(required=True, least=1, most=100, pattern="[A-Za-z0-9]+")
@@ -55,6 +56,8 @@ TAG_VALUE = Constraint(most=256)
 BUCKET_NAME = Constraint(required=True, least=3, most=63, pattern="[a-z0-9][a-z0-9.-]*[a-z0-9]", sensitive=True)
 KEY = Constraint(required=True, most=1024, sensitive=True)
 URL = Constraint(required=True, least=1, most=2000, sensitive=True)
+MESSAGE = Constraint(required=True, least=1, most=2_048_000, sensitive=True)
+API_VERSION = Constraint(required=True)
 
 
 def check(members: Sequence[Member], *others: str | None) -> None:

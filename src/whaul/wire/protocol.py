@@ -17,7 +17,9 @@ import msgspec
 from whaul.errors import ApiError, SerializationException, ThrottledRequestException
 
 LARGEST_REQUEST = 256 * 1024
-"""Bytes of a request body."""
+"""Bytes of a request body, unless `LARGER_REQUESTS` says otherwise."""
+LARGER_REQUESTS = {"SendWhatsAppMessage": 3 * 1024 * 1024}
+"""Bytes of the bodies of operations that need more: 2,048,000 of a message, in base64, with escaped slashes."""
 
 Headers = list[tuple[str, str]]
 Answer = tuple[bytes, Headers]

@@ -1,0 +1,52 @@
+"""A source that the caller signed: one GET of a presigned URL."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from whaul.destinations.errors import presigned_error
+from whaul.destinations.presigned import checked_headers, is_version_2, signs_content_type
+from whaul.errors import DependencyException, InvalidParametersException
+from whaul.http import HttpClient, HttpFailure
+from whaul.model import PresignedUrl
+from whaul.netguard import ForbiddenUrl, PresignedHosts
+from whaul.sources import OpenFile, announced_size
+
+
+class PresignedSource:
+    """A checked presigned URL with the headers to send along; the one Content-Type says what the file is."""
+
+    def __init__(self, http: HttpClient, hosts: PresignedHosts, presigned: PresignedUrl) -> None:
+        """Raises `InvalidParametersException` for a URL or a header that may not be used, or no Content-Type."""
+        self._http = http
+        try:
+            self._url = hosts.check(presigned.url)
+        except ForbiddenUrl as forbidden:
+            raise InvalidParametersException(f"The presigned URL is refused: {forbidden}.") from None
+        headers = checked_headers(presigned.headers)
+        self.mime_type = headers.get("content-type", "")
+        if not self.mime_type:
+            raise InvalidParametersException(
+                "The headers of the presigned URL need a Content-Type: the MIME type of the file."
+            )
+        if is_version_2(self._url) or not signs_content_type(self._url):
+            # A GET has no content to be of a type, and a version 2 signature breaks with the header.
+            del headers["content-type"]
+        self._headers = headers | {"accept-encoding": "identity"}
+
+    @property
+    def host(self) -> str:
+        """The host and port that the caller chose."""
+        return f"{self._url.host_str}:{self._url.port_or_known_default}"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[OpenFile]:
+        """See `Source`."""
+        try:
+            async with self._http.download(self._url, self._headers) as download:
+                if download.status != 200:
+                    raise presigned_error(await download.answer(), reads=True)
+                yield OpenFile(self.mime_type, announced_size(download), download)
+        except HttpFailure as failure:
+            raise DependencyException(
+                f"The GET of the presigned URL failed: {failure}.", retry=failure.retry
+            ) from failure

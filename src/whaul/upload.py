@@ -1,0 +1,81 @@
+"""The other way: one file from its source to Meta, bounded in memory and time, and checked before it moves.
+
+Parts are passed on as they come, and reading waits for sending. A source that breaks off, or ends early, breaks the
+upload off before its last byte, so that Meta never takes a part for the whole.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from pyreqwest.bytes import Bytes
+
+from whaul.errors import DependencyException, InvalidParametersException
+from whaul.graph.media_types import check_size, media_kind
+from whaul.http import Download, HttpFailure
+from whaul.retry import Attempts
+from whaul.sources import OpenFile, Source
+
+PART = 128 * 1024
+"""Bytes moved at a time."""
+
+Take = Callable[[str, int, AsyncGenerator[Bytes]], Awaitable[str]]
+"""Takes a file (its MIME type, size and bytes) at Meta, and answers with the id that Meta gives it."""
+
+
+class Upload:
+    """One upload, with its attempts."""
+
+    def __init__(
+        self, source: Source, take: Take, max_file_size: int, attempts: Attempts, seconds: dict[str, float]
+    ) -> None:
+        """`seconds` takes the durations of the last attempt's hops: `open` at the source, and `upload`."""
+        self._source = source
+        self._take = take
+        self._max_file_size = max_file_size
+        self._attempts = attempts
+        self._seconds = seconds
+        self.size = 0
+        """Bytes of the file, once it is open."""
+
+    async def run(self) -> str:
+        """Move the file; return Meta's id of it. Raises an `ApiError`, and then Meta has no file."""
+        return await self._attempts.run(self._attempt)
+
+    async def _attempt(self) -> str:
+        started = time.monotonic()
+        async with self._source.open() as file:
+            self._seconds["open"] = time.monotonic() - started
+            mime_type = self._checked(file)
+            started = time.monotonic()
+            parts = _parts(file.download, file.size)
+            try:
+                return await self._take(mime_type, file.size, parts)
+            finally:
+                await parts.aclose()
+                self._seconds["upload"] = time.monotonic() - started
+
+    def _checked(self, file: OpenFile) -> str:
+        """Refuse what Meta would refuse, before any of it is moved."""
+        media_kind(file.mime_type)
+        mime_type = file.mime_type or ""
+        check_size(mime_type, file.size)
+        if file.size > self._max_file_size:
+            raise InvalidParametersException(
+                f"The source has {file.size} bytes; this server uploads {self._max_file_size} at the most "
+                "(WHAUL_MAX_FILE_SIZE)."
+            )
+        self.size = file.size
+        return mime_type
+
+
+async def _parts(download: Download, size: int) -> AsyncGenerator[Bytes]:
+    left = size
+    while left:
+        try:
+            part = await download.read(min(PART, left))
+        except HttpFailure as failure:
+            raise DependencyException(f"Reading the source failed: {failure}.", retry=failure.retry) from failure
+        if not part:
+            raise DependencyException("The source ended before its announced length; nothing was uploaded.")
+        left -= len(part)
+        yield part

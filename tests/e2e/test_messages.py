@@ -1,0 +1,179 @@
+"""SendWhatsAppMessage with boto3: to the simulated Meta, as it came, once."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from world import Gateway
+
+from whaul.simulator import Simulator
+
+TEXT = {"messaging_product": "whatsapp", "to": "+1 555 010 0099", "type": "text", "text": {"body": "Ünïcode 👋"}}
+SEND_PATH = "/v1/whatsapp/send"
+
+
+def send(gateway: Gateway, message: Any, version: str = "v20.0") -> Any:
+    raw = message if isinstance(message, bytes) else json.dumps(message).encode()
+    return gateway.client().send_whatsapp_message(
+        originationPhoneNumberId=gateway.world.phone_number_id, message=raw, metaApiVersion=version
+    )
+
+
+def refusal(code: str, gateway: Gateway, message: Any = TEXT, version: str = "v20.0") -> str:
+    with pytest.raises(getattr(gateway.client().exceptions, code)) as caught:
+        send(gateway, message, version)
+    found = str(caught.value.response["Error"]["Message"])
+    assert "555" not in found
+    return found
+
+
+def test_a_message_arrives_byte_for_byte(gateway: Gateway, simulator: Simulator) -> None:
+    raw = b' {"type":"text", "messaging_product" :"whatsapp","to":"15550100099","text":{"body":"\\u00e9 \xc3\xa9"}}\n'
+    answer = send(gateway, raw, "v25.0")
+    (message,) = simulator.messages
+    assert (message.raw, message.version, message.id) == (raw, "v25.0", answer["messageId"])
+    assert message.phone_number_id == simulator.phone_numbers[0].id
+    line = gateway.calls()[-1]
+    assert (line["operation"], line["outcome"]) == ("SendWhatsAppMessage", "ok")
+    assert "15550100099" not in gateway.log.read_text(encoding="utf-8")
+
+
+def test_a_reaction_and_a_mark_as_read_go_the_same_way(gateway: Gateway, simulator: Simulator) -> None:
+    received = simulator.receive("100000000000001")["entry"][0]["changes"][0]["value"]["messages"][0]
+    reaction = {"message_id": received["id"], "emoji": "👍"}
+    assert send(gateway, TEXT | {"type": "reaction", "reaction": reaction})["messageId"]
+    read = send(gateway, {"messaging_product": "whatsapp", "status": "read", "message_id": received["id"]})
+    assert "messageId" not in read
+    assert [message.id is None for message in simulator.messages] == [False, True]
+
+
+def test_a_large_message_arrives(gateway: Gateway, simulator: Simulator) -> None:
+    long = TEXT | {"text": {"body": "x" * 2_000_000}}
+    send(gateway, long)
+    assert simulator.messages[0].content == long
+
+
+def test_a_message_over_the_models_limit_is_refused(gateway: Gateway, simulator: Simulator) -> None:
+    message = json.dumps(TEXT | {"text": {"body": "x" * 2_048_000}}).encode()
+    body = {
+        "originationPhoneNumberId": gateway.world.phone_number_id,
+        "message": base64.b64encode(message).decode(),
+        "metaApiVersion": "v20.0",
+    }
+    reply = gateway.send("POST", SEND_PATH, json.dumps(body).encode(), sign_with=gateway.world.key)
+    assert reply.code == "ValidationException"
+    assert "2048000" in reply.message
+    assert simulator.messages == []
+
+
+@pytest.mark.parametrize(("path", "most"), [(SEND_PATH, 3 * 1024 * 1024), ("/v1/whatsapp/media", 256 * 1024)])
+def test_only_a_message_may_have_a_large_body(gateway: Gateway, path: str, most: int) -> None:
+    reply = gateway.send("POST", path, headers={"Content-Length": str(most + 1)})
+    assert reply.code == "RequestEntityTooLargeException"
+    assert str(most) in reply.message
+
+
+@pytest.mark.parametrize(
+    "message", [b"no json", b"[]", b'"x"', b"{}", b'{"messaging_product": "sms"}', b"\xff\xfe", b"{"]
+)
+def test_what_is_no_message_for_whatsapp_is_refused(gateway: Gateway, simulator: Simulator, message: bytes) -> None:
+    refusal("InvalidParametersException", gateway, message)
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    "version", ["25", "v25", "25.0", "v0.0", "v25.0/x", "../v25.0", "v25.0\n", "v25.0?x=1", "V25.0"]
+)
+def test_a_version_that_is_none_is_refused(gateway: Gateway, simulator: Simulator, version: str) -> None:
+    assert "v25.0" in refusal("InvalidParametersException", gateway, TEXT, version)
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize("members", [{"message": "***"}, {"message": 1}, {"message": {}}])
+def test_a_message_that_is_not_base64_is_no_request(gateway: Gateway, members: dict[str, Any]) -> None:
+    body = {"originationPhoneNumberId": gateway.world.phone_number_id, "metaApiVersion": "v20.0"} | members
+    reply = gateway.send("POST", SEND_PATH, json.dumps(body).encode(), sign_with=gateway.world.key)
+    assert (reply.status, reply.code) == (400, "SerializationException")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "reset"},
+        {"kind": "truncate", "at": 5},
+        {"kind": "error", "code": 131000},
+        {"kind": "error", "code": 2, "status": 503, "is_transient": True},
+        {"kind": "status", "status": 502},
+        {"kind": "not_json"},
+        {"kind": "html"},
+    ],
+)
+def test_a_message_that_may_have_been_sent_is_not_sent_again(
+    gateway: Gateway, simulator: Simulator, fault: dict[str, Any]
+) -> None:
+    simulator.fault(hop="send", **fault)
+    refusal("DependencyException", gateway)
+    assert sum(request.fault == fault["kind"] for request in simulator.requests) == 1
+
+
+def test_a_message_that_meta_does_not_answer_in_time_is_not_sent_again(
+    brief_gateway: Gateway, simulator: Simulator
+) -> None:
+    simulator.fault(hop="send", kind="rate_limit", code=4, regain_minutes=0, times=1)
+    simulator.fault(hop="send", kind="stall")
+    assert "not known" in refusal("DependencyException", brief_gateway)
+    assert [request.fault for request in simulator.requests] == ["rate_limit", "stall"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "rate_limit", "code": 130429, "regain_minutes": 0},
+        {"kind": "rate_limit", "code": 80007, "regain_minutes": 0},
+        {"kind": "error", "code": 131016},
+        {"kind": "error", "code": 133004},
+    ],
+)
+def test_a_message_that_meta_surely_did_not_take_is_sent_again(
+    gateway: Gateway, simulator: Simulator, fault: dict[str, Any]
+) -> None:
+    simulator.fault(hop="send", times=2, **fault)
+    assert send(gateway, TEXT)["messageId"]
+    assert len(simulator.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "subcode", "expected"),
+    [
+        (190, 463, "AccessDeniedByMetaException"),
+        (131031, None, "AccessDeniedByMetaException"),
+        (100, None, "DependencyException"),
+        (100, 33, "ResourceNotFoundException"),
+        (131009, None, "DependencyException"),
+        (131042, None, "DependencyException"),
+    ],
+)
+def test_metas_errors_come_through_the_same_table(
+    gateway: Gateway, simulator: Simulator, code: int, subcode: int | None, expected: str
+) -> None:
+    simulator.fault(hop="send", kind="error", code=code, subcode=subcode)
+    assert f"code {code}" in refusal(expected, gateway)
+    assert sum(request.fault == "error" for request in simulator.requests) == 1
+
+
+def test_sending_needs_its_own_action_on_the_number(gateway: Gateway, simulator: Simulator) -> None:
+    world = gateway.world
+    allowed = {
+        "Effect": "Allow",
+        "Action": "social-messaging:SendWhatsAppMessage",
+        "Resource": world.phone_number_arn,
+    }
+    client = gateway.client(world.key_with_policy(allowed))
+    raw = json.dumps(TEXT).encode()
+    client.send_whatsapp_message(originationPhoneNumberId=world.phone_number_id, message=raw, metaApiVersion="v25.0")
+    with pytest.raises(client.exceptions.AccessDeniedException):
+        client.send_whatsapp_message(
+            originationPhoneNumberId=world.other_phone_number_id, message=raw, metaApiVersion="v25.0"
+        )
+    assert len(simulator.messages) == 1
