@@ -136,17 +136,17 @@ async def _serving(
             unready=lambda: _unready(registry, store),
             operations={
                 "AssociateWhatsAppBusinessAccount": signup.associate,
+                "DeleteWhatsAppMessageMedia": uploads.delete,
                 "DisassociateWhatsAppBusinessAccount": accounts.disassociate,
                 "GetLinkedWhatsAppBusinessAccount": accounts.get,
                 "GetLinkedWhatsAppBusinessAccountPhoneNumber": accounts.get_number,
+                "GetWhatsAppMessageMedia": media.get,
                 "ListLinkedWhatsAppBusinessAccounts": accounts.list,
                 "ListTagsForResource": tags.list,
-                "TagResource": tags.tag,
-                "UntagResource": tags.untag,
-                "DeleteWhatsAppMessageMedia": uploads.delete,
-                "GetWhatsAppMessageMedia": media.get,
                 "PostWhatsAppMessageMedia": uploads.post,
                 "SendWhatsAppMessage": messages.send,
+                "TagResource": tags.tag,
+                "UntagResource": tags.untag,
             },
         )
 
