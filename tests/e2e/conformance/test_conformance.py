@@ -44,14 +44,14 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(world: World, gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """The usual gateway, and one that knows the access key, and then loses a table; a key that may do nothing here."""
+    """The usual gateway, and one whose database holds what no key decrypts; a key that may do nothing here."""
     folder = tmp_path_factory.mktemp("broken")
     for name in ("whaul.db", "whaul.db.key"):
         shutil.copy2(world.folder / name, folder / name)
     stranger = world.key_with_policy({"Effect": "Allow", "Action": "s3:*", "Resource": "*"})
     with world.gateway(WHAUL_DATABASE_URL=f"sqlite:///{folder / 'whaul.db'}") as broken:
         with closing(sqlite3.connect(folder / "whaul.db")) as connection:
-            connection.execute("ALTER TABLE phone_numbers RENAME TO gone")
+            connection.execute("UPDATE accounts SET access_token = 'what does not decrypt'")
             connection.commit()
         yield Stage(world, {"here": gateway, "broken": broken}, {"owner": world.key, "stranger": stranger})
 
