@@ -224,7 +224,7 @@ async def test_a_store_never_sees_the_whole_length_of_a_wrong_large_file(
 class Hasty(InMemoryDestination):
     """Says that it has stored the file when it has its first part."""
 
-    async def put(self, body: Body, info: MediaInfo) -> str:
+    async def put(self, body: Body, info: MediaInfo) -> str:  # noqa: ARG002
         assert not isinstance(body, bytes | Bytes)
         await anext(body)
         return '"e"'

@@ -5,12 +5,12 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+import uvloop
 
 from whaul import parts
 from whaul.bulk.ids import MediaIds
@@ -68,7 +68,7 @@ def get(
     settings = Settings.load(deadline=deadline)
     file = _opened(from_file) if from_file is not None else None
     display = Display(as_json=json or not sys.stdout.isatty())
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         work = _get(
             settings,
             MediaIds(media_ids or (), file),
@@ -183,12 +183,3 @@ def _opened(path: str) -> int:
         return os.open(path, os.O_RDONLY)
     except OSError as error:
         raise CommandFailed(f"cannot read {path}: {error.strerror}") from None
-
-
-def _loop_factory() -> Callable[[], Any] | None:
-    """The faster event loop, where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ModuleNotFoundError:
-        return None
-    return uvloop.new_event_loop
