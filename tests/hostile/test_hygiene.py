@@ -38,7 +38,9 @@ MADE_UP = {
     r"\bAK?S?IA[A-Z0-9]*(?:EXAMPLE|HOSTILE|TEST|LOCAL)[A-Z0-9]*": "AWS's examples, and keys that say what they are",
     r"\bAKIAA{16}": "an id and nothing else",
     r"d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk=": "says of itself, in base64, that it is of the tests",
-    r"://(?:user:\w+|whaul:(?:hun[@?#:]?(?:ter2)?|p%40ss%2Fw%3F|word|secret)|s3\.amazonaws\.com:443)@": "URLs that must be refused",
+    r"://(?:user:\w+|whaul:(?:hun[@?#:]?(?:ter2)?|p%40ss%2Fw%3F|word|secret)|s3\.amazonaws\.com:443)@": (
+        "URLs that must be refused"
+    ),
     r"EAAhostiletokenofthegateway0123456789": "of these tests",
 }
 """What looks like a secret and is none, and why."""
