@@ -404,6 +404,7 @@ def test_without_keys_it_says_how_to_make_one() -> None:
 def test_the_database_is_brought_to_its_schema() -> None:
     assert "revision" in done("migrate")
     assert done("migrate") == done("migrate")
+    assert "whaul keys create" in done("keys", "list")  # the new database can be used, with a key of its own
 
 
 def test_rows_are_aligned_by_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:

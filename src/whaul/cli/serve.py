@@ -119,6 +119,7 @@ def _give_notice(server: "AbstractServer[Any]") -> None:
 def migrate() -> None:
     """Bring the database to the current schema."""
     settings = Settings.load()
+    parts.cipher(settings)  # makes the key file of a new SQLite database, which is not made later
     revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
     typer.echo(f"The database is at revision {revision}.")
 
