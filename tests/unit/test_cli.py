@@ -6,8 +6,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from cryptography.fernet import Fernet
 from typer.testing import CliRunner, Result
 
@@ -107,10 +109,16 @@ def test_the_version_is_said() -> None:
 
 
 def test_every_command_says_what_it_does() -> None:
-    for group in (app, *(group.typer_instance for group in app.registered_groups)):
-        assert group is not None
-        for command in group.registered_commands:
-            assert (command.callback and command.callback.__doc__) or "", command.name
+    group: Any = typer.main.get_command(app)
+    for name in group.list_commands(None):
+        assert group.get_command(None, name).help, name
+
+
+def test_saying_the_version_loads_nothing_that_a_command_needs() -> None:
+    look = "import sys, whaul.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
+    assert "whaul.cli" in loaded
+    assert not {"whaul.parts", "whaul.settings", "sqlalchemy", "botocore", "pydantic", "pyreqwest"} & set(loaded)
 
 
 def test_no_option_takes_a_secret() -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer.main
@@ -96,9 +97,10 @@ def test_every_secret_is_said_to_come_from_a_file_too(field: str) -> None:
     assert f"`{environment_name(field)}_FILE`" in page("settings.md")
 
 
-def commands(group: object, path: str) -> Iterator[str]:
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        if hasattr(command, "commands"):
+def commands(group: Any, path: str) -> Iterator[str]:
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "list_commands"):
             yield from commands(command, f"{path} {name}")
         else:
             yield f"{path} {name}"

@@ -17,7 +17,7 @@ from whaul.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.registry.records import AccessKeyRecord
 from whaul.settings import Settings
 
-app = typer.Typer(help="Access keys for callers.", no_args_is_help=True)
+app = typer.Typer(help="Access keys for callers.", no_args_is_help=True, add_completion=False)
 LONGEST_LIFE = timedelta(days=365)
 """Of a temporary key."""
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
