@@ -236,8 +236,8 @@ class _Upload:
     """The parts of a body on their way, with two cares that the client does not take.
 
     The peer may not be silent for too long, but only the time that it is waited for counts, not the time that the
-    next part is. And a part that is waited for when the exchange is given up is waited for no more: the client would
-    keep the connection open for it.
+    next part is. And once the exchange is over no part is waited for or given any more: the client would keep the
+    connection open for it, and go on sending to a peer that has answered.
     """
 
     def __init__(self, parts: AsyncIterator[Bytes], timer: asyncio.Timeout, silence: float) -> None:
@@ -247,6 +247,7 @@ class _Upload:
         self._loop = asyncio.get_running_loop()
         self._waiting_since: float | None = self._loop.time()
         self._step: asyncio.Task[object] | None = None
+        self._is_over = False
 
     def __enter__(self) -> Self:
         # One look now and then, since moving the timer for every part costs more than the part's own work.
@@ -254,6 +255,7 @@ class _Upload:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_over = True
         self._next_look.cancel()
         if self._step is not None and not self._step.done():
             self._step.cancel()
@@ -262,6 +264,8 @@ class _Upload:
         return self
 
     async def __anext__(self) -> Bytes:
+        if self._is_over:
+            raise HttpFailure("the exchange is over")
         self._step = asyncio.current_task()
         self._waiting_since = None
         try:

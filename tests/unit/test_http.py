@@ -287,12 +287,18 @@ async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -
     """S3 refuses a PUT by its head; the rest of the body is then of no use."""
     refusal = b"HTTP/1.1 403 X\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"
 
+    left = asyncio.Event()
+
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(refusal)
-        await writer.drain()
-        await reader.read()
+        with suppress(ConnectionError):
+            await writer.drain()
+            await reader.read()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        left.set()
 
     async def endless() -> AsyncIterator[Bytes]:
         while True:
@@ -303,4 +309,5 @@ async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -
     async with server:
         target = Url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
         answer = await asyncio.wait_for(http.send("PUT", target, {}, endless(), 10**12), 10)
+        await asyncio.wait_for(left.wait(), 10)
     assert (answer.status, answer.body) == (403, b"no")
