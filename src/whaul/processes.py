@@ -25,9 +25,11 @@ def program(
     environ: Mapping[str, str],
     log: Path | None,
     stop_with: signal.Signals = signal.SIGINT,
+    folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program in a session of its own while the block runs; its output goes to `log`, or to ours.
 
+    It runs in `folder`, or in ours.
     `stop_with` asks it to stop. A gateway takes SIGINT to mean at once; others may have been told to ignore it, as a
     shell tells what it starts in the background.
 
@@ -36,7 +38,13 @@ def program(
     with ExitStack() as stack:
         output = stack.enter_context(log.open("wb")) if log else None
         process = subprocess.Popen(  # noqa: S603 - the caller's own programs
-            command, env=dict(environ), stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            cwd=folder,
+            env=dict(environ),
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             yield process

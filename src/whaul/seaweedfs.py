@@ -76,14 +76,14 @@ def seaweedfs(
         "-s3.autoCreateBucket=false",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
-        f"-s3.localSocket={folder / 's3.sock'}",
-        f"-filer.localSocket={folder / 'filer.sock'}",
+        "-s3.localSocket=s3.sock",  # in its folder; with all of their path they could be longer than a socket's name
+        "-filer.localSocket=filer.sock",
         *(f"-{name}.port={ports[name]}" for name in names),
         *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in names),
     ]
     try:
         # It writes further logs where temporary files go.
-        with program(command, dict(environ) | {"TMPDIR": str(folder)}, log, signal.SIGTERM) as process:
+        with program(command, dict(environ) | {"TMPDIR": str(folder)}, log, signal.SIGTERM, folder) as process:
             healthy = f"{endpoint.url}/healthz"
             wait_until(lambda: answers(healthy), process, "SeaweedFS", log, START_TIMEOUT)
             yield endpoint

@@ -63,7 +63,7 @@ def test_boto3_shows_an_operation_that_is_not_built(gateway: Gateway) -> None:
         ("POST", MEDIA_PATH, 403),
         ("GET", MEDIA_PATH, 405),
         ("GET", "/nowhere", 404),
-        ("POST", "/v1/whatsapp/send", 404),
+        ("POST", "/v1/whatsapp/flow/create", 404),
         ("GET", "/healthz", 200),
         ("POST", "/healthz", 405),
         ("GET", "/readyz", 200),

@@ -110,7 +110,7 @@ def read_until(process: "subprocess.Popen[str]", text: str) -> str:
 def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
     def stop(case: tuple[signal.Signals, str]) -> None:
         number, moment = case
-        folder = tmp_path / f"{number}{moment[0]}" / "tmp"  # short: sockets below it may have 107 bytes
+        folder = tmp_path / f"{number}{moment[0]}" / "tmp"
         folder.mkdir(parents=True)
         with running(folder, "demo") as process:
             read_until(process, "The gateway runs at" if moment == "running" else "SeaweedFS")
