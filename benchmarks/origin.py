@@ -23,6 +23,8 @@ VIEW = memoryview(SCRATCH)
 BACKLOG = 4096
 CHUNK = 256 * 1024
 STORED = b'HTTP/1.1 200 OK\r\nETag: "9b2cf535f27731c974343645a3985328"\r\nContent-Length: 0\r\n\r\n'
+EMPTY_BUCKET = "<ListBucketResult><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+"""The answer to a listing: nothing is kept, so nothing is there."""
 MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 NO_LENGTH = b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -101,6 +103,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._transport.write(CONTINUE)
             if not self._left:
                 self._stored()
+        elif method == "GET" and "list-type=2" in target:
+            self._whole("application/xml", EMPTY_BUCKET.encode())
         elif target == "/counts":
             self._json({"puts": Counts.puts, "bytes": Counts.bytes})
         elif method == "GET" and (media := _MEDIA.match(target)) and media[2] in self._files:
@@ -116,8 +120,10 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(STORED)
 
     def _json(self, document: object) -> None:
-        body = json.dumps(document).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._whole("application/json", json.dumps(document).encode())
+
+    def _whole(self, kind: str, body: bytes) -> None:
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         self._transport.write(head.encode() + body)
 
     async def _send(self, name: str) -> None:

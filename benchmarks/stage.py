@@ -74,6 +74,7 @@ http {{
             if ($http_authorization = "") {{ return 401; }}
             root {folder};
         }}
+        location = /{bucket}/ {{ proxy_pass http://origin; }}
         location /{bucket}/ {{
             if ($request_method != PUT) {{ return 404; }}
             proxy_pass http://origin;
