@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.installs import ENVIRONMENTS, FOLDER, NotThere, rclone, versions
 
 ROOT = Path(__file__).parents[1]
-OURS = ("granian", "litestar", "pyreqwest", "botocore", "uvloop", "msgspec", "sqlalchemy", "cryptography")
+OURS = ("granian", "pyreqwest", "botocore", "uvloop", "msgspec", "sqlalchemy", "cryptography")
 
 
 def machine() -> dict[str, str]:

@@ -43,8 +43,8 @@ PROVISIONAL = (
     "\n\n**Provisional:** there were too few rounds, or the machine was busy with other things, for figures to rely on."
 )
 FEWEST_ROUNDS = 3
-MOST_LOAD = 0.5
-"""The load average before the run, at the most, of a machine that has nothing else to do."""
+MOST_LOAD = 0.75
+"""The load average before the run for each core, at the most, of a machine that has nothing else to do."""
 PLOTS = {
     "small": "CPU for each file of 100 KB",
     "large": "CPU for each GB",
@@ -172,7 +172,7 @@ def scaling(workloads: Mapping[str, Cells]) -> str:
 def figures_text(document: Mapping[str, Any]) -> str:
     """All that is generated of the page."""
     workloads = document["workloads"]
-    rounds, load = document["rounds"], float(document["machine"]["load before"])
+    rounds, load = document["rounds"], float(document["machine"]["load before"]) / int(document["machine"]["cores"])
     parts = [
         f"{document['date']}, `{document['command']}`, {document['minutes']:.0f} minutes: medians of {rounds} rounds, "
         "with the least and the most in brackets."

@@ -210,10 +210,12 @@ class HttpClient:
                     request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
                     async with asyncio.timeout(self._silence), request as response:
                         return await Download(response).answer()
-                async with asyncio.timeout(None) as timer:
-                    with _Upload(body, timer, self._silence) as upload:
-                        async with builder.body_stream(upload).build_streamed() as response:  # type: ignore[arg-type]
-                            return await Download(response).answer()
+                async with (
+                    asyncio.timeout(None) as timer,
+                    _Upload(body, timer, self._silence) as upload,
+                    builder.body_stream(upload).build_streamed() as response,  # type: ignore[arg-type]
+                ):
+                    return await Download(response).answer()
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
 
@@ -249,16 +251,17 @@ class _Upload:
         self._step: asyncio.Task[object] | None = None
         self._is_over = False
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         # One look now and then, since moving the timer for every part costs more than the part's own work.
         self._next_look = self._loop.call_later(self._silence, self._look)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._is_over = True
         self._next_look.cancel()
         if self._step is not None and not self._step.done():
             self._step.cancel()
+            await asyncio.wait({self._step})  # until then nobody may close the parts
 
     def __aiter__(self) -> Self:
         return self

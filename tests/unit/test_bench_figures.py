@@ -132,7 +132,7 @@ def a_document(**changed: Any) -> dict[str, Any]:
         "command": "./run bench",
         "minutes": 20.0,
         "rounds": 3,
-        "machine": {"load before": "0.10"},
+        "machine": {"load before": "0.10", "cores": "2"},
         "software": {},
         "workloads": {"mix": {"whaul": {"runs": [a_run()]}}, "scale-w1-x1": {"whaul": {"runs": [a_run()]}}},
     } | changed
@@ -141,7 +141,7 @@ def a_document(**changed: Any) -> dict[str, Any]:
 def test_the_text_says_that_figures_are_provisional_when_they_are() -> None:
     assert "Provisional" not in report.figures_text(a_document())
     assert "Provisional" in report.figures_text(a_document(rounds=2))
-    assert "Provisional" in report.figures_text(a_document(machine={"load before": "0.60"}))
+    assert "Provisional" in report.figures_text(a_document(machine={"load before": "1.60", "cores": "2"}))
 
 
 def test_results_are_read_back_as_they_were_saved(tmp_path: Path) -> None:
