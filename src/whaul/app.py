@@ -154,8 +154,8 @@ async def _serving(
 def _collect_seldom() -> None:
     """Spare the garbage collector what lives as long as the process, and what a call frees by itself.
 
-    By default it looks at the youngest objects every 700 new ones, several times in a call, and took an eighth of
-    the CPU time of a small one.
+    By default it looks at the youngest objects every 700 new ones, several times in a call, and took up to an
+    eighth of the CPU time of a small one.
     """
     gc.collect()
     gc.freeze()

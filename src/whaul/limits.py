@@ -1,7 +1,6 @@
 """How much at once: transfers, calls that wait for one, and calls per second of an access key."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
@@ -36,15 +35,14 @@ class TransferSlots:
         """
         gates = [self._all] if host is None else [self._share(host), self._all]
         held: list[_Gate] = []
-        started = time.monotonic()
         try:
-            for gate in gates:
-                if gate.is_free:
-                    await gate.enter()  # at once
-                else:
-                    await self._wait(gate, deadline)
-                held.append(gate)
-            call.seconds["wait"] = time.monotonic() - started
+            with call.timed("wait"):
+                for gate in gates:
+                    if gate.is_free:
+                        await gate.enter()  # at once
+                    else:
+                        await self._wait(gate, deadline)
+                    held.append(gate)
             self._metrics.transfers.inc()
             try:
                 yield

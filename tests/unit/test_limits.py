@@ -113,9 +113,12 @@ async def test_a_call_waits_no_longer_than_its_deadline() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(desk.work())
         await desk.inside.acquire()
+        call = Call("id")
         with pytest.raises(ThrottledRequestException, match="WHAUL_MAX_TRANSFERS") as caught:
-            await desk.work(deadline=asyncio.get_running_loop().time())
+            async with desk.slots.slot(asyncio.get_running_loop().time(), call):
+                pytest.fail("there was a slot")
         assert caught.value.retry_after == 1
+        assert "wait" in call.seconds  # its log line says for how long it waited in vain
         assert desk.figures() == (1, 0)
         desk.leave.set()
 
