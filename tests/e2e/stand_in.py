@@ -144,7 +144,19 @@ class _Connection(socketserver.StreamRequestHandler):
         head += [f"{name}: {value}" for name, value in answer.headers.items()]
         head += [] if received.complete else ["Connection: close"]
         self.wfile.write("\r\n".join([*head, "", ""]).encode("latin-1") + answer.body)
+        if not received.complete:
+            self._linger()
         return received.complete
+
+    def _linger(self) -> None:
+        """Take what the client still sends, as servers do: a close before that resets the connection.
+
+        The reset could reach the client before it has read the answer.
+        https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        """
+        self.connection.shutdown(socket.SHUT_WR)
+        while self.rfile.read1(BLOCK):  # type: ignore[attr-defined]
+            pass
 
     def _read_body(self, received: Received, answer: Answer) -> None:
         assert received.header("transfer-encoding") is None, "chunked"

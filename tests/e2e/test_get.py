@@ -167,7 +167,7 @@ def test_force_fetches_again_but_an_id_that_comes_twice_only_once(
     ran = get(world, JPEG, JPEG, JPEG, "--force", to=str(folder))
     assert (ran.summary["stored"], ran.summary["skipped"]) == (1, 2)
     assert (folder / NAMES[JPEG]).read_bytes() == simulator.media[JPEG].read()
-    assert simulator.count(JPEG)["completed_downloads"] == 2
+    assert simulator.count(JPEG)["download"] == 2
 
 
 def test_ids_come_from_a_file_and_from_standard_input_and_each_line_is_accounted_for(

@@ -101,6 +101,22 @@ def test_a_client_that_does_not_read_holds_the_server_back() -> None:
             assert 0 < sent < size / 2
 
 
+def test_what_is_under_way_at_a_reset_is_no_request_of_what_comes_after() -> None:
+    with running() as client:
+        url = client.url()
+        client.sim.fault(JPEG, kind="stall", hop="download", at=10, times=1)
+        with client.raw(url) as connection:
+            connection.recv(1)
+            client.sim.reset()
+        client.over("stall")
+        assert client.sim.requests == []
+        client.download(client.url())
+        while client.finished.get(timeout=WAIT).hop != "download":
+            pass
+        assert len(client.sim.requests) == 2
+        assert client.sim.count(JPEG)["completed_downloads"] == 1
+
+
 def test_a_taken_port_is_an_os_error_and_the_default_port_is_a_free_one() -> None:
     with running() as one, running() as two:
         assert one.sim.port != two.sim.port

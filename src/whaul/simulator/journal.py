@@ -72,6 +72,8 @@ class Journal:
     counters: dict[str, Counter[str]] = field(default_factory=dict)
     """Per object id: requests at each hop, and `completed_downloads`."""
     _number: int = 0
+    _forgotten: int = 0
+    """The number of the last exchange that `clear` knew."""
     _pending: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -114,7 +116,8 @@ class Journal:
         sent = exchange.body_size is not None and exchange.bytes_sent >= exchange.body_size
         complete = sent and exchange.fault not in BREAKING_FAULTS
         exchange.outcome = "complete" if complete else "broken"
-        if complete and exchange.hop == "download" and exchange.status == 200:
+        remembered = exchange.number > self._forgotten
+        if remembered and complete and exchange.hop == "download" and exchange.status == 200:
             self.counters.setdefault(exchange.object_id, Counter())["completed_downloads"] += 1
         self._pending -= 1
         if not self._pending:
@@ -129,10 +132,9 @@ class Journal:
         return {name: counter[name] for name in names}
 
     def clear(self) -> None:
-        """Forget what is over; exchanges under way stay."""
-        pending = [exchange for exchange in self.exchanges if exchange.outcome == "pending"]
+        """Forget all exchanges, those under way too: they belong to what was before."""
+        self._forgotten = self._number
         self.exchanges.clear()
-        self.exchanges.extend(pending)
         self.counters.clear()
 
     async def settled(self) -> None:
