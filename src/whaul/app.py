@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 import structlog
 
-from whaul import parts
 from whaul.auth import Authenticator
 from whaul.circuit import Circuits
 from whaul.destinations.s3 import S3Store
@@ -28,6 +27,10 @@ from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
 from whaul.operations.tags import TagOperations
 from whaul.operations.uploads import UploadOperations, UploadRules
+from whaul.parts import stored
+from whaul.parts.audit import audit_log
+from whaul.parts.outbound import graph_client, http_client
+from whaul.parts.s3 import s3_store
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
@@ -53,7 +56,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     found = settings or Settings.load()
     logs.configure(found.log_level, found.log_format)
     metrics = Metrics()
-    audit = parts.audit_log(found, metrics)
+    audit = audit_log(found, metrics)
 
     def serving(gateway: Gateway) -> AbstractAsyncContextManager[Service]:
         return _serving(found, metrics, audit, gateway)
@@ -69,11 +72,11 @@ async def _serving(
     async with AsyncExitStack() as stack:
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
-        registry = await stack.enter_async_context(parts.registry(settings))
-        http = await stack.enter_async_context(parts.http_client(metrics.open_circuits.labels("host").set))
+        registry = await stack.enter_async_context(stored.registry(settings))
+        http = await stack.enter_async_context(http_client(metrics.open_circuits.labels("host").set))
         known = CachedRegistry(registry, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
-        store = parts.s3_store(settings, http)
+        store = s3_store(settings, http)
         mimetypes.init([])  # Python's own table: the same on every machine, and no file is read later
         numbers = Numbers(
             known,
@@ -82,7 +85,7 @@ async def _serving(
             region=settings.region,
         )
         partition = identifiers.partition(settings.region)
-        graph = parts.graph_client(settings, http, metrics.observe_meta_usage)
+        graph = graph_client(settings, http, metrics.observe_meta_usage)
         presigned_hosts = PresignedHosts(store.endpoint(), settings.presigned_hosts)
         slots = TransferSlots(settings.max_transfers, settings.max_queue, metrics)
         media = MediaOperations(

@@ -17,13 +17,15 @@ from enum import StrEnum
 
 from pyreqwest.http import Url
 
-from whaul import parts
 from whaul.destinations.s3 import S3Store
 from whaul.errors import ApiError, Retry
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.http import Answer, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
+from whaul.parts import stored
+from whaul.parts.outbound import graph_client, http_client
+from whaul.parts.s3 import s3_store
 from whaul.registry import schema
 from whaul.registry.database import key_file
 from whaul.registry.errors import RegistryUnavailable, SchemaError
@@ -90,7 +92,7 @@ class Doctor:
             else:
                 yield Finding("secret key", Outcome.SKIPPED, "needs the database")
             try:
-                http = await stack.enter_async_context(parts.http_client())
+                http = await stack.enter_async_context(http_client())
             except (OSError, ValueError):
                 yield Finding(
                     *("certificates", Outcome.FAILED, "a file of certificates cannot be read"),
@@ -131,7 +133,7 @@ class Doctor:
 
     async def _registry(self, stack: AsyncExitStack) -> Registry:
         settings = self._settings
-        url, cipher = settings.database_url.get_secret_value(), parts.cipher(settings)
+        url, cipher = settings.database_url.get_secret_value(), stored.cipher(settings)
         opened = open_registry(url, cipher, account_id=settings.account_id, region=settings.region)
         return await stack.enter_async_context(opened)
 
@@ -157,7 +159,7 @@ class Doctor:
         if reached.outcome is Outcome.FAILED:
             yield Finding("accounts", Outcome.SKIPPED, f"{len(accounts)} linked; their tokens need the Graph API")
             return
-        graph = parts.graph_client(settings, http)
+        graph = graph_client(settings, http)
         gate = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
 
         async def examined(account: LinkedAccount) -> Finding:
@@ -177,7 +179,7 @@ class Doctor:
 
     async def _s3(self, http: HttpClient, bucket: str | None) -> AsyncGenerator[Finding]:
         try:
-            store = parts.s3_store(self._settings, http)
+            store = s3_store(self._settings, http)
         except SettingsError as error:
             yield Finding("S3 endpoint", Outcome.FAILED, "; ".join(error.problems), "mend the AWS configuration")
             return

@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from world import ACCOUNT_ID, Gateway, Key, World, signed
 
 from postgresql import PostgresqlServer
-from whaul import parts
 from whaul.local import REGION
+from whaul.parts import stored
 from whaul.registry import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
 
@@ -60,7 +60,7 @@ async def _link_many(environ: dict[str, str]) -> None:
         for name, value in environ.items():
             patch.setenv(name, value)
         settings = Settings.load()
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         for i in range(COUNT):
             number = NewPhoneNumber(f"6{i:05}", f"+1 555-{i:06}", f"Number {i}", "GREEN")
             await registry.link(NewAccount(f"7{i:05}", f"Account {i}", SecretStr("token"), None, (number,)))

@@ -11,8 +11,8 @@ from cryptography.fernet import Fernet
 from loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
 from pydantic import SecretStr
 
-from whaul import parts
 from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
+from whaul.parts import stored
 from whaul.policy import ALLOW_ALL
 from whaul.processes import free_ports
 from whaul.registry import schema
@@ -64,7 +64,7 @@ class Clinic:
         return Settings.load(**self.settings)
 
     async def link(self, *wabas: str) -> None:
-        async with parts.registry(self.load()) as registry:
+        async with stored.registry(self.load()) as registry:
             for waba in wabas:
                 numbers = (NewPhoneNumber(f"{waba}7", "+15550100", "Harbour"),)
                 await registry.link(NewAccount(waba, "Harbour", SecretStr(TOKEN), None, numbers))

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from whaul import parts
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandFailed
 from whaul.model import AccessKey
+from whaul.parts import stored
 from whaul.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.registry.records import AccessKeyRecord
 from whaul.settings import Settings
@@ -71,7 +71,7 @@ def create(
 
 
 async def _create(settings: Settings, name: str, policy: str, **options: Any) -> AccessKey:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.create_access_key(name, policy, **options)
 
 
@@ -90,7 +90,7 @@ def list_keys(json: Json = False) -> None:
 
 
 async def _list(settings: Settings) -> tuple[AccessKeyRecord, ...]:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.access_keys()
 
 
@@ -103,7 +103,7 @@ def disable(key_id: KeyId) -> None:
 
 
 async def _disable(settings: Settings, key_id: str) -> bool:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.disable_access_key(key_id)
 
 
@@ -118,7 +118,7 @@ def set_policy(
 
 
 async def _set_policy(settings: Settings, key_id: str, policy: str) -> bool:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.set_policy(key_id, policy)
 
 
@@ -141,7 +141,7 @@ def limit(
 
 
 async def _set_limit(settings: Settings, key_id: str, rate_limit: float | None, rate_burst: int | None) -> bool:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.set_rate_limit(key_id, rate_limit, rate_burst)
 
 

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 from pydantic import SecretStr
 
-from whaul import parts
 from whaul.cli import output
 from whaul.cli.failures import CommandFailed
 from whaul.graph.calls import Access
+from whaul.parts import stored
+from whaul.parts.outbound import graph_client, http_client
 from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
 from whaul.registry.shapes import linked_account, linked_account_summary
 from whaul.settings import Settings
@@ -60,8 +61,8 @@ async def _link(
 ) -> LinkedAccount:
     verified = name is None
     if name is None:
-        async with parts.http_client() as http:
-            found = await parts.graph_client(settings, http).account(access, waba_id)
+        async with http_client() as http:
+            found = await graph_client(settings, http).account(access, waba_id)
         name = found.name
         numbers = tuple(
             NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
@@ -75,7 +76,7 @@ async def _link(
         phone_numbers=numbers,
         verified=verified,
     )
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.link(new)
 
 
@@ -92,7 +93,7 @@ def list_accounts(json: Json = False) -> None:
 
 
 async def _accounts(settings: Settings) -> tuple[LinkedAccount, ...]:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.accounts()
 
 
@@ -109,7 +110,7 @@ def unlink(
 
 
 async def _unlink(settings: Settings, account: str) -> bool:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.unlink(account)
 
 

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 import uvloop
 
-from whaul import parts
 from whaul.bulk.ids import MediaIds
 from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli.failures import CommandFailed
@@ -25,6 +24,9 @@ from whaul.graph.calls import Access
 from whaul.graph.source import MediaSource
 from whaul.http import HttpClient
 from whaul.model import PhoneNumber
+from whaul.parts import stored
+from whaul.parts.outbound import graph_client, http_client
+from whaul.parts.s3 import s3_store
 from whaul.registry import identifiers
 from whaul.settings import Settings
 
@@ -98,9 +100,9 @@ async def _get(
     """Do it all; return the exit code."""
     number = await _number(settings, phone_number_id)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(parts.http_client())
+        http = await stack.enter_async_context(http_client())
         place = _place(settings, http, to)
-        graph, access = parts.graph_client(settings, http), Access(number.access_token, number.app_secret)
+        graph, access = graph_client(settings, http), Access(number.access_token, number.app_secret)
 
         def source(media_id: str) -> MediaSource:
             return MediaSource(graph, access, media_id, settings.max_file_size)
@@ -155,7 +157,7 @@ class _Interrupts:
 
 async def _number(settings: Settings, given: str) -> PhoneNumber:
     phone_number_id = identifiers.phone_number_id_from(given, settings.account_id, settings.region)
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         number = None if phone_number_id is None else await registry.phone_number(phone_number_id)
     if number is None:
         raise CommandFailed(f"no phone number {given} is linked; `whaul accounts` lists what is")
@@ -173,7 +175,7 @@ def _place(settings: Settings, http: HttpClient, to: str) -> Place:
         object_key(prefix, "0" * 100, ".ext", exact=False)
     except ApiError as error:
         raise typer.BadParameter(error.message, param_hint="--to") from None
-    return S3Prefix(parts.s3_store(settings, http), bucket, prefix, settings.extensions)
+    return S3Prefix(s3_store(settings, http), bucket, prefix, settings.extensions)
 
 
 def _opened(path: str) -> int:

@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from whaul import parts
+from whaul.parts import stored
 from whaul.settings import Settings
 
 
@@ -19,5 +19,5 @@ def rotate_secrets() -> None:
 
 
 async def _rotate(settings: Settings) -> int:
-    async with parts.registry(settings) as registry:
+    async with stored.registry(settings) as registry:
         return await registry.rotate_secrets()

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaul import parts
+from whaul.parts import stored
+from whaul.parts.audit import check_audit_log
+from whaul.parts.s3 import check_s3
 from whaul.processes import check_free
 from whaul.registry import schema
 from whaul.settings import DRAIN_SIGNAL, Settings, environment_name
@@ -119,14 +121,14 @@ def _give_notice(server: "AbstractServer[Any]") -> None:
 def migrate() -> None:
     """Bring the database to the current schema."""
     settings = Settings.load()
-    parts.cipher(settings)  # makes the key file of a new SQLite database, which is not made later
+    stored.cipher(settings)  # makes the key file of a new SQLite database, which is not made later
     revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
     typer.echo(f"The database is at revision {revision}.")
 
 
 async def _check_parts(settings: Settings) -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
-    parts.check_s3(settings)
-    parts.check_audit_log(settings)
-    async with parts.registry(settings) as registry:
+    check_s3(settings)
+    check_audit_log(settings)
+    async with stored.registry(settings) as registry:
         await registry.ping()
