@@ -87,7 +87,9 @@ class Transfer:
                 if len(first) < FIRST_PART:
                     _check_length(len(first), self._info)
                 self._is_proven = False
-                etag = await self._put(self._proven(first, download))
+                parts = self._proven([first], download)
+                del first  # else it is held until the PUT is over
+                etag = await self._put(parts)
                 if not self._is_proven:
                     raise DependencyException("The destination answered before it had the whole file.")
                 return etag
@@ -119,15 +121,16 @@ class Transfer:
         self._seconds["get"] += time.monotonic() - started
         return data
 
-    async def _proven(self, first: Bytes, download: Download) -> AsyncIterator[Bytes]:
+    async def _proven(self, first: list[Bytes], download: Download) -> AsyncIterator[Bytes]:
         """Yield a large file's parts, the last one only when all of them are proven.
 
-        The first part goes at once, before anything can fail; see `FIRST_PART`.
+        The first part goes at once, before anything can fail; see `FIRST_PART`. It is taken out of its list, so that
+        nobody holds it any longer than the others.
         """
-        digest = hashlib.sha256(first)
-        received = len(first)
-        yield first
-        part = first
+        part = first.pop()
+        digest = hashlib.sha256(part)
+        received = len(part)
+        yield part
         while part and received < self._info.file_size:
             part = await _read(download, PART)
             received += len(part)
