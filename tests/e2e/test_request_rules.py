@@ -251,5 +251,6 @@ def test_metadata_only_answers_and_moves_nothing(
         "delete": 0,
         "register": 0,
         "send": 0,
+        "settings": 0,
     }
     assert store.keys(f"rules_{VOICE}") == []

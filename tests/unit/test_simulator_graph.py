@@ -411,6 +411,7 @@ def test_requests_are_counted_per_media(client: Client) -> None:
         "delete": 0,
         "register": 0,
         "send": 0,
+        "settings": 0,
     }
     assert client.sim.count(MISSING)["metadata"] == 1
     assert client.sim.count(PDF)["metadata"] == 0

@@ -74,7 +74,12 @@ class Control:
             "now": self._state.now(),
             "waba_id": WABA_ID,
             "phone_numbers": [
-                {"id": n.id, "display_phone_number": n.display_phone_number, "verified_name": n.verified_name}
+                {
+                    "id": n.id,
+                    "display_phone_number": n.display_phone_number,
+                    "verified_name": n.verified_name,
+                    "calling": n.calling,
+                }
                 for n in self._state.phone_numbers.values()
             ],
             "media": [self._describe(media) for media in self._state.media.values()],

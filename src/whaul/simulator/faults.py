@@ -2,12 +2,13 @@
 
 A fault belongs to one object id, or to all (`*`), and to one hop of the way to a file:
 
-    metadata   GET of a media id, an account or a phone number
+    metadata   GET of a media id, an account, a phone number or its settings
     download   GET of a download URL
     upload     POST of a media file
     delete     DELETE of a media id
     register   POST of a number's registration, or of an account's subscribed app
     send       POST of a message
+    settings   POST of a phone number's settings
 
 Every fault takes `media_id`, `hop`, `times` (how many calls it hits; unlimited if absent) and `delay` (seconds to
 wait first). The faults of one id and hop queue: each call meets the first one that has calls left. Faults of the
@@ -21,8 +22,9 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import msgspec
 from msgspec import Meta
 
-Hop = Literal["metadata", "download", "upload", "delete", "register", "send"]
+Hop = Literal["metadata", "download", "upload", "delete", "register", "send", "settings"]
 HOPS: tuple[Hop, ...] = get_args(Hop)
+DOWNLOAD_FIRST: tuple[Hop, ...] = ("download", *(hop for hop in HOPS if hop != "download"))
 EVERY_ID = "*"
 
 Code = Annotated[int, Meta(ge=0)]
@@ -106,7 +108,7 @@ class ExpiredUrl(Fault, tag="expired_url"):
 class Truncate(Fault, tag="truncate"):
     """The connection ends in good order after `at` bytes (half of them if absent) of the announced length."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
+    hops: ClassVar[tuple[Hop, ...]] = DOWNLOAD_FIRST
     at: Offset | None = None
 
 
@@ -128,14 +130,14 @@ class Corrupt(Fault, tag="corrupt"):
 class Html(Fault, tag="html"):
     """A page for people where a file or JSON should be."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
+    hops: ClassVar[tuple[Hop, ...]] = DOWNLOAD_FIRST
     status: Annotated[int, Meta(ge=200, le=599)] = 200
 
 
 class Redirect(Fault, tag="redirect"):
     """A redirect to `location`."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
+    hops: ClassVar[tuple[Hop, ...]] = DOWNLOAD_FIRST
     location: HeaderValue
     status: Literal[301, 302, 303, 307, 308] = 302
 
@@ -174,21 +176,21 @@ class WrongJson(Fault, tag="wrong_json"):
 class Reset(Fault, tag="reset"):
     """A TCP reset: before the answer, or after `at` bytes of its body."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
+    hops: ClassVar[tuple[Hop, ...]] = DOWNLOAD_FIRST
     at: Offset | None = None
 
 
 class Drip(Fault, tag="drip"):
     """A slow body."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
+    hops: ClassVar[tuple[Hop, ...]] = DOWNLOAD_FIRST
     bytes_per_second: Count
 
 
 class Stall(Fault, tag="stall"):
     """Silence until the client leaves: before the answer, or after its headers and `at` bytes of its body."""
 
-    hops: ClassVar[tuple[Hop, ...]] = ("download", "metadata", "upload", "delete", "register", "send")
+    hops: ClassVar[tuple[Hop, ...]] = DOWNLOAD_FIRST
     at: Offset | None = None
 
 

@@ -1,6 +1,6 @@
 """The Graph API hop: media metadata and deletion, the account, its phone numbers.
 
-Uploads are in `uploads`, messages in `messages`.
+Uploads are in `uploads`, messages in `messages`, the settings of a number in `calling`.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from whaul.simulator.access import admit_to_graph
 from whaul.simulator.answers import Answer, RefusedError, graph_error, graph_json, object_missing, text
+from whaul.simulator.calling import settings
 from whaul.simulator.desk import Desk, Respond
 from whaul.simulator.faults import Fault, Hop
 from whaul.simulator.lookaside import signed_url
@@ -30,10 +31,12 @@ DEFAULT_PAGE = 25
 NODE_HOPS: dict[str, Hop] = {"GET": "metadata", "DELETE": "delete"}
 EDGE_HOPS: dict[tuple[str, str], Hop] = {
     ("GET", "phone_numbers"): "metadata",
+    ("GET", "settings"): "metadata",
     ("POST", "media"): "upload",
     ("POST", "register"): "register",
     ("POST", "subscribed_apps"): "register",
     ("POST", "messages"): "send",
+    ("POST", "settings"): "settings",
 }
 
 # Members beyond the defaults are given when `fields` names them, as Graph does.
@@ -94,7 +97,7 @@ class Graph:
         return await self._handle(request, hop, object_id, respond)
 
     async def edge(self, request: web.Request) -> web.StreamResponse:
-        """`GET …/phone_numbers`, `POST …/media`, `…/messages`, `…/register` and `…/subscribed_apps`."""
+        """`GET …/phone_numbers` and `…/settings`; `POST …/media`, `…/messages`, `…/register`, `…/settings`, …."""
         object_id = request.match_info["id"]
         call = (request.method, request.match_info["edge"].rstrip("/"))
         hop = EDGE_HOPS.get(call)
@@ -110,6 +113,8 @@ class Graph:
                 return graph_json({"success": True})
             if call == ("POST", "messages") and object_id in self._state.phone_numbers:
                 return await self._mailbox.accept(self._state, request, object_id)
+            if hop is not None and call[1] == "settings" and object_id in self._state.phone_numbers:
+                return await settings(self._state, request, object_id, fault)
             if hop is None:
                 raise RefusedError(graph_error(2500, f"There is no {call[0]} /…/{call[1]} here."))
             raise RefusedError(object_missing(object_id, request.method))

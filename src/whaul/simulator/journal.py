@@ -128,7 +128,7 @@ class Journal:
     def count(self, object_id: str) -> dict[str, int]:
         """How often an object was asked for."""
         counter = self.counters.get(object_id, Counter())
-        names = ("metadata", "download", "completed_downloads", "upload", "delete", "register", "send")
+        names = ("metadata", "download", "completed_downloads", "upload", "delete", "register", "send", "settings")
         return {name: counter[name] for name in names}
 
     def clear(self) -> None:

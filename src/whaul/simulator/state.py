@@ -10,11 +10,11 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -63,6 +63,8 @@ class PhoneNumber:
     verified_name: str
     quality_rating: str = "GREEN"
     status: str = "CONNECTED"
+    calling: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Its call settings, as they were set; empty before."""
 
 
 DEFAULT_PHONE_NUMBERS = (
@@ -300,7 +302,7 @@ class State:
         self.phone_numbers[number_id] = number
         return number
 
-    def change_phone_number(self, number_id: str, changes: dict[str, str]) -> PhoneNumber:
+    def change_phone_number(self, number_id: str, changes: Mapping[str, Any]) -> PhoneNumber:
         """Change what Meta says of a phone number; `KeyError` if there is none."""
         number = replace(self.phone_numbers[number_id], **changes)
         self.phone_numbers[number_id] = number
