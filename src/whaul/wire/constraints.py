@@ -1,7 +1,7 @@
 """What the model asks of strings and blobs, and how a broken rule is told."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 from whaul.errors import ValidationException
@@ -20,6 +20,8 @@ class Constraint:
     pattern: str | None = None
     sensitive: bool = False
     """The value is never repeated in a message."""
+    values: tuple[str, ...] = ()
+    """The only values, if there are any here."""
 
     def violation(self, path: str, value: str | bytes | None) -> str | None:
         """Name the first rule that the value breaks, in the wording that AWS's own services use."""
@@ -35,6 +37,8 @@ class Constraint:
             rule = f"Member must have length greater than or equal to {self.least}"
         elif self.pattern is not None and not (isinstance(value, str) and re.fullmatch(self.pattern, value)):
             rule = f"Member must satisfy regular expression pattern: {self.pattern}"
+        elif self.values and value not in self.values:
+            rule = f"Member must satisfy enum value set: [{', '.join(self.values)}]"
         else:
             return None
         shows = isinstance(value, str) and not self.sensitive and len(value) <= LONGEST_ECHO
@@ -74,6 +78,13 @@ def outside(path: str, value: int | None, least: int, most: int) -> str | None:
         return None
     rule = f"greater than or equal to {least}" if value < least else f"less than or equal to {most}"
     return f"Value '{value}' at '{path}' failed to satisfy constraint: Member must have value {rule}"
+
+
+def too_many(path: str, items: Sized | None, most: int) -> str | None:
+    """Tell that an optional list has too many members."""
+    if items is None or len(items) <= most:
+        return None
+    return f"Value at '{path}' failed to satisfy constraint: Member must have length less than or equal to {most}"
 
 
 def _violations(members: Sequence[Member]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import msgspec
 from pydantic import SecretStr
 
 from whaul.errors import InvalidParametersException
-from whaul.wire.constraints import WABA_ID, Constraint, Member, check
+from whaul.wire.constraints import WABA_ID, Constraint, Member, check, too_many
 from whaul.wire.protocol import decoded
 from whaul.wire.tags import Tag, tag_members, tags_of
 
@@ -100,7 +100,9 @@ def associate(body: bytes) -> SecretStr | Finalization:
             ]
         )
     if final is not None:
-        check(list(_members(final)), _too_many_destinations(final))
+        destinations = final.waba.event_destinations if final.waba else None
+        path = "setupFinalization.waba.eventDestinations"
+        check(list(_members(final)), too_many(path, destinations, MOST_DESTINATIONS))
     if (callback is None) == (final is None):
         raise InvalidParametersException("Give either signupCallback or setupFinalization.")
     if final is not None:
@@ -136,16 +138,6 @@ def _members(final: _Finalization) -> Iterator[Member]:
             yield DESTINATION_ARN, f"{at}.eventDestinationArn", destination.event_destination_arn
             yield ROLE_ARN, f"{at}.roleArn", destination.role_arn
         yield from tag_members(f"{path}.waba.tags", final.waba.tags)
-
-
-def _too_many_destinations(final: _Finalization) -> str | None:
-    destinations = (final.waba.event_destinations if final.waba else None) or ()
-    if len(destinations) <= MOST_DESTINATIONS:
-        return None
-    return (
-        "Value at 'setupFinalization.waba.eventDestinations' failed to satisfy constraint: "
-        f"Member must have length less than or equal to {MOST_DESTINATIONS}"
-    )
 
 
 def _finalization(final: _Finalization) -> Finalization:
