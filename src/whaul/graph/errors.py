@@ -53,8 +53,8 @@ INVALID_PARAMETER_CODE = 100
 OBJECT_MISSING_SUBCODE = 33
 
 ADVICE: Mapping[int, str] = {
-    3: "The app lacks a permission; check whatsapp_business_messaging.",
-    10: "The token lacks a permission; check whatsapp_business_messaging.",
+    3: "The app lacks a permission; check whatsapp_business_messaging and whatsapp_business_management.",
+    10: "The token lacks a permission; check whatsapp_business_messaging and whatsapp_business_management.",
     190: "The access token is invalid or expired; link the account again with a new one (whaul link).",
     368: "Meta has restricted the account; see its Business Support page.",
     130497: "Meta has restricted the account; see its Business Support page.",
