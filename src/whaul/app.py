@@ -20,6 +20,7 @@ from whaul.limits import RateLimit, TransferSlots
 from whaul.model import AccessKey
 from whaul.netguard import PresignedHosts
 from whaul.operations.accounts import AccountOperations
+from whaul.operations.calling import CallingOperations
 from whaul.operations.media import MediaOperations, MediaRules
 from whaul.operations.messages import MessageOperations
 from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
@@ -113,6 +114,7 @@ async def _serving(
             rules=UploadRules(partition, settings.max_file_size, settings.deadline),
         )
         messages = MessageOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
+        calling = CallingOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
         stack.push_async_callback(media.land)
         refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
         stack.push_async_callback(refreshes.aclose)
@@ -150,6 +152,7 @@ async def _serving(
                 "SendWhatsAppMessage": messages.send,
                 "TagResource": tags.tag,
                 "UntagResource": tags.untag,
+                "UpdateLinkedWhatsAppBusinessAccountPhoneNumber": calling.update_number,
             },
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
 
 from pydantic import SecretStr
 
@@ -60,6 +60,39 @@ class SendMessage:
     """A message object of Meta's API, JSON, as the caller wrote it."""
     api_version: str
     """`v25.0`, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHours:
+    """A time in which a business takes calls."""
+
+    day: str
+    """A day of the week, `MONDAY`, or a date, `2026-12-24`."""
+    start: time
+    end: time
+
+
+@dataclass(frozen=True, slots=True)
+class CallHours:
+    """When a business takes calls."""
+
+    enabled: bool
+    """If not, it takes them at any time."""
+    timezone: str
+    """`America/New_York`, say."""
+    weekly: tuple[OpenHours, ...]
+    holidays: tuple[OpenHours, ...]
+    """Dates on which other hours hold than those of the week."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """How a phone number takes calls. What is None stays as it is at Meta."""
+
+    enabled: bool
+    hours: CallHours | None
+    icon_visibility: str | None
+    callback_permission_status: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ ROWS: dict[str, str] = {
     "request: final key too long or with a dot segment": "InvalidParametersException",
     "request: nextToken that was not given out": "ValidationException",
     "request: tags that are not possible": "InvalidParametersException",
+    "request: call hours that are not possible": "InvalidParametersException",
     "request: no such route": "UnknownOperationException",
     "request: known route, wrong method": "UnknownOperationException",
     "request: operation not built": "UnknownOperationException",

@@ -226,6 +226,9 @@ CALLS: dict[str, Callable[[Any, str, str], object]] = {
     "GetLinkedWhatsAppBusinessAccountPhoneNumber": lambda client, _, number: (
         client.get_linked_whatsapp_business_account_phone_number(id=number)
     ),
+    "UpdateLinkedWhatsAppBusinessAccountPhoneNumber": lambda client, _, number: (
+        client.update_linked_whatsapp_business_account_phone_number(id=number, callSettings={"callEnabled": False})
+    ),
     "DisassociateWhatsAppBusinessAccount": lambda client, waba, _: client.disassociate_whatsapp_business_account(
         id=waba
     ),
@@ -305,6 +308,8 @@ def test_a_policy_for_one_account_says_nothing_of_another(gateway: Gateway) -> N
         ("GET", "/v1/whatsapp/waba/details", 400, "ValidationException"),
         ("GET", "/v1/whatsapp/waba/details?id=400000000000001", 400, "ValidationException"),
         ("GET", "/v1/whatsapp/waba/phone/details?id=waba-1", 400, "ValidationException"),
+        ("PUT", "/v1/whatsapp/waba/phone", 400, "ValidationException"),
+        ("GET", "/v1/whatsapp/waba/phone", 405, "UnknownOperationException"),
         ("DELETE", "/v1/whatsapp/waba/disassociate", 400, "ValidationException"),
         ("DELETE", "/v1/whatsapp/waba/details?id=waba-1", 405, "UnknownOperationException"),
         ("GET", "/v1/tags/list", 400, "ValidationException"),

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import botocore
 import pytest
 from world import BUCKET, Gateway, Store
 
@@ -46,14 +47,15 @@ def call(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedP
     return run(aws, gateway, "get-whatsapp-message-media", *number, *arguments)
 
 
-def run(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """`aws socialmessaging` with the gateway in the environment."""
+def run(aws: Path, gateway: Gateway, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    """`aws socialmessaging` with the gateway, and `more`, in the environment."""
     environ = clean_environment() | {
         "AWS_ENDPOINT_URL_SOCIALMESSAGING": gateway.url,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": gateway.world.key.id,
         "AWS_SECRET_ACCESS_KEY": gateway.world.key.secret,
         "AWS_MAX_ATTEMPTS": "1",
+        **more,
     }
     command = [str(aws), "socialmessaging", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
@@ -97,6 +99,23 @@ def test_the_aws_cli_lists_the_linked_accounts(aws: Path, gateway: Gateway) -> N
     assert (account["wabaName"], account["registrationStatus"]) == ("Whaul Harbour (simulated)", "COMPLETE")
     done = run(aws, gateway, "get-linked-whatsapp-business-account", "--id", account["id"], "--query", "account.wabaId")
     assert (done.returncode, json.loads(done.stdout)) == (0, account["wabaId"])
+
+
+def test_the_aws_cli_changes_the_call_settings_of_a_number(
+    aws: Path, gateway: Gateway, simulator: Simulator, tmp_path: Path
+) -> None:
+    # The operation is younger than some CLIs: they take its model from a folder, and spell its name by themselves.
+    (tmp_path / "socialmessaging").symlink_to(Path(botocore.__file__).parent / "data" / "socialmessaging")
+    number = ("--id", gateway.world.phone_number_arn)
+    settings = ("--call-settings", "callEnabled=true,callIconVisibility=DISABLE_ALL")
+    for spelling in ("whatsapp", "whats-app"):
+        update = f"update-linked-{spelling}-business-account-phone-number"
+        done = run(aws, gateway, update, *number, *settings, AWS_DATA_PATH=str(tmp_path))
+        if "Invalid choice" not in done.stderr:
+            break
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"phoneNumberId": gateway.world.phone_number_id}
+    assert simulator.phone_numbers[0].calling == {"status": "ENABLED", "call_icon_visibility": "DISABLE_ALL"}
 
 
 def test_the_aws_cli_tells_that_a_token_is_none(aws: Path, gateway: Gateway) -> None:

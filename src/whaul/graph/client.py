@@ -22,6 +22,7 @@ from whaul.errors import (
     Retry,
 )
 from whaul.graph.accounts import AccountCalls
+from whaul.graph.calling import CallingCalls
 from whaul.graph.calls import Access, decoded, not_documented
 from whaul.graph.errors import error_from
 from whaul.graph.media_types import MIME_TYPE
@@ -41,7 +42,7 @@ class _Media(msgspec.Struct):
     file_size: int | str  # documented as a string, seen as a number: github.com/chatwoot/chatwoot/issues/9809
 
 
-class GraphClient(AccountCalls, MessageCalls, UploadCalls):
+class GraphClient(AccountCalls, CallingCalls, MessageCalls, UploadCalls):
     """The Graph API over the shared HTTP client."""
 
     async def media(self, access: Access, media_id: str) -> MediaInfo:

@@ -72,6 +72,5 @@ class Numbers:
 
 def _not_linked() -> ResourceNotFoundException:
     return ResourceNotFoundException(
-        "No phone number with this originationPhoneNumberId is linked in this account and region. "
-        "`whaul accounts` lists what is linked."
+        "No phone number with this id is linked in this account and region. `whaul accounts` lists what is linked."
     )

@@ -1,0 +1,34 @@
+"""UpdateLinkedWhatsAppBusinessAccountPhoneNumber: how a phone number takes calls is set at Meta, and kept there."""
+
+import asyncio
+
+from whaul import wire
+from whaul.auth import Caller
+from whaul.graph.calling import CallingCalls
+from whaul.graph.calls import Access
+from whaul.operations.numbers import Numbers
+from whaul.retry import Attempts
+from whaul.telemetry.call import Call
+from whaul.wire.calling import update_number, update_number_answer
+
+UPDATE_NUMBER = "social-messaging:UpdateLinkedWhatsAppBusinessAccountPhoneNumber"
+
+
+class CallingOperations:
+    """The operations on how phone numbers take calls, over their parts."""
+
+    def __init__(self, *, numbers: Numbers, graph: CallingCalls, deadline: float) -> None:
+        """`deadline` is in seconds from the start of a call."""
+        self._numbers = numbers
+        self._graph = graph
+        self._deadline = deadline
+
+    async def update_number(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+        """Answer UpdateLinkedWhatsAppBusinessAccountPhoneNumber. Raises an `ApiError`."""
+        id_, settings = update_number(given)
+        number = await self._numbers.authorized(UPDATE_NUMBER, id_, caller, call)
+        access = Access(number.access_token, number.app_secret)
+        attempts = Attempts(asyncio.get_running_loop().time() + self._deadline)
+        async with self._numbers.circuit(number), attempts.bounded():
+            await attempts.run(lambda: self._graph.change_calling(access, number.meta_id, settings))
+        return update_number_answer(number.id), []
