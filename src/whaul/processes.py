@@ -1,6 +1,7 @@
 """Starts programs for the local stack, waits until they answer, and stops exactly them."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,9 @@ from pathlib import Path
 
 STOP_TIMEOUT = 10.0
 """Seconds that a program has to stop by itself."""
+PORTS = range(20_000, 32_000)
+"""Below those that systems give out by themselves (from 32768 on Linux, from 49152 elsewhere), so that until a program
+listens on a port that was picked for it, no other program's connection or server is given that port."""
 
 
 class StackFailed(Exception):  # noqa: N818 - what happened
@@ -87,12 +91,15 @@ def answers(url: str, statuses: Sequence[int] = (200,)) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Pick loopback ports that nothing listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
+    """Pick loopback ports that nothing listens on, from `PORTS`. Raises `StackFailed` when there are not so many."""
+    picked: list[int] = []
+    for port in random.sample(PORTS, len(PORTS)):
+        if len(picked) == count:
+            return picked
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            picked.append(port)
+    raise StackFailed("There are not enough free ports on the loopback interface.")
 
 
 def check_free(host: str, port: int) -> None:
