@@ -74,7 +74,7 @@ async def _serving(
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
         registry = await stack.enter_async_context(stored.registry(settings))
-        http = await stack.enter_async_context(http_client(metrics.open_circuits.labels("host").set))
+        http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
         known = CachedRegistry(registry, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
         store = s3_store(settings, http)

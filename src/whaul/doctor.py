@@ -92,7 +92,7 @@ class Doctor:
             else:
                 yield Finding("secret key", Outcome.SKIPPED, "needs the database")
             try:
-                http = await stack.enter_async_context(http_client())
+                http = await stack.enter_async_context(http_client(self._settings))
             except (OSError, ValueError):
                 yield Finding(
                     *("certificates", Outcome.FAILED, "a file of certificates cannot be read"),

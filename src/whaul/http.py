@@ -38,8 +38,12 @@ CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""
 SILENCE_TIMEOUT = 20.0
 """Seconds without a byte from the peer while one is expected."""
+LONGEST_EXCHANGE = 3600.0
+"""Seconds until an exchange is over, whoever waits for it: the longest deadline that a call can be given."""
 LOOKS = 8
 """How often within the time of a silence an upload is looked at while its next part is waited for."""
+READ_AHEAD = 64 * 1024
+"""Bytes of an answer that are taken from the connection before anyone reads them, if nothing else is said."""
 LARGEST_ANSWER = 1024 * 1024
 """Bytes read of an answer that is not a file: Graph JSON, S3's error XML."""
 MOST_SILENCES = 5
@@ -142,17 +146,20 @@ class HttpClient:
         *,
         ca_files: tuple[Path, ...] = (),
         silence: float = SILENCE_TIMEOUT,
+        longest: float = LONGEST_EXCHANGE,
         on_open_circuits: Callable[[int], None] = lambda _open: None,
     ) -> None:
-        """`ca_files` are PEM bundles to trust besides the system's; `silence` is in seconds.
+        """`ca_files` are PEM bundles to trust besides the system's; `silence` and `longest` are in seconds.
 
+        `longest` is no less than the time in which callers give up. The client does not end an exchange that they
+        have given up, so that without it a peer that never answers would keep its connection for good.
         `on_open_circuits` is told how many hosts are not called for a while.
         """
         certificates = [found for path in ca_files for found in _CERTIFICATE.findall(path.read_bytes())]
         self._silence = silence
         # The read timeout counts from the start of a request, so a long upload needs a client without one.
-        self._getter = _builder(certificates).read_timeout(timedelta(seconds=silence)).build()
-        self._putter = _builder(certificates).build()
+        self._getter = _builder(certificates, longest).read_timeout(timedelta(seconds=silence)).build()
+        self._putter = _builder(certificates, longest).build()
         self._circuits: Circuits[HttpTimeout] = Circuits(MOST_SILENCES, HOST_REST, time.monotonic, on_open_circuits)
 
     async def __aenter__(self) -> Self:
@@ -184,9 +191,13 @@ class HttpClient:
                 raise _translated(error) from error
 
     @asynccontextmanager
-    async def download(self, url: Url, headers: Mapping[str, str]) -> AsyncGenerator[Download]:
-        """GET a file: its bytes are read as they are wanted. Raises `HttpFailure`."""
-        request = self._getter.get(url).headers(headers).build_streamed()
+    async def download(self, url: Url, headers: Mapping[str, str], ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
+        """GET a file: its bytes are read as they are wanted, but for `ahead` bytes that come at a time.
+
+        So many bytes, or the whole of a smaller file, are here with the head: each wait for bytes costs the event
+        loop a turn. Raises `HttpFailure`.
+        """
+        request = self._getter.get(url).headers(headers).streamed_read_buffer_limit(ahead).build_streamed()
         with self._circuit(url):
             try:
                 response = await request.__aenter__()
@@ -207,8 +218,9 @@ class HttpClient:
         with self._circuit(url):
             try:
                 if isinstance(body, bytes | Bytes):
+                    builder = builder.timeout(timedelta(seconds=self._silence))
                     request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
-                    async with asyncio.timeout(self._silence), request as response:
+                    async with request as response:
                         return await Download(response).answer()
                 async with (
                     asyncio.timeout(None) as timer,
@@ -287,7 +299,7 @@ class _Upload:
         self._next_look = self._loop.call_at(again, self._look)
 
 
-def _builder(certificates: list[bytes]) -> ClientBuilder:
+def _builder(certificates: list[bytes], longest: float) -> ClientBuilder:
     builder = (
         ClientBuilder()
         .follow_redirects(False)
@@ -297,6 +309,7 @@ def _builder(certificates: list[bytes]) -> ClientBuilder:
         .zstd(False)
         .deflate(False)
         .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
+        .timeout(timedelta(seconds=longest))
         .pool_idle_timeout(timedelta(seconds=POOL_IDLE_TIMEOUT))
     )
     for certificate in certificates:

@@ -42,8 +42,8 @@ class Source(Protocol):
         """Resolve the media id, with a fresh download URL."""
         ...
 
-    def download(self, info: MediaInfo) -> AbstractAsyncContextManager[Download]:
-        """Open the file at `info.url`."""
+    def download(self, info: MediaInfo, ahead: int) -> AbstractAsyncContextManager[Download]:
+        """Open the file at `info.url`; `ahead` bytes may come at a time before they are read."""
         ...
 
 
@@ -107,7 +107,8 @@ class Transfer:
             self._info = described
         self._url_is_fresh = False
         started = time.monotonic()
-        async with self._source.download(self._info) as download:
+        ahead = SMALL_FILE + 1 if self._info.file_size <= SMALL_FILE else PART
+        async with self._source.download(self._info, ahead) as download:
             self._seconds["get"] = time.monotonic() - started
             yield download
 

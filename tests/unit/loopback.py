@@ -58,6 +58,8 @@ class Loopback:
         self.connections = 0
         self.seen = asyncio.Event()
         """Set whenever a request has come to its end, whole or not."""
+        self.hung_up = asyncio.Event()
+        """Set when a client has left that got an answer which hangs."""
         self._open: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -99,6 +101,7 @@ class Loopback:
                 await writer.drain()
                 if given.hangs:
                     await reader.read()
+                    self.hung_up.set()
                 if given.closes or given.hangs:
                     break
         except (ConnectionError, asyncio.CancelledError):

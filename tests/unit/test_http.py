@@ -283,6 +283,22 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
         assert [request.is_whole for request in server.requests] == [False]
 
 
+@pytest.mark.parametrize("answer", [SILENCE, HALF])
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer, streams: bool) -> None:
+    async with HttpClient(silence=0.05, longest=0.2) as http, Loopback(answer) as server:
+        with pytest.raises(HttpFailure, match="timed out"):
+            await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
+        await asyncio.wait_for(server.hung_up.wait(), 5)
+
+
+async def test_a_get_that_is_given_up_leaves_no_connection_behind() -> None:
+    async with HttpClient(longest=0.2) as http, Loopback(HALF) as server:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(http.get(url(server), {}), 0.05)
+        await asyncio.wait_for(server.hung_up.wait(), 5)
+
+
 async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -> None:
     """S3 refuses a PUT by its head; the rest of the body is then of no use."""
     refusal = b"HTTP/1.1 403 X\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"

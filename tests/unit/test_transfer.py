@@ -51,9 +51,9 @@ class Meta:
         return replace(info, url=f"{self.server.url}/{self.described}")
 
     @asynccontextmanager
-    async def download(self, info: MediaInfo) -> AsyncGenerator[Download]:
+    async def download(self, info: MediaInfo, ahead: int) -> AsyncGenerator[Download]:
         try:
-            async with self.http.download(Url(info.url), {}) as opened:
+            async with self.http.download(Url(info.url), {}, ahead) as opened:
                 yield opened
         except HttpFailure as failure:
             raise DependencyException(f"Downloading from Meta failed: {failure}.") from failure

@@ -61,7 +61,7 @@ async def _link(
 ) -> LinkedAccount:
     verified = name is None
     if name is None:
-        async with http_client() as http:
+        async with http_client(settings) as http:
             found = await graph_client(settings, http).account(access, waba_id)
         name = found.name
         numbers = tuple(

@@ -100,7 +100,7 @@ async def _get(
     """Do it all; return the exit code."""
     number = await _number(settings, phone_number_id)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(http_client())
+        http = await stack.enter_async_context(http_client(settings))
         place = _place(settings, http, to)
         graph, access = graph_client(settings, http), Access(number.access_token, number.app_secret)
 

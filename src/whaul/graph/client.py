@@ -28,7 +28,7 @@ from whaul.graph.errors import error_from
 from whaul.graph.media_types import MIME_TYPE
 from whaul.graph.messages import MessageCalls
 from whaul.graph.uploads import UploadCalls
-from whaul.http import Download, HttpFailure
+from whaul.http import READ_AHEAD, Download, HttpFailure
 from whaul.model import MediaInfo
 from whaul.netguard import ForbiddenUrl
 
@@ -55,17 +55,17 @@ class GraphClient(AccountCalls, CallingCalls, MessageCalls, UploadCalls):
         return MediaInfo(mime_type=found.mime_type, file_size=size, sha256=sha256, url=found.url)
 
     @asynccontextmanager
-    async def download(self, access: Access, info: MediaInfo) -> AsyncGenerator[Download]:
+    async def download(self, access: Access, info: MediaInfo, ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
         """Open a media's download URL (hop 2): a 200 with a file, or an error.
 
         A URL that Meta refuses (expired, or the token) may be resolved again once; redirects are followed to
-        allowed hosts only.
+        allowed hosts only. `ahead` is how many bytes may come at a time before they are read.
         """
         location = info.url
         headers = self._headers(access) | {"accept-encoding": "identity"}
         for _ in range(MOST_REDIRECTS + 1):
             try:
-                async with self._http.download(self._allowed(location), headers) as download:
+                async with self._http.download(self._allowed(location), headers, ahead) as download:
                     if download.status not in {301, 302, 303, 307, 308}:
                         await _check_is_file(download, info)
                         yield download

@@ -29,6 +29,6 @@ class MediaSource:
             )
         return info
 
-    def download(self, info: MediaInfo) -> AbstractAsyncContextManager[Download]:
+    def download(self, info: MediaInfo, ahead: int) -> AbstractAsyncContextManager[Download]:
         """Open the file at `info.url`."""
-        return self._graph.download(self._access, info)
+        return self._graph.download(self._access, info, ahead)

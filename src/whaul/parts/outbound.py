@@ -10,10 +10,14 @@ from whaul.netguard import MediaHosts
 from whaul.settings import Settings
 
 
-def http_client(on_open_circuits: Callable[[int], None] = lambda _open: None) -> HttpClient:
+def http_client(settings: Settings, on_open_circuits: Callable[[int], None] = lambda _open: None) -> HttpClient:
     """The outbound client, trusting also the bundles that `SSL_CERT_FILE` and `AWS_CA_BUNDLE` name."""
     bundles = (os.environ.get(name) for name in ("SSL_CERT_FILE", "AWS_CA_BUNDLE"))
-    return HttpClient(ca_files=tuple(Path(bundle) for bundle in bundles if bundle), on_open_circuits=on_open_circuits)
+    return HttpClient(
+        ca_files=tuple(Path(bundle) for bundle in bundles if bundle),
+        longest=settings.deadline,
+        on_open_circuits=on_open_circuits,
+    )
 
 
 def graph_client(
