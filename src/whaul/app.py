@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import mimetypes
 import threading
 import time
 from collections.abc import AsyncGenerator
@@ -78,7 +77,6 @@ async def _serving(
         known = CachedRegistry(registry, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
         store = s3_store(settings, http)
-        mimetypes.init([])  # Python's own table: the same on every machine, and no file is read later
         numbers = Numbers(
             known,
             Circuits(MOST_REFUSALS, NUMBER_REST, time.monotonic, metrics.open_circuits.labels("phone_number").set),

@@ -1,10 +1,12 @@
 """What stored objects are called."""
 
+import mimetypes
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.destinations.naming import EXTENSIONS, LONGEST_KEY, extension, object_key
+from whaul.destinations.naming import EXTENSIONS, LONGEST_KEY, extension, object_key, split_name
 from whaul.errors import InvalidParametersException
 
 OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -55,6 +57,18 @@ OFFICE = "application/vnd.openxmlformats-officedocument"
 )
 def test_the_extension_follows_the_mime_type(mime_type: str, expected: str) -> None:
     assert extension(mime_type, {}) == expected
+
+
+def test_what_the_machine_knows_of_types_does_not_count() -> None:
+    mimetypes.add_type("application/x-of-this-machine", ".c++")
+    assert mimetypes.guess_extension("application/x-of-this-machine") == ".c++"
+    assert extension("application/x-of-this-machine", {}) == ""
+
+
+def test_every_name_that_is_given_is_read_back() -> None:
+    known = [*EXTENSIONS, *mimetypes.MimeTypes().types_map_inv[True]]
+    for suffix in [extension(mime_type, {}) for mime_type in known]:
+        assert split_name(f"42{suffix}", {}) == ("42", suffix)
 
 
 def test_every_row_of_the_table_is_tested_by_its_essence() -> None:

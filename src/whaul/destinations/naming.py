@@ -3,6 +3,7 @@
 import mimetypes
 import re
 from collections.abc import Mapping
+from functools import cache
 
 from whaul.errors import InvalidParametersException
 from whaul.netguard import has_dot_segment
@@ -43,11 +44,17 @@ def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
     for table in (overrides, EXTENSIONS):
         if essence in table:
             return table[essence]
-    known = mimetypes.guess_extension(essence)
+    known = _python_types().guess_extension(essence)
     if known:
         return known
     subtype = essence.partition("/")[2]
     return f".{subtype}" if re.fullmatch(r"[a-z0-9]+", subtype) else ""
+
+
+@cache
+def _python_types() -> mimetypes.MimeTypes:
+    """Python's own table. `mimetypes.guess_extension` adds the machine's, and a key would differ from host to host."""
+    return mimetypes.MimeTypes()
 
 
 def split_name(name: str, overrides: Mapping[str, str]) -> tuple[str, str] | None:
