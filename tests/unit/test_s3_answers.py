@@ -117,6 +117,23 @@ async def test_the_right_region_is_used_at_the_next_attempt_and_then_remembered(
     assert rest == [("us-west-2", '"abc"')] * 2
 
 
+async def test_a_removal_follows_the_bucket_and_names_its_owner_as_a_write_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Loopback(MOVED, reply(204)) as server, HttpClient() as http:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        options = ObjectOptions(storage_class="STANDARD_IA", expected_bucket_owner="111122223333")
+        store = S3Store(http, region="eu-west-1", addressing_style="auto", options=options)
+        with pytest.raises(InvalidParametersException) as caught:
+            await store.delete(OBJECT)
+        assert caught.value.retry is Retry.ONCE
+        await store.delete(OBJECT)
+    regions = [request.headers["authorization"].split("/")[2] for request in server.requests]
+    assert regions == ["eu-west-1", "us-west-2"]
+    assert all(request.headers["x-amz-expected-bucket-owner"] == "111122223333" for request in server.requests)
+    assert all("x-amz-storage-class" not in request.headers for request in server.requests)
+
+
 async def test_a_store_that_names_the_region_that_was_used_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     error = await refused(monkeypatch, s3_refusal(301, "PermanentRedirect", x_amz_bucket_region="eu-west-1"))
     assert error.retry is Retry.NO

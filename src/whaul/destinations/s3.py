@@ -68,6 +68,7 @@ class S3Store:
         self._region = region
         self._addressing_style = addressing_style
         self._options = options.headers()
+        self._owner = {name: owner for name, owner in self._options.items() if name == EXPECTED_OWNER}
         self._session = botocore.session.Session()
         self._credentials: Any = None
         self._configured_endpoint = configured_endpoint(self._session)
@@ -127,27 +128,30 @@ class S3Store:
 
     async def list(self, bucket: str, query: Mapping[str, str]) -> Answer:
         """Send one GET of a bucket, with that query. Whether the answer is an error is the caller's to see."""
-        region = self._bucket_regions.get(bucket, self._region)
-        url = f"{self.url(S3File(bucket, ''), region)}?{urlencode(query, quote_via=quote, safe='')}"
+        return await self._ask("GET", S3File(bucket, ""), query)
+
+    async def delete(self, file: S3File) -> None:
+        """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
+        answer = await self._ask("DELETE", file)
+        if not 200 <= answer.status < 300:
+            raise s3_error(answer)
+
+    async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Answer:
+        """Sign and send a request without a body; raises an `ApiError` without an answer, or for another region."""
+        region, url, target = self._located(file, query)
+        signed = self._signer.sign(await self.credentials(), region, url, self._owner, EMPTY_SHA256, method=method)
         try:
-            target = Url(url)
-        except ValueError:
-            raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
-        owner = {name: text for name, text in self._options.items() if name == EXPECTED_OWNER}
-        signed = self._signer.sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
-        try:
-            answer = await self._http.get(target, signed)
+            answer = await self._http.call(method, target, signed, b"")
         except HttpFailure as failure:
-            raise DependencyException(f"The GET of the bucket failed: {failure}.", retry=failure.retry) from failure
-        self._check_region(bucket, region, answer)
+            raise DependencyException(f"The {method} to S3 failed: {failure}.", retry=failure.retry) from failure
+        self._check_region(file.bucket_name, region, answer)
         return answer
 
     @asynccontextmanager
     async def get(self, file: S3File) -> AsyncGenerator[Download]:
         """Sign and send one GET of an object; what it yields is the object's. Raises an `ApiError`."""
         region, url, target = self._located(file)
-        owner = {name: value for name, value in self._options.items() if name == EXPECTED_OWNER}
-        signed = self._signer.sign(await self.credentials(), region, url, owner, EMPTY_SHA256, method="GET")
+        signed = self._signer.sign(await self.credentials(), region, url, self._owner, EMPTY_SHA256, method="GET")
         try:
             async with self._http.download(target, signed | {"accept-encoding": "identity"}) as download:
                 if download.status != 200:
@@ -158,10 +162,12 @@ class S3Store:
         except HttpFailure as failure:
             raise DependencyException(f"The GET from S3 failed: {failure}.", retry=failure.retry) from failure
 
-    def _located(self, file: S3File) -> tuple[str, str, Url]:
+    def _located(self, file: S3File, query: Mapping[str, str] | None = None) -> tuple[str, str, Url]:
         """Where the object is: the region, and the URL as it is signed and as it is called."""
         region = self._bucket_regions.get(file.bucket_name, self._region)
         url = self.url(file, region)
+        if query:
+            url = f"{url}?{urlencode(query, quote_via=quote, safe='')}"
         try:
             return region, url, Url(url)
         except ValueError:
@@ -176,18 +182,6 @@ class S3Store:
         raise InvalidParametersException(
             f"The bucket is in the region {other}; set AWS_REGION to it.", retry=Retry.ONCE
         )
-
-    async def delete(self, file: S3File) -> None:
-        """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
-        region = self._bucket_regions.get(file.bucket_name, self._region)
-        url = self.url(file, region)
-        signed = self._signer.sign(await self.credentials(), region, url, {}, EMPTY_SHA256, method="DELETE")
-        try:
-            answer = await self._http.call("DELETE", Url(url), signed, b"")
-        except HttpFailure as failure:
-            raise DependencyException(f"The DELETE to S3 failed: {failure}.", retry=failure.retry) from failure
-        if not 200 <= answer.status < 300:
-            raise s3_error(answer)
 
     def url(self, file: S3File, region: str) -> str:
         """The object's URL; every byte of the key that is not unreserved is percent-encoded."""
