@@ -206,6 +206,18 @@ def test_a_presigned_source_that_is_not_signed_well_is_denied(gateway: Gateway, 
     refusal("AccessDeniedException", gateway, sourceS3PresignedUrl={"url": url, "headers": {"Content-Type": PDF}})
 
 
+@pytest.mark.parametrize("header", [("Range", "bytes=0-1"), ("If-None-Match", "*")])
+def test_a_presigned_source_that_gives_not_the_whole_file_is_refused_at_once(
+    gateway: Gateway, simulator: Simulator, store: Store, prefix: str, header: tuple[str, str]
+) -> None:
+    url = presigned(store, stored(store, f"{prefix}x", b"a file"))
+    source = {"url": url, "headers": dict([("Content-Type", PDF), header])}
+    message = refusal("InvalidParametersException", gateway, sourceS3PresignedUrl=source)
+    assert "whole file" in message
+    assert header[0] in message
+    assert simulator.requests == []
+
+
 FILE = b"%PDF" * 100
 GIVEN = Answer(200, {"Content-Type": PDF}, FILE)
 

@@ -11,6 +11,9 @@ from whaul.model import PresignedUrl
 from whaul.netguard import ForbiddenUrl, PresignedHosts
 from whaul.sources import OpenFile, announced_size
 
+NOT_THE_WHOLE = frozenset({206, 304})
+"""Statuses with which a store does as the caller's URL or headers ask, and gives a part of the object, or nothing."""
+
 
 class PresignedSource:
     """A checked presigned URL with the headers to send along; the one Content-Type says what the file is."""
@@ -43,6 +46,11 @@ class PresignedSource:
         """See `Source`."""
         try:
             async with self._http.download(self._url, self._headers) as download:
+                if download.status in NOT_THE_WHOLE:
+                    raise InvalidParametersException(
+                        f"The presigned URL's host answered with HTTP status {download.status}, not with the whole "
+                        "file. Leave out Range, If-None-Match, If-Modified-Since and partNumber."
+                    )
                 if download.status != 200:
                     raise presigned_error(await download.answer(), reads=True)
                 yield OpenFile(self.mime_type, announced_size(download), download)
