@@ -219,6 +219,7 @@ def test_a_token_that_meta_refuses_stops_the_run_early(world: World, simulator: 
         (("--to", "x"), "MEDIA_ID|media ids"),
         (("1", "--to", "gs://bucket/x"), "s3://bucket/prefix"),
         (("1", "--to", "s3://B/x"), "s3://bucket/prefix"),
+        (("1", "--to", ""), "s3://bucket/prefix"),
         (("1", "--to", "s3://bucket/../x"), "segment"),
         (("1", "--to", f"s3://bucket/{'x' * 1000}"), "1024"),
         (("1", "--to", "x", "--concurrency", "0"), "concurrency"),
@@ -253,6 +254,21 @@ def test_credentials_that_may_only_read_are_told_with_each_id(world: World, simu
     reader = {"AWS_ACCESS_KEY_ID": READER[0], "AWS_SECRET_ACCESS_KEY": READER[1]}
     ran = get(world, *MEDIA, to=f"s3://{BUCKET}/{prefix}", **reader)
     assert (ran.code, set(ran.errors.values())) == (1, {"AccessDeniedException"})
+
+
+def test_ids_that_cannot_be_read_end_the_run_in_order(world: World, simulator: Simulator, folder: Path) -> None:
+    del simulator
+    ran = get(world, JPEG, "--from-file", "/", to=str(folder))
+    assert (ran.code, ran.summary["stored"]) == (1, 1)
+    assert ran.summary["stopped"] == "the ids cannot be read: Is a directory."
+
+
+def test_a_directory_may_have_any_name(world: World, simulator: Simulator, tmp_path: Path) -> None:
+    del simulator
+    odd = tmp_path / os.fsdecode(b"odd \xff")
+    ran = get(world, JPEG, to=str(odd))
+    assert (ran.code, ran.outcomes[0]["path"]) == (0, f"{tmp_path}/odd \ufffd/{NAMES[JPEG]}")
+    assert (odd / NAMES[JPEG]).is_file()
 
 
 def page(*keys: str, following: str = "") -> Answer:
@@ -303,7 +319,7 @@ def test_a_listing_that_is_none_ends_the_run_before_it_begins(
 
 def test_a_terminal_is_shown_a_bar_and_the_failures(world: World, simulator: Simulator, folder: Path) -> None:
     del simulator
-    command = [sys.executable, "-P", "-m", "whaul", "get", *MEDIA, "999", "--to", str(folder)]
+    command = [sys.executable, "-P", "-m", "whaul", "get", *MEDIA, "999", "\x1b[2J", "--to", str(folder)]
     command += ["--phone-number-id", world.phone_number_id]
     main, terminal = pty.openpty()
     environ = world.environ | {"TERM": "xterm", "COLUMNS": "120"}
@@ -318,10 +334,12 @@ def test_a_terminal_is_shown_a_bar_and_the_failures(world: World, simulator: Sim
         os.close(main)
     text = told.decode()
     assert process.returncode == 1
-    assert "4/4" in text
+    assert "5/5" in text
     assert "999: ResourceNotFoundException" in text
+    assert "\ufffd[2J: ValidationException" in text
+    assert "\x1b[2J" not in text
     assert "3 stored" in text
-    assert "1 failed (1 ResourceNotFoundException)" in text
+    assert "2 failed" in text
     assert '"mediaId"' not in text
 
 
@@ -455,3 +473,18 @@ def test_a_reader_of_the_output_that_leaves_ends_the_run(world: World, simulator
         assert process.wait(PATIENCE) == 1
     assert "Traceback" not in told
     assert "nobody reads" in told
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
+def test_output_that_finds_no_room_ends_the_run(world: World, simulator: Simulator, folder: Path) -> None:
+    del simulator
+    command = [sys.executable, "-P", "-m", "whaul", "get", *MEDIA, "--concurrency", "1", "--to", str(folder)]
+    command += ["--phone-number-id", world.phone_number_id]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, env=world.environ, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "standard output cannot be written: No space left on device." in done.stderr
+    assert "1 stored" in done.stderr

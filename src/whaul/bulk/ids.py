@@ -39,7 +39,7 @@ class MediaIds:
         return len(self._given) + await asyncio.to_thread(self._count, self._file)
 
     async def next(self) -> str | None:
-        """The next id; None when there are no more."""
+        """The next id; None when there are no more. Raises `OSError` when the file cannot be read."""
         async with self._reading:
             while not self._waiting:
                 if self._is_over:

@@ -178,7 +178,7 @@ class Run:
         return Attempts(asyncio.get_running_loop().time() + self._deadline)
 
     async def _work(self) -> None:
-        while (media_id := await self._ids.next()) is not None:
+        while (media_id := await self._next()) is not None:
             while (other := self._under_way.get(media_id)) is not None:
                 await other.wait()
             done = self._under_way[media_id] = asyncio.Event()
@@ -193,6 +193,14 @@ class Run:
                 await self._rest(outcome.error)
             elif outcome.status == "stored":
                 self._failures = 0
+
+    async def _next(self) -> str | None:
+        """Take the next id; None when there are no more, or none can be read, which stops the run."""
+        try:
+            return await self._ids.next()
+        except OSError as error:
+            self.stop(f"the ids cannot be read: {error.strerror}.")
+            return None
 
     async def _outcome(self, media_id: str) -> Outcome:
         try:

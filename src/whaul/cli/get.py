@@ -112,6 +112,8 @@ async def _get(
                 display.show(outcome, place.location)
             except BrokenPipeError:
                 run.stop("nobody reads standard output any more.")
+            except OSError as error:
+                run.stop(f"standard output cannot be written: {error.strerror}.")
 
         run = Run(
             ids,
@@ -165,7 +167,7 @@ async def _number(settings: Settings, given: str) -> PhoneNumber:
 
 
 def _place(settings: Settings, http: HttpClient, to: str) -> Place:
-    if "://" not in to:
+    if to and "://" not in to:
         return Directory(Path(to), settings.extensions)
     match = _S3.fullmatch(to)
     if not match:
@@ -180,6 +182,8 @@ def _place(settings: Settings, http: HttpClient, to: str) -> Place:
 
 def _opened(path: str) -> int:
     if path == "-":
+        if sys.stdin is None:
+            raise CommandFailed("standard input is closed")
         return sys.stdin.fileno()
     try:
         return os.open(path, os.O_RDONLY)

@@ -30,13 +30,13 @@ class Display:
         self._failures = 0
 
     def show(self, outcome: Outcome, location: Callable[[str], dict[str, str]]) -> None:
-        """Show what became of one id. Raises `BrokenPipeError` when nobody reads standard output any more."""
+        """Show what became of one id. Raises `OSError` when standard output takes no more: it broke, or is full."""
         if self._as_json:
             _print(_document(outcome, location))
         elif outcome.error is not None:
             self._failures += 1
             if self._failures <= MOST_FAILURES:
-                self._console.print(f"{outcome.media_id}: {outcome.error.code}: {outcome.error.message}")
+                self._console.print(f"{_printable(outcome.media_id)}: {outcome.error.code}: {outcome.error.message}")
             elif self._failures == MOST_FAILURES + 1:
                 self._console.print("Further failures are counted only; --json lists them all.")
 
@@ -92,7 +92,7 @@ class Display:
                 "errors": dict(tally.errors),
                 "stopped": run.stopped,
             }
-            with suppress(BrokenPipeError):
+            with suppress(OSError):
                 _print({"summary": document})
         told = f"{tally.stored} stored ({decimal(tally.bytes)}), {tally.skipped} skipped, {tally.failed} failed"
         if tally.errors:
@@ -111,6 +111,11 @@ async def _repeated(work: Callable[[], None]) -> None:
     while True:
         work()
         await asyncio.sleep(REFRESH)
+
+
+def _printable(text: str) -> str:
+    """What a terminal may be sent: a line of a file could hold commands to it."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _document(outcome: Outcome, location: Callable[[str], dict[str, str]]) -> dict[str, object]:

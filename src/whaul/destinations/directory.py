@@ -59,7 +59,7 @@ class Directory:
 
     def location(self, name: str) -> dict[str, str]:
         """Where the file of that name is, for people and programs."""
-        return {"path": str(self._path / name)}
+        return {"path": os.fsencode(self._path / name).decode("utf-8", "replace")}  # JSON holds Unicode only
 
     async def close(self) -> None:
         """Make the names of what was stored last, too."""
