@@ -114,6 +114,7 @@ async def _serving(
         messages = MessageOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
         calling = CallingOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
         stack.push_async_callback(media.land)
+        stack.push_async_callback(messages.land)
         refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
         stack.push_async_callback(refreshes.aclose)
         accounts = AccountOperations(registry, refreshes, account_id=settings.account_id, region=settings.region)

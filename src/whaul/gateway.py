@@ -153,14 +153,14 @@ class Gateway:
 
     async def _perform(self, scope: Scope, operation: Operation, body: bytes, call: Call) -> wire.Answer:
         """Let a proven caller's call through to the operation."""
-        query = scope["query_string"]
+        query, headers = scope["query_string"], tuple(scope["headers"])
         caller = await self._service.authenticator.authenticate(
-            scope["method"], scope["raw_path"], query, tuple(scope["headers"]), body
+            scope["method"], scope["raw_path"], query, headers, body
         )
         call.access_key_id, call.caller = caller.access_key_id, caller.name
         call.body = body
         self._service.rate_limit.take(caller.access_key_id, caller.rate_limit, caller.rate_burst)
-        answer = await operation(wire.Input(query, body), caller, call)
+        answer = await operation(wire.Input(query, body, headers), caller, call)
         call.answer = answer[0]
         return answer
 

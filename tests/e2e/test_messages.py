@@ -126,6 +126,75 @@ def test_a_message_that_meta_does_not_answer_in_time_is_not_sent_again(
     assert [request.fault for request in simulator.requests] == ["rate_limit", "stall"]
 
 
+def send_as_sdks_do(gateway: Gateway, **config: Any) -> Any:
+    """Send with a client that tries again on its own, as boto3 does by default."""
+    client = gateway.client(**{"retries": {"mode": "legacy"}} | config)
+    return client.send_whatsapp_message(
+        originationPhoneNumberId=gateway.world.phone_number_id,
+        message=json.dumps(TEXT).encode(),
+        metaApiVersion="v25.0",
+    )
+
+
+def sendings(simulator: Simulator) -> int:
+    return sum(request.hop == "send" for request in simulator.requests)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+def test_an_sdk_that_tries_again_on_its_own_sends_no_second_message(
+    gateway: Gateway, simulator: Simulator, mode: str
+) -> None:
+    simulator.fault(hop="send", kind="reset", times=1)
+    with pytest.raises(gateway.client().exceptions.DependencyException, match=r"reached max retries.*not known"):
+        send_as_sdks_do(gateway, retries={"mode": mode})
+    assert (len(simulator.messages), sendings(simulator)) == (1, 1)
+    assert send_as_sdks_do(gateway)["messageId"]  # a new call of the same message is meant
+    assert len(simulator.messages) == 2
+
+
+def test_an_sdk_that_loses_patience_gets_the_answer_to_its_first_attempt(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    simulator.fault(hop="send", kind="latency", seconds=2, times=1)
+    answer = send_as_sdks_do(gateway, read_timeout=0.5, retries={"mode": "legacy", "total_max_attempts": 10})
+    (message,) = simulator.messages
+    assert (answer["messageId"], sendings(simulator)) == (message.id, 1)
+    assert answer["ResponseMetadata"]["RetryAttempts"] > 0
+
+
+def test_an_sdks_next_attempt_is_sent_when_the_one_before_surely_was_not(
+    brief_gateway: Gateway, simulator: Simulator
+) -> None:
+    simulator.fault(hop="send", kind="rate_limit", code=130429, regain_minutes=5, times=2)
+    answer = send_as_sdks_do(brief_gateway)
+    assert ([answer["messageId"]], sendings(simulator)) == ([message.id for message in simulator.messages], 3)
+
+
+def test_the_id_of_a_call_is_not_taken_for_that_of_another(gateway: Gateway, simulator: Simulator) -> None:
+    other = gateway.world.make_key("--allow-all")
+    body = {"originationPhoneNumberId": gateway.world.phone_number_id, "metaApiVersion": "v25.0"}
+    given = {"message": base64.b64encode(json.dumps(TEXT).encode()).decode()}
+    other_message = {"message": base64.b64encode(json.dumps(TEXT | {"to": "15550100098"}).encode()).decode()}
+    other_number = {"originationPhoneNumberId": gateway.world.other_phone_number_id}
+    calls = [
+        (gateway.world.key, given),
+        (gateway.world.key, given),
+        (gateway.world.key, other_message),
+        (gateway.world.key, given | other_number),
+        (gateway.world.key, given | {"metaApiVersion": "v24.0"}),
+        (other, given),
+    ]
+    same = {"amz-sdk-invocation-id": "1"}
+    sent = [
+        gateway.send("POST", SEND_PATH, json.dumps(body | members).encode(), sign_with=key, headers=same)
+        for key, members in calls
+    ]
+    assert [reply.status for reply in sent] == [200] * 6
+    first, again, *others = [reply.body for reply in sent]
+    assert first == again
+    assert len({first, *others}) == len(simulator.messages) == 5
+
+
 @pytest.mark.parametrize(
     "fault",
     [

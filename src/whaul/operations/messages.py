@@ -1,12 +1,15 @@
 """SendWhatsAppMessage: a message object goes to Meta as it came, once."""
 
 import asyncio
+import hashlib
 
 from whaul import wire
 from whaul.auth import Caller
 from whaul.errors import DependencyException, Retry
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
+from whaul.model import PhoneNumber, SendMessage
+from whaul.operations.invocations import Invocations
 from whaul.operations.numbers import Numbers
 from whaul.retry import Attempts
 from whaul.telemetry.call import Call
@@ -22,11 +25,26 @@ class MessageOperations:
         self._numbers = numbers
         self._graph = graph
         self._deadline = deadline
+        self._invocations: Invocations[str | None] = Invocations()
 
     async def send(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
         """Answer SendWhatsAppMessage. Raises an `ApiError`."""
         request = wire.send_message(given.body)
         number = await self._numbers.authorized(SEND_MESSAGE, request.phone_number_id, caller, call)
+        invocation = wire.invocation_id(given.headers)
+        if invocation is None:
+            message_id = await self._send(request, number, call)
+        else:
+            key = _identity(invocation, caller, number, request)
+            message_id = await self._invocations.once(key, lambda: self._send(request, number, call))
+        return wire.send_message_answer(message_id), []
+
+    async def land(self) -> None:
+        """Wait for the messages under way that no call waits for any more."""
+        await self._invocations.land()
+
+    async def _send(self, request: SendMessage, number: PhoneNumber, call: Call) -> str | None:
+        """Send the message; return Meta's id of it, if it gave one."""
         access = Access(number.access_token, number.app_secret)
         attempts = Attempts(asyncio.get_running_loop().time() + self._deadline)
 
@@ -38,11 +56,19 @@ class MessageOperations:
                 # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
                 with call.timed("send"):
                     async with asyncio.timeout_at(attempts.deadline):
-                        message_id = await attempts.run(attempt)
+                        return await attempts.run(attempt)
             except TimeoutError:
                 raise DependencyException(
                     "Meta did not answer within the call's deadline (WHAUL_DEADLINE). Whether it sent the message is "
                     "not known.",
                     retry=Retry.NO,
                 ) from None
-        return wire.send_message_answer(message_id), []
+
+
+def _identity(invocation: bytes, caller: Caller, number: PhoneNumber, request: SendMessage) -> bytes:
+    """What makes two requests attempts of one call: the id alone is the client's word."""
+    digest = hashlib.sha256()
+    for part in (invocation, caller.access_key_id.encode(), number.id.encode(), request.api_version.encode()):
+        digest.update(part + b"\n")
+    digest.update(request.message)
+    return digest.digest()

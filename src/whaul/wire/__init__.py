@@ -23,6 +23,7 @@ from whaul.wire.protocol import (
     Input,
     encoded,
     error_answer,
+    invocation_id,
     query_members,
     request_id,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "error_answer",
     "get_media",
     "get_media_answer",
+    "invocation_id",
     "post_media",
     "post_media_answer",
     "query_members",

@@ -7,7 +7,7 @@ import math
 import random
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -35,6 +35,17 @@ class Input:
 
     query: bytes = field(repr=False)
     body: bytes = field(repr=False)
+    headers: Sequence[tuple[bytes, bytes]] = field(repr=False)
+    """Names are in lower case."""
+
+
+def invocation_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The id that an SDK gives to all attempts of one call; None without one.
+
+    https://docs.rs/aws-runtime/latest/aws_runtime/invocation_id/index.html
+    """
+    found = next((value for name, value in headers if name == b"amz-sdk-invocation-id"), b"")
+    return found or None
 
 
 def encoded(document: object) -> bytes:
