@@ -45,19 +45,19 @@ class Outcome:
 class ApiClient(Protocol):
     """A client of the API, by the operations' own names and members; blobs are bytes."""
 
-    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
-        """Call an operation once, without the client's own retries."""
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any], attempts: int = 1) -> Outcome:
+        """Call an operation; of so many `attempts`, all but the first are the client's own retries."""
         ...
 
 
-def environment(url: str, key: Key) -> dict[str, str]:
+def environment(url: str, key: Key, attempts: int) -> dict[str, str]:
     return clean_environment() | {
         "AWS_ENDPOINT_URL_SOCIALMESSAGING": url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": key.id,
         "AWS_SECRET_ACCESS_KEY": key.secret,
-        "AWS_MAX_ATTEMPTS": "1",
+        "AWS_MAX_ATTEMPTS": str(attempts),
     }
 
 
@@ -68,14 +68,14 @@ def with_blobs_in_base64(members: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Boto3:
-    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any], attempts: int = 1) -> Outcome:
         client = boto3.client(
             "socialmessaging",
             endpoint_url=url,
             region_name=REGION,
             aws_access_key_id=key.id,
             aws_secret_access_key=key.secret,
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=True),
+            config=Config(retries={"total_max_attempts": attempts}, parameter_validation=True),
         )
         try:
             output = getattr(client, xform_name(operation))(**members)
@@ -96,13 +96,13 @@ class AwsCli:
     def __init__(self) -> None:
         self._program = install_aws_cli()
 
-    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any], attempts: int = 1) -> Outcome:
         # Version 1 takes blobs as text, in JSON too, and encodes them itself.
         texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in members.items()}
         given = json.dumps(texts)
         command = [str(self._program), "socialmessaging", xform_name(operation, "-"), "--cli-input-json", given]
         done = subprocess.run(
-            command, env=environment(url, key), capture_output=True, text=True, timeout=60, check=False
+            command, env=environment(url, key, attempts), capture_output=True, text=True, timeout=60, check=False
         )
         if done.returncode == 0:
             return Outcome(json.loads(done.stdout or "{}"))
@@ -116,13 +116,13 @@ class JavaScript:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any]) -> Outcome:
+    def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any], attempts: int = 1) -> Outcome:
         blobs = [name for name, value in members.items() if isinstance(value, bytes)]
         line = {
             "client": {
                 "endpoint": url,
                 "region": REGION,
-                "maxAttempts": 1,
+                "maxAttempts": attempts,
                 "credentials": {"accessKeyId": key.id, "secretAccessKey": key.secret},
             },
             "operation": operation,

@@ -13,7 +13,7 @@ from typing import Any
 import botocore.session
 import pytest
 from clients import ApiClient, AwsCli, Boto3, javascript
-from world import BUCKET, Gateway, Key, Store, World, s3_client
+from world import BUCKET, Gateway, Key, Store, World, eventually, s3_client
 
 from whaul.simulator import Simulator
 
@@ -63,6 +63,24 @@ def test_the_scenario_holds(client: ApiClient, stage: Stage, simulator: Simulato
     sent = [message.content for message in simulator.messages]
     asked = [play.filled(step["with"]["message"]) for step in SCENARIO if step.get("call") == "SendWhatsAppMessage"]
     assert sent == asked[:3], "each message arrived once, as it was sent, and none that was refused"
+
+
+def test_the_clients_own_retries_send_no_second_message(
+    client: ApiClient, world: World, gateway: Gateway, simulator: Simulator
+) -> None:
+    simulator.fault(hop="send", kind="reset", times=1)
+    text = {"messaging_product": "whatsapp", "to": "15550100099", "type": "text", "text": {"body": "Hello"}}
+    members = {
+        "originationPhoneNumberId": world.phone_number_id,
+        "metaApiVersion": "v25.0",
+        "message": json.dumps(text).encode(),
+    }
+    before = len(gateway.calls())
+    outcome = client.call(gateway.url, world.key, "SendWhatsAppMessage", members, attempts=3)
+    assert outcome.error == "DependencyException"
+    eventually(lambda: len(gateway.calls()) == before + 3)
+    assert [message.content for message in simulator.messages] == [text]
+    assert sum(request.hop == "send" for request in simulator.requests) == 1
 
 
 def test_every_modelled_error_is_in_the_scenario() -> None:
