@@ -71,6 +71,10 @@ async def test_lines_are_read_and_counted_alike(tmp_path: Path, text: bytes, fou
         assert await everything(ids) == ["given", *found]
 
 
+async def test_a_given_id_is_unicode_whatever_the_shell_made_of_it() -> None:
+    assert await everything(MediaIds([os.fsdecode(b"\xff1"), "é"], None)) == ["\ufffd1", "é"]
+
+
 async def test_a_file_that_was_read_in_part_is_counted_from_there(tmp_path: Path) -> None:
     (tmp_path / "ids").write_bytes(b"head\n1\n2\n")
     with (tmp_path / "ids").open("rb", buffering=0) as file:

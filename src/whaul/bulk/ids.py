@@ -21,7 +21,7 @@ class MediaIds:
 
     def __init__(self, given: Iterable[str], file: int | None) -> None:
         """`file` is the descriptor of an open file; closing it is the caller's."""
-        self._given = list(given)
+        self._given = [os.fsencode(text).decode("utf-8", "replace") for text in given]  # as the lines of a file
         self._file = file
         self._waiting: deque[str] = deque(self._given)
         self._rest = b""
