@@ -39,6 +39,8 @@ class S3Prefix:
         self._bucket = bucket
         self._prefix = prefix
         self._overrides = extensions
+        self._found: dict[str, str] = {}
+        self._after = ""
 
     async def prepare(self, *, listed: bool) -> None:
         """Look whether the bucket is there, and (if it is to be `listed`) may be. Raises an `ApiError`."""
@@ -52,24 +54,23 @@ class S3Prefix:
     async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
         """The names of the files that are here, by media id; None when they are more than `limit`.
 
-        None also when so few are `wanted` that asking for each one is cheaper.
+        None also when so few are `wanted` that asking for each one is cheaper. After an error, the next call goes on
+        at the page that failed.
         """
         if wanted is not None and wanted <= FEW:
             return None
-        found: dict[str, str] = {}
-        after = ""
         for _ in range(MOST_PAGES):
-            page = await self._page(self._prefix, after)
+            page = await self._page(self._prefix, self._after)
             for name in page.names:
                 parts = split_name(name, self._overrides)
                 if parts is not None:
-                    found[parts[0]] = name
-            if len(found) > limit:
-                return None
-            after = page.next
-            if not after:
-                return found
-        return None
+                    self._found[parts[0]] = name
+            self._after = page.next
+            if not self._after or len(self._found) > limit:
+                break
+        found, is_whole = self._found, not self._after and len(self._found) <= limit
+        self._found, self._after = {}, ""
+        return found if is_whole else None
 
     async def find(self, media_id: str) -> str | None:
         """The name of the file of a media id, by one listing of what begins with it."""
