@@ -17,7 +17,7 @@ from whaul.transfer import Flights
 KEPT_SECONDS = 120.0
 """How long an end is remembered: an SDK may wait for an answer for 60 s, and rest for 20 s before the next attempt."""
 MOST_KEPT = 20_000
-"""Ends that are remembered; beyond, the oldest is forgotten. Some 8 MB."""
+"""Ends that are remembered; beyond, the oldest is forgotten. Some 6 MB."""
 
 T = TypeVar("T")
 
