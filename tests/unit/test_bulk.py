@@ -315,6 +315,17 @@ async def test_a_stop_lets_what_is_under_way_end_and_takes_nothing_more() -> Non
     assert run.stopped == "enough."
 
 
+async def test_a_place_that_cannot_be_closed_leaves_the_sums_standing() -> None:
+    class Lost(Shelf):
+        async def close(self) -> None:
+            raise DependencyException("The directory is gone.", retry=Retry.NO)
+
+    outcomes: list[Outcome] = []
+    run = run_of(MediaIds(["1", "2"], None), Meta(), Lost(), outcomes)
+    await run.run(2, 2)
+    assert (run.tally.stored, run.stopped) == (2, "The directory is gone.")
+
+
 @pytest.mark.parametrize("media_id", ["", " ", "a-b", "../x", "x" * 101, "é", "1\n"])
 async def test_what_is_no_media_id_fails_and_reaches_nobody(media_id: str) -> None:
     meta, shelf, outcomes = Meta(), Shelf(lists=False), []

@@ -166,7 +166,10 @@ class Run:
                 for _ in range(concurrency if total is None else min(concurrency, total)):
                     workers.create_task(self._work())
         finally:
-            await asyncio.shield(self._place.close())
+            try:
+                await asyncio.shield(self._place.close())
+            except ApiError as error:
+                self.stop(error.message)
 
     def stop(self, reason: str) -> None:
         """Take no more ids; those under way go on."""
