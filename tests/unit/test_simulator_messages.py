@@ -40,6 +40,7 @@ def test_a_message_is_taken_and_kept(client: Client) -> None:
         ({"to": ""}, 100),
         ({"to": 15550100099}, 100),
         ({"type": "smoke"}, 100),
+        ({"type": ["text"]}, 100),
         ({"text": "Hello"}, 131008),
         ({"type": "image"}, 131008),
         ({"type": "image", "image": {"id": "999999999999999"}}, 131009),
@@ -49,6 +50,12 @@ def test_a_message_is_taken_and_kept(client: Client) -> None:
 def test_what_meta_would_refuse_is_refused_and_not_kept(client: Client, change: dict[str, Any], code: int) -> None:
     assert send(client, TEXT | change).error["code"] == code
     assert client.sim.messages == []
+
+
+@pytest.mark.parametrize("edge", ["messages", "register"])
+def test_a_body_that_is_nested_too_deeply_is_refused(client: Client, edge: str) -> None:
+    path = f"{client.sim.phone_numbers[0].id}/{edge}"
+    assert client.graph(path, "POST", body=b"[" * 100_000).error["code"] == 100
 
 
 def test_a_customers_media_can_be_fetched_and_the_message_marked_as_read(client: Client) -> None:

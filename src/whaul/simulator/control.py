@@ -308,7 +308,7 @@ def _is_number(value: object) -> bool:
 async def _json(request: web.Request) -> Any:
     try:
         return json.loads(await request.read())
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadRequestError("The body is not JSON.") from exc
 
 

@@ -68,7 +68,7 @@ class Mailbox:
         raw = await request.read()
         try:
             content = json.loads(raw)
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise RefusedError(graph_error(100, "(#100) The body is not JSON.")) from exc
         if not isinstance(content, dict) or content.get("messaging_product") != "whatsapp":
             raise RefusedError(graph_error(100, "(#100) The parameter messaging_product is required."))
@@ -127,7 +127,7 @@ def _checked(state: State, content: dict[str, Any]) -> str:
     recipient, kind = content.get("to"), content.get("type", "text")
     if not isinstance(recipient, str) or not _digits(recipient):
         raise RefusedError(graph_error(100, "(#100) The parameter to is required."))
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise RefusedError(graph_error(100, f"(#100) Param type must be one of {{{', '.join(sorted(TYPES))}}}."))
     body = content.get(kind)
     if type(body) is not (list if kind == "contacts" else dict):

@@ -31,7 +31,7 @@ async def register(state: State, request: web.Request, number_id: str) -> Answer
     """`POST /{phone-number-id}/register`: the number is CONNECTED afterwards."""
     try:
         body = json.loads(await request.read())
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict) or body.get("messaging_product") != "whatsapp":
         raise RefusedError(graph_error(100, "(#100) The parameter messaging_product is required."))
