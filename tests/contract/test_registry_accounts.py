@@ -275,6 +275,16 @@ async def test_a_resource_takes_so_many_tags_and_one_too_many_changes_nothing(re
     assert await registry.tags(ID) == full | {"key00": "2"}
 
 
+async def test_more_keys_than_a_statement_takes_are_handled(registry: Registry) -> None:
+    await registry.link(ACCOUNT)
+    await registry.tag(ID, {"key0": "1", "kept": "1"})
+    keys = [f"key{i}" for i in range(70_000)]
+    with pytest.raises(TooManyTags):
+        await registry.tag(ID, dict.fromkeys(keys, ""))
+    assert await registry.untag(ID, keys)
+    assert await registry.tags(ID) == {"kept": "1"}
+
+
 async def test_tags_stay_when_the_account_is_linked_again_and_go_with_what_they_are_on(registry: Registry) -> None:
     await registry.link(ACCOUNT)
     for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID):

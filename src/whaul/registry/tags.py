@@ -40,10 +40,15 @@ class TaggedResources(Tenant):
         async with self._writing() as session:
             if not await self._is_linked(session, resource_id):
                 return False
-            await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(keys)))
+            # The few that are there, not the keys that are asked for: a statement takes only so many of those.
+            there = await session.scalars(select(TagRow.key).where(TagRow.resource_id == resource_id))
+            gone = set(keys).intersection(there)
+            await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(gone)))
             return True
 
     async def _set_tags(self, session: AsyncSession, resource_id: str, tags: Tags) -> None:
+        if len(tags) > MOST_TAGS:
+            raise TooManyTags
         await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(tags)))
         session.add_all(TagRow(resource_id=resource_id, key=key, value=value) for key, value in tags.items())
         await session.flush()
