@@ -67,10 +67,11 @@ class AccountOperations:
         call.phone_number_id = id_
         caller.authorize(GET_NUMBER, identifiers.phone_number_arn(id_, self._account_id, self._region))
         account = await self._accounts.account_with(id_)
-        if account is None:
+        # An account is read before its numbers, and one of them may have gone in between.
+        number = next((number for number in account.phone_numbers if number.id == id_), None) if account else None
+        if account is None or number is None:
             raise _not_linked("phone number")
         self._refreshes.served([account], call)
-        number = next(number for number in account.phone_numbers if number.id == id_)
         return wire.encoded(
             {"phoneNumber": shapes.phone_number(number), "linkedWhatsAppBusinessAccountId": account.id}
         ), []
