@@ -134,6 +134,16 @@ def test_a_wrong_pin_is_told_and_the_sign_up_can_be_finished_with_the_right_one(
     assert finish(gateway, token)["statusCode"] == 200
 
 
+def test_too_many_tags_are_refused_before_anything_is_registered(gateway: Gateway, simulator: Simulator) -> None:
+    token, number = token_of(begin(gateway)), simulator.phone_numbers[1].id
+    tags = [{"key": f"key{i}"} for i in range(51)]
+    numbers = [{"id": number, "twoFactorPin": PIN, "tags": tags}]
+    for members in ({"waba": {"id": simulator.waba_id, "tags": tags}}, {"phoneNumbers": numbers}):
+        assert code_of(lambda members=members: finish(gateway, token, **members)) == "InvalidParametersException"  # type: ignore[misc]
+    assert simulator.count(number)["register"] == 0
+    assert finish(gateway, token)["statusCode"] == 200
+
+
 @pytest.mark.parametrize(
     ("code", "expected"),
     [

@@ -15,6 +15,7 @@ from whaul.registry import identifiers, shapes
 from whaul.registry.errors import TooManyTags
 from whaul.registry.records import LinkedPhoneNumber, NewAccount, NewPhoneNumber, Tags
 from whaul.registry.signups import Signups
+from whaul.registry.tags import MOST_TAGS
 from whaul.retry import Attempts
 from whaul.telemetry.call import Call
 from whaul.wire.signup import Finalization, Registration, associate
@@ -75,7 +76,7 @@ class SignupOperation:
         id_ = identifiers.waba_id(self._account_id, meta_waba_id)
         linked = await self._signups.account(id_)
         numbers = [self._described(number) for number in _numbers(account)]
-        complete = linked is not None and all(number.is_registered for number in numbers)
+        complete = linked is not None and bool(numbers) and all(number.is_registered for number in numbers)
         return {
             "accountName": account.name,
             "registrationStatus": "COMPLETE" if complete else "INCOMPLETE",
@@ -135,6 +136,8 @@ class SignupOperation:
         for _, arn, tags in named:
             if tags:
                 caller.authorize(TAG, arn)
+            if len(tags) > MOST_TAGS:  # told before Meta registers anything
+                raise too_many()
         return {id_: tags for id_, _, tags in named if tags}
 
     def _described(self, number: NewPhoneNumber) -> LinkedPhoneNumber:
