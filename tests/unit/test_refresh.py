@@ -148,6 +148,26 @@ async def test_while_meta_is_down_what_is_old_is_served_and_marked_and_asked_for
     assert not (await world.serve()).stale
 
 
+async def test_an_account_that_was_linked_again_or_refreshed_elsewhere_fails_no_longer(world: World) -> None:
+    account = await world.link()
+    world.simulator.fault(kind="error", code=190)
+    for rest in (FRESH, FRESH, FRESH * 2, FRESH * 4):
+        world.now += rest
+        await world.serve()
+        assert await world.end() == "AccessDeniedByMetaException"
+    world.simulator.clear_faults()
+    for told_elsewhere in (world.link, lambda: world.registry.refresh(account.id, "Told elsewhere", ())):
+        await told_elsewhere()
+        world.now += FRESH
+        assert not (await world.serve()).stale
+        assert await world.end() == "ok"
+        world.simulator.fault(kind="error", code=190)
+        world.now += FRESH
+        await world.serve()
+        assert await world.end() == "AccessDeniedByMetaException"
+        world.simulator.clear_faults()
+
+
 async def test_an_account_that_is_gone_meanwhile_is_no_failure(world: World) -> None:
     account = await world.link()
     world.now += FRESH

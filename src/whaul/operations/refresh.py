@@ -42,6 +42,8 @@ log = structlog.get_logger()
 class _Failing:
     failures: int
     again_at: datetime
+    refreshed_at: datetime | None
+    """The account's at the failure; another one tells that Meta has answered since, to another process or a new token."""
 
 
 class Refreshes:
@@ -78,6 +80,9 @@ class Refreshes:
             if account.refreshed_at is not None and now - account.refreshed_at < FRESH:
                 continue
             failing = self._failing.get(account.id)
+            if failing is not None and failing.refreshed_at != account.refreshed_at:
+                del self._failing[account.id]
+                failing = None
             call.stale = call.stale or failing is not None
             rests = failing is not None and now < failing.again_at
             if not rests and account.id not in self._ids and len(self._waiting) < MOST_WAITING:
@@ -126,7 +131,7 @@ class Refreshes:
         known = self._failing.pop(account.id, None)
         failures = known.failures + 1 if known else 1
         rest = min(FRESH * 2 ** min(failures - 1, 10), LONGEST_REST)
-        self._failing[account.id] = _Failing(failures, self._now() + rest)
+        self._failing[account.id] = _Failing(failures, self._now() + rest, account.refreshed_at)
         if len(self._failing) > MOST_FAILING:
             self._failing.popitem(last=False)
         log.warning(
