@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from whaul import sigv4
 from whaul.errors import AccessDeniedException, ExpiredTokenException, UnrecognizedClientException
 from whaul.model import AccessKey
-from whaul.policy import ALLOW_ALL, Policy, denial
+from whaul.policy import ALLOW_ALL, Policy, PolicyError, denial
 from whaul.sigv4 import HttpRequest
 
 SERVICE = "social-messaging"
@@ -106,10 +106,18 @@ class Authenticator:
             key.access_key_id,
             key.name,
             self._arn_prefix + key.name,
-            self._policy(key.policy),
+            self._readable_policy(key),
             rate_limit=key.rate_limit,
             rate_burst=key.rate_burst,
         )
+
+    def _readable_policy(self, key: AccessKey) -> Policy:
+        try:
+            return self._policy(key.policy)
+        except PolicyError as error:  # an older version took it
+            raise AccessDeniedException(
+                f"The policy of the access key cannot be evaluated. {error} Replace it: whaul keys policy."
+            ) from error
 
 
 def _check_session_token(given: str | None, key: AccessKey) -> None:

@@ -39,9 +39,11 @@ _SID = re.compile(r"[A-Za-z0-9]*")
 # The service may not hold wildcards, the name may.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_action.html
 _ACTION = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
-# Six fields, the last of which may hold colons: a colon too few would make a pattern that matches nothing.
+# Six fields, the last of which may hold colons: a colon too few would make a pattern that matches nothing. The service
+# may not hold wildcards, and is in lower case, or else the pattern would match nothing either.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
-_RESOURCE = re.compile(r"\*|arn(:[^:]*){4}:.+", re.DOTALL)
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html
+_RESOURCE = re.compile(r"\*|arn:[^:]*:[a-z0-9-]+(:[^:]*){2}:.+", re.DOTALL)
 
 
 class PolicyError(ValueError):
@@ -186,7 +188,8 @@ def _statement(place: str, content: object) -> Statement:
         raise PolicyError(f'{place}.Effect: must be "Allow" or "Deny", spelled so.')
     actions = _patterns(f"{place}.Action", content["Action"], _ACTION, '"*" or service:Name')
     resources = _patterns(
-        f"{place}.Resource", content["Resource"], _RESOURCE, '"*" or arn:partition:service:region:account:resource'
+        *(f"{place}.Resource", content["Resource"], _RESOURCE),
+        '"*" or arn:partition:service:region:account:resource, the service in lower case and without wildcards',
     )
     return Statement(
         name=sid or place,

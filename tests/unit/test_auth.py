@@ -19,7 +19,7 @@ from whaul.errors import (
     UnrecognizedClientException,
 )
 from whaul.model import AccessKey
-from whaul.policy import ALLOW_ALL, PolicyError
+from whaul.policy import ALLOW_ALL
 from whaul.testing import Clock, InMemoryRegistry, signed_headers
 
 pytestmark = pytest.mark.anyio
@@ -201,7 +201,7 @@ async def test_signing_keys_and_policies_are_worked_out_once() -> None:
 async def test_a_stored_policy_that_cannot_be_read_lets_nobody_in() -> None:
     gateway = Gateway()
     gateway.registry.keys["AKIAKEY"] = AccessKey("AKIAKEY", "crm", SecretStr(SECRET), "{}")
-    with pytest.raises(PolicyError):
+    with pytest.raises(AccessDeniedException, match=r"Statement: is missing.*whaul keys policy"):
         await gateway.call("AKIAKEY", SECRET)
 
 

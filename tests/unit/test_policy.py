@@ -121,7 +121,7 @@ IAM_RULES = [
         "*",
         Decision(allowed=False, statement=None),
     ),
-    (REFERENCE, [allow(LIST, "arn:*:*:*:*:*")], LIST, "*", Decision(allowed=False, statement=None)),
+    (REFERENCE, [allow(LIST, "arn:*:social-messaging:*:*:*")], LIST, "*", Decision(allowed=False, statement=None)),
 ]
 """Each row checked by hand against the page that it names."""
 
@@ -182,7 +182,7 @@ def test_what_a_statement_allows_is_allowed(statements: list[object], action: st
         ([allow(GET, PHONE)], GET, PHONE + "\n"),
         ([allow(GET, PHONE)], GET, ""),
         ([allow(GET, PHONE)], "", PHONE),
-        ([allow(GET, PHONE.upper().replace("ARN", "arn"))], GET, PHONE),
+        ([allow(GET, PHONE.replace("phone-number-id", "Phone-Number-Id"))], GET, PHONE),
         ([allow(GET, "arn:aws:social-messaging:us-*:*:*")], GET, PHONE),
         ([allow(GET, "arn:aws:social-messaging:*:999999999999:*")], GET, PHONE),
         ([allow(PUT, "arn:aws:s3:::inbox")], PUT, OBJECT),
@@ -339,6 +339,11 @@ def test_an_explicit_denial_is_told_in_the_words_of_aws() -> None:
         (allow(GET, " arn:aws:s3:::inbox/*"), "Statement[1].Resource"),
         (allow(GET, "**"), "Statement[1].Resource"),
         (allow(GET, "arn:*"), "Statement[1].Resource"),
+        (allow(GET, "arn:*:*:*:*:*"), "Statement[1].Resource"),
+        (allow(GET, "arn:aws:s?:::inbox/*"), "Statement[1].Resource"),
+        (deny(GET, "arn:aws:social-*:eu-west-1:123456789012:*"), "Statement[1].Resource"),
+        (deny(GET, "arn:aws:S3:::inbox/*"), "Statement[1].Resource"),
+        (deny(GET, "arn:aws::::inbox/*"), "Statement[1].Resource"),
         (allow(GET, "arn:aws:s3::inbox/*"), "Statement[1].Resource"),
         (allow(GET, "arn:aws:s3:::"), "Statement[1].Resource"),
         (allow(GET, "arn:aws:s3:::${aws:username}/*"), "Statement[1].Resource: policy variables"),
