@@ -43,7 +43,7 @@ class _Failing:
     failures: int
     again_at: datetime
     refreshed_at: datetime | None
-    """The account's at the failure; another one tells that Meta has answered since, to another process or a new token."""
+    """The account's at the failure; another one tells that Meta answered since, to another process or a new token."""
 
 
 class Refreshes:
