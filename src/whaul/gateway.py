@@ -170,6 +170,8 @@ class Gateway:
         if isinstance(api_error, InternalServiceException):
             api_error = InternalServiceException(f"{api_error.message} Request id: {call.request_id}")
             log.error("unforeseen", request_id=call.request_id, error=logs.without_text(error))
+        elif isinstance(error, RegistryUnavailable):
+            log.error("database_failed", request_id=call.request_id, error=logs.without_text(error))
         call.error, call.message = api_error.code, api_error.message
         body, headers = wire.error_answer(api_error)
         if self._draining:

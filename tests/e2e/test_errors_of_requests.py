@@ -1,5 +1,6 @@
 """Which failure becomes which error: the request, its signature, the caller's policy, the registry, the quotas."""
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -301,6 +302,9 @@ def test_a_database_that_does_not_answer_is_told_without_a_word_of_it(world: Wor
         message = fails(running, "registry: the database does not answer", lambda: running.get(PDF, **members))
         assert running.get(PDF, metadataOnly=True)["fileSize"] == 1308
     assert message == "The server cannot reach its database. Try again later."
+    lines = map(json.loads, running.log.read_text(encoding="utf-8").splitlines())
+    told = next(line for line in lines if line["event"] == "database_failed")
+    assert any("sqlite3." in link for link in told["error"]), "to the operator, by its class"
 
 
 def _copy_of_the_database(world: World, folder: Path) -> Path:
