@@ -1,5 +1,6 @@
 """Starts programs for the local stack, waits until they answer, and stops exactly them."""
 
+import errno
 import os
 import random
 import signal
@@ -110,7 +111,10 @@ def check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StackFailed(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
+            option = "--port" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "--host"
+            raise StackFailed(
+                f"cannot listen on {host} port {port}: {error.strerror}; choose another {option}"
+            ) from None
 
 
 def _tail(log: Path | None, lines: int = 15) -> str:

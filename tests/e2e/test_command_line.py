@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from botocore.session import Session
+from certificates import make_certificates
 from world import Gateway, Key, World
 
 from whaul.local import REGION, clean_environment
@@ -184,6 +185,24 @@ def test_a_port_that_is_taken_is_said_plainly(gateway: Gateway) -> None:
     message = failure(gateway.world.run("serve", "--port", str(gateway.port)))
     assert message.startswith(f"whaul: cannot listen on 127.0.0.1 port {gateway.port}: Address already in use")
     assert "--port" in message
+
+
+def test_an_address_of_another_machine_is_said_plainly(desk: World) -> None:
+    message = failure(desk.run("serve", "--host", "192.0.2.1"))
+    assert message.startswith("whaul: cannot listen on 192.0.2.1 port ")
+    assert message.rstrip().endswith("choose another --host")
+
+
+@pytest.mark.parametrize("swap", [("chain.pem", "text"), ("text", "key.pem"), ("authority.pem", "key.pem")])
+def test_a_certificate_or_key_that_cannot_be_used_stops_the_start(
+    desk: World, tmp_path: Path, swap: tuple[str, str]
+) -> None:
+    make_certificates(tmp_path)
+    (tmp_path / "text").write_text("neither a certificate nor a key")
+    cert, key = (str(tmp_path / name) for name in swap)
+    message = failure(desk.run("serve", "--port", "0", WHAUL_TLS_CERT_FILE=cert, WHAUL_TLS_KEY_FILE=key))
+    assert "WHAUL_TLS_CERT_FILE" in message
+    assert "WHAUL_TLS_KEY_FILE" in message
 
 
 def test_serve_refuses_to_let_everyone_in_from_elsewhere(desk: World) -> None:

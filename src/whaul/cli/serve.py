@@ -16,6 +16,7 @@ import typer
 from whaul.parts import stored
 from whaul.parts.audit import check_audit_log
 from whaul.parts.s3 import check_s3
+from whaul.parts.tls import check_tls
 from whaul.processes import check_free
 from whaul.registry import schema
 from whaul.settings import DRAIN_SIGNAL, Settings, environment_name
@@ -129,6 +130,7 @@ def migrate() -> None:
 async def _check_parts(settings: Settings) -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
     check_s3(settings)
+    check_tls(settings)
     check_audit_log(settings)
     async with stored.registry(settings) as registry:
         await registry.ping()
