@@ -28,7 +28,7 @@ from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
 from whaul.registry import schema
 from whaul.registry.database import key_file
-from whaul.registry.errors import RegistryUnavailable, SchemaError
+from whaul.registry.errors import RegistryError, RegistryUnavailable, SchemaError
 from whaul.registry.records import LinkedAccount
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import WrongSecretKey
@@ -89,6 +89,8 @@ class Doctor:
                     yield await self._bounded("secret key", _secret_key(registry))
                 except SettingsError as error:
                     yield Finding("secret key", Outcome.FAILED, "; ".join(error.problems), "restore or set the key")
+                except RegistryError:
+                    yield Finding("secret key", Outcome.FAILED, "the database no longer answers", "see the database")
             else:
                 yield Finding("secret key", Outcome.SKIPPED, "needs the database")
             try:

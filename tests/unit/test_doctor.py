@@ -165,6 +165,21 @@ async def test_a_database_server_that_is_not_there_is_told(clinic: Clinic) -> No
     assert "hunter2" not in repr(found)
 
 
+async def test_a_database_that_goes_in_between_keeps_nothing_else_from_being_looked_at(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
+    clinic.settings["graph_url"] = nobody
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", nobody)
+    found = {}
+    async for finding in Doctor(clinic.load(), lambda: NOW).findings(None):
+        found[finding.check] = finding.outcome
+        if finding.check == "database":
+            clinic.database.unlink()
+    assert (found["secret key"], found["accounts"]) == (Outcome.FAILED, Outcome.SKIPPED)
+    assert found["S3 credentials"] is Outcome.OK
+
+
 async def test_a_key_of_another_database_is_told_and_not_blamed_on_the_tokens(clinic: Clinic) -> None:
     clinic.settings["secret_key"] = Fernet.generate_key().decode()
     found = await clinic.look()
