@@ -38,8 +38,8 @@ class AccountOperations:
             page = await self._accounts.account_page(most, token)
         except BadPageToken:
             raise ValidationException(
-                "Value at 'nextToken' failed to satisfy constraint: Member must be the nextToken of an earlier answer "
-                "to this operation, unchanged"
+                "1 validation error detected: Value at 'nextToken' failed to satisfy constraint: Member must be the "
+                "nextToken of an earlier answer to this operation, unchanged"
             ) from None
         self._refreshes.served(page.accounts, call)
         answer: shapes.Shape = {
