@@ -119,7 +119,17 @@ async def test_calls_at_once_share_one_refresh(world: World) -> None:
         await world.serve()
     assert await world.end() == "ok"
     assert world.simulator.count(world.simulator.waba_id)["metadata"] == 2
-    assert world.ends.empty()
+
+
+async def test_what_was_read_before_a_refresh_and_served_after_it_is_not_asked_for_again(world: World) -> None:
+    await world.link()
+    world.now += FRESH
+    old = await world.registry.accounts()
+    await world.serve()
+    assert await world.end() == "ok"
+    world.refreshes.served(old, Call("id"))
+    assert await world.end() == "ok"
+    assert world.simulator.count(world.simulator.waba_id)["metadata"] == 2
 
 
 async def test_while_meta_is_down_what_is_old_is_served_and_marked_and_asked_for_less_and_less_often(

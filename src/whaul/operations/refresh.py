@@ -77,7 +77,7 @@ class Refreshes:
         """
         now = self._now()
         for account in accounts:
-            if account.refreshed_at is not None and now - account.refreshed_at < FRESH:
+            if _is_fresh(account, now):
                 continue
             failing = self._failing.get(account.id)
             if failing is not None and failing.refreshed_at != account.refreshed_at:
@@ -116,8 +116,11 @@ class Refreshes:
             await self._sleep(PAUSE)
 
     async def _refresh(self, account: LinkedAccount) -> None:
+        current = await self._accounts.account(account.id)
+        if current is None or _is_fresh(current, self._now()):  # unlinked, or refreshed by somebody else, meanwhile
+            return
         credentials = await self._accounts.credentials(account.id)
-        if credentials is None:  # unlinked meanwhile
+        if credentials is None:
             return
         access = Access(credentials.access_token, credentials.app_secret)
         found = await self._graph.account(access, account.meta_waba_id)
@@ -142,3 +145,7 @@ class Refreshes:
             error=error.message if isinstance(error, ApiError) else logs.without_text(error),
         )
         self._on_end(error.code if isinstance(error, ApiError) else type(error).__name__)
+
+
+def _is_fresh(account: LinkedAccount, now: datetime) -> bool:
+    return account.refreshed_at is not None and now - account.refreshed_at < FRESH
