@@ -34,7 +34,7 @@ from whaul.parts.s3 import s3_store
 from whaul.policy import ALLOW_ALL
 from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
-from whaul.registry.errors import RegistryError
+from whaul.registry.errors import RegistryError, RegistryUnavailable
 from whaul.registry.store import Registry
 from whaul.settings import DRAIN_SIGNAL, Settings
 from whaul.telemetry import logs
@@ -44,6 +44,8 @@ from whaul.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
+DATABASE_PAUSE = 1.0
+"""Seconds until a worker that starts asks for the database again."""
 GARBAGE = 20_000
 """New objects between two looks of the garbage collector: a few megabytes at the most."""
 
@@ -72,7 +74,7 @@ async def _serving(
     async with AsyncExitStack() as stack:
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
-        registry = await stack.enter_async_context(stored.registry(settings))
+        registry = await _registry(stack, settings)
         http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
         known = CachedRegistry(registry, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
@@ -154,6 +156,23 @@ async def _serving(
                 "UpdateLinkedWhatsAppBusinessAccountPhoneNumber": calling.update_number,
             },
         )
+
+
+async def _registry(stack: AsyncExitStack, settings: Settings) -> Registry:
+    """Open the registry, and wait for it as long as its database does not answer.
+
+    `whaul serve` has looked at it before its workers start. One that starts later, after a crash, and gives up at
+    once would end the server with all the workers that go on.
+    """
+    waits = False
+    while True:
+        try:
+            return await stack.enter_async_context(stored.registry(settings))
+        except RegistryUnavailable as error:
+            if not waits:
+                log.error("the database does not answer; this worker waits for it", error=logs.without_text(error))
+            waits = True
+            await asyncio.sleep(DATABASE_PAUSE)
 
 
 def _collect_seldom() -> None:

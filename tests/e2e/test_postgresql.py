@@ -1,6 +1,9 @@
 """Gateways on one PostgreSQL: changes are in force everywhere, and an outage of the database is no outage of theirs."""
 
 import json
+import os
+import re
+import signal
 import ssl
 import threading
 import time
@@ -18,6 +21,7 @@ from database_proxy import DatabaseProxy, database_proxy
 from world import Gateway, Key, World, eventually
 
 from postgresql import PostgresqlServer
+from whaul.processes import answers
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"
@@ -162,6 +166,24 @@ def test_a_gateway_goes_on_while_its_database_is_away_and_finds_it_when_it_is_ba
     log = gateway.log.read_text()
     assert log.count("the database does not answer") == log.count("the database answers again") == 1
     assert postgresql.password not in log
+
+
+@pytest.mark.parametrize("how", ["cut", "stall"])
+def test_a_worker_that_crashes_while_the_database_is_away_ends_no_other_and_comes_back(
+    shared: World, postgresql: PostgresqlServer, proxy: DatabaseProxy, how: str
+) -> None:
+    url = shared.environ["WHAUL_DATABASE_URL"].replace(f":{postgresql.port}/", f":{proxy.port}/")
+    with shared.gateway(WHAUL_DATABASE_URL=url) as gateway:
+        gateway.get(PDF, metadataOnly=True)
+        getattr(proxy, how)()
+        (worker,) = re.findall(r"Spawning worker-1 with PID: (\d+)", gateway.log.read_text())
+        os.kill(int(worker), signal.SIGKILL)
+        eventually(lambda: "this worker waits for it" in gateway.log.read_text())
+        proxy.restore()
+        eventually(
+            lambda: answers(f"{gateway.url}/healthz") and code_of(lambda: gateway.get(PDF, metadataOnly=True)) == "ok"
+        )
+    assert "crash loop" not in gateway.log.read_text()
 
 
 def readiness(gateway: Gateway) -> tuple[int, list[str]]:
