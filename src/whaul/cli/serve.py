@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -50,8 +51,9 @@ def serve(
     # Workers are processes of their own and read the settings from the environment, as if it had held the options.
     for name in ("host", "port", "workers"):
         os.environ[environment_name(name)] = str(getattr(settings, name))
-    with tempfile.TemporaryDirectory(prefix="whaul-metrics-") as folder:
+    with ExitStack() as stack:
         if settings.workers > 1:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="whaul-metrics-"))
             os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
         _serve(settings)
 
