@@ -16,7 +16,7 @@ from pyreqwest.bytes import Bytes
 
 from whaul.destinations import Destination
 from whaul.errors import DependencyException, Retry
-from whaul.http import Body, Download, HttpFailure
+from whaul.http import READ_AHEAD, Body, Download, HttpFailure
 from whaul.model import MediaInfo, StoredObject
 from whaul.retry import Attempts
 
@@ -107,7 +107,7 @@ class Transfer:
             self._info = described
         self._url_is_fresh = False
         started = time.monotonic()
-        ahead = SMALL_FILE + 1 if self._info.file_size <= SMALL_FILE else PART
+        ahead = SMALL_FILE + 1 if self._info.file_size <= SMALL_FILE else READ_AHEAD
         async with self._source.download(self._info, ahead) as download:
             self._seconds["get"] = time.monotonic() - started
             yield download

@@ -40,7 +40,8 @@ class Store:
             length = next(int(line[15:]) for line in head.lower().splitlines() if line.startswith("content-length:"))
             self.objects[path] = await reader.readexactly(length)
             etag = hashlib.md5(self.objects[path], usedforsecurity=False).hexdigest()
-            writer.write(f'HTTP/1.1 200 OK\r\netag: "{etag}"\r\ncontent-length: 0\r\n\r\n'.encode())
+            answer = f'HTTP/1.1 200 OK\r\netag: "{etag}"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n'
+            writer.write(answer.encode())
             await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
