@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,7 +152,7 @@ class MetaSource:
         return MediaInfo("image/jpeg", len(DATA), hashlib.sha256(DATA).digest(), "https://x")
 
     @asynccontextmanager
-    async def download(self, _info: MediaInfo) -> AsyncIterator[Download]:
+    async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[Download]:
         body: Any = Body()
         yield body
 
@@ -210,9 +211,11 @@ async def test_a_hundred_thousand_ids_from_a_pipe_are_never_held_at_once(pipe: t
         with os.fdopen(pipe[1], "wb") as writer:
             writer.writelines(line % number for number in range(many))
 
-    producing = asyncio.create_task(asyncio.to_thread(produce))
+    # A daemon, since it waits for a reader: a run that fails must fail the test and not hold it up.
+    producing = threading.Thread(target=produce, daemon=True)
+    producing.start()
     await run.run(16, None)
-    await producing
+    producing.join()
     assert (run.tally.stored, taken, len(shelf.stored)) == (many, many, many)
     assert ahead <= PIECE // len(line % 0) + 1
     assert meta.most_under_way <= 16
