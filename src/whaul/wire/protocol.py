@@ -35,7 +35,7 @@ class Input:
 
     query: bytes = field(repr=False)
     body: bytes = field(repr=False)
-    headers: Sequence[tuple[bytes, bytes]] = field(repr=False)
+    headers: Sequence[tuple[bytes, bytes]] = field(default=(), repr=False)
     """Names are in lower case."""
 
 
