@@ -201,9 +201,9 @@ def parent_of_busy_child() -> Iterator[int]:
 
 @needs_proc
 def test_the_cpu_of_a_child_that_ended_counts(parent_of_busy_child: int) -> None:
-    assert cpu_seconds(parent_of_busy_child) >= 0.29
+    assert cpu_seconds(parent_of_busy_child) >= 0.25  # each of four figures is cut to whole ticks
     children = cpu_seconds(parent_of_busy_child, children_only=True)
-    assert 0.29 <= children <= cpu_seconds(parent_of_busy_child)
+    assert 0.25 <= children <= cpu_seconds(parent_of_busy_child)
 
 
 @needs_proc
