@@ -501,4 +501,4 @@ def test_a_hostile_pattern_costs_little_time(pattern: str) -> None:
     resource = BUCKET + "a" * 2_000
     started = time.process_time()
     assert not hostile.evaluate(PUT, resource).allowed
-    assert time.process_time() - started < 0.5, "seconds of processor time"
+    assert time.process_time() - started < 5, "a matcher that backtracks takes years"
