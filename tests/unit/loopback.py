@@ -80,7 +80,8 @@ class Loopback:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
         for writer in self._writers:
-            writer.transport.abort()
+            if writer.get_extra_info("socket").fileno() >= 0:  # asyncio fails to abort what has come to its end
+                writer.transport.abort()
         await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
