@@ -286,16 +286,16 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
 @pytest.mark.parametrize("answer", [SILENCE, HALF])
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer, streams: bool) -> None:
-    async with HttpClient(silence=0.05, longest=0.2) as http, Loopback(answer) as server:
+    async with HttpClient(silence=0.5, longest=1) as http, Loopback(answer) as server:
         with pytest.raises(HttpFailure, match="timed out"):
             await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
         await asyncio.wait_for(server.hung_up.wait(), 5)
 
 
 async def test_a_get_that_is_given_up_leaves_no_connection_behind() -> None:
-    async with HttpClient(longest=0.2) as http, Loopback(HALF) as server:
+    async with HttpClient(longest=1) as http, Loopback(HALF) as server:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(http.get(url(server), {}), 0.05)
+            await asyncio.wait_for(http.get(url(server), {}), 0.5)
         await asyncio.wait_for(server.hung_up.wait(), 5)
 
 
