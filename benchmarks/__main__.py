@@ -18,7 +18,7 @@ from benchmarks.report import digits, figures_text, workload_table, write_page
 from benchmarks.stage import stage
 from benchmarks.sweep import Results, sweep
 from benchmarks.workloads import QUICK, WORKLOADS
-from whaul.local import clean_environment
+from whaul.stack.local import clean_environment
 
 ROUNDS = 3
 QUICK_FLOOR = 2.5

@@ -13,8 +13,8 @@ from typing import Any
 from benchmarks.installs import NotThere, environment, rclone
 from benchmarks.stage import Stage
 from benchmarks.workloads import KINDS, Workload
-from whaul.local import ITSELF, REGION, whaul
-from whaul.processes import answers, free_ports, program, wait_until
+from whaul.stack.local import ITSELF, REGION, whaul
+from whaul.stack.processes import answers, free_ports, program, wait_until
 
 RIVALS = Path(__file__).parent / "rivals"
 START_TIMEOUT = 30.0

@@ -16,8 +16,8 @@ from benchmarks.contestants import Contestant, Ground
 from benchmarks.measure import Peak, cpu_seconds
 from benchmarks.stage import BUCKET
 from benchmarks.workloads import Workload
-from whaul.local import REGION
-from whaul.processes import StackFailed
+from whaul.stack.local import REGION
+from whaul.stack.processes import StackFailed
 
 READY_TIMEOUT = 60.0
 """Seconds until a contestant has warmed up."""

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from benchmarks.installs import NotThere, nginx
 from benchmarks.workloads import KINDS
-from whaul.processes import free_ports, program, wait_until
+from whaul.stack.processes import free_ports, program, wait_until
 
 BUCKET = "inbox"
 START_TIMEOUT = 30.0

@@ -16,9 +16,9 @@ import typer.main
 from pydantic.fields import FieldInfo
 
 from whaul import app, cli
-from whaul.destinations.naming import EXTENSIONS
 from whaul.operations import OPERATIONS
 from whaul.settings import Settings, environment_name, is_secret
+from whaul.storage.naming import EXTENSIONS
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` writes it anew. -->"

@@ -20,7 +20,7 @@ from typing import Any
 
 import asyncpg
 
-from whaul.processes import free_ports
+from whaul.stack.processes import free_ports
 
 START_TIMEOUT = 30.0
 CONFIGURATION = """

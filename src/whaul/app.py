@@ -10,14 +10,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from whaul.auth import Authenticator
-from whaul.circuit import Circuits
-from whaul.destinations.s3 import S3Store
+from whaul import arns
+from whaul.auth.authenticator import Authenticator
+from whaul.auth.policy import ALLOW_ALL
 from whaul.errors import ApiError
-from whaul.gateway import Gateway, Service
-from whaul.limits import RateLimit, TransferSlots
 from whaul.model import AccessKey
-from whaul.netguard import PresignedHosts
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.calling import CallingOperations
 from whaul.operations.media import MediaOperations, MediaRules
@@ -27,16 +24,19 @@ from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
 from whaul.operations.tags import TagOperations
 from whaul.operations.uploads import UploadOperations, UploadRules
+from whaul.outbound.circuit import Circuits
+from whaul.outbound.netguard import PresignedHosts
 from whaul.parts import stored
 from whaul.parts.audit import audit_log
 from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
-from whaul.policy import ALLOW_ALL
-from whaul.registry import identifiers
 from whaul.registry.cache import CachedRegistry
 from whaul.registry.errors import RegistryError, RegistryUnavailable
 from whaul.registry.store import Registry
+from whaul.server.gateway import Gateway, Service
+from whaul.server.limits import RateLimit, TransferSlots
 from whaul.settings import DRAIN_SIGNAL, Settings
+from whaul.storage.s3 import S3Store
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.clients import ClientAddress
@@ -85,7 +85,7 @@ async def _serving(
             account_id=settings.account_id,
             region=settings.region,
         )
-        partition = identifiers.partition(settings.region)
+        partition = arns.partition(settings.region)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
         presigned_hosts = PresignedHosts(store.endpoint(), settings.presigned_hosts)
         slots = TransferSlots(settings.max_transfers, settings.max_queue, metrics)

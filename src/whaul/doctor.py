@@ -17,12 +17,11 @@ from enum import StrEnum
 
 from pyreqwest.http import Url
 
-from whaul.destinations.s3 import S3Store
 from whaul.errors import ApiError, Retry
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
-from whaul.http import Answer, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
+from whaul.outbound.http import Answer, HttpClient, HttpFailure
 from whaul.parts import stored
 from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
@@ -33,6 +32,7 @@ from whaul.registry.records import LinkedAccount
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import WrongSecretKey
 from whaul.settings import Settings, SettingsError
+from whaul.storage.s3 import S3Store
 
 PATIENCE = 10.0
 """Seconds for each check."""

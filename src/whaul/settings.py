@@ -30,7 +30,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
-from whaul.netguard import HostPattern, is_loopback
+from whaul.outbound.netguard import HostPattern, is_loopback
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
 
 PREFIX = "WHAUL_"

@@ -12,8 +12,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from whaul.errors import ApiError, DependencyException, Retry
-from whaul.http import Body
 from whaul.model import AccessKey, MediaInfo, PhoneNumber
+from whaul.outbound.http import Body
 
 
 class Clock:
@@ -63,7 +63,7 @@ class InMemoryDestination:
         """What came of each body, whole or not."""
 
     async def put(self, body: Body, info: MediaInfo) -> str:
-        """See `whaul.destinations.Destination`."""
+        """See `whaul.storage.Destination`."""
         self.received.append(b"")
         if isinstance(body, bytes) or not hasattr(body, "__aiter__"):
             self.received[-1] = bytes(body)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from pyreqwest.bytes import Bytes
 
-from whaul.destinations import Destination
-from whaul.destinations.directory import DirectoryDestination
-from whaul.destinations.presigned import PresignedDestination
-from whaul.destinations.s3 import ObjectOptions, S3Destination, S3Store
 from whaul.errors import DependencyException, InvalidParametersException
-from whaul.http import HttpClient
 from whaul.model import MediaInfo, PresignedUrl, S3File
-from whaul.netguard import PresignedHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import PresignedHosts
+from whaul.storage import Destination
+from whaul.storage.directory import DirectoryDestination
+from whaul.storage.presigned import PresignedDestination
+from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
 from whaul.testing import InMemoryDestination
 
 pytestmark = pytest.mark.anyio

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from postgresql import PostgresqlServer
+from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.database_url import database_file
 from whaul.model import PhoneNumber
 from whaul.registry import (
@@ -28,7 +29,6 @@ from whaul.registry import (
     open_registry,
 )
 from whaul.registry.database import for_writing, open_engine
-from whaul.registry.identifiers import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.registry.store import _encrypted_columns
 from whaul.secrets import Cipher, WrongSecretKey
 

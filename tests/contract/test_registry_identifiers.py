@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.registry.identifiers import (
+from whaul.arns import (
     phone_number_arn,
     phone_number_id,
     phone_number_id_from,

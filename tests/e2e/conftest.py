@@ -7,9 +7,9 @@ import pytest
 from stand_in import StandIn, stand_in
 from world import BUCKET, READER, Gateway, Store, World, s3_client
 
-from whaul.local import REGION, clean_environment
-from whaul.seaweedfs import seaweedfs
 from whaul.simulator import Simulator, simulator_in_thread
+from whaul.stack.local import REGION, clean_environment
+from whaul.stack.seaweedfs import seaweedfs
 
 
 @pytest.fixture(scope="session")

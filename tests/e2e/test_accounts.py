@@ -16,10 +16,10 @@ from pydantic import SecretStr
 from world import ACCOUNT_ID, Gateway, Key, World, signed
 
 from postgresql import PostgresqlServer
-from whaul.local import REGION
 from whaul.parts import stored
 from whaul.registry import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
+from whaul.stack.local import REGION
 
 COUNT = 1000
 FOREIGN = "arn:aws:social-messaging:{region}:{account}:{resource}/0123456789abcdef0123456789abcdef"

@@ -11,7 +11,7 @@ import pytest
 from http_wire import send
 from world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually
 
-from whaul.processes import free_ports
+from whaul.stack.processes import free_ports
 
 JPEG = "100000000000001"
 FILE = {"bucketName": BUCKET, "key": "audited/"}

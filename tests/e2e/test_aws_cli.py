@@ -10,8 +10,8 @@ import botocore
 import pytest
 from world import BUCKET, Gateway, Store
 
-from whaul.local import REGION, clean_environment
 from whaul.simulator import Simulator
+from whaul.stack.local import REGION, clean_environment
 
 REQUIREMENT = "awscli>=1.37,<2"
 HOME = Path(__file__).parents[2] / ".tools" / "awscli"

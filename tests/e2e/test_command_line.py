@@ -12,8 +12,8 @@ from botocore.session import Session
 from certificates import make_certificates
 from world import Gateway, Key, World
 
-from whaul.local import REGION, clean_environment
 from whaul.simulator import Simulator
+from whaul.stack.local import REGION, clean_environment
 
 MODEL = Session().get_service_model("socialmessaging")
 

@@ -9,8 +9,8 @@ from error_rows import fails, shows
 from stand_in import StandIn
 from world import Gateway, Store, World
 
-from whaul.processes import free_ports
 from whaul.simulator import Simulator
+from whaul.stack.processes import free_ports
 
 DENIED = [0, 3, 10, 102, 104, 131005, 190, 200, 250, 299, 368, 130497, 131031]
 THROTTLES = [4, 80007, 80008, 130429, 131048, 131056]

@@ -21,8 +21,8 @@ from database_proxy import DatabaseProxy, database_proxy
 from world import Gateway, Key, World, eventually
 
 from postgresql import PostgresqlServer
-from whaul.processes import answers
 from whaul.simulator import Simulator
+from whaul.stack.processes import answers
 
 PDF = "100000000000003"
 GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"

@@ -11,8 +11,8 @@ from http_wire import Reply
 from stand_in import StandIn, s3_answer
 from world import BUCKET, Gateway, Store, World, eventually
 
-from whaul.local import REGION, clean_environment
 from whaul.simulator import Simulator, simulator_in_thread
+from whaul.stack.local import REGION, clean_environment
 
 APP_SECRET = "app-secret-0f1e2d3c4b5a"
 TOKEN = "EAAtoken-9876543210-of-the-account"

@@ -17,9 +17,9 @@ from http_wire import send
 from stand_in import stand_in
 from world import BUCKET, MEDIA_PATH, Gateway, Store, World, eventually, gateway
 
-from whaul.local import REGION
-from whaul.processes import answers, free_ports, program, wait_until
 from whaul.simulator import Simulator
+from whaul.stack.local import REGION
+from whaul.stack.processes import answers, free_ports, program, wait_until
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
 

@@ -14,9 +14,9 @@ import boto3
 import pytest
 from world import PATIENCE, Gateway, Store, eventually
 
-from whaul.local import clean_environment
-from whaul.processes import free_ports
 from whaul.simulator import Simulator
+from whaul.stack.local import clean_environment
+from whaul.stack.processes import free_ports
 
 WHAUL = (sys.executable, "-P", "-m", "whaul")
 

@@ -20,10 +20,10 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from http_wire import Reply, send
 
-from whaul.local import REGION, whaul
-from whaul.processes import answers, free_ports, program, wait_until
-from whaul.seaweedfs import S3Endpoint
 from whaul.simulator import Simulator
+from whaul.stack.local import REGION, whaul
+from whaul.stack.processes import answers, free_ports, program, wait_until
+from whaul.stack.seaweedfs import S3Endpoint
 
 ACCOUNT_ID = "000000000000"
 BUCKET = "inbox"

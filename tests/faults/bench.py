@@ -16,8 +16,8 @@ from fault_proxy import FaultProxy, Network, network
 from fault_table import Destination, Link, Transport
 from servers import BUCKET, S3_KEY, Gateway, Store, store
 
-from whaul.local import REGION, clean_environment, whaul
 from whaul.simulator import Simulator, simulator_in_thread
+from whaul.stack.local import REGION, clean_environment, whaul
 
 MIME_TYPE = "video/mp4"
 EXTENSION = ".mp4"

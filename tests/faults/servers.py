@@ -16,9 +16,9 @@ import boto3
 from authority import Certificates
 from botocore.config import Config
 
-from whaul.local import REGION
-from whaul.processes import answers, free_ports, program, wait_until
-from whaul.seaweedfs import weed
+from whaul.stack.local import REGION
+from whaul.stack.processes import answers, free_ports, program, wait_until
+from whaul.stack.seaweedfs import weed
 
 BUCKET = "inbox"
 START_TIMEOUT = 60.0

@@ -9,7 +9,7 @@ import pytest
 from hostile_gateway import APP_SECRET, SLOW, TOKEN, Account, Target, attacked, connected, linked
 from hostile_peer import Peer, listening
 
-from whaul.http import HttpClient
+from whaul.outbound.http import HttpClient
 from whaul.simulator import simulator_in_thread
 
 

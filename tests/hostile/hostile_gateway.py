@@ -14,9 +14,9 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from hostile_peer import PATIENCE, Peer
 
-from whaul.local import REGION, clean_environment, gateway, whaul
-from whaul.processes import free_ports
 from whaul.simulator import Simulator
+from whaul.stack.local import REGION, clean_environment, gateway, whaul
+from whaul.stack.processes import free_ports
 
 CALL = "/v1/whatsapp/media/get"
 JPEG = "100000000000001"

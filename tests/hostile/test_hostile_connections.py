@@ -17,7 +17,7 @@ import pytest
 from hostile_gateway import CALL, PATIENCE, POST, Reply, Target, connected, replies
 from hostile_peer import Peer
 
-from whaul.gateway import MOST_LARGE_BODIES
+from whaul.server.gateway import MOST_LARGE_BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 INNER = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"

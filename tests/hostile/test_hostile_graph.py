@@ -16,9 +16,9 @@ from whaul import wire
 from whaul.errors import ApiError, DependencyException
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
-from whaul.http import LARGEST_ANSWER, HttpClient
 from whaul.model import MediaInfo
-from whaul.netguard import MediaHosts
+from whaul.outbound.http import LARGEST_ANSWER, HttpClient
+from whaul.outbound.netguard import MediaHosts
 from whaul.settings import Settings, SettingsError
 
 TOKEN, APP_SECRET = "EAAhostile-token", "hostile-app-secret"

@@ -10,7 +10,7 @@ from hostile_examples import examples, json_values, spoilt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.policy import ALLOW_ALL, Policy, PolicyError
+from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 
 GOOD: dict[str, Any] = {
     "Version": "2012-10-17",

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from whaul import sigv4
-from whaul.auth import Authenticator, Caller
+from whaul.auth.authenticator import Authenticator, Caller, sigv4
+from whaul.auth.policy import ALLOW_ALL
 from whaul.errors import (
     ApiError,
     IncompleteSignatureException,
@@ -27,7 +27,6 @@ from whaul.errors import (
     UnrecognizedClientException,
 )
 from whaul.model import AccessKey
-from whaul.policy import ALLOW_ALL
 from whaul.sigv4 import HttpRequest
 from whaul.testing import InMemoryRegistry
 

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whaul import wire
-from whaul.destinations.presigned import PresignedDestination
-from whaul.destinations.s3 import ObjectOptions, S3Destination, S3Store
 from whaul.errors import ApiError, Retry
-from whaul.http import LARGEST_ANSWER, HttpClient
 from whaul.model import MediaInfo, PresignedUrl, S3File
-from whaul.netguard import PresignedHosts
+from whaul.outbound.http import LARGEST_ANSWER, HttpClient
+from whaul.outbound.netguard import PresignedHosts
+from whaul.storage.presigned import PresignedDestination
+from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
 
 SECRET_KEY = "store-secret-access-key"
 SIGNATURE = "presigned-signature"

@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from whaul.destinations.presigned import REFUSED_HEADERS, PresignedDestination
 from whaul.errors import InvalidParametersException
-from whaul.http import HttpClient
 from whaul.model import MediaInfo, PresignedUrl
-from whaul.netguard import ForbiddenUrl, MediaHosts, PresignedHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import ForbiddenUrl, MediaHosts, PresignedHosts
+from whaul.storage.presigned import REFUSED_HEADERS, PresignedDestination
 
 ENDPOINT = "http://127.0.0.1:8333"
 PRESIGNED = PresignedHosts(ENDPOINT, ["*.store.example", "store.example:9443"])

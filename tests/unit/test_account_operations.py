@@ -11,13 +11,13 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from whaul import wire
-from whaul.auth import Caller
+from whaul.auth.authenticator import Caller
+from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.errors import ResourceNotFoundException
 from whaul.graph.accounts import AccountCalls, MetaAccount
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
-from whaul.policy import ALLOW_ALL, Policy
 from whaul.registry import LinkedAccount, NewAccount, NewPhoneNumber, Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.telemetry.call import Call

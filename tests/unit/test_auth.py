@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from whaul.auth import Authenticator, Caller
+from whaul.auth.authenticator import Authenticator, Caller
+from whaul.auth.policy import ALLOW_ALL
 from whaul.errors import (
     AccessDeniedException,
     ApiError,
@@ -19,7 +20,6 @@ from whaul.errors import (
     UnrecognizedClientException,
 )
 from whaul.model import AccessKey
-from whaul.policy import ALLOW_ALL
 from whaul.testing import Clock, InMemoryRegistry, signed_headers
 
 pytestmark = pytest.mark.anyio

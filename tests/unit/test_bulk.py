@@ -16,8 +16,8 @@ from pyreqwest.bytes import Bytes
 from whaul.bulk.ids import LONGEST_LINE, PIECE, MediaIds
 from whaul.bulk.run import Outcome, Run
 from whaul.errors import AccessDeniedByMetaException, ApiError, DependencyException, ResourceNotFoundException, Retry
-from whaul.http import Download
 from whaul.model import MediaInfo
+from whaul.outbound.http import Download
 from whaul.testing import InMemoryDestination
 
 pytestmark = pytest.mark.anyio

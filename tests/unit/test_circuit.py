@@ -2,7 +2,7 @@
 
 import pytest
 
-from whaul.circuit import MOST_CIRCUITS, Circuits
+from whaul.outbound.circuit import MOST_CIRCUITS, Circuits
 
 
 class Clock:

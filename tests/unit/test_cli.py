@@ -14,9 +14,9 @@ from cryptography.fernet import Fernet
 from typer.testing import CliRunner, Result
 
 from whaul import __version__
+from whaul.auth.policy import Policy
 from whaul.cli import app, failures, main, output
 from whaul.errors import AccessDeniedByMetaException
-from whaul.policy import Policy
 
 TOKEN = "EAAGs3cr3tT0ken"
 POLICY = {

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from pyreqwest.bytes import Bytes
 
-from whaul.destinations.directory import Directory, DirectoryDestination
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo
+from whaul.storage.directory import Directory, DirectoryDestination
 
 pytestmark = pytest.mark.anyio
 LEFT = ".whaul-0123456789abcdef0123456789abcdef.part"

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import typer.main
 
-from whaul import errors
+from whaul import arns, errors
+from whaul.auth.policy import Policy
 from whaul.cli import app
 from whaul.operations import OPERATIONS
-from whaul.policy import Policy
-from whaul.registry import identifiers
 from whaul.settings import Settings, environment_name, is_secret
 from whaul.telemetry.call import Call
 from whaul.telemetry.logs import call_line
@@ -233,5 +232,5 @@ def test_the_derivation_of_phone_number_ids_is_the_registrys_own() -> None:
     exec("import hashlib, json\n" + ast.unparse(function), namespace)  # noqa: S102 - our own page
     derive = namespace["phone_number_id"]
     assert callable(derive)
-    assert derive("106540352242922") == identifiers.phone_number_id("000000000000", "106540352242922")
-    assert derive("1", "111122223333") == identifiers.phone_number_id("111122223333", "1")
+    assert derive("106540352242922") == arns.phone_number_id("000000000000", "106540352242922")
+    assert derive("1", "111122223333") == arns.phone_number_id("111122223333", "1")

@@ -11,13 +11,13 @@ from cryptography.fernet import Fernet
 from loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
 from pydantic import SecretStr
 
+from whaul.auth.policy import ALLOW_ALL
 from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
 from whaul.parts import stored
-from whaul.policy import ALLOW_ALL
-from whaul.processes import free_ports
 from whaul.registry import schema
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
+from whaul.stack.processes import free_ports
 
 pytestmark = pytest.mark.anyio
 

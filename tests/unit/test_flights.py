@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from whaul.errors import DependencyException
-from whaul.transfer import Flights
+from whaul.transfer.download import Flights
 
 pytestmark = pytest.mark.anyio
 

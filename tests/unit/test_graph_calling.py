@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from whaul.errors import ApiError, DependencyException, ResourceNotFoundException, Retry
 from whaul.graph.calls import Access, appsecret_proof
 from whaul.graph.client import GraphClient
-from whaul.http import HttpClient
 from whaul.model import CallHours, CallSettings, OpenHours
-from whaul.netguard import MediaHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import MediaHosts
 
 pytestmark = pytest.mark.anyio
 

@@ -21,9 +21,9 @@ from whaul.errors import (
 )
 from whaul.graph.calls import Access, appsecret_proof
 from whaul.graph.client import GraphClient
-from whaul.http import HttpClient
 from whaul.model import MediaInfo
-from whaul.netguard import MediaHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import MediaHosts
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from whaul.errors import (
 from whaul.graph import errors as table
 from whaul.graph.errors import CallKind, call_error, error_from
 from whaul.graph.usage import LONGEST_REGAIN, regain_seconds, usage_percent
-from whaul.http import Answer, HttpFailure
+from whaul.outbound.http import Answer, HttpFailure
 from whaul.wire import error_answer
 
 DENIED = (AccessDeniedByMetaException, Retry.NO)

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from whaul.errors import ApiError, DependencyException, Retry
 from whaul.graph.calls import Access, appsecret_proof
 from whaul.graph.client import GraphClient
-from whaul.http import HttpClient
-from whaul.netguard import MediaHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import MediaHosts
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from pyreqwest.bytes import Bytes
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import Url
 
-from whaul.http import FAILURES, LARGEST_ANSWER, HttpClient, HttpFailure, _failure
+from whaul.outbound.http import FAILURES, LARGEST_ANSWER, HttpClient, HttpFailure, _failure
 
 pytestmark = pytest.mark.anyio
 

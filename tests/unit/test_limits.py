@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from whaul import limits
 from whaul.errors import ThrottledRequestException
-from whaul.limits import RateLimit, TransferSlots
+from whaul.server import limits
+from whaul.server.limits import RateLimit, TransferSlots
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import Metrics
 from whaul.testing import Clock

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.destinations.naming import EXTENSIONS, LONGEST_KEY, extension, object_key, split_name
 from whaul.errors import InvalidParametersException
+from whaul.storage.naming import EXTENSIONS, LONGEST_KEY, extension, object_key, split_name
 
 OFFICE = "application/vnd.openxmlformats-officedocument"
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from whaul.netguard import (
+from whaul.outbound.netguard import (
     ForbiddenUrl,
     HostPattern,
     MediaHosts,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.policy import ALLOW_ALL, Decision, Policy, PolicyError, denial
+from whaul.auth.policy import ALLOW_ALL, Decision, Policy, PolicyError, denial
 
 GET = "social-messaging:GetWhatsAppMessageMedia"
 PHONE = "arn:aws:social-messaging:eu-west-1:123456789012:phone-number-id/0123456789abcdef0123456789abcdef"

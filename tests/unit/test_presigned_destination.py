@@ -6,12 +6,6 @@ from hypothesis import strategies as st
 from loopback import BREAK, Answer, Loopback, reply, s3_refusal
 from pyreqwest.http import Url
 
-from whaul.destinations.presigned import (
-    REFUSED_HEADERS,
-    PresignedDestination,
-    checked_headers,
-    signs_content_type,
-)
 from whaul.errors import (
     AccessDeniedException,
     ApiError,
@@ -20,9 +14,15 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.http import HttpClient
 from whaul.model import MediaInfo, PresignedUrl
-from whaul.netguard import PresignedHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import PresignedHosts
+from whaul.storage.presigned import (
+    REFUSED_HEADERS,
+    PresignedDestination,
+    checked_headers,
+    signs_content_type,
+)
 
 pytestmark = pytest.mark.anyio
 

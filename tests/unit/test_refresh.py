@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from whaul.graph.client import GraphClient
-from whaul.http import HttpClient
-from whaul.netguard import MediaHosts
 from whaul.operations.refresh import AT_ONCE, FRESH, MOST_WAITING, Refreshes
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import MediaHosts
 from whaul.registry import LinkedAccount, NewAccount, NewPhoneNumber, Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.simulator import Simulator

@@ -16,7 +16,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.retry import CEILING, FIRST_CEILING, Attempts
+from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 
 pytestmark = pytest.mark.anyio
 

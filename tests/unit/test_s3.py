@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from loopback import Answer, Loopback, Received, reply, s3_refusal
 from pyreqwest.http import Url
 
-from whaul.destinations.s3 import ObjectOptions, S3Destination, S3Store, aws_endpoint, needs_refresh
 from whaul.errors import (
     AccessDeniedException,
 )
-from whaul.http import HttpClient
 from whaul.model import MediaInfo, S3File
+from whaul.outbound.http import HttpClient
+from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store, aws_endpoint, needs_refresh
 
 pytestmark = pytest.mark.anyio
 

@@ -3,8 +3,6 @@
 import pytest
 from loopback import BREAK, Answer, Loopback, reply, s3_refusal
 
-from whaul.destinations.errors import CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
-from whaul.destinations.s3 import ObjectOptions, S3Store, other_region
 from whaul.errors import (
     AccessDeniedException,
     ApiError,
@@ -14,9 +12,11 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.http import Answer as HttpAnswer
-from whaul.http import HttpClient
 from whaul.model import MediaInfo, S3File
+from whaul.outbound.http import Answer as HttpAnswer
+from whaul.outbound.http import HttpClient
+from whaul.storage.errors import CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
+from whaul.storage.s3 import ObjectOptions, S3Store, other_region
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from whaul.destinations.s3_signature import S3Signer
+from whaul.storage.s3_signing import S3Signer
 
 NOW = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
 DIGEST = bytes(range(32))

@@ -16,67 +16,40 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "model": set(),
     "errors": set(),
-    "netguard": set(),
-    "policy": set(),
+    "arns": set(),
     "secrets": set(),
-    "processes": set(),
+    "sigv4": {"errors"},
     "telemetry": set(),
     "simulator": set(),
-    "sigv4": {"errors"},
-    "circuit": set(),
-    "retry": {"errors"},
-    "http": {"circuit", "errors"},
     "database_url": set(),
-    "settings": {"__init__", "database_url", "netguard", "secrets"},
-    "limits": {"errors", "telemetry"},
+    "outbound": {"errors"},
+    "settings": {"__init__", "database_url", "outbound", "secrets"},
     # a call's way, from left to right; what a part hands on to is to its right, and never imports it back
+    "server": VALUES | {"auth", "operations", "registry", "telemetry", "wire"},
     "wire": VALUES,
-    "auth": VALUES | {"policy", "sigv4"},
-    "registry": {"database_url", "model", "secrets"},
+    "auth": VALUES | {"sigv4"},
+    "registry": {"arns", "database_url", "model", "secrets"},
     "operations": VALUES
-    | {"wire", "auth", "circuit", "limits", "registry", "retry", "telemetry", "netguard", "http"}
-    | {"transfer", "upload", "graph", "destinations", "sources"},
-    "transfer": VALUES | {"retry", "http", "destinations"},
-    "upload": VALUES | {"retry", "http", "graph", "sources"},
-    "graph": VALUES | {"http", "netguard"},
-    "sources": VALUES | {"destinations", "http", "netguard"},
-    "destinations": VALUES | {"http", "netguard", "sigv4"},
-    "asgi": {"errors"},
-    "gateway": {"asgi", "auth", "errors", "limits", "operations", "registry", "telemetry", "wire"},
-    "bulk": VALUES | {"destinations", "retry", "transfer"},
+    | {"arns", "wire", "auth", "server", "registry", "telemetry", "outbound", "transfer", "graph", "storage"},
+    "transfer": VALUES | {"graph", "outbound", "storage"},
+    "graph": VALUES | {"outbound"},
+    "storage": VALUES | {"outbound", "sigv4"},
+    "bulk": VALUES | {"storage", "transfer"},
     # those that build the others: nothing but another of them imports them
-    "seaweedfs": {"processes"},
-    "parts": {"destinations", "graph", "http", "netguard", "registry", "secrets", "settings", "telemetry"},
+    "parts": {"arns", "graph", "outbound", "registry", "secrets", "settings", "storage", "telemetry"},
     "app": VALUES
-    | {"auth", "circuit", "destinations", "gateway", "limits", "netguard", "operations", "parts", "policy"}
-    | {"registry", "settings", "telemetry"},
-    "doctor": VALUES | {"destinations", "graph", "http", "parts", "registry", "secrets", "settings"},
-    "local": {"processes", "seaweedfs", "simulator"},
-    "demo": {"local"},
-    "testing": VALUES | {"http"},
+    | {"arns", "auth", "operations", "outbound", "parts", "registry", "server", "settings", "storage", "telemetry"},
+    "doctor": VALUES | {"graph", "outbound", "parts", "registry", "secrets", "settings", "storage"},
+    "stack": {"simulator"},
+    "testing": VALUES | {"outbound"},
     "cli": VALUES
-    | {
-        "__init__",
-        "bulk",
-        "demo",
-        "destinations",
-        "doctor",
-        "graph",
-        "http",
-        "local",
-        "parts",
-        "policy",
-        "processes",
-        "registry",
-        "secrets",
-        "settings",
-    }
-    | {"simulator", "telemetry"},
+    | {"__init__", "arns", "auth", "bulk", "doctor", "graph", "outbound", "parts", "registry", "secrets", "settings"}
+    | {"simulator", "stack", "storage", "telemetry", "transfer"},
     "__main__": {"cli"},
 }
 """What of ours each part (a module or a package directly in `whaul`) may import, besides itself."""
 
-BUILDERS = {"app", "parts", "local", "demo", "doctor", "cli", "testing", "__main__"}
+BUILDERS = {"app", "parts", "stack", "doctor", "cli", "testing", "__main__"}
 """Only these may be imported by these."""
 
 CONSTRUCTED_BY_BUILDERS = {
@@ -150,14 +123,14 @@ def test_the_table_has_a_row_for_every_part_and_no_row_too_many() -> None:
 
 
 @pytest.mark.parametrize("left", ["wire", "auth"])
-@pytest.mark.parametrize("right", ["transfer", "graph", "destinations", "registry"])
+@pytest.mark.parametrize("right", ["transfer", "graph", "storage", "registry"])
 def test_the_table_keeps_a_call_flowing_one_way(left: str, right: str) -> None:
     assert right not in MAY_IMPORT[left]
     assert left not in MAY_IMPORT[right]
     assert "operations" not in MAY_IMPORT[left] | MAY_IMPORT[right]
 
 
-@pytest.mark.parametrize("right", ["transfer", "graph", "destinations", "registry", "http", "netguard", "limits"])
+@pytest.mark.parametrize("right", ["transfer", "graph", "storage", "registry", "outbound"])
 def test_the_table_lets_nothing_behind_the_operations_import_them(right: str) -> None:
     assert not MAY_IMPORT[right] & ({"operations", "settings"} | BUILDERS)
 

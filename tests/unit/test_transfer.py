@@ -20,11 +20,11 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.http import Body, Download, HttpClient, HttpFailure
 from whaul.model import MediaInfo, StoredObject
-from whaul.retry import Attempts
+from whaul.outbound.http import Body, Download, HttpClient, HttpFailure
 from whaul.testing import InMemoryDestination
-from whaul.transfer import INLINE_HASH, PART, SMALL_FILE, Transfer
+from whaul.transfer.attempts import Attempts
+from whaul.transfer.download import INLINE_HASH, PART, SMALL_FILE, Transfer
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,6 @@ from functools import partial
 from typing import Literal, Protocol
 
 from whaul.bulk.ids import MediaIds
-from whaul.destinations import Destination
-from whaul.destinations.naming import MEDIA_ID, extension
 from whaul.errors import (
     AccessDeniedByMetaException,
     AccessDeniedException,
@@ -26,8 +24,10 @@ from whaul.errors import (
     ValidationException,
 )
 from whaul.model import MediaInfo
-from whaul.retry import CEILING, FIRST_CEILING, Attempts
-from whaul.transfer import Source, Transfer
+from whaul.storage import Destination
+from whaul.storage.naming import MEDIA_ID, extension
+from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
+from whaul.transfer.download import Source, Transfer
 
 MOST_KNOWN = 100_000
 """Names of stored files that are held; for an id beyond them the place is asked. Some 20 MB."""

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandFailed
 from whaul.model import AccessKey
 from whaul.parts import stored
-from whaul.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.registry.records import AccessKeyRecord
 from whaul.settings import Settings
 

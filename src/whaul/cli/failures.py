@@ -2,12 +2,12 @@
 
 import sys
 
+from whaul.auth.policy import PolicyError
 from whaul.errors import ApiError
-from whaul.policy import PolicyError
-from whaul.processes import StackFailed
 from whaul.registry.errors import RegistryError, RegistryUnavailable
 from whaul.secrets import WrongSecretKey
 from whaul.settings import SettingsError
+from whaul.stack.processes import StackFailed
 
 
 class CommandFailed(Exception):  # noqa: N818 - what happened

@@ -12,23 +12,23 @@ from typing import Annotated
 import typer
 import uvloop
 
+from whaul import arns
 from whaul.bulk.ids import MediaIds
 from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli.failures import CommandFailed
 from whaul.cli.progress import Display
-from whaul.destinations.directory import Directory
-from whaul.destinations.naming import object_key
-from whaul.destinations.s3_prefix import S3Prefix
 from whaul.errors import ApiError
 from whaul.graph.calls import Access
 from whaul.graph.source import MediaSource
-from whaul.http import HttpClient
 from whaul.model import PhoneNumber
+from whaul.outbound.http import HttpClient
 from whaul.parts import stored
 from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
-from whaul.registry import identifiers
 from whaul.settings import Settings
+from whaul.storage.directory import Directory
+from whaul.storage.naming import object_key
+from whaul.storage.s3_listing import S3Prefix
 
 GRACE = 5.0
 """Seconds that transfers under way have to end after an interrupt."""
@@ -158,7 +158,7 @@ class _Interrupts:
 
 
 async def _number(settings: Settings, given: str) -> PhoneNumber:
-    phone_number_id = identifiers.phone_number_id_from(given, settings.account_id, settings.region)
+    phone_number_id = arns.phone_number_id_from(given, settings.account_id, settings.region)
     async with stored.registry(settings) as registry:
         number = None if phone_number_id is None else await registry.phone_number(phone_number_id)
     if number is None:

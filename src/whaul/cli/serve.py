@@ -18,9 +18,9 @@ from whaul.parts import stored
 from whaul.parts.audit import check_audit_log
 from whaul.parts.s3 import check_s3
 from whaul.parts.tls import check_tls
-from whaul.processes import check_free
 from whaul.registry import schema
 from whaul.settings import DRAIN_SIGNAL, Settings, environment_name
+from whaul.stack.processes import check_free
 
 if TYPE_CHECKING:
     from granian.server.common import AbstractServer

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from whaul.demo import Fetched
     from whaul.simulator import Exchange
+    from whaul.stack.demo import Fetched
 
 OwnS3 = Annotated[
     bool,
@@ -28,8 +28,8 @@ OwnS3 = Annotated[
 
 def demo(own_s3: OwnS3 = False) -> None:
     """Show the main job for real: simulated Meta, real S3 server, gateway, unmodified boto3."""
-    from whaul.demo import boto3_lines, clean_up, cli_line, fetch_all  # noqa: PLC0415 - boto3 is an extra
-    from whaul.local import stack  # noqa: PLC0415
+    from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # noqa: PLC0415 - boto3 is an extra
+    from whaul.stack.local import stack  # noqa: PLC0415
 
     _stop_on_sigterm()
     _ask_no_proxy_for_loopback()
@@ -66,7 +66,7 @@ def dev(
     bucket: Annotated[str, typer.Option(help="Bucket to make.")] = "inbox",
 ) -> None:
     """Run the demo's stack until Ctrl-C, for developing against it."""
-    from whaul.local import stack  # noqa: PLC0415 - boto3 is an extra
+    from whaul.stack.local import stack  # noqa: PLC0415 - boto3 is an extra
 
     _stop_on_sigterm()
     _ask_no_proxy_for_loopback()

@@ -17,8 +17,8 @@ from pyreqwest.http import Url
 from whaul.errors import DependencyException
 from whaul.graph.errors import READING, CallKind, call_error, error_from
 from whaul.graph.usage import usage_percent
-from whaul.http import Answer, HttpClient, HttpFailure
-from whaul.netguard import MediaHosts
+from whaul.outbound.http import Answer, HttpClient, HttpFailure
+from whaul.outbound.netguard import MediaHosts
 
 T = TypeVar("T")
 

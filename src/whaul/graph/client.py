@@ -28,9 +28,9 @@ from whaul.graph.errors import error_from
 from whaul.graph.media_types import MIME_TYPE
 from whaul.graph.messages import MessageCalls
 from whaul.graph.uploads import UploadCalls
-from whaul.http import READ_AHEAD, Download, HttpFailure
 from whaul.model import MediaInfo
-from whaul.netguard import ForbiddenUrl
+from whaul.outbound.http import READ_AHEAD, Download, HttpFailure
+from whaul.outbound.netguard import ForbiddenUrl
 
 MOST_REDIRECTS = 3
 

@@ -24,7 +24,7 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.graph.usage import regain_seconds
-from whaul.http import Answer, HttpFailure
+from whaul.outbound.http import Answer, HttpFailure
 
 ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
 """The token or the account may not; trying again gets numbers blocked."""

@@ -5,12 +5,12 @@ from contextlib import AbstractAsyncContextManager
 from whaul.errors import InvalidParametersException
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
-from whaul.http import Download
 from whaul.model import MediaInfo
+from whaul.outbound.http import Download
 
 
 class MediaSource:
-    """See `whaul.transfer.Source`."""
+    """See `whaul.transfer.download.Source`."""
 
     def __init__(self, graph: GraphClient, access: Access, media_id: str, max_file_size: int | None) -> None:
         """`max_file_size` is in bytes; None when nothing will be fetched."""

@@ -13,7 +13,7 @@ from pyreqwest.bytes import Bytes
 from whaul.errors import DependencyException, Retry
 from whaul.graph.calls import Access, GraphCalls, decoded, not_documented
 from whaul.graph.errors import CallKind, call_error
-from whaul.http import HttpFailure
+from whaul.outbound.http import HttpFailure
 
 UPLOADING: Final = CallKind(names_object=False)
 """Repeatable: what is uploaded twice is kept by Meta for 30 days, and harms nobody."""

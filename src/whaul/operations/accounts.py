@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from whaul import wire
-from whaul.auth import Caller
+from whaul import arns, wire
+from whaul.auth.authenticator import Caller
 from whaul.errors import ResourceNotFoundException, ValidationException
 from whaul.operations.refresh import Refreshes
-from whaul.registry import identifiers, shapes
+from whaul.registry import shapes
 from whaul.registry.accounts import Accounts
 from whaul.registry.errors import BadPageToken
 from whaul.telemetry.call import Call
@@ -61,11 +61,11 @@ class AccountOperations:
     async def get_number(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
         """Answer GetLinkedWhatsAppBusinessAccountPhoneNumber."""
         value = inputs.phone_number_id(given.query)
-        id_ = identifiers.phone_number_id_from(value, self._account_id, self._region)
+        id_ = arns.phone_number_id_from(value, self._account_id, self._region)
         if id_ is None:
             raise _not_linked("phone number")
         call.phone_number_id = id_
-        caller.authorize(GET_NUMBER, identifiers.phone_number_arn(id_, self._account_id, self._region))
+        caller.authorize(GET_NUMBER, arns.phone_number_arn(id_, self._account_id, self._region))
         account = await self._accounts.account_with(id_)
         # An account is read before its numbers, and one of them may have gone in between.
         number = next((number for number in account.phone_numbers if number.id == id_), None) if account else None
@@ -85,10 +85,10 @@ class AccountOperations:
 
     def _authorized(self, action: str, value: str, caller: Caller) -> str:
         """The account id that `value` (an id or ARN) names, if the caller may do this with it."""
-        id_ = identifiers.waba_id_from(value, self._account_id, self._region)
+        id_ = arns.waba_id_from(value, self._account_id, self._region)
         if id_ is None:
             raise _not_linked("account")
-        caller.authorize(action, identifiers.waba_arn(id_, self._account_id, self._region))
+        caller.authorize(action, arns.waba_arn(id_, self._account_id, self._region))
         return id_
 
 

@@ -3,12 +3,12 @@
 import asyncio
 
 from whaul import wire
-from whaul.auth import Caller
+from whaul.auth.authenticator import Caller
 from whaul.graph.calling import CallingCalls
 from whaul.graph.calls import Access
 from whaul.operations.numbers import Numbers
-from whaul.retry import Attempts
 from whaul.telemetry.call import Call
+from whaul.transfer.attempts import Attempts
 from whaul.wire.calling import update_number, update_number_answer
 
 UPDATE_NUMBER = "social-messaging:UpdateLinkedWhatsAppBusinessAccountPhoneNumber"

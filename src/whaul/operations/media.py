@@ -5,22 +5,22 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 from whaul import wire
-from whaul.auth import Caller
-from whaul.destinations import Destination
-from whaul.destinations.naming import extension, object_key
-from whaul.destinations.presigned import PresignedDestination
-from whaul.destinations.s3 import S3Destination, S3Store
+from whaul.auth.authenticator import Caller
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.graph.source import MediaSource
-from whaul.http import HttpClient
-from whaul.limits import TransferSlots
 from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject
-from whaul.netguard import PresignedHosts
 from whaul.operations.numbers import Numbers
-from whaul.retry import Attempts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import PresignedHosts
+from whaul.server.limits import TransferSlots
+from whaul.storage import Destination
+from whaul.storage.naming import extension, object_key
+from whaul.storage.presigned import PresignedDestination
+from whaul.storage.s3 import S3Destination, S3Store
 from whaul.telemetry.call import Call
-from whaul.transfer import Flights, Transfer
+from whaul.transfer.attempts import Attempts
+from whaul.transfer.download import Flights, Transfer
 
 GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"
 PUT_OBJECT = "s3:PutObject"

@@ -4,15 +4,15 @@ import asyncio
 import hashlib
 
 from whaul import wire
-from whaul.auth import Caller
+from whaul.auth.authenticator import Caller
 from whaul.errors import DependencyException, Retry
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.model import PhoneNumber, SendMessage
-from whaul.operations.invocations import Invocations
 from whaul.operations.numbers import Numbers
-from whaul.retry import Attempts
 from whaul.telemetry.call import Call
+from whaul.transfer.attempts import Attempts
+from whaul.transfer.idempotency import Invocations
 
 SEND_MESSAGE = "social-messaging:SendWhatsAppMessage"
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from whaul.auth import Caller
-from whaul.circuit import Circuits
+from whaul import arns
+from whaul.auth.authenticator import Caller
 from whaul.errors import AccessDeniedByMetaException, ResourceNotFoundException
 from whaul.model import PhoneNumber
-from whaul.registry import identifiers
+from whaul.outbound.circuit import Circuits
 from whaul.telemetry.call import Call
 
 MOST_REFUSALS = 20
@@ -42,11 +42,11 @@ class Numbers:
 
         The policy is asked first, so that it hides what is linked. Raises an `ApiError`.
         """
-        number_id = identifiers.phone_number_id_from(value, self._account_id, self._region)
+        number_id = arns.phone_number_id_from(value, self._account_id, self._region)
         if number_id is None:
             raise _not_linked()
         call.phone_number_id = number_id
-        caller.authorize(action, identifiers.phone_number_arn(number_id, self._account_id, self._region))
+        caller.authorize(action, arns.phone_number_arn(number_id, self._account_id, self._region))
         number = await self._linked.phone_number(number_id)
         if number is None:
             raise _not_linked()

@@ -5,19 +5,19 @@ from dataclasses import replace
 
 from pydantic import SecretStr
 
-from whaul import wire
-from whaul.auth import Caller
+from whaul import arns, wire
+from whaul.auth.authenticator import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.accounts import AccountCalls, MetaAccount
 from whaul.graph.calls import Access
 from whaul.operations.tags import TAG, too_many
-from whaul.registry import identifiers, shapes
+from whaul.registry import shapes
 from whaul.registry.errors import TooManyTags
 from whaul.registry.records import LinkedPhoneNumber, NewAccount, NewPhoneNumber, Tags
 from whaul.registry.signups import Signups
 from whaul.registry.tags import MOST_TAGS
-from whaul.retry import Attempts
 from whaul.telemetry.call import Call
+from whaul.transfer.attempts import Attempts
 from whaul.wire.signup import Finalization, Registration, associate
 
 ASSOCIATE = "social-messaging:AssociateWhatsAppBusinessAccount"
@@ -73,7 +73,7 @@ class SignupOperation:
 
     async def _incomplete(self, meta_waba_id: str, account: MetaAccount) -> shapes.Shape:
         """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
-        id_ = identifiers.waba_id(self._account_id, meta_waba_id)
+        id_ = arns.waba_id(self._account_id, meta_waba_id)
         linked = await self._signups.account(id_)
         numbers = [self._described(number) for number in _numbers(account)]
         complete = linked is not None and bool(numbers) and all(number.is_registered for number in numbers)
@@ -120,7 +120,7 @@ class SignupOperation:
     async def _meta_waba_id(self, step: Finalization) -> str:
         if step.meta_waba_id is not None:
             return step.meta_waba_id
-        id_ = identifiers.waba_id_from(step.parent or "", self._account_id, self._region)
+        id_ = arns.waba_id_from(step.parent or "", self._account_id, self._region)
         parent = await self._signups.account(id_) if id_ is not None else None
         if parent is None:
             raise InvalidParametersException("phoneNumberParent names nothing linked in this account and region.")
@@ -128,11 +128,11 @@ class SignupOperation:
 
     def _authorized_tags(self, step: Finalization, meta_waba_id: str, caller: Caller) -> dict[str, Tags]:
         """The tags by resource id; setting them is an action of its own."""
-        waba_id = identifiers.waba_id(self._account_id, meta_waba_id)
-        named = [(waba_id, identifiers.waba_arn(waba_id, self._account_id, self._region), step.tags)]
+        waba_id = arns.waba_id(self._account_id, meta_waba_id)
+        named = [(waba_id, arns.waba_arn(waba_id, self._account_id, self._region), step.tags)]
         for number in step.numbers:
-            id_ = identifiers.phone_number_id(self._account_id, number.meta_id)
-            named.append((id_, identifiers.phone_number_arn(id_, self._account_id, self._region), number.tags))
+            id_ = arns.phone_number_id(self._account_id, number.meta_id)
+            named.append((id_, arns.phone_number_arn(id_, self._account_id, self._region), number.tags))
         for _, arn, tags in named:
             if tags:
                 caller.authorize(TAG, arn)
@@ -141,10 +141,10 @@ class SignupOperation:
         return {id_: tags for id_, _, tags in named if tags}
 
     def _described(self, number: NewPhoneNumber) -> LinkedPhoneNumber:
-        id_ = identifiers.phone_number_id(self._account_id, number.meta_id)
+        id_ = arns.phone_number_id(self._account_id, number.meta_id)
         return LinkedPhoneNumber(
             id=id_,
-            arn=identifiers.phone_number_arn(id_, self._account_id, self._region),
+            arn=arns.phone_number_arn(id_, self._account_id, self._region),
             meta_id=number.meta_id,
             display_phone_number=number.display_phone_number,
             verified_name=number.verified_name,

@@ -1,9 +1,8 @@
 """The operations on tags of linked accounts and phone numbers."""
 
-from whaul import wire
-from whaul.auth import Caller
+from whaul import arns, wire
+from whaul.auth.authenticator import Caller
 from whaul.errors import InvalidParametersException
-from whaul.registry import identifiers
 from whaul.registry.errors import TooManyTags
 from whaul.registry.tags import MOST_TAGS, TaggedResources
 from whaul.telemetry.call import Call
@@ -50,7 +49,7 @@ class TagOperations:
 
     def _authorized(self, action: str, arn: str, caller: Caller) -> str:
         """The id of the resource, if it is of this account and region and the caller may do this with it."""
-        id_ = identifiers.resource_id_from(arn, self._account_id, self._region)
+        id_ = arns.resource_id_from(arn, self._account_id, self._region)
         if id_ is None:
             raise _unknown()
         caller.authorize(action, arn)

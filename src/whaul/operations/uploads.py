@@ -7,24 +7,24 @@ from dataclasses import dataclass
 from pyreqwest.bytes import Bytes
 
 from whaul import wire
-from whaul.auth import Caller
-from whaul.destinations.naming import EXTENSIONS, checked_key
-from whaul.destinations.s3 import S3Store
+from whaul.auth.authenticator import Caller
 from whaul.errors import DependencyException, ResourceNotFoundException
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.graph.media_types import media_kind
-from whaul.http import HttpClient
-from whaul.limits import TransferSlots
 from whaul.model import PostMedia, S3File
-from whaul.netguard import PresignedHosts
 from whaul.operations.numbers import Numbers
-from whaul.retry import Attempts
-from whaul.sources import Source
-from whaul.sources.presigned import PresignedSource
-from whaul.sources.s3 import S3Source
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import PresignedHosts
+from whaul.server.limits import TransferSlots
+from whaul.storage import Source
+from whaul.storage.naming import EXTENSIONS, checked_key
+from whaul.storage.presigned_source import PresignedSource
+from whaul.storage.s3 import S3Store
+from whaul.storage.s3_source import S3Source
 from whaul.telemetry.call import Call
-from whaul.upload import Upload
+from whaul.transfer.attempts import Attempts
+from whaul.transfer.upload import Upload
 
 POST_MEDIA = "social-messaging:PostWhatsAppMessageMedia"
 DELETE_MEDIA = "social-messaging:DeleteWhatsAppMessageMedia"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whaul.registry import identifiers
+from whaul import arns
 from whaul.settings import Settings, SettingsError
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.audit_writer import AuditFile, AuditWriter, Sink, StandardOutput
@@ -17,7 +17,7 @@ def audit_log(settings: Settings, metrics: "Metrics") -> AuditLog | None:
     sink = _sink(settings)
     if sink is None:
         return None
-    partition = identifiers.partition(settings.region)
+    partition = arns.partition(settings.region)
     writer = AuditWriter(sink, metrics)
     return AuditLog(writer, account_id=settings.account_id, region=settings.region, partition=partition)
 

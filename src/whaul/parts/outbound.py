@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from whaul.graph.client import GraphClient
-from whaul.http import HttpClient
-from whaul.netguard import MediaHosts
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import MediaHosts
 from whaul.settings import Settings
 
 

@@ -3,10 +3,10 @@
 import botocore.session
 from botocore.exceptions import BotoCoreError
 
-from whaul.destinations.s3 import ObjectOptions, S3Store, aws_endpoint, configured_endpoint
-from whaul.http import HttpClient
-from whaul.netguard import ForbiddenUrl, parse_url
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import ForbiddenUrl, parse_url
 from whaul.settings import Settings, SettingsError
+from whaul.storage.s3 import ObjectOptions, S3Store, aws_endpoint, configured_endpoint
 
 
 def check_s3(settings: Settings) -> None:

@@ -7,8 +7,8 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
+from whaul import arns
 from whaul.model import PhoneNumber
-from whaul.registry import identifiers
 from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
 from whaul.registry.pages import seal, unseal
 from whaul.registry.records import (
@@ -50,7 +50,7 @@ class Accounts(TaggedResources):
 
     async def refresh(self, account_id: str, name: str, numbers: Iterable[NewPhoneNumber]) -> None:
         """Record what Meta says now of an account and of those of its numbers that are linked."""
-        said = {identifiers.phone_number_id(self._account_id, number.meta_id): number for number in numbers}
+        said = {arns.phone_number_id(self._account_id, number.meta_id): number for number in numbers}
         async with self._writing() as session:
             statement = (
                 select(AccountRow)
@@ -133,7 +133,7 @@ class Accounts(TaggedResources):
         return AccountCredentials(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret))
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
-        """Find a linked phone number, given its id (not its ARN: see `identifiers.phone_number_id_from`)."""
+        """Find a linked phone number, given its id (not its ARN: see `arns.phone_number_id_from`)."""
         statement = (
             select(PhoneNumberRow.id, PhoneNumberRow.meta_id, AccountRow.access_token, AccountRow.app_secret)
             .join(PhoneNumberRow.account)
@@ -145,14 +145,14 @@ class Accounts(TaggedResources):
             return None
         return PhoneNumber(
             id=row.id,
-            arn=identifiers.phone_number_arn(row.id, self._account_id, self._region),
+            arn=arns.phone_number_arn(row.id, self._account_id, self._region),
             meta_id=row.meta_id,
             access_token=self._cipher.decrypt(row.access_token),
             app_secret=self._decrypt(row.app_secret),
         )
 
     async def _link(self, session: AsyncSession, new: NewAccount) -> LinkedAccount:
-        account_id, now = identifiers.waba_id(self._account_id, new.meta_waba_id), self._clock()
+        account_id, now = arns.waba_id(self._account_id, new.meta_waba_id), self._clock()
         account = await session.get(AccountRow, account_id)
         if account is None:
             account = AccountRow(id=account_id, owner=self._account_id, meta_waba_id=new.meta_waba_id, linked_at=now)
@@ -162,7 +162,7 @@ class Accounts(TaggedResources):
         account.app_secret = self._encrypt(new.app_secret)
         account.refreshed_at = now if new.verified else None
         await session.flush()
-        ids = {identifiers.phone_number_id(self._account_id, number.meta_id): number for number in new.phone_numbers}
+        ids = {arns.phone_number_id(self._account_id, number.meta_id): number for number in new.phone_numbers}
         replaced = or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(ids))
         known = {
             row.id: row.data_localization_region
@@ -190,7 +190,7 @@ class Accounts(TaggedResources):
         return self._account(account)
 
     def _named(self, account: str) -> tuple[Any, ...]:
-        id_ = identifiers.waba_id_from(account, self._account_id, self._region)
+        id_ = arns.waba_id_from(account, self._account_id, self._region)
         return (
             AccountRow.owner == self._account_id,
             AccountRow.meta_waba_id == account if id_ is None else AccountRow.id == id_,
@@ -199,7 +199,7 @@ class Accounts(TaggedResources):
     def _account(self, row: AccountRow) -> LinkedAccount:
         return LinkedAccount(
             id=row.id,
-            arn=identifiers.waba_arn(row.id, self._account_id, self._region),
+            arn=arns.waba_arn(row.id, self._account_id, self._region),
             meta_waba_id=row.meta_waba_id,
             name=row.name,
             linked_at=row.linked_at,
@@ -207,7 +207,7 @@ class Accounts(TaggedResources):
             phone_numbers=tuple(
                 LinkedPhoneNumber(
                     id=number.id,
-                    arn=identifiers.phone_number_arn(number.id, self._account_id, self._region),
+                    arn=arns.phone_number_arn(number.id, self._account_id, self._region),
                     meta_id=number.meta_id,
                     display_phone_number=number.display_phone_number,
                     verified_name=number.verified_name,

@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from test_aws_cli import install_aws_cli
 from world import Key
 
-from whaul.local import REGION, clean_environment
+from whaul.stack.local import REGION, clean_environment
 
 TOOLS = Path(__file__).parents[3] / ".tools"
 RUNNER = Path(__file__).parent / "javascript"

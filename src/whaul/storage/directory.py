@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from pyreqwest.bytes import Bytes
 
-from whaul.destinations.naming import EXTENSIONS, split_name
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
-from whaul.http import Body
 from whaul.model import MediaInfo
+from whaul.outbound.http import Body
+from whaul.storage.naming import EXTENSIONS, split_name
 
 PIECE = 1024 * 1024
 """Bytes of a large file that are written at a time, off the event loop."""

@@ -7,8 +7,8 @@ import weakref
 import pytest
 
 from whaul.errors import DependencyException, Retry, ThrottledRequestException
-from whaul.operations import invocations
-from whaul.operations.invocations import KEPT_SECONDS, Invocations
+from whaul.transfer import idempotency
+from whaul.transfer.idempotency import KEPT_SECONDS, Invocations
 
 pytestmark = pytest.mark.anyio
 
@@ -97,7 +97,7 @@ async def test_the_work_goes_on_when_its_call_is_gone_and_can_be_waited_for() ->
 
 
 async def test_only_so_many_ends_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invocations, "MOST_KEPT", 2)
+    monkeypatch.setattr(idempotency, "MOST_KEPT", 2)
     known: Invocations[str] = Invocations()
     work = Work()
     for key in (b"1", b"2", b"3"):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from whaul.processes import StackFailed, answers, free_ports, program, wait_until
+from whaul.stack.processes import StackFailed, answers, free_ports, program, wait_until
 
 START_TIMEOUT = 60.0
 LARGEST_VOLUME_MB = 1024

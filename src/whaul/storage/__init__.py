@@ -1,11 +1,23 @@
-"""Where a file that is sent comes from: one GET, signed by us (`s3`) or by the caller (`presigned`)."""
+"""Where a file goes and where one comes from: S3 (signed by us), presigned URLs (signed by the caller), directories."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from whaul.errors import InvalidParametersException
-from whaul.http import Download
+from whaul.model import MediaInfo
+from whaul.outbound.http import Body, Download
+
+
+class Destination(Protocol):
+    """A place that takes one file, whole or not at all."""
+
+    async def put(self, body: Body, info: MediaInfo) -> str:
+        """Store `info.file_size` bytes; return the ETag that the store gave them.
+
+        Raises an `ApiError` that says what the store answered, and whether trying again can help.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pyreqwest.bytes import Bytes
 
-from whaul.destinations import Destination
 from whaul.errors import DependencyException, Retry
-from whaul.http import READ_AHEAD, Body, Download, HttpFailure
 from whaul.model import MediaInfo, StoredObject
-from whaul.retry import Attempts
+from whaul.outbound.http import READ_AHEAD, Body, Download, HttpFailure
+from whaul.storage import Destination
+from whaul.transfer.attempts import Attempts
 
 SMALL_FILE = 1024 * 1024
 """Bytes: up to this size a file is held whole."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from whaul.errors import InvalidParametersException
-from whaul.netguard import has_dot_segment
+from whaul.outbound.netguard import has_dot_segment
 
 LONGEST_KEY = 1024
 """Bytes of UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from whaul.errors import ApiError, Retry
-from whaul.transfer import Flights
+from whaul.transfer.download import Flights
 
 KEPT_SECONDS = 120.0
 """How long an end is remembered: an SDK may wait for an answer for 60 s, and rest for 20 s before the next attempt."""

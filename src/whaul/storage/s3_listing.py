@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from whaul.destinations.errors import CREDENTIAL_CODES, error_code, s3_error
-from whaul.destinations.naming import object_key, split_name
-from whaul.destinations.s3 import S3Destination, S3Store
 from whaul.errors import AccessDeniedException, DependencyException
-from whaul.http import LARGEST_ANSWER, Answer
 from whaul.model import S3File
+from whaul.outbound.http import LARGEST_ANSWER, Answer
+from whaul.storage.errors import CREDENTIAL_CODES, error_code, s3_error
+from whaul.storage.naming import object_key, split_name
+from whaul.storage.s3 import S3Destination, S3Store
 
 FEW = 100
 """So many ids are asked for one by one; for more the prefix is listed first, a thousand keys at a time."""

@@ -15,7 +15,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.http import Answer
+from whaul.outbound.http import Answer
 
 TRANSIENT_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout"})
 """4xx that blame the bytes on the way, not the request."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whaul.processes import StackFailed, answers, check_free, free_ports, program, wait_until
-from whaul.seaweedfs import S3Endpoint, seaweedfs
+from whaul.stack.processes import StackFailed, answers, check_free, free_ports, program, wait_until
+from whaul.stack.seaweedfs import S3Endpoint, seaweedfs
 
 if TYPE_CHECKING:
     from whaul.simulator import Exchange, Simulator

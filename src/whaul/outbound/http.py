@@ -31,8 +31,8 @@ from pyreqwest.exceptions import (
 from pyreqwest.http import Url
 from pyreqwest.response import Response
 
-from whaul.circuit import Circuits
 from whaul.errors import Retry
+from whaul.outbound.circuit import Circuits
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""

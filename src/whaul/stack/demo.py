@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from whaul.local import REGION, Stack
+from whaul.stack.local import REGION, Stack
 
 PREFIX = "inbound_"
 KINDS = {"image/jpeg": "photo", "audio/ogg; codecs=opus": "voice note", "application/pdf": "document"}

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from whaul import asgi, wire
-from whaul.asgi import Receive, Scope, Send
-from whaul.auth import Authenticator, Caller
+from whaul import wire
+from whaul.auth.authenticator import Authenticator, Caller
 from whaul.errors import (
     ApiError,
     InternalServiceException,
@@ -22,9 +21,11 @@ from whaul.errors import (
     ThrottledRequestException,
     UnknownOperationException,
 )
-from whaul.limits import RateLimit
 from whaul.operations import OPERATIONS
 from whaul.registry.errors import RegistryUnavailable
+from whaul.server import asgi
+from whaul.server.asgi import Receive, Scope, Send
+from whaul.server.limits import RateLimit
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call

@@ -10,9 +10,9 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from whaul import sigv4
+from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError, denial
 from whaul.errors import AccessDeniedException, ExpiredTokenException, UnrecognizedClientException
 from whaul.model import AccessKey
-from whaul.policy import ALLOW_ALL, Policy, PolicyError, denial
 from whaul.sigv4 import HttpRequest
 
 SERVICE = "social-messaging"

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from whaul.destinations.errors import presigned_error
-from whaul.destinations.presigned import checked_headers, is_version_2, signs_content_type
 from whaul.errors import DependencyException, InvalidParametersException
-from whaul.http import HttpClient, HttpFailure
 from whaul.model import PresignedUrl
-from whaul.netguard import ForbiddenUrl, PresignedHosts
-from whaul.sources import OpenFile, announced_size
+from whaul.outbound.http import HttpClient, HttpFailure
+from whaul.outbound.netguard import ForbiddenUrl, PresignedHosts
+from whaul.storage import OpenFile, announced_size
+from whaul.storage.errors import presigned_error
+from whaul.storage.presigned import checked_headers, is_version_2, signs_content_type
 
 NOT_THE_WHOLE = frozenset({206, 304})
 """Statuses with which a store does as the caller's URL or headers ask, and gives a part of the object, or nothing."""

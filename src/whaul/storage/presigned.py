@@ -6,11 +6,11 @@ from urllib.parse import parse_qsl
 
 from pyreqwest.http import Url
 
-from whaul.destinations.errors import presigned_error
 from whaul.errors import DependencyException, InvalidParametersException
-from whaul.http import Body, HttpClient, HttpFailure
 from whaul.model import MediaInfo, PresignedUrl
-from whaul.netguard import ForbiddenUrl, PresignedHosts
+from whaul.outbound.http import Body, HttpClient, HttpFailure
+from whaul.outbound.netguard import ForbiddenUrl, PresignedHosts
+from whaul.storage.errors import presigned_error
 
 REFUSED_HEADERS = frozenset(
     {

@@ -21,12 +21,12 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 from pyreqwest.http import Url
 
-from whaul.destinations.errors import error_code, s3_error
-from whaul.destinations.s3_signature import S3Signer
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
-from whaul.http import Answer, Body, Download, HttpClient, HttpFailure
 from whaul.model import MediaInfo, S3File
-from whaul.netguard import AWS_S3_HOST
+from whaul.outbound.http import Answer, Body, Download, HttpClient, HttpFailure
+from whaul.outbound.netguard import AWS_S3_HOST
+from whaul.storage.errors import error_code, s3_error
+from whaul.storage.s3_signing import S3Signer
 
 EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 EMPTY_SHA256 = hashlib.sha256().digest()

@@ -11,9 +11,9 @@ from pyreqwest.bytes import Bytes
 
 from whaul.errors import DependencyException, InvalidParametersException
 from whaul.graph.media_types import check_size, media_kind
-from whaul.http import Download, HttpFailure
-from whaul.retry import Attempts
-from whaul.sources import OpenFile, Source
+from whaul.outbound.http import Download, HttpFailure
+from whaul.storage import OpenFile, Source
+from whaul.transfer.attempts import Attempts
 
 PART = 128 * 1024
 """Bytes moved at a time."""

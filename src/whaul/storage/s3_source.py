@@ -3,9 +3,9 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from whaul.destinations.s3 import S3Store
 from whaul.model import S3File
-from whaul.sources import OpenFile, announced_size
+from whaul.storage import OpenFile, announced_size
+from whaul.storage.s3 import S3Store
 
 
 class S3Source:

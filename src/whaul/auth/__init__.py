@@ -1,0 +1,1 @@
+"""Who calls, and what they may do: Signature Version 4, access keys, policies."""

@@ -1,0 +1,1 @@
+"""The HTTP side of the server: ASGI, the life of a request, limits."""
