@@ -432,6 +432,24 @@ def test_a_token_is_described_with_the_account_it_may_manage(client: Client) -> 
     assert client.sim.token not in repr(client.sim.requests)
 
 
+def test_a_token_is_described_with_its_ends(client: Client) -> None:
+    asked = f"debug_token?input_token={client.sim.token}"
+    data = client.graph(asked).json()["data"]
+    assert (data["expires_at"], data["data_access_expires_at"]) == (0, 0)
+    client.sim.configure(token_expires_at=4_000_000_000, token_data_access_expires_at=3_900_000_000)
+    data = client.graph(asked).json()["data"]
+    assert (data["expires_at"], data["data_access_expires_at"]) == (4_000_000_000, 3_900_000_000)
+
+
+def test_an_expired_token_is_refused(client: Client) -> None:
+    client.sim.configure(token_expires_at=1)
+    refused = client.graph(client.sim.waba_id)
+    assert (refused.status, refused.error["code"], refused.error["error_subcode"]) == (401, 190, 463)
+    assert client.sim.requests[-1].token == "invalid"
+    client.sim.configure(token_expires_at=0)
+    assert client.graph(client.sim.waba_id).status == 200
+
+
 def register(client: Client, number: str = NUMBER, **members: str):
     body = json.dumps({"messaging_product": "whatsapp", "pin": "123456"} | members).encode()
     return client.graph(f"{number}/register", method="POST", body=body)

@@ -21,7 +21,7 @@ def token_state(state: State, request: web.Request) -> TokenState:
     token = _bearer(request) or request.query.get("access_token")
     if token is None:
         return "none"
-    return "valid" if is_valid(state, token) else "invalid"
+    return "valid" if is_known(state, token) and not is_expired(state) else "invalid"
 
 
 def admit_to_graph(state: State, request: web.Request) -> None:
@@ -41,16 +41,23 @@ def _bearer(request: web.Request) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def is_valid(state: State, token: str) -> bool:
-    """Whether it is the one valid token."""
+def is_known(state: State, token: str) -> bool:
+    """Whether it is the account's token, expired or not."""
     return hmac.compare_digest(token.encode(errors="replace"), state.token.encode())
+
+
+def is_expired(state: State) -> bool:
+    """Whether the account's token has expired."""
+    return 0 < state.settings.token_expires_at <= state.now()
 
 
 def _check_token(state: State, token: str | None) -> None:
     if token is None:
         raise RefusedError(graph_error(104))
-    if not is_valid(state, token):
+    if not is_known(state, token):
         raise RefusedError(graph_error(190))
+    if is_expired(state):
+        raise RefusedError(graph_error(190, "Error validating access token: the session has expired.", subcode=463))
 
 
 def _check_proof(state: State, request: web.Request, app_secret: str) -> None:

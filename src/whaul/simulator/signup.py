@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from whaul.simulator.access import is_valid
+from whaul.simulator.access import is_known
 from whaul.simulator.answers import Answer, RefusedError, graph_error, graph_json
 from whaul.simulator.state import WABA_ID, State
 
@@ -17,14 +17,26 @@ SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
 
 
 def debug_token(state: State, request: web.Request) -> dict[str, Any]:
-    """`GET /debug_token?input_token=…`: what a token may do."""
+    """`GET /debug_token?input_token=…`: what a token may do, and until when.
+
+    https://developers.facebook.com/docs/graph-api/reference/debug_token
+    """
     token = request.query.get("input_token")
     if not token:
         raise RefusedError(graph_error(100, "(#100) The parameter input_token is required."))
-    if not is_valid(state, token):
+    if not is_known(state, token):
         return {"data": {"is_valid": False, "scopes": [], "error": {"code": 190, "message": "Invalid token."}}}
     granular = [{"scope": scope, "target_ids": [WABA_ID]} for scope in SCOPES]
-    return {"data": {"is_valid": True, "type": "SYSTEM_USER", "scopes": list(SCOPES), "granular_scopes": granular}}
+    return {
+        "data": {
+            "is_valid": True,
+            "type": "SYSTEM_USER",
+            "expires_at": state.settings.token_expires_at,
+            "data_access_expires_at": state.settings.token_data_access_expires_at,
+            "scopes": list(SCOPES),
+            "granular_scopes": granular,
+        }
+    }
 
 
 async def register(state: State, request: web.Request, number_id: str) -> Answer:

@@ -82,6 +82,7 @@ class MediaOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 Percentage = Annotated[int, Meta(ge=0)]
+UnixTime = Annotated[int, Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +97,10 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Where download URLs point; absent: to the address that the client called."""
     two_factor_pin: Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")] | None = None
     """The PIN of every phone number; absent: any six digits will do."""
+    token_expires_at: UnixTime = 0
+    """When the token ends; 0: never."""
+    token_data_access_expires_at: UnixTime = 0
+    """When the token's access to data ends, unless the user renews it; 0: never."""
     usage_headers: bool = True
     call_count: Percentage = 0
     total_cputime: Percentage = 0
