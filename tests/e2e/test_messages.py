@@ -82,6 +82,75 @@ def test_what_is_no_message_for_whatsapp_is_refused(gateway: Gateway, simulator:
     assert simulator.requests == []
 
 
+USER = "US.13491208655302741918"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"type": "text", "text": {"body": "Hello"}},
+        {"type": "template", "template": {"name": "hello", "language": {"code": "en_US"}}},
+        {"type": "reaction", "reaction": {"message_id": "wamid.x", "emoji": "👍"}},
+    ],
+    ids=lambda content: content["type"],
+)
+@pytest.mark.parametrize("recipient", [USER, "US.ENT.11815799212886844830"])
+def test_a_user_id_is_reached_by_recipient_and_refused_in_to(
+    gateway: Gateway, simulator: Simulator, recipient: str, content: dict[str, Any]
+) -> None:
+    message = {"messaging_product": "whatsapp", "recipient_type": "individual", **content}
+    assert send(gateway, message | {"recipient": recipient})["messageId"]
+    assert simulator.messages[0].contact == {"input": recipient, "user_id": recipient}
+    for members in ({"to": recipient}, {"to": recipient, "recipient": recipient}):
+        found = refusal("InvalidParametersException", gateway, message | members)
+        assert "`recipient`" in found
+        assert recipient not in found
+    assert len(simulator.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "to", ["us.13491208655302741918", " US.13491208655302741918\n", "+BR.ENT.a1", f"US.{'1' * 200}"]
+)
+@pytest.mark.parametrize("kind", [None, "individual", "group"])
+def test_a_user_id_in_to_is_known_however_it_is_written(
+    gateway: Gateway, simulator: Simulator, to: str, kind: str | None
+) -> None:
+    assert "`recipient`" in refusal("InvalidParametersException", gateway, TEXT | {"to": to, "recipient_type": kind})
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"to": "1.555.010.0099"},
+        {"to": "+1 (555) 010-0099"},
+        {"to": "15550100099", "recipient": USER},
+        {"to": "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD", "recipient_type": "group"},
+        {"to": None, "recipient": USER},
+    ],
+)
+def test_what_to_can_hold_goes_to_meta(gateway: Gateway, simulator: Simulator, members: dict[str, Any]) -> None:
+    assert send(gateway, TEXT | members)["messageId"]
+    assert simulator.messages[0].content == TEXT | members
+
+
+def test_a_template_that_needs_a_phone_number_says_so(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.configure(authentication_templates=["login_code"])
+    message = {"messaging_product": "whatsapp", "recipient": USER, "type": "template"}
+    found = refusal("InvalidParametersException", gateway, message | {"template": {"name": "login_code"}})
+    assert "131062" in found
+    assert "phone number" in found
+    assert send(gateway, message | {"to": "15550100099", "template": {"name": "login_code"}})["messageId"]
+
+
+def test_no_log_names_a_recipient(gateway: Gateway) -> None:
+    message = {**TEXT, "to": None, "recipient": USER}
+    send(gateway, message)
+    refusal("InvalidParametersException", gateway, message | {"to": USER})
+    eventually(lambda: gateway.calls()[-1]["outcome"] == "InvalidParametersException")
+    assert USER not in gateway.log.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "version", ["25", "v25", "25.0", "v0.0", "v25.0/x", "../v25.0", "v25.0\n", "v25.0?x=1", "V25.0"]
 )

@@ -77,6 +77,7 @@ METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
     (133010, 400, REFUSED),
     (133015, 400, (ThrottledRequestException, Retry.NO)),
     (133016, 400, (LimitExceededException, Retry.NO)),
+    (131062, 400, (InvalidParametersException, Retry.NO)),
     (999999, 400, REFUSED),
     (999999, 429, THROTTLED),
     (999999, 500, PASSING),
@@ -106,12 +107,13 @@ def test_every_code_that_is_classified_is_in_the_table_of_this_test() -> None:
     classified = table.THROTTLE_CODES | table.TRANSIENT_CODES | table.TRANSIENT_WITH_5XX_CODES
     classified |= {code for code in table.ACCESS_CODES if not 200 <= code < 300} | {table.INVALID_PARAMETER_CODE}
     assert classified <= tested
-    assert set(table.ADVICE) <= tested
+    assert {*table.ADVICE, *table.SINGLE_CODES} <= tested
     assert set(range(200, 300)) <= table.ACCESS_CODES
 
 
 def test_no_code_is_in_two_classes() -> None:
-    sets = (table.ACCESS_CODES, table.THROTTLE_CODES, table.TRANSIENT_CODES, table.TRANSIENT_WITH_5XX_CODES)
+    sets = [table.ACCESS_CODES, table.THROTTLE_CODES, table.TRANSIENT_CODES, table.TRANSIENT_WITH_5XX_CODES]
+    sets.append(frozenset(table.SINGLE_CODES))
     assert sum(map(len, sets)) == len(frozenset().union(*sets))
 
 
@@ -270,6 +272,7 @@ def test_metas_own_text_is_never_repeated(code: int | None) -> None:
             "--app-secret-file",
         ),
         ({"code": 131009}, "Meta's list"),
+        ({"code": 131062}, "only to a phone number"),
     ],
 )
 def test_the_message_says_what_to_do(body: dict[str, Any], advice: str) -> None:

@@ -38,7 +38,7 @@ PAIR_RATE_CODE = 131056
 PAIR_RATE_WAIT = 4.0
 """Seconds to wait first when too much went to one recipient; Meta says 4^X, X growing from 0.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/about-the-platform"""
-REGISTRATION_CODES: Mapping[int, tuple[type[ApiError], str]] = {
+SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
     133000: (DependencyException, "An earlier deregistration of the number did not end; deregister it at Meta again."),
     133005: (InvalidParametersException, "The two-factor PIN is not the number's; reset it in WhatsApp Manager."),
     133006: (InvalidParametersException, "The number must be verified at Meta (again) before it is registered."),
@@ -47,8 +47,15 @@ REGISTRATION_CODES: Mapping[int, tuple[type[ApiError], str]] = {
     133010: (DependencyException, "The number is not registered for the Cloud API; register it first."),
     133015: (ThrottledRequestException, "The number was deleted a moment ago; wait some minutes."),
     133016: (LimitExceededException, "The number was registered or deregistered too often within 72 hours."),
+    131062: (
+        InvalidParametersException,
+        "This message cannot go to a business-scoped user id, only to a phone number: put that into `to`.",
+    ),
 }
-"""Registering a phone number; none of these is tried again, since Meta counts the attempts."""
+"""Codes that say one thing each. None is tried again: Meta counts registrations, and a message stays what it is.
+
+131062: https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+"""
 INVALID_PARAMETER_CODE = 100
 OBJECT_MISSING_SUBCODE = 33
 
@@ -152,8 +159,8 @@ def _classify(  # noqa: PLR0911 - a table in order
         return AccessDeniedByMetaException, Retry.NO, ADVICE.get(code or 0, "Check the linked account's access token.")
     if code in THROTTLE_CODES or (status == 429 and code is None):
         return ThrottledRequestException, Retry.YES, "Try again later."
-    if code in REGISTRATION_CODES:
-        error, advice = REGISTRATION_CODES[code]
+    if code in SINGLE_CODES:
+        error, advice = SINGLE_CODES[code]
         return error, Retry.NO, advice
     if code in TRANSIENT_CODES:
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."

@@ -51,6 +51,7 @@ KNOWN_ERRORS: dict[int, tuple[int, str]] = {
     131053: (400, "The media could not be uploaded."),
     131056: (400, "Too many messages to the same recipient."),
     131057: (500, "The account is in maintenance mode."),
+    131062: (400, "Business-scoped user id recipients are not supported for this message."),
     133004: (503, "The server is temporarily not available."),
     133005: (400, "The two-step verification PIN does not match."),
     133006: (400, "The phone number needs to be verified again."),

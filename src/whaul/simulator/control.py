@@ -13,7 +13,7 @@ from aiohttp import web
 
 from whaul.simulator.content import BLOCK, Generated, OnDisk
 from whaul.simulator.faults import KINDS, BadFaultError, parameters, parse
-from whaul.simulator.messages import CUSTOMER, Mailbox
+from whaul.simulator.messages import CUSTOMER, STATUSES, Mailbox
 from whaul.simulator.state import WABA_ID, BadValueError, Media, MediaOptions, Settings, State, checked
 
 PREFIX = "/_simulator"
@@ -59,6 +59,7 @@ class Control:
             ("GET", "/messages", self.list_messages),
             ("DELETE", "/messages", self.clear_messages),
             ("POST", "/messages/inbound", self.receive_message),
+            ("POST", "/messages/status", self.change_status),
             ("GET", "/settings", self.show_settings),
             ("PATCH", "/settings", self.change_settings),
             ("POST", "/clock", self.advance_clock),
@@ -236,6 +237,18 @@ class Control:
             file_name=members["file_name"] or None,
         )
         return webhook, 201
+
+    async def change_status(self, request: web.Request) -> Any:
+        """Let a message that was sent have a `status`; the answer is Meta's webhook of it."""
+        members = {"message_id": "", "status": "delivered", **await _object(request)}
+        if len(members) > 2 or not all(isinstance(value, str) for value in members.values()):
+            raise BadRequestError("A status has two strings.", allowed=["message_id", "status"])
+        try:
+            return self._mailbox.status(self._state, members["message_id"], members["status"]), 201
+        except KeyError as exc:
+            raise BadRequestError(f"No message {members['message_id']} was sent.", status=404) from exc
+        except ValueError as exc:
+            raise BadRequestError(str(exc), allowed=STATUSES) from exc
 
     async def show_settings(self, _: web.Request) -> Any:
         """The settings."""

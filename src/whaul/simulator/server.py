@@ -205,12 +205,20 @@ class Simulator:
     ) -> dict[str, Any]:
         """Let a customer write, with a media that was added as inbound, or text only; return Meta's webhook of it.
 
+        `sender` is a phone number, or a business-scoped user id: then the webhook has no number.
         `KeyError` if there is no such media or phone number.
         """
         media = self._state.media[media_id] if media_id is not None else None
         number_id = phone_number_id or (media.phone_number_id if media else next(iter(self._state.phone_numbers)))
         number = self._state.phone_numbers[number_id]
         return self._mailbox.receive(self._state, number, media, text=text, sender=sender, file_name=file_name)
+
+    def status(self, message_id: str, status: str = "delivered") -> dict[str, Any]:
+        """Let a message that was sent be `sent`, `delivered`, `read` or `failed`; return Meta's webhook of it.
+
+        `KeyError` if there is no such message, `ValueError` if it cannot have that status.
+        """
+        return self._mailbox.status(self._state, message_id, status)
 
     def expire_urls(self, media_id: str) -> None:
         """Make the download URLs that a media has given out so far invalid."""

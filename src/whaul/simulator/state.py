@@ -101,6 +101,8 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When the token ends; 0: never."""
     token_data_access_expires_at: UnixTime = 0
     """When the token's access to data ends, unless the user renews it; 0: never."""
+    authentication_templates: list[str] = []
+    """Names of templates that Meta sends to phone numbers only, not to business-scoped user ids."""
     usage_headers: bool = True
     call_count: Percentage = 0
     total_cputime: Percentage = 0

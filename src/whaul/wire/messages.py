@@ -13,6 +13,11 @@ from whaul.wire.protocol import decoded, encoded
 PRODUCT = "whatsapp"
 
 _API_VERSION = re.compile(r"v[1-9][0-9]{0,2}\.[0-9]{1,2}")
+_USER_ID = re.compile(r"\s*\+?[A-Z]{2}(\.[A-Z0-9]+)+\s*", re.ASCII | re.IGNORECASE)
+"""A business-scoped user id, such as US.13491208655302741918 or US.ENT.11815799212886844830, also one that was edited.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+"""
 
 
 class _SendMessage(msgspec.Struct, rename="camel"):
@@ -27,6 +32,7 @@ class _SendMessageAnswer(msgspec.Struct, rename="camel", omit_defaults=True):
 
 class _Message(msgspec.Struct):
     messaging_product: Any = None
+    to: Any = None
 
 
 _send_message_decoder = msgspec.json.Decoder(_SendMessage)
@@ -36,8 +42,8 @@ _message_decoder = msgspec.json.Decoder(_Message)
 def send_message(body: bytes) -> SendMessage:
     """Read the input of SendWhatsAppMessage.
 
-    Raises as `wire.get_media` does; `InvalidParametersException` for a message that is no JSON object for WhatsApp,
-    or a version that is none of Meta's.
+    Raises as `wire.get_media` does; `InvalidParametersException` for a message that is no JSON object for WhatsApp or
+    that Meta would lose, or a version that is none of Meta's.
     """
     request = decoded(_send_message_decoder, body)
     check(
@@ -60,12 +66,19 @@ def send_message_answer(message_id: str | None) -> bytes:
 
 
 def _check_message(message: bytes) -> None:
-    """Look at the one member that whaul answers for; the rest is between the caller and Meta."""
+    """Look at the members that whaul answers for; the rest is between the caller and Meta."""
     try:
-        product = _message_decoder.decode(message).messaging_product
+        found = _message_decoder.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidParametersException(
             "message must be a JSON object, a message object of Meta's API (with an SDK: its bytes, not base64)."
         ) from None
-    if product != PRODUCT:
+    if found.messaging_product != PRODUCT:
         raise InvalidParametersException(f'message must hold "messaging_product": "{PRODUCT}".')
+    if isinstance(found.to, str) and _USER_ID.fullmatch(found.to):
+        # Meta takes its digits for a phone number: it answers 200, and nobody gets the message.
+        raise InvalidParametersException(
+            "`to` of the message holds a business-scoped user id, to which Meta would deliver nothing: `to` takes a "
+            'phone number, or a group\'s id. Put the id into `recipient`, with "recipient_type": "individual", and '
+            "leave `to` out."
+        )
