@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from postgresql import PostgresqlMissing, PostgresqlServer, postgresql_server
+from harness.postgresql import PostgresqlMissing, PostgresqlServer, postgresql_server
 from whaul.registry import schema
 
 

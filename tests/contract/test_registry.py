@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from postgresql import PostgresqlServer
+from harness.postgresql import PostgresqlServer
 from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.database_url import database_file
 from whaul.model import PhoneNumber

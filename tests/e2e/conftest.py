@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from stand_in import StandIn, stand_in
-from world import BUCKET, READER, Gateway, Store, World, s3_client
 
+from harness.stand_in import StandIn, stand_in
+from harness.world import BUCKET, READER, Gateway, Store, World, s3_client
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 from whaul.stack.seaweedfs import seaweedfs

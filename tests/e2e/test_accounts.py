@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
-from error_rows import fails, shows
 from pydantic import SecretStr
-from world import ACCOUNT_ID, Gateway, Key, World, signed
 
-from postgresql import PostgresqlServer
+from harness.error_rows import fails, shows
+from harness.postgresql import PostgresqlServer
+from harness.world import ACCOUNT_ID, Gateway, Key, World, signed
 from whaul.parts import stored
 from whaul.registry import NewAccount, NewPhoneNumber
 from whaul.settings import Settings

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from http_wire import send
-from world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually
 
+from harness.http_wire import send
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually
 from whaul.stack.processes import free_ports
 
 JPEG = "100000000000001"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import botocore
 import pytest
-from world import BUCKET, Gateway, Store
 
+from harness.world import BUCKET, Gateway, Store
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
 

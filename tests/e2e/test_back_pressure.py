@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from stand_in import Answer, StandIn
-from world import Gateway, World, eventually
-
+from harness.stand_in import Answer, StandIn
+from harness.world import Gateway, World, eventually
 from whaul.simulator import Simulator
 
 LARGE = 60_000_000

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from error_rows import fails, shows
 from test_audit_log import records
-from world import Gateway, World, eventually
 
+from harness.error_rows import fails, shows
+from harness.world import Gateway, World, eventually
 from whaul.simulator import Simulator
 
 UPDATE_PATH = "/v1/whatsapp/waba/phone"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from botocore.session import Session
-from certificates import make_certificates
-from world import Gateway, Key, World
 
+from harness.world import Gateway, Key, World
+from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from cryptography.fernet import Fernet
-from world import BUCKET, READER, Store, World
 
+from harness.world import BUCKET, READER, Store, World
 from whaul.simulator import Simulator
 
 CHECKS = ["settings", "database", "secret key", "Graph API", "S3 credentials", "S3 endpoint", "clock"]

@@ -10,9 +10,9 @@ from pathlib import Path
 import botocore.session
 import pytest
 from botocore.exceptions import ClientError
-from http_wire import connection_to, exchange, reply, request_bytes
-from world import MEDIA_PATH, Gateway, signed
 
+from harness.http_wire import connection_to, exchange, reply, request_bytes
+from harness.world import MEDIA_PATH, Gateway, signed
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"

@@ -6,7 +6,8 @@ import test_errors_of_meta
 import test_errors_of_requests
 import test_errors_of_stores
 import test_signup
-from error_rows import ROWS, SHOWN
+
+from harness.error_rows import ROWS, SHOWN
 
 
 def test_every_row_of_the_table_of_errors_is_shown() -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from error_rows import fails, shows
-from stand_in import StandIn
-from world import Gateway, Store, World
 
+from harness.error_rows import fails, shows
+from harness.stand_in import StandIn
+from harness.world import Gateway, Store, World
 from whaul.simulator import Simulator
 from whaul.stack.processes import free_ports
 

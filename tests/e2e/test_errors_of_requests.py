@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from error_rows import ROWS, STATUS, fails, shows
-from http_wire import Reply, send
-from world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually, signed
 
+from harness.error_rows import ROWS, STATUS, fails, shows
+from harness.http_wire import Reply, send
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually, signed
 from whaul.simulator import Simulator
 from whaul.testing import signed_headers
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from error_rows import fails, shows
-from stand_in import Answer, StandIn, s3_answer
-from world import BUCKET, READER, Gateway, Store, World
 
+from harness.error_rows import fails, shows
+from harness.stand_in import Answer, StandIn, s3_answer
+from harness.world import BUCKET, READER, Gateway, Store, World
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"

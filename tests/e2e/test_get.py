@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stand_in import Answer, StandIn, s3_answer
-from world import BUCKET, PATIENCE, READER, Store, World, eventually
 
+from harness.stand_in import Answer, StandIn, s3_answer
+from harness.world import BUCKET, PATIENCE, READER, Store, World, eventually
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = MEDIA = ("100000000000001", "100000000000002", "100000000000003")

@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 import pytest
-from world import Gateway, eventually
 
+from harness.world import Gateway, eventually
 from whaul.simulator import Simulator
 
 TEXT = {"messaging_product": "whatsapp", "to": "+1 555 010 0099", "type": "text", "text": {"body": "Ünïcode 👋"}}

@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
-from stand_in import ETAG, Answer, StandIn
-from world import BUCKET, Gateway, Store, World
 
+from harness.stand_in import ETAG, Answer, StandIn
+from harness.world import BUCKET, Gateway, Store, World
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"

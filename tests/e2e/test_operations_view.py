@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
-from world import Gateway, World, eventually
 
+from harness.world import Gateway, World, eventually
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"

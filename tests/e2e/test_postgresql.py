@@ -15,12 +15,12 @@ from urllib.request import urlopen
 
 import pytest
 from botocore.exceptions import ClientError
-from certificates import make_certificates
 from cryptography.fernet import Fernet
-from database_proxy import DatabaseProxy, database_proxy
-from world import Gateway, Key, World, eventually
 
-from postgresql import PostgresqlServer
+from harness.database_proxy import DatabaseProxy, database_proxy
+from harness.postgresql import PostgresqlServer
+from harness.world import Gateway, Key, World, eventually
+from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.processes import answers
 

@@ -4,9 +4,9 @@ import hashlib
 from typing import Any
 
 import pytest
-from stand_in import StandIn, s3_answer, stand_in
-from world import BUCKET, Gateway, Store, s3_client
 
+from harness.stand_in import StandIn, s3_answer, stand_in
+from harness.world import BUCKET, Gateway, Store, s3_client
 from whaul.simulator import Simulator
 
 JPEG, VOICE = "100000000000001", "100000000000002"

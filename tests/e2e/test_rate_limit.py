@@ -1,9 +1,9 @@
 """The rate limit of access keys, as a caller meets it."""
 
 import pytest
-from http_wire import Reply
-from world import Gateway, Key, World, eventually
 
+from harness.http_wire import Reply
+from harness.world import Gateway, Key, World, eventually
 from whaul.simulator import Simulator
 
 SLOW = "0.01"

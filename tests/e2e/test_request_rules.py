@@ -6,9 +6,9 @@ from typing import Any
 
 import boto3
 import pytest
-from http_wire import Reply
-from world import BUCKET, Gateway, Store
 
+from harness.http_wire import Reply
+from harness.world import BUCKET, Gateway, Store
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from botocore.exceptions import ClientError
-from world import Gateway, Store, World, eventually
 
+from harness.world import Gateway, Store, World, eventually
 from whaul.operations.numbers import MOST_REFUSALS
 from whaul.simulator import Simulator
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from http_wire import Reply
-from stand_in import StandIn, s3_answer
-from world import BUCKET, Gateway, Store, World, eventually
 
+from harness.http_wire import Reply
+from harness.stand_in import StandIn, s3_answer
+from harness.world import BUCKET, Gateway, Store, World, eventually
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 

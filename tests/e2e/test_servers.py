@@ -12,11 +12,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from certificates import make_certificates
-from http_wire import send
-from stand_in import stand_in
-from world import BUCKET, MEDIA_PATH, Gateway, Store, World, eventually, gateway
 
+from harness.http_wire import send
+from harness.stand_in import stand_in
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, World, eventually, gateway
+from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from error_rows import fails, shows
-from world import Gateway, World, eventually
 
+from harness.error_rows import fails, shows
+from harness.world import Gateway, World, eventually
 from whaul.simulator import Simulator
 
 PIN = "654321"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import boto3
 import pytest
-from world import PATIENCE, Gateway, Store, eventually
 
+from harness.world import PATIENCE, Gateway, Store, eventually
 from whaul.simulator import Simulator
 from whaul.stack.local import clean_environment
 from whaul.stack.processes import free_ports

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from http_wire import connection_to, request_bytes
-from stand_in import Answer, StandIn
-from world import BUCKET, MEDIA_PATH, Gateway, Store, eventually, signed
 
+from harness.http_wire import connection_to, request_bytes
+from harness.stand_in import Answer, StandIn
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, eventually, signed
 from whaul.simulator import Simulator
 
 KIB, MIB = 1024, 1024 * 1024

@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
-from stand_in import Answer, StandIn
-from world import BUCKET, Gateway, Store, eventually, s3_client
 
+from harness.stand_in import Answer, StandIn
+from harness.world import BUCKET, Gateway, Store, eventually, s3_client
 from whaul.simulator import Simulator
 
 PDF = "application/pdf"

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fault_proxy import Fault, FaultProxy, Network, network
+
+from tools.faults.fault_proxy import Fault, FaultProxy, Network, network
 
 BODY = bytes(range(256)) * 2048  # half a MiB
 HEAD = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()

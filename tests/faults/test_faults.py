@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from bench import World, lane, world
-from fault_table import DESTINATIONS, ROWS, SMALL, Row
-from matrix import Cell, run_matrix
-from process_faults import SCENARIOS, Story, tell
-from soak import Soak, run_soak
+
+from tools.faults.bench import World, lane, world
+from tools.faults.fault_table import DESTINATIONS, ROWS, SMALL, Row
+from tools.faults.matrix import Cell, run_matrix
+from tools.faults.process_faults import SCENARIOS, Story, tell
+from tools.faults.soak import Soak, run_soak
 
 SEED = 7
 STREAMED = 3_000_000

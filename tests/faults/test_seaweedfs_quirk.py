@@ -7,10 +7,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from bench import SINGLE_CLIENT, Lane, Result, Seen, World, final_key, lane, world
-from fault_proxy import Fault
-from fault_table import DESTINATIONS, PUT, SMALL, Destination
-from servers import BUCKET
+
+from tools.faults.bench import SINGLE_CLIENT, Lane, Result, Seen, World, final_key, lane, world
+from tools.faults.fault_proxy import Fault
+from tools.faults.fault_table import DESTINATIONS, PUT, SMALL, Destination
+from tools.faults.servers import BUCKET
 
 OLD = b"an object that was there before"
 STREAMED = 3_000_000

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
-from hostile_gateway import APP_SECRET, SLOW, TOKEN, Account, Target, attacked, connected, linked
-from hostile_peer import Peer, listening
 
+from harness.hostile_gateway import APP_SECRET, SLOW, TOKEN, Account, Target, attacked, connected, linked
+from harness.peer import Peer, listening
 from whaul.outbound.http import HttpClient
 from whaul.simulator import simulator_in_thread
 

@@ -5,10 +5,10 @@ import re
 from typing import Any
 
 import pytest
-from hostile_examples import examples, json_values, spoilt
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from harness.examples import examples, json_values, spoilt
 from whaul import wire
 from whaul.errors import ApiError, InvalidParametersException, SerializationException, ValidationException
 from whaul.model import GetMedia

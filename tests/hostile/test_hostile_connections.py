@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
-from hostile_gateway import CALL, PATIENCE, POST, Reply, Target, connected, replies
-from hostile_peer import Peer
 
+from harness.hostile_gateway import CALL, PATIENCE, POST, Reply, Target, connected, replies
+from harness.peer import Peer
 from whaul.server.gateway import MOST_LARGE_BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hostile_examples import examples, json_values, spoilt
-from hostile_peer import Peer, answer
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from harness.examples import examples, json_values, spoilt
+from harness.peer import Peer, answer
 from whaul import wire
 from whaul.errors import ApiError, DependencyException
 from whaul.graph.calls import Access

@@ -6,10 +6,10 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hostile_examples import examples, json_values, spoilt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.examples import examples, json_values, spoilt
 from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 
 GOOD: dict[str, Any] = {

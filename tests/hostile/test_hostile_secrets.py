@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hostile_gateway import APP_SECRET, BUCKET, JPEG, KEY, STORE_SECRET, TOKEN, Account, Reply, Target, attacked
-from hostile_peer import Peer, answer, listening
+
+from harness.hostile_gateway import APP_SECRET, BUCKET, JPEG, KEY, STORE_SECRET, TOKEN, Account, Reply, Target, attacked
+from harness.peer import Peer, answer, listening
 
 SIGNATURE = "deadbeefpresignedsignature0123456789"
 HEADER = "hostile-header-value"

@@ -12,11 +12,11 @@ import pytest
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hostile_examples import TRICKS, examples, spoilt
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from harness.examples import TRICKS, examples, spoilt
 from whaul.auth.authenticator import Authenticator, Caller, sigv4
 from whaul.auth.policy import ALLOW_ALL
 from whaul.errors import (

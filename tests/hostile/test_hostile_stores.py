@@ -5,11 +5,11 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
-from hostile_examples import examples, spoilt
-from hostile_peer import Peer, answer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.examples import examples, spoilt
+from harness.peer import Peer, answer
 from whaul import wire
 from whaul.errors import ApiError, Retry
 from whaul.model import MediaInfo, PresignedUrl, S3File

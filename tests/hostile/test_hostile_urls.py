@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import pytest
-from hostile_examples import TRICKS, examples
-from hostile_peer import Peer
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
+from harness.examples import TRICKS, examples
+from harness.peer import Peer
 from whaul.errors import InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl
 from whaul.outbound.http import HttpClient

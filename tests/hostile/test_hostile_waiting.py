@@ -6,7 +6,8 @@ They are connected while the tests of connections run, and looked after last, so
 import socket
 
 import pytest
-from hostile_gateway import SLOW, Target
+
+from harness.hostile_gateway import SLOW, Target
 
 
 @pytest.mark.parametrize("name", SLOW)

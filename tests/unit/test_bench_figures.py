@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks import figures, report
-from benchmarks.instructions import counted
-from benchmarks.measure import cpu_seconds, memory, tree
-from benchmarks.sweep import Results
-from benchmarks.workloads import MIX, QUICK, WORKLOADS
+
+from tools.bench import figures, report
+from tools.bench.instructions import counted
+from tools.bench.measure import cpu_seconds, memory, tree
+from tools.bench.sweep import Results
+from tools.bench.workloads import MIX, QUICK, WORKLOADS
 
 DOCS = Path(__file__).parents[2] / "docs" / "benchmarks"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
 from pydantic import SecretStr
 
+from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
 from whaul.auth.policy import ALLOW_ALL
 from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
 from whaul.parts import stored

@@ -6,9 +6,9 @@ from datetime import time
 from typing import Any
 
 import pytest
-from loopback import BREAK, Answer, Loopback, Received, reply
 from pydantic import SecretStr
 
+from harness.loopback import BREAK, Answer, Loopback, Received, reply
 from whaul.errors import ApiError, DependencyException, ResourceNotFoundException, Retry
 from whaul.graph.calls import Access, appsecret_proof
 from whaul.graph.client import GraphClient

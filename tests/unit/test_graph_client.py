@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from loopback import BREAK, Answer, Loopback, reply
 from pydantic import SecretStr
 
+from harness.loopback import BREAK, Answer, Loopback, reply
 from whaul.errors import (
     AccessDeniedByMetaException,
     ApiError,

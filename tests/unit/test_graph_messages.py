@@ -4,9 +4,9 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from loopback import BREAK, Answer, Loopback, Received, Reply, reply
 from pydantic import SecretStr
 
+from harness.loopback import BREAK, Answer, Loopback, Received, Reply, reply
 from whaul.errors import ApiError, DependencyException, Retry
 from whaul.graph.calls import Access, appsecret_proof
 from whaul.graph.client import GraphClient

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-from loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
 from pyreqwest import exceptions
 from pyreqwest.bytes import Bytes
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import Url
 
+from harness.loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
 from whaul.outbound.http import FAILURES, LARGEST_ANSWER, HttpClient, HttpFailure, _failure
 
 pytestmark = pytest.mark.anyio

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback import BREAK, Answer, Loopback, reply, s3_refusal
 from pyreqwest.http import Url
 
+from harness.loopback import BREAK, Answer, Loopback, reply, s3_refusal
 from whaul.errors import (
     AccessDeniedException,
     ApiError,

@@ -14,9 +14,9 @@ import pytest
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback import Answer, Loopback, Received, reply, s3_refusal
 from pyreqwest.http import Url
 
+from harness.loopback import Answer, Loopback, Received, reply, s3_refusal
 from whaul.errors import (
     AccessDeniedException,
 )

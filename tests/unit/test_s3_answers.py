@@ -1,8 +1,8 @@
 """What S3's answers to a PUT become, and how a bucket's region is found out."""
 
 import pytest
-from loopback import BREAK, Answer, Loopback, reply, s3_refusal
 
+from harness.loopback import BREAK, Answer, Loopback, reply, s3_refusal
 from whaul.errors import (
     AccessDeniedException,
     ApiError,

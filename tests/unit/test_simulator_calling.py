@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from simulator_client import MISSING, Client, Reply, running
+
+from harness.simulator_client import MISSING, Client, Reply, running
 
 NUMBER = "500000000000001"
 MONDAY = {"day_of_week": "MONDAY", "open_time": "0400", "close_time": "1020"}

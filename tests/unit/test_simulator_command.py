@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
-from simulator_client import JPEG, WAIT, bearer
+
+from harness.simulator_client import JPEG, WAIT, bearer
 
 # Only this command, so that nothing else of the command line has to work.
 RUN = "import typer; from whaul.cli.simulate import simulate; typer.run(simulate)"

@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterator
 
 import pytest
-from simulator_client import JPEG, MISSING, PDF, Client, running
+
+from harness.simulator_client import JPEG, MISSING, PDF, Client, running
 
 
 @pytest.fixture

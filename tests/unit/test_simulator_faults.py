@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
 
 import pytest
-from simulator_client import JPEG, MISSING, PDF, WAIT, Client, read_until_end, read_until_reset, running
 
+from harness.simulator_client import JPEG, MISSING, PDF, WAIT, Client, read_until_end, read_until_reset, running
 from whaul.simulator import BadFaultError
 from whaul.simulator.faults import KINDS
 

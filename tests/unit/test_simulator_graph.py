@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from simulator_client import JPEG, MISSING, PDF, VOICE, Client, running
+
+from harness.simulator_client import JPEG, MISSING, PDF, VOICE, Client, running
 
 NUMBER, OTHER_NUMBER = "500000000000001", "500000000000002"
 TRAP = "Param phone_number_id is not a valid whatsapp business phone number id ID"

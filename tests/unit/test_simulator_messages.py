@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from simulator_client import JPEG, PDF, Client, running
+
+from harness.simulator_client import JPEG, PDF, Client, running
 
 TEXT = {"messaging_product": "whatsapp", "to": "+1 555 010 0099", "type": "text", "text": {"body": "Hello"}}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from simulator_client import JPEG, VOICE, WAIT, bearer, read_until_end, running
 
+from harness.simulator_client import JPEG, VOICE, WAIT, bearer, read_until_end, running
 from whaul.simulator import DEFAULT_TOKEN, Simulator, simulator_in_thread
 
 

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from loopback import BREAK, Answer, Loopback, Reply, reply
 from pyreqwest.bytes import Bytes
 from pyreqwest.http import Url
 
+from harness.loopback import BREAK, Answer, Loopback, Reply, reply
 from whaul.errors import (
     AccessDeniedException,
     ApiError,

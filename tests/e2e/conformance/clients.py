@@ -19,8 +19,8 @@ from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from test_aws_cli import install_aws_cli
-from world import Key
 
+from harness.world import Key
 from whaul.stack.local import REGION, clean_environment
 
 TOOLS = Path(__file__).parents[3] / ".tools"

@@ -13,8 +13,8 @@ from typing import Any
 import botocore.session
 import pytest
 from clients import ApiClient, AwsCli, Boto3, javascript
-from world import BUCKET, Gateway, Key, Store, World, eventually, s3_client
 
+from harness.world import BUCKET, Gateway, Key, Store, World, eventually, s3_client
 from whaul.simulator import Simulator
 
 SCENARIO: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenario.json").read_text(encoding="utf-8"))

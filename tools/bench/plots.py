@@ -10,8 +10,8 @@ mpl.use("svg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from benchmarks.contestants import CONTESTANTS
-from benchmarks.figures import (
+from tools.bench.contestants import CONTESTANTS
+from tools.bench.figures import (
     HOPS,
     WHAUL,
     Figure,
@@ -22,7 +22,7 @@ from benchmarks.figures import (
     files_per_second,
     peak_mb,
 )
-from benchmarks.workloads import WORKLOADS
+from tools.bench.workloads import WORKLOADS
 
 OURS, OTHERS = "#0b6e4f", ("#8d99ae", "#c9ada7", "#e09f3e", "#457b9d", "#9e2a2b", "#6d597a", "#b8c0c8")
 SMALL = ("100kb-x1", "100kb-x32", "100kb-x256")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from fault_proxy import Kind, Way
+from tools.faults.fault_proxy import Kind, Way
 
 Link = Literal["meta", "store", "client"]
 Transport = Literal["plain", "tls"]

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.contestants import CONTESTANTS, Ground
-from benchmarks.figures import WHAUL, cpu_ratio, paired
-from benchmarks.installs import FOLDER
-from benchmarks.instructions import per_file
-from benchmarks.machine import ROOT, machine, software
-from benchmarks.report import digits, figures_text, workload_table, write_page
-from benchmarks.stage import stage
-from benchmarks.sweep import Results, sweep
-from benchmarks.workloads import QUICK, WORKLOADS
+from tools.bench.contestants import CONTESTANTS, Ground
+from tools.bench.figures import WHAUL, cpu_ratio, paired
+from tools.bench.installs import FOLDER
+from tools.bench.instructions import per_file
+from tools.bench.machine import ROOT, machine, software
+from tools.bench.report import digits, figures_text, workload_table, write_page
+from tools.bench.stage import stage
+from tools.bench.sweep import Results, sweep
+from tools.bench.workloads import QUICK, WORKLOADS
 from whaul.stack.local import clean_environment
 
 ROUNDS = 3
@@ -111,7 +111,7 @@ def _all(ground: Ground, rounds: int, *, resume: bool) -> Results:
 
 def _render(results: Results | None) -> int:
     """Write docs/benchmarks."""
-    from benchmarks.plots import draw  # noqa: PLC0415 - matplotlib takes its time
+    from tools.bench.plots import draw  # noqa: PLC0415 - matplotlib takes its time
 
     if results is None:
         print("bench: there is no docs/benchmarks/results.json", file=sys.stderr)

@@ -13,9 +13,9 @@ from subprocess import Popen
 from typing import Any
 
 import boto3
-from authority import Certificates
 from botocore.config import Config
 
+from tools.certificates import Certificates
 from whaul.stack.local import REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import weed
@@ -111,7 +111,7 @@ def store(folder: Path, environ: Mapping[str, str], certificates: Certificates) 
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         f"-s3.port.https={tls_port}",
-        f"-s3.cert.file={certificates.certificate}",
+        f"-s3.cert.file={certificates.chain}",
         f"-s3.key.file={certificates.key}",
         f"-s3.localSocket={folder / 's3.sock'}",
         f"-filer.localSocket={folder / 'filer.sock'}",
@@ -141,7 +141,7 @@ def store(folder: Path, environ: Mapping[str, str], certificates: Certificates) 
         client.close()
         server.close()
         for number in ports.values():  # it makes these wherever its data is, and leaves some of them behind
-            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock"):  # noqa: S108 - its own fixed place
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock"):
                 left.unlink(missing_ok=True)
 
 

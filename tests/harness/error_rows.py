@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import pytest
 from botocore.exceptions import ClientError
-from world import Gateway
+
+from harness.world import Gateway
 
 STATUS = {
     "SerializationException": 400,

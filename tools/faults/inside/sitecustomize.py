@@ -37,11 +37,11 @@ class _Kind(type):
 
 class _MovedDatetime(_RealDatetime, metaclass=_Kind):
     @classmethod
-    def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:
+    def now(cls, tz: dt.tzinfo | None = None) -> dt.datetime:  # type: ignore[override]  # see _Kind
         return _RealDatetime.now(tz) + dt.timedelta(seconds=_moved())
 
     @classmethod
-    def utcnow(cls) -> dt.datetime:
+    def utcnow(cls) -> dt.datetime:  # type: ignore[override]
         return _RealDatetime.now(dt.UTC).replace(tzinfo=None) + dt.timedelta(seconds=_moved())
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
-from fault_table import LINK_NAMES, SIZES, Row
-from matrix import Cell
-from process_faults import Story
-from soak import CALLERS, SHARE, Soak
+from tools.faults.fault_table import LINK_NAMES, SIZES, Row
+from tools.faults.matrix import Cell
+from tools.faults.process_faults import Story
+from tools.faults.soak import CALLERS, SHARE, Soak
 
 BEGIN = "<!-- figures: begin; written by ./run faults --write -->"
 END = "<!-- figures: end -->"

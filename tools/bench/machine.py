@@ -9,9 +9,9 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.installs import ENVIRONMENTS, FOLDER, NotThere, rclone, versions
+from tools.bench.installs import ENVIRONMENTS, FOLDER, NotThere, rclone, versions
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OURS = ("granian", "pyreqwest", "botocore", "uvloop", "msgspec", "sqlalchemy", "cryptography")
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import CONTESTANTS
-from benchmarks.figures import (
+from tools.bench.contestants import CONTESTANTS
+from tools.bench.figures import (
     HOPS,
     WHAUL,
     Figure,
@@ -20,7 +20,7 @@ from benchmarks.figures import (
     paired,
     peak_mb,
 )
-from benchmarks.workloads import WORKLOADS
+from tools.bench.workloads import WORKLOADS
 
 DASH = "\N{EN DASH}"
 BEGIN, END = "<!-- figures: begin; written by ./run bench -->", "<!-- figures: end -->"

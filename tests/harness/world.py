@@ -18,8 +18,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
-from http_wire import Reply, send
 
+from harness.http_wire import Reply, send
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, whaul
 from whaul.stack.processes import answers, free_ports, program, wait_until

@@ -12,8 +12,8 @@ from typing import Any
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from hostile_peer import PATIENCE, Peer
 
+from harness.peer import PATIENCE, Peer
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment, gateway, whaul
 from whaul.stack.processes import free_ports

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench import Lane, Media, Result, Seen, client_proxy, draw, final_key
-from fault_proxy import Fault
-from fault_table import DESTINATIONS, LARGE, Destination
-from matrix import loss_of
-from servers import Gateway
+from tools.faults.bench import Lane, Media, Result, Seen, client_proxy, draw, final_key
+from tools.faults.fault_proxy import Fault, Kind
+from tools.faults.fault_table import DESTINATIONS, LARGE, Destination
+from tools.faults.matrix import loss_of
+from tools.faults.servers import Gateway
 
 CALLERS = 72
 """More than the 64 transfers that a gateway has at once, so that some always wait."""
@@ -131,7 +131,7 @@ class _Load:
                 self._soak.highest = _highest(self._soak.highest, _sample_of(self._gateway))
 
     def _call_until(self, end: float, rng: random.Random) -> None:
-        sizes, weights = zip(*SIZES, strict=True)
+        sizes, weights = [size for size, _ in SIZES], [weight for _, weight in SIZES]
         client = self._ready.client(self._ready.endpoint("client", "plain"), SOAK_CLIENT)
         while time.monotonic() < end:
             media = self._media[rng.choices(sizes, weights)[0]]
@@ -227,7 +227,8 @@ def _faults(ready: Lane, soak: Soak) -> Iterator[None]:
 
 
 def _at_meta(rng: random.Random, stalls: int) -> Fault:
-    kind = rng.choices(("reset", "close", "corrupt", "latency", "stall"), (30, 30, 20, 19, stalls))[0]
+    kinds: tuple[Kind, ...] = ("reset", "close", "corrupt", "latency", "stall")
+    kind = rng.choices(kinds, (30, 30, 20, 19, stalls))[0]
     at = rng.choice((None, rng.randrange(1, 400), rng.randrange(400, 100_000)))
     if kind == "corrupt":
         at = rng.randrange(2000, 20_000)  # of a file: a description has nothing that proves it but TLS
@@ -235,14 +236,16 @@ def _at_meta(rng: random.Random, stalls: int) -> Fault:
 
 
 def _at_the_store(rng: random.Random, stalls: int) -> Fault:
-    kind = rng.choices(("reset", "close", "latency", "stall"), (35, 34, 30, stalls))[0]
+    kinds: tuple[Kind, ...] = ("reset", "close", "latency", "stall")
+    kind = rng.choices(kinds, (35, 34, 30, stalls))[0]
     if rng.random() < 0.3:  # the answer is lost
         return Fault(kind=kind, match=b"PUT", seconds=0.3, jitter=0.2)
     return Fault(kind=kind, way="up", match=b"PUT", at=rng.randrange(1, 100_000), seconds=0.3, jitter=0.2)
 
 
 def _at_the_client(rng: random.Random, stalls: int) -> Fault:  # noqa: ARG001 - the SDK would wait for a minute
-    kind = rng.choices(("reset", "close", "latency"), (35, 35, 30))[0]
+    kinds: tuple[Kind, ...] = ("reset", "close", "latency")
+    kind = rng.choices(kinds, (35, 35, 30))[0]
     if rng.random() < 0.5:
         return Fault(kind=kind, match=b"POST", at=rng.choice((None, 1, 20)), seconds=0.3, jitter=0.2)
     return Fault(kind=kind, way="up", match=b"POST", at=rng.randrange(1, 100), seconds=0.3, jitter=0.2)

@@ -408,7 +408,7 @@ class Network:
 
     def proxy(self, target: int, seed: object, port: int = 0) -> FaultProxy:
         """Start a proxy before a port of this machine."""
-        proxy = FaultProxy(self.loop, target, random.Random(f"{seed}"))  # noqa: S311 - to be repeatable
+        proxy = FaultProxy(self.loop, target, random.Random(f"{seed}"))
         proxy.port = port
         proxy.accept()
         self._proxies.append(proxy)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FOLDER = Path(__file__).parents[1] / ".tools" / "bench"
+FOLDER = Path(__file__).parents[2] / ".tools" / "bench"
 TIMEOUT = 300.0
 """Seconds for one download or installation."""
 

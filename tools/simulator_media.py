@@ -1,6 +1,6 @@
 """Draws, plays and writes the three default media of the simulator; run it only to change them.
 
-    .venv/bin/python tests/make_simulator_media.py
+    .venv/bin/python tools/simulator_media.py
 
 The results are committed under `src/whaul/simulator/media`, so that the simulator needs neither Pillow nor
 soundfile. Opus encoders differ between releases: a new run may give other bytes for the same melody.
@@ -136,4 +136,4 @@ if __name__ == "__main__":
     soundfile.write(MEDIA / "melody.ogg", melody(), RATE, format="OGG", subtype="OPUS", compression_level=0.85)
     (MEDIA / "page.pdf").write_bytes(page())
     for path in sorted(MEDIA.iterdir()):
-        print(path.name, path.stat().st_size)  # noqa: T201 - a script
+        print(path.name, path.stat().st_size)

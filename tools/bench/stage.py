@@ -12,18 +12,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
-from ipaddress import IPv4Address
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
-from benchmarks.installs import NotThere, nginx
-from benchmarks.workloads import KINDS
+from tools.bench.installs import NotThere, nginx
+from tools.bench.workloads import KINDS
+from tools.certificates import make_certificates
 from whaul.stack.processes import free_ports, program, wait_until
 
 BUCKET = "inbox"
@@ -61,8 +55,8 @@ http {{
     upstream origin {{ server unix:{folder}/origin.sock; keepalive 1024; }}
     server {{
         listen 127.0.0.1:{port} ssl backlog=4096;
-        ssl_certificate {folder}/leaf.pem;
-        ssl_certificate_key {folder}/leaf.key;
+        ssl_certificate {folder}/chain.pem;
+        ssl_certificate_key {folder}/key.pem;
         ssl_session_cache shared:tls:10m;
         location ~ ^/v[0-9.]+/(?<media>[0-9]+f(?<kind>[a-z0-9]+))$ {{
             default_type application/json;
@@ -154,7 +148,7 @@ class _UnixConnection(HTTPConnection):
 @contextmanager
 def stage(folder: Path, environ: dict[str, str]) -> Iterator[Stage]:
     """Run the servers while the block runs; they keep their files in `folder`."""
-    _certify(folder)
+    certificates = make_certificates(folder)
     port = free_ports(1)[0]
     url = f"https://127.0.0.1:{port}"
     files = _files(folder, url)
@@ -166,8 +160,8 @@ def stage(folder: Path, environ: dict[str, str]) -> Iterator[Stage]:
         title = f"{version.stderr.rpartition('/')[2].strip()}, {WORKERS} workers, on loopback with TLS"
     except NotThere as reason:
         print(f"bench: {reason}: a slower server of our own takes its place", file=sys.stderr, flush=True)
-        title = "none: benchmarks/origin.py takes its place"
-        config |= {"port": port, "cert": str(folder / "leaf.pem"), "key": str(folder / "leaf.key"), "files": files}
+        title = "none: tools/bench/origin.py takes its place"
+        config |= {"port": port, "cert": str(certificates.chain), "key": str(certificates.key), "files": files}
     (folder / "origin.json").write_text(json.dumps(config), encoding="utf-8")
     with ExitStack() as stack:
         line = [sys.executable, str(Path(__file__).with_name("origin.py")), str(folder / "origin.json")]
@@ -180,7 +174,7 @@ def stage(folder: Path, environ: dict[str, str]) -> Iterator[Stage]:
             log = folder / "nginx.out"
             process = stack.enter_context(program(line, environ, log))
         wait_until(lambda: _listens(port), process, "The server", log, START_TIMEOUT)
-        yield Stage(url, folder / "ca.pem", folder, title, with_nginx=server is not None)
+        yield Stage(url, certificates.authority, folder, title, with_nginx=server is not None)
 
 
 def _listens(port: int) -> bool:
@@ -221,50 +215,3 @@ def _files(folder: Path, url: str) -> dict[str, dict[str, object]]:
         }
         found[kind.name] = {"path": str(path), "description": description}
     return found
-
-
-def _certify(folder: Path) -> None:
-    """An authority of our own and a leaf for loopback: rustls takes no authority's certificate for a server's."""
-    now = datetime.now(UTC)
-
-    def build(name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .subject_name(_name(name))
-            .issuer_name(issuer)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=2))
-        )
-
-    ca_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    usage = x509.KeyUsage(
-        digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
-        data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
-    ca = (
-        build("whaul bench authority", _name("whaul bench authority"), ca_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("localhost")])
-    leaf = (
-        build("localhost", ca.subject, leaf_key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(names, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / "leaf.pem").write_bytes(leaf.public_bytes(serialization.Encoding.PEM))
-    key = leaf_key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "leaf.key").write_bytes(key)
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])

@@ -7,12 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import lane, world
-from fault_table import ROWS, SIZES
-from matrix import Cell, cells, run_matrix
-from process_faults import SCENARIOS, Story, tell
-from report import figures, line_of, line_of_story, problems, soak_table, write_page
-from soak import Soak, run_soak
+from tools.faults.bench import lane, world
+from tools.faults.fault_table import ROWS, SIZES
+from tools.faults.matrix import Cell, cells, run_matrix
+from tools.faults.process_faults import SCENARIOS, Story, tell
+from tools.faults.report import figures, line_of, line_of_story, problems, soak_table, write_page
+from tools.faults.soak import Soak, run_soak
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 LANES = 3

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import (
+from tools.faults.bench import (
     DEADLINE,
     PATIENT_CLIENT,
     SINGLE_CLIENT,
@@ -25,8 +25,8 @@ from bench import (
     final_key,
     lane,
 )
-from fault_proxy import Fault, FaultProxy, Struck
-from fault_table import BRIEF_DEADLINE, Destination, Row
+from tools.faults.fault_proxy import Fault, FaultProxy, Struck
+from tools.faults.fault_table import BRIEF_DEADLINE, Destination, Row
 
 OLD_SIZE = 50_000
 """Bytes of the object that is there before an overwrite."""

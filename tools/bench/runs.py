@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
-from benchmarks.contestants import Contestant, Ground
-from benchmarks.measure import Peak, cpu_seconds
-from benchmarks.stage import BUCKET
-from benchmarks.workloads import Workload
+from tools.bench.contestants import Contestant, Ground
+from tools.bench.measure import Peak, cpu_seconds
+from tools.bench.stage import BUCKET
+from tools.bench.workloads import Workload
 from whaul.stack.local import REGION
 from whaul.stack.processes import StackFailed
 

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.installs import NotThere, environment, rclone
-from benchmarks.stage import Stage
-from benchmarks.workloads import KINDS, Workload
+from tools.bench.installs import NotThere, environment, rclone
+from tools.bench.stage import Stage
+from tools.bench.workloads import KINDS, Workload
 from whaul.stack.local import ITSELF, REGION, whaul
 from whaul.stack.processes import answers, free_ports, program, wait_until
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from bench import PATIENT_CLIENT, SINGLE_CLIENT, Lane, Media, Result, Seen, draw, final_key
-from fault_proxy import Fault, Struck
-from fault_table import DESTINATIONS, LARGE, PUT, SMALL
-from matrix import OLD_SIZE, loss_of
-from servers import PROBE, Gateway
+from tools.faults.bench import PATIENT_CLIENT, SINGLE_CLIENT, Lane, Media, Result, Seen, draw, final_key
+from tools.faults.fault_proxy import Fault, Struck
+from tools.faults.fault_table import DESTINATIONS, LARGE, PUT, SMALL
+from tools.faults.matrix import OLD_SIZE, loss_of
+from tools.faults.servers import PROBE, Gateway
 
 PATIENCE = 60.0
 """Seconds until the bench gives up waiting for what must happen."""
@@ -273,7 +274,7 @@ def terminated(teller: Teller) -> None:
             for destination in DESTINATIONS
             for taken in (False, True)
         ]
-        _wait(lambda struck=struck, calls=calls: struck.hits >= len(calls))
+        _wait(partial(_struck_at_least, struck, len(calls)))
         gateway.terminate()
         story.injected += 1
         teller.judge(calls)
@@ -281,6 +282,10 @@ def terminated(teller: Teller) -> None:
         code = gateway.process.wait(PATIENCE)
         story.expect(code == 0, f"the gateway ended with {code}")
         ready.calm()
+
+
+def _struck_at_least(struck: Struck, times: int) -> bool:
+    return struck.hits >= times
 
 
 def _wait(happened: Callable[[], bool]) -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from authority import Certificates, make_certificates
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from fault_proxy import FaultProxy, Network, network
-from fault_table import Destination, Link, Transport
-from servers import BUCKET, S3_KEY, Gateway, Store, store
 
+from tools.certificates import Certificates, make_certificates
+from tools.faults.fault_proxy import FaultProxy, Network, network
+from tools.faults.fault_table import Destination, Link, Transport
+from tools.faults.servers import BUCKET, S3_KEY, Gateway, Store, store
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment, whaul
 
@@ -147,7 +147,7 @@ class Lane:
         return common | {
             "WHAUL_MEDIA_HOSTS": "localhost",
             "SSL_CERT_FILE": str(files.authority),
-            "WHAUL_TLS_CERT_FILE": str(files.certificate),
+            "WHAUL_TLS_CERT_FILE": str(files.chain),
             "WHAUL_TLS_KEY_FILE": str(files.key),
         }
 
@@ -297,4 +297,4 @@ def client_proxy(of: Lane, gateway: Gateway) -> FaultProxy:
 
 def draw(seed: int, *what: object) -> random.Random:
     """A source of numbers that depends on the seed and on what it is for, not on what ran before."""
-    return random.Random(":".join(str(part) for part in (seed, *what)))  # noqa: S311 - to be repeatable
+    return random.Random(":".join(str(part) for part in (seed, *what)))

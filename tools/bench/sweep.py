@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contestants import Contestant, Ground
-from benchmarks.figures import cpu_ms_per_file, cpu_s_per_gb
-from benchmarks.installs import NotThere
-from benchmarks.report import digits
-from benchmarks.runs import Failed, as_json, run
-from benchmarks.workloads import Workload
+from tools.bench.contestants import Contestant, Ground
+from tools.bench.figures import cpu_ms_per_file, cpu_s_per_gb
+from tools.bench.installs import NotThere
+from tools.bench.report import digits
+from tools.bench.runs import Failed, as_json, run
+from tools.bench.workloads import Workload
 
 Cells = dict[str, dict[str, Any]]
 """By contestant: `runs`, None for one that failed; `failed`, the last reason; `absent`, when it cannot run here."""

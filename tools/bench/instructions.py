@@ -6,11 +6,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.contestants import CONTESTANTS, Ground
-from benchmarks.figures import WHAUL
-from benchmarks.measure import tree
-from benchmarks.runs import Failed, run
-from benchmarks.workloads import Workload
+from tools.bench.contestants import CONTESTANTS, Ground
+from tools.bench.figures import WHAUL
+from tools.bench.measure import tree
+from tools.bench.runs import Failed, run
+from tools.bench.workloads import Workload
 
 EVENT = "instructions:u"
 """Those of the program itself: the kernel's are counted for root only."""
