@@ -1,0 +1,1 @@
+"""The AWS side: the service from its model, requests read and checked, responses and errors written."""
