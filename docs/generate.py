@@ -16,7 +16,7 @@ import typer.main
 from pydantic.fields import FieldInfo
 
 from whaul import app, cli
-from whaul.operations import OPERATIONS
+from whaul.api.service import OPERATIONS
 from whaul.settings import Settings, environment_name, is_secret
 from whaul.storage.naming import EXTENSIONS
 

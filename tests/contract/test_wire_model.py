@@ -4,17 +4,11 @@ import botocore.session
 import pytest
 
 from whaul.graph import media_types
-from whaul.operations import OPERATIONS
 from whaul.simulator import uploads
 from whaul.wire import constraints, media, messages
 
 MODEL = botocore.session.Session().get_service_model("socialmessaging")
 OPERATION = MODEL.operation_model("GetWhatsAppMessageMedia")
-
-
-def test_the_operations_are_those_of_the_model_with_their_methods_and_paths() -> None:
-    modelled = {name: MODEL.operation_model(name).http for name in MODEL.operation_names}
-    assert {name: (http["method"], http["requestUri"]) for name, http in modelled.items()} == dict(OPERATIONS)
 
 
 def test_the_members_are_those_of_the_model() -> None:

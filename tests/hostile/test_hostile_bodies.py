@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from harness.examples import examples, json_values, spoilt
 from whaul import wire
+from whaul.api import response
 from whaul.errors import ApiError, InvalidParametersException, SerializationException, ValidationException
 from whaul.model import GetMedia
 
@@ -48,7 +49,7 @@ def read(body: bytes) -> GetMedia | None:
     try:
         request = wire.get_media(body)
     except REFUSALS as refusal:
-        wire.error_answer(refusal)
+        response.error(refusal)
         refusal.message.encode()
         return None
     assert re.fullmatch("[A-Za-z0-9]{1,100}", request.media_id)

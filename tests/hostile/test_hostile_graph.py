@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from harness.examples import examples, json_values, spoilt
 from harness.peer import Peer, answer
 from whaul import wire
+from whaul.api import response
 from whaul.errors import ApiError, DependencyException
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
@@ -74,7 +75,7 @@ def download(loop: asyncio.Runner, http: HttpClient, peer: Peer, url: str) -> by
 
 def checked(error: ApiError) -> None:
     """An error that can be told, and that does not tell what it should not."""
-    body, headers = wire.error_answer(error)
+    body, headers = response.error(error)
     assert json.loads(body)["message"] == error.message
     assert all(name.isascii() and value.isascii() and value.isprintable() for name, value in headers)
     assert len(error.message) < 10_000

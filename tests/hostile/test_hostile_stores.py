@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.examples import examples, spoilt
 from harness.peer import Peer, answer
-from whaul import wire
+from whaul.api import response
 from whaul.errors import ApiError, Retry
 from whaul.model import MediaInfo, PresignedUrl, S3File
 from whaul.outbound.http import LARGEST_ANSWER, HttpClient
@@ -61,7 +61,7 @@ def outcome(request: pytest.FixtureRequest, loop: asyncio.Runner, http: HttpClie
 
 
 def checked(error: ApiError) -> None:
-    body, headers = wire.error_answer(error)
+    body, headers = response.error(error)
     told(headers)
     assert json.loads(body)["message"] == error.message
     assert len(error.message) < 1000
@@ -69,7 +69,7 @@ def checked(error: ApiError) -> None:
     assert not any(secret in error.message for secret in secrets)
 
 
-def told(headers: wire.Headers) -> None:
+def told(headers: response.Headers) -> None:
     """Check that the headers of an answer of ours are what HTTP can carry."""
     assert all(
         name.isascii() and value.isascii() and "\n" not in value and "\r" not in value for name, value in headers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from whaul import wire
+from whaul.api.request import MAX_REQUEST
 from whaul.auth.authenticator import sigv4
 from whaul.cli import serve
 from whaul.graph import client
@@ -25,7 +25,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"takes up to (\d+),", serve.MOST_CONNECTIONS),
         (r"gives each (\d+) seconds for a request's headers", serve.HEADER_TIMEOUT / 1000),
         (r"headers and (\d+) for its body", asgi.BODY_TIMEOUT),
-        (r"body of (\d+) KiB", wire.LARGEST_REQUEST / 1024),
+        (r"body of (\d+) KiB", MAX_REQUEST / 1024),
         (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"exceed (\d+) characters", presigned.LONGEST_HEADERS),

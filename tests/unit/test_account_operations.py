@@ -10,7 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from whaul import wire
+from whaul.api.request import Request
 from whaul.auth.authenticator import Caller
 from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.errors import ResourceNotFoundException
@@ -65,7 +65,7 @@ async def test_a_number_that_goes_while_its_account_is_read_is_not_linked(
     operations = AccountOperations(registry, refreshes, account_id=OWNER, region=REGION)
     query = f"id={account.phone_numbers[0].id}".encode()
     with pytest.raises(ResourceNotFoundException):
-        await operations.get_number(wire.Input(query, b""), CALLER, Call("id"))
+        await operations.get_number(Request(query, b""), CALLER, Call("id"))
 
 
 async def test_a_sign_up_calls_an_account_without_numbers_incomplete_as_the_list_does(registry: Registry) -> None:
@@ -73,7 +73,7 @@ async def test_a_sign_up_calls_an_account_without_numbers_incomplete_as_the_list
     graph = cast("AccountCalls", EmptyAccountAtMeta())
     signup = SignupOperation(registry, graph, account_id=OWNER, region=REGION, deadline=20)
     body = json.dumps({"signupCallback": {"accessToken": "EAAG"}}).encode()
-    answer, _ = await signup.associate(wire.Input(b"", body), CALLER, Call("id"))
+    answer, _ = await signup.associate(Request(b"", body), CALLER, Call("id"))
     found: Any = json.loads(answer)["signupCallbackResult"]["linkedAccountsWithIncompleteSetup"][WABA]
     assert found["registrationStatus"] == "INCOMPLETE"
     assert found["unregisteredWhatsAppPhoneNumbers"] == []

@@ -10,7 +10,7 @@ import botocore.session
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
-from whaul.operations import OPERATIONS
+from whaul.api.service import OPERATIONS
 from whaul.telemetry.audit import (
     HIDDEN,
     HIDDEN_MEMBERS,

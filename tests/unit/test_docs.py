@@ -15,9 +15,9 @@ import pytest
 import typer.main
 
 from whaul import arns, errors
+from whaul.api.service import OPERATIONS
 from whaul.auth.policy import Policy
 from whaul.cli import app
-from whaul.operations import OPERATIONS
 from whaul.settings import Settings, environment_name, is_secret
 from whaul.telemetry.call import Call
 from whaul.telemetry.logs import call_line

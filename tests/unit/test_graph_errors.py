@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whaul.api import response
 from whaul.errors import (
     AccessDeniedByMetaException,
     ApiError,
@@ -21,7 +22,6 @@ from whaul.graph import errors as table
 from whaul.graph.errors import CallKind, call_error, error_from
 from whaul.graph.usage import LONGEST_REGAIN, regain_seconds, usage_percent
 from whaul.outbound.http import Answer, HttpFailure
-from whaul.wire import error_answer
 
 DENIED = (AccessDeniedByMetaException, Retry.NO)
 THROTTLED = (ThrottledRequestException, Retry.YES)
@@ -318,12 +318,12 @@ def test_how_long_meta_asks_to_be_left_alone(headers: dict[str, str], seconds: f
     assert regain_seconds(headers) == seconds
     found = error_from(Answer(429, headers, b""), "the download")
     assert found.retry_after == seconds
-    assert ("Retry-After" in dict(error_answer(found)[1])) == (seconds is not None)
+    assert ("Retry-After" in dict(response.error(found)[1])) == (seconds is not None)
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "x-business-use-case-usage", "x-app-usage"]), st.text()))
 def test_no_header_of_meta_can_break_an_answer(headers: dict[str, str]) -> None:
-    error_answer(error_from(Answer(429, headers, b""), "the download"))
+    response.error(error_from(Answer(429, headers, b""), "the download"))
     usage_percent(headers)
 
 

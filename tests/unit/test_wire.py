@@ -13,6 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from whaul import errors, wire
+from whaul.api import response
+from whaul.api.service import ROUTES
 from whaul.errors import (
     ApiError,
     InvalidParametersException,
@@ -21,7 +23,6 @@ from whaul.errors import (
     ValidationException,
 )
 from whaul.model import GetMedia, MediaInfo, PresignedUrl, S3File, StoredObject
-from whaul.operations import OPERATIONS
 
 MODEL = botocore.session.Session().get_service_model("socialmessaging")
 OPERATION = MODEL.operation_model("GetWhatsAppMessageMedia")
@@ -72,7 +73,7 @@ def test_a_request_that_botocore_writes_is_read(
 ) -> None:
     given = {"mediaId": "42", "originationPhoneNumberId": number} | members
     request = create_serializer("rest-json").serialize_to_request(given, OPERATION)
-    assert (request["method"], request["url_path"]) == OPERATIONS["GetWhatsAppMessageMedia"]
+    assert ROUTES[request["method"], request["url_path"]] == "GetWhatsAppMessageMedia"
     assert wire.get_media(request["body"]) == GetMedia("42", number, *expected)
 
 
@@ -268,7 +269,7 @@ def read_or_refused(raw: bytes) -> None:
 # --- what we write is read by botocore
 
 
-def parsed(status: int, headers: wire.Headers, raw: bytes, shape: Any) -> dict[str, Any]:
+def parsed(status: int, headers: response.Headers, raw: bytes, shape: Any) -> dict[str, Any]:
     response = {"status_code": status, "headers": dict(headers), "body": raw}
     answer: dict[str, Any] = create_parser("rest-json").parse(response, shape)
     return answer
@@ -285,7 +286,7 @@ ALL_ERRORS = sorted((kind for kind in ApiError.__subclasses__()), key=lambda kin
 
 @pytest.mark.parametrize("kind", ALL_ERRORS)
 def test_botocore_reads_an_error_with_its_code_and_message(kind: type[ApiError]) -> None:
-    raw, headers = wire.error_answer(kind('Told: "ä"\n🐋'))
+    raw, headers = response.error(kind('Told: "ä"\n🐋'))
     answer = parsed(kind.status, headers, raw, OPERATION.output_shape)
     assert answer["Error"] == {"Code": kind.__name__, "Message": 'Told: "ä"\n🐋'}
     without_header = parsed(kind.status, [], raw, OPERATION.output_shape)
@@ -294,14 +295,14 @@ def test_botocore_reads_an_error_with_its_code_and_message(kind: type[ApiError])
 
 @pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.1, "2"), (3600.0, "3600")])
 def test_a_throttle_says_how_long_to_wait_in_whole_seconds(seconds: float, header: str) -> None:
-    _, headers = wire.error_answer(ThrottledRequestException(retry_after=seconds))
+    _, headers = response.error(ThrottledRequestException(retry_after=seconds))
     assert dict(headers)["Retry-After"] == header
     assert int(header) >= math.ceil(seconds)
 
 
 @pytest.mark.parametrize("error", [ThrottledRequestException(), errors.DependencyException(retry_after=9)])
 def test_no_other_error_says_how_long_to_wait(error: ApiError) -> None:
-    assert "Retry-After" not in dict(wire.error_answer(error)[1])
+    assert "Retry-After" not in dict(response.error(error)[1])
 
 
 @pytest.mark.parametrize(
@@ -329,6 +330,6 @@ def test_where_the_file_went_is_told_in_headers(key: str, header: str) -> None:
 
 
 def test_request_ids_are_uuids_and_never_the_same() -> None:
-    ids = {wire.request_id() for _ in range(100)}
+    ids = {response.request_id() for _ in range(100)}
     assert len(ids) == 100
     assert all(len(text) == 36 for text in ids)

@@ -8,8 +8,8 @@ import pytest
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
+from whaul.api.service import ROUTES
 from whaul.errors import ApiError, InvalidParametersException, SerializationException, ValidationException
-from whaul.operations import OPERATIONS
 from whaul.wire import accounts, constraints, tags
 from whaul.wire.constraints import Constraint
 
@@ -23,7 +23,7 @@ def written(operation: str, **members: Any) -> tuple[bytes, bytes]:
     """The query string and the body that botocore writes."""
     model = MODEL.operation_model(operation)
     request = create_serializer("rest-json").serialize_to_request(members, model)
-    assert (request["method"], request["url_path"]) == OPERATIONS[operation]
+    assert ROUTES[request["method"], request["url_path"]] == operation
     return urlencode(request["query_string"]).encode(), request["body"] or b""
 
 

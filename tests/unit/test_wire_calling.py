@@ -10,14 +10,14 @@ import pytest
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
+from whaul.api.request import Request
+from whaul.api.service import ROUTES
 from whaul.errors import ApiError, InvalidParametersException, SerializationException, ValidationException
 from whaul.model import CallHours, CallSettings, OpenHours
-from whaul.operations import OPERATIONS
 from whaul.simulator import calling as simulated
 from whaul.wire import calling, constraints
 from whaul.wire.calling import update_number, update_number_answer
 from whaul.wire.constraints import Constraint
-from whaul.wire.protocol import Input
 
 MODEL = botocore.session.Session().get_service_model("socialmessaging")
 OPERATION = MODEL.operation_model("UpdateLinkedWhatsAppBusinessAccountPhoneNumber")
@@ -29,17 +29,17 @@ HOLIDAY = {"date": "2028-02-29", "startTime": {"hours": 9, "minutes": 5}, "endTi
 HOURS = {"enabled": True, "timezone": "America/New_York", "weeklyOperatingHours": [MONDAY]}
 
 
-def written(**members: Any) -> Input:
+def written(**members: Any) -> Request:
     request = create_serializer("rest-json").serialize_to_request(members, OPERATION)
-    assert (request["method"], request["url_path"]) == OPERATIONS[OPERATION.name]
-    return Input(urlencode(request["query_string"]).encode(), request["body"])
+    assert ROUTES[request["method"], request["url_path"]] == OPERATION.name
+    return Request(urlencode(request["query_string"]).encode(), request["body"])
 
 
-def set_to(**members: Any) -> Input:
-    return Input(QUERY, json.dumps({"callSettings": {"callEnabled": True} | members}).encode())
+def set_to(**members: Any) -> Request:
+    return Request(QUERY, json.dumps({"callSettings": {"callEnabled": True} | members}).encode())
 
 
-def with_hours(**members: Any) -> Input:
+def with_hours(**members: Any) -> Request:
     return set_to(callHours={name: value for name, value in (HOURS | members).items() if value is not None})
 
 
@@ -50,7 +50,7 @@ def at(day: str, *times: tuple[int, int]) -> dict[str, Any]:
     return {"date": day, "startTime": start, "endTime": end}
 
 
-def refusal(kind: type[ApiError], given: Input) -> str:
+def refusal(kind: type[ApiError], given: Request) -> str:
     with pytest.raises(ApiError) as caught:
         update_number(given)
     assert type(caught.value) is kind, caught.value.message
@@ -85,7 +85,7 @@ def test_hours_that_are_off_may_be_empty_and_null_is_the_same_as_nothing() -> No
     given = with_hours(enabled=False, weeklyOperatingHours=[])
     assert update_number(given)[1].hours == CallHours(False, "America/New_York", (), ())
     settings = {"callEnabled": True, "callHours": None, "callIconVisibility": None, "newer": {}}
-    given = Input(QUERY, json.dumps({"callSettings": settings, "newer": 1}).encode())
+    given = Request(QUERY, json.dumps({"callSettings": settings, "newer": 1}).encode())
     assert update_number(given)[1] == CallSettings(True, None, None, None)
 
 
@@ -124,16 +124,16 @@ def test_botocore_reads_the_answer() -> None:
     ],
 )
 def test_what_is_not_of_these_types_is_refused(body: bytes) -> None:
-    refusal(SerializationException, Input(QUERY, body))
+    refusal(SerializationException, Request(QUERY, body))
 
 
 @pytest.mark.parametrize(
     ("given", "violation"),
     [
-        (Input(b"", b""), "2 validation errors"),
-        (Input(QUERY, b"{}"), "Value null at 'callSettings'"),
-        (Input(b"id=waba-1", b'{"callSettings": {"callEnabled": true}}'), "phone-number-id"),
-        (Input(QUERY, b'{"callSettings": {}}'), "Value null at 'callSettings.callEnabled'"),
+        (Request(b"", b""), "2 validation errors"),
+        (Request(QUERY, b"{}"), "Value null at 'callSettings'"),
+        (Request(b"id=waba-1", b'{"callSettings": {"callEnabled": true}}'), "phone-number-id"),
+        (Request(QUERY, b'{"callSettings": {}}'), "Value null at 'callSettings.callEnabled'"),
         (set_to(callIconVisibility=""), "'callSettings.callIconVisibility'"),
         (set_to(callIconVisibility="x" * 51), "less than or equal to 50"),
         (set_to(callbackPermissionStatus=""), "'callSettings.callbackPermissionStatus'"),
@@ -162,7 +162,7 @@ def test_what_is_not_of_these_types_is_refused(body: bytes) -> None:
         (with_hours(holidaySchedule=[at("2028-02-29", (9, 0), (24, 0))]), "member.endTime.hours'"),
     ],
 )
-def test_what_breaks_a_constraint_is_refused(given: Input, violation: str) -> None:
+def test_what_breaks_a_constraint_is_refused(given: Request, violation: str) -> None:
     assert violation in refusal(ValidationException, given)
 
 
@@ -175,13 +175,13 @@ def test_a_message_does_not_grow_with_the_request() -> None:
 def test_a_number_of_many_digits_is_refused(digits: int) -> None:
     body = with_hours(weeklyOperatingHours=[at("MONDAY", (0, 0), (1, 77))]).body.replace(b"77", b"7" * digits)
     with pytest.raises((SerializationException, ValidationException)) as caught:
-        update_number(Input(QUERY, body))
+        update_number(Request(QUERY, body))
     assert len(caught.value.message) < 1_000
 
 
 @pytest.mark.parametrize("query", [b"id=%ff", QUERY + b"&" + QUERY])
 def test_a_query_string_that_cannot_be_read_is_refused(query: bytes) -> None:
-    refusal(SerializationException, Input(query, set_to().body))
+    refusal(SerializationException, Request(query, set_to().body))
 
 
 @pytest.mark.parametrize("member", ["weeklyOperatingHours", "holidaySchedule"])

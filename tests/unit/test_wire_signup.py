@@ -8,8 +8,8 @@ import pytest
 from botocore.serialize import create_serializer
 from pydantic import SecretStr
 
+from whaul.api.service import ROUTES
 from whaul.errors import ApiError, InvalidParametersException, SerializationException, ValidationException
-from whaul.operations import OPERATIONS
 from whaul.wire import signup
 from whaul.wire.constraints import Constraint
 from whaul.wire.signup import Finalization, Registration, associate
@@ -24,7 +24,7 @@ LEAST = {"associateInProgressToken": SECRET, "phoneNumbers": [NUMBER], "waba": {
 
 def written(**members: Any) -> bytes:
     request = create_serializer("rest-json").serialize_to_request(members, OPERATION)
-    assert (request["method"], request["url_path"]) == OPERATIONS[OPERATION.name]
+    assert ROUTES[request["method"], request["url_path"]] == OPERATION.name
     return bytes(request["body"])
 
 

@@ -164,9 +164,7 @@ def _query_members(query: bytes, wanted: Mapping[str, tuple[str, str]]) -> Membe
     texts = dict(pairs)
     if len(texts) != len(pairs):
         raise SerializationException("A member is in the query string twice.")
-    return {
-        member: _query_value(name, texts[name], kind) for member, (name, kind) in wanted.items() if name in texts
-    }
+    return {member: _query_value(name, texts[name], kind) for member, (name, kind) in wanted.items() if name in texts}
 
 
 def _query_value(name: str, text: str, kind: str) -> str | int | bool:

@@ -2,7 +2,10 @@
 
 from datetime import datetime
 
-from whaul import arns, wire
+from whaul import arns
+from whaul.api import response
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import ResourceNotFoundException, ValidationException
 from whaul.operations.refresh import Refreshes
@@ -30,7 +33,7 @@ class AccountOperations:
         self._account_id = account_id
         self._region = region
 
-    async def list(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def list(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer ListLinkedWhatsAppBusinessAccounts: the first linked first."""
         most, token = inputs.list_accounts(given.query)
         caller.authorize(LIST, "*")  # the action has no resources at AWS
@@ -47,18 +50,18 @@ class AccountOperations:
         }
         if page.next_token is not None:
             answer["nextToken"] = page.next_token
-        return wire.encoded(answer), []
+        return response.body(answer), []
 
-    async def get(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def get(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer GetLinkedWhatsAppBusinessAccount."""
         id_ = self._authorized(GET, inputs.waba_id(given.query), caller)
         account = await self._accounts.account(id_)
         if account is None:
             raise _not_linked("account")
         self._refreshes.served([account], call)
-        return wire.encoded({"account": shapes.linked_account(account, _epoch)}), []
+        return response.body({"account": shapes.linked_account(account, _epoch)}), []
 
-    async def get_number(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def get_number(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer GetLinkedWhatsAppBusinessAccountPhoneNumber."""
         value = inputs.phone_number_id(given.query)
         id_ = arns.phone_number_id_from(value, self._account_id, self._region)
@@ -72,16 +75,16 @@ class AccountOperations:
         if account is None or number is None:
             raise _not_linked("phone number")
         self._refreshes.served([account], call)
-        return wire.encoded(
+        return response.body(
             {"phoneNumber": shapes.phone_number(number), "linkedWhatsAppBusinessAccountId": account.id}
         ), []
 
-    async def disassociate(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def disassociate(self, given: Request, caller: Caller, _call: Call) -> Response:
         """Answer DisassociateWhatsAppBusinessAccount: the account, its numbers, its token and the tags are gone."""
         id_ = self._authorized(DISASSOCIATE, inputs.waba_id(given.query), caller)
         if not await self._accounts.unlink(id_):
             raise _not_linked("account")
-        return wire.encoded({}), []
+        return response.body({}), []
 
     def _authorized(self, action: str, value: str, caller: Caller) -> str:
         """The account id that `value` (an id or ARN) names, if the caller may do this with it."""

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from whaul import wire
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.graph.calling import CallingCalls
 from whaul.graph.calls import Access
@@ -23,7 +24,7 @@ class CallingOperations:
         self._graph = graph
         self._deadline = deadline
 
-    async def update_number(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def update_number(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer UpdateLinkedWhatsAppBusinessAccountPhoneNumber. Raises an `ApiError`."""
         id_, settings = update_number(given)
         number = await self._numbers.authorized(UPDATE_NUMBER, id_, caller, call)

@@ -5,6 +5,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 
 from whaul import wire
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
@@ -61,7 +63,7 @@ class MediaOperations:
         self._rules = rules
         self._flights: Flights[StoredObject] = Flights()
 
-    async def get(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def get(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer GetWhatsAppMessageMedia. Raises an `ApiError`."""
         request = wire.get_media(given.body)
         call.media_id = request.media_id

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 
 from whaul import wire
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import DependencyException, Retry
 from whaul.graph.calls import Access
@@ -27,11 +29,11 @@ class MessageOperations:
         self._deadline = deadline
         self._invocations: Invocations[str | None] = Invocations()
 
-    async def send(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def send(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer SendWhatsAppMessage. Raises an `ApiError`."""
         request = wire.send_message(given.body)
         number = await self._numbers.authorized(SEND_MESSAGE, request.phone_number_id, caller, call)
-        invocation = wire.invocation_id(given.headers)
+        invocation = given.invocation_id
         if invocation is None:
             message_id = await self._send(request, number, call)
         else:

@@ -5,7 +5,10 @@ from dataclasses import replace
 
 from pydantic import SecretStr
 
-from whaul import arns, wire
+from whaul import arns
+from whaul.api import response
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.accounts import AccountCalls, MetaAccount
@@ -36,7 +39,7 @@ class SignupOperation:
         self._region = region
         self._deadline = deadline
 
-    async def associate(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def associate(self, given: Request, caller: Caller, _call: Call) -> Response:
         """Answer either step. Raises an `ApiError`, of those that the model has for this operation."""
         step = associate(given.body)
         caller.authorize(ASSOCIATE, "*")  # the action has no resources at AWS
@@ -69,7 +72,7 @@ class SignupOperation:
             "associateInProgressToken": in_progress.get_secret_value(),
             "linkedAccountsWithIncompleteSetup": found,
         }
-        return wire.encoded({"signupCallbackResult": result, "statusCode": 200})
+        return response.body({"signupCallbackResult": result, "statusCode": 200})
 
     async def _incomplete(self, meta_waba_id: str, account: MetaAccount) -> shapes.Shape:
         """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
@@ -115,7 +118,7 @@ class SignupOperation:
             raise too_many() from None
         if linked is None:
             raise _unknown()
-        return wire.encoded({"statusCode": 200, "linkedWhatsAppBusinessAccountId": linked.id})
+        return response.body({"statusCode": 200, "linkedWhatsAppBusinessAccountId": linked.id})
 
     async def _meta_waba_id(self, step: Finalization) -> str:
         if step.meta_waba_id is not None:

@@ -1,6 +1,8 @@
 """The operations on tags of linked accounts and phone numbers."""
 
-from whaul import arns, wire
+from whaul import arns
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import InvalidParametersException
 from whaul.registry.errors import TooManyTags
@@ -21,7 +23,7 @@ class TagOperations:
         self._account_id = account_id
         self._region = region
 
-    async def tag(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def tag(self, given: Request, caller: Caller, _call: Call) -> Response:
         """Answer TagResource."""
         arn, tags = shapes.tag_resource(given.body)
         id_ = self._authorized(TAG, arn, caller)
@@ -33,14 +35,14 @@ class TagOperations:
             raise _unknown()
         return shapes.done(), []
 
-    async def untag(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def untag(self, given: Request, caller: Caller, _call: Call) -> Response:
         """Answer UntagResource."""
         arn, keys = shapes.untag_resource(given.body)
         if not await self._resources.untag(self._authorized(UNTAG, arn, caller), keys):
             raise _unknown()
         return shapes.done(), []
 
-    async def list(self, given: wire.Input, caller: Caller, _call: Call) -> wire.Answer:
+    async def list(self, given: Request, caller: Caller, _call: Call) -> Response:
         """Answer ListTagsForResource."""
         tags = await self._resources.tags(self._authorized(LIST_TAGS, shapes.list_tags(given.query), caller))
         if tags is None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pyreqwest.bytes import Bytes
 
 from whaul import wire
+from whaul.api.request import Request
+from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import DependencyException, ResourceNotFoundException
 from whaul.graph.calls import Access
@@ -63,7 +65,7 @@ class UploadOperations:
         self._slots = slots
         self._rules = rules
 
-    async def post(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def post(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer PostWhatsAppMessageMedia. Raises an `ApiError`."""
         request = wire.post_media(given.body)
         number = await self._numbers.authorized(POST_MEDIA, request.phone_number_id, caller, call)
@@ -83,7 +85,7 @@ class UploadOperations:
         call.bytes = upload.size
         return wire.post_media_answer(call.media_id), []
 
-    async def delete(self, given: wire.Input, caller: Caller, call: Call) -> wire.Answer:
+    async def delete(self, given: Request, caller: Caller, call: Call) -> Response:
         """Answer DeleteWhatsAppMessageMedia. Raises an `ApiError`."""
         request = wire.delete_media(given.query)
         call.media_id = request.media_id

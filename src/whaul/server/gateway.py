@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import msgspec
 import structlog
 
-from whaul import wire
+from whaul.api import request, response
+from whaul.api.request import Request
+from whaul.api.response import Response
+from whaul.api.service import PATHS, ROUTES
 from whaul.auth.authenticator import Authenticator, Caller
 from whaul.errors import (
     ApiError,
@@ -21,7 +24,6 @@ from whaul.errors import (
     ThrottledRequestException,
     UnknownOperationException,
 )
-from whaul.operations import OPERATIONS
 from whaul.registry.errors import RegistryUnavailable
 from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
@@ -34,16 +36,14 @@ from whaul.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-Operation = Callable[[wire.Input, Caller, Call], Awaitable[wire.Answer]]
+Operation = Callable[[Request, Caller, Call], Awaitable[Response]]
 JSON = "application/json"
 READ = ("GET", "HEAD")
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """What monitors ask, over and over: not logged, not counted."""
-ROUTES = {route: name for name, route in OPERATIONS.items()}
-PATHS = {path for _, path in ROUTES}
 
 MOST_LARGE_BODIES = 16
-"""Requests at once with a body above `wire.LARGEST_REQUEST`, so that they fill no memory before they are proven."""
+"""Requests at once with a body above `MAX_REQUEST`, so that they fill no memory before they are proven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Gateway:
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call, log it, count it and audit it."""
         peer = scope.get("client")
-        call = Call(wire.request_id(), client=self._clients.of(peer[0] if peer else None, scope["headers"]))
+        call = Call(response.request_id(), client=self._clients.of(peer[0] if peer else None, scope["headers"]))
         started = time.monotonic()
         status = 500
         try:
@@ -119,7 +119,7 @@ class Gateway:
             if self._audit is not None:
                 self._audit.record(call, scope["headers"], scope["query_string"])
 
-    async def _operate(self, scope: Scope, receive: Receive, call: Call) -> wire.Answer:
+    async def _operate(self, scope: Scope, receive: Receive, call: Call) -> Response:
         """Do what was asked. Raises an `ApiError`."""
         method, path = scope["method"], scope["path"]
         name = ROUTES.get((method, path))
@@ -133,7 +133,7 @@ class Gateway:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
         if self._draining:
             raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
-        most = wire.LARGER_REQUESTS.get(name, wire.LARGEST_REQUEST)
+        most = request.MAX_REQUESTS.get(name, request.MAX_REQUEST)
         async with self._room(scope, most):
             body = await asgi.read_body(scope, receive, most)
             return await self._perform(scope, operation, body, call)
@@ -141,7 +141,7 @@ class Gateway:
     @asynccontextmanager
     async def _room(self, scope: Scope, most: int) -> AsyncGenerator[None]:
         """Hold a place for a large body as long as it is held; raises `ThrottledRequestException` without one."""
-        if most <= wire.LARGEST_REQUEST or asgi.announces_at_most(scope, wire.LARGEST_REQUEST):
+        if most <= request.MAX_REQUEST or asgi.announces_at_most(scope, request.MAX_REQUEST):
             yield
             return
         if self._large_bodies >= MOST_LARGE_BODIES:
@@ -152,7 +152,7 @@ class Gateway:
         finally:
             self._large_bodies -= 1
 
-    async def _perform(self, scope: Scope, operation: Operation, body: bytes, call: Call) -> wire.Answer:
+    async def _perform(self, scope: Scope, operation: Operation, body: bytes, call: Call) -> Response:
         """Let a proven caller's call through to the operation."""
         query, headers = scope["query_string"], tuple(scope["headers"])
         caller = await self._service.authenticator.authenticate(
@@ -161,11 +161,11 @@ class Gateway:
         call.access_key_id, call.caller = caller.access_key_id, caller.name
         call.body = body
         self._service.rate_limit.take(caller.access_key_id, caller.rate_limit, caller.rate_burst)
-        answer = await operation(wire.Input(query, body, headers), caller, call)
+        answer = await operation(Request(query, body, headers), caller, call)
         call.answer = answer[0]
         return answer
 
-    def _failed(self, error: Exception, call: Call) -> tuple[int, bytes, wire.Headers]:
+    def _failed(self, error: Exception, call: Call) -> tuple[int, bytes, response.Headers]:
         """Make the answer to a call that raised."""
         api_error = _api_error(error)
         if isinstance(api_error, InternalServiceException):
@@ -174,7 +174,7 @@ class Gateway:
         elif isinstance(error, RegistryUnavailable):
             log.error("database_failed", request_id=call.request_id, error=logs.without_text(error))
         call.error, call.message = api_error.code, api_error.message
-        body, headers = wire.error_answer(api_error)
+        body, headers = response.error(api_error)
         if self._draining:
             headers.append(("Connection", "close"))
         return api_error.status, body, headers
@@ -193,7 +193,7 @@ class Gateway:
             reasons += await self._service.unready()
             status = 503 if reasons else 200
             body = msgspec.json.encode({"status": "unavailable" if reasons else "ok", "reasons": reasons})
-        await asgi.answer(send, status, content_type, [("x-amzn-RequestId", wire.request_id())], body)
+        await asgi.answer(send, status, content_type, [("x-amzn-RequestId", response.request_id())], body)
 
 
 def _api_error(error: Exception) -> ApiError:

@@ -16,36 +16,22 @@ from whaul.wire.media import (
 )
 from whaul.wire.messages import send_message, send_message_answer
 from whaul.wire.protocol import (
-    LARGER_REQUESTS,
-    LARGEST_REQUEST,
-    Answer,
     Headers,
-    Input,
     encoded,
-    error_answer,
-    invocation_id,
     query_members,
-    request_id,
 )
 
 __all__ = [
-    "LARGER_REQUESTS",
-    "LARGEST_REQUEST",
-    "Answer",
     "Constraint",
     "Headers",
-    "Input",
     "delete_media",
     "delete_media_answer",
     "encoded",
-    "error_answer",
     "get_media",
     "get_media_answer",
-    "invocation_id",
     "post_media",
     "post_media_answer",
     "query_members",
-    "request_id",
     "send_message",
     "send_message_answer",
     "stored_headers",

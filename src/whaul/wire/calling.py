@@ -7,10 +7,11 @@ from itertools import pairwise
 
 import msgspec
 
+from whaul.api.request import Request
 from whaul.errors import InvalidParametersException
 from whaul.model import CallHours, CallSettings, OpenHours
 from whaul.wire.constraints import PHONE_NUMBER_ID, Constraint, Member, check, outside, too_many
-from whaul.wire.protocol import Input, decoded, encoded, query_members
+from whaul.wire.protocol import decoded, encoded, query_members
 
 REQUIRED = Constraint(required=True)
 TIMEZONE = Constraint(required=True, least=1, most=100)
@@ -76,7 +77,7 @@ class _UpdateNumberAnswer(msgspec.Struct, rename="camel"):
 _decoder = msgspec.json.Decoder(_UpdateNumber)
 
 
-def update_number(given: Input) -> tuple[str, CallSettings]:
+def update_number(given: Request) -> tuple[str, CallSettings]:
     """Read the input of UpdateLinkedWhatsAppBusinessAccountPhoneNumber: the id or ARN, and what to set.
 
     Raises `SerializationException`, `ValidationException` with every constraint that is broken, and
