@@ -44,6 +44,7 @@ _ACTION = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_resource.html
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html
 _RESOURCE = re.compile(r"\*|arn:[^:]*:[a-z0-9-]+(:[^:]*){2}:.+", re.DOTALL)
+_ARN_FIELDS: Final = 6
 
 
 class PolicyError(ValueError):
@@ -195,7 +196,7 @@ def _statement(place: str, content: object) -> Statement:
         name=sid or place,
         allows=content["Effect"] == "Allow",
         actions=tuple(_glob(action.lower()) for action in actions),
-        resources=tuple(_glob(resource) for resource in resources),
+        resources=tuple(_arn_glob(resource) for resource in resources),
     )
 
 
@@ -214,19 +215,33 @@ def _patterns(place: str, content: object, form: re.Pattern[str], described: str
     return patterns
 
 
-def _glob(pattern: str) -> re.Pattern[str]:
-    """Compile `*` (any run, of `/` and `:` too) and `?` (one character); all else stands for itself.
+def _arn_glob(pattern: str) -> re.Pattern[str]:
+    """Compile the pattern of an ARN: a wildcard stays in its field, and only the last field may hold colons.
+
+    Otherwise `arn:aws:s3:*:*:inbox/*` would cover the key `x:inbox/1` of another bucket. IAM's `ArnLike` matches field
+    by field too. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
+    """
+    if pattern == "*":
+        return _glob(pattern)
+    *fields, last = pattern.split(":", _ARN_FIELDS - 1)
+    parts = [_glob(field, any_character="[^:]").pattern for field in fields]
+    return re.compile(":".join([*parts, _glob(last).pattern]), re.DOTALL)
+
+
+def _glob(pattern: str, any_character: str = ".") -> re.Pattern[str]:
+    """Compile `*` (any run of characters) and `?` (one character); all else stands for itself.
 
     What lies between two stars has a fixed length, so its first place from the left is as good as any other. The
     atomic groups hold on to it: the match never tries a second one, and no pattern makes it slow.
     """
     first, *rest = (
-        "".join("." if char == "?" else re.escape(char) for char in run) for run in re.split(r"\*+", pattern)
+        "".join(any_character if char == "?" else re.escape(char) for char in run) for run in re.split(r"\*+", pattern)
     )
     if not rest:
         return re.compile(first, re.DOTALL)
     *middle, last = rest
-    return re.compile(first + "".join(f"(?>.*?{run})" for run in middle) + ".*" + last, re.DOTALL)
+    found = first + "".join(f"(?>{any_character}*?{run})" for run in middle) + f"{any_character}*{last}"
+    return re.compile(found, re.DOTALL)
 
 
 def _any_matches(patterns: Iterable[re.Pattern[str]], text: str) -> bool:
