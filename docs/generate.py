@@ -51,7 +51,9 @@ SETTINGS_HEAD = """\
 
 whaul is configured by environment variables, which are all checked at the start. A value that cannot be used, or an \
 unknown name that begins with `WHAUL_`, stops the start with one message that lists every problem. An empty variable \
-counts as unset. The commands read the same settings as the server, so give them the same environment.
+counts as unset. What Kubernetes puts into the environment for Services named `whaul` or `whaul-…`, and container \
+engines for links of that name (`WHAUL_SERVICE_HOST`, `WHAUL_PORT=tcp://…`), is ignored. The commands read the same \
+settings as the server, so give them the same environment.
 
 A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. White space around the \
 file's content is ignored. Setting both is an error.

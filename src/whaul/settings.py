@@ -40,6 +40,19 @@ DRAIN_SIGNAL = signal.SIGUSR1
 LARGEST_SINGLE_PUT = 5 * 1024**3
 """Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
 
+# What a Kubernetes Service named `whaul`, or `whaul-database`, and a container link of that name put into the
+# environment. https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
+# https://docs.docker.com/engine/network/links/#environment-variables
+_LINKED = r"WHAUL(_[A-Z0-9_]+)?"
+_LINK_NAME = re.compile(
+    rf"{_LINKED}_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?|ENV_\w+)"
+)
+_LINK_VALUES = {
+    re.compile(rf"{_LINKED}_PORT"): re.compile(r"(tcp|udp|sctp)://.*"),
+    re.compile(rf"{_LINKED}_NAME"): re.compile(r"/[^/]+/[^/]+"),
+}
+"""Names that count as a link's if the value is one."""
+
 
 class SettingsError(Exception):
     """One or more settings cannot be used; the message names every one of them."""
@@ -300,6 +313,8 @@ class Settings(BaseSettings):
         secrets, problems = _secret_files(cls)
         problems = _unknown_names(cls) + problems
         given = {name: value for name, value in overrides.items() if value is not None}
+        if _is_link("WHAUL_PORT", os.environ.get("WHAUL_PORT", "")):
+            given.setdefault("port", cls.model_fields["port"].default)
         try:
             settings = cls(**secrets | given)
         except ValidationError as error:
@@ -325,8 +340,20 @@ def _known_names(cls: type[Settings]) -> set[str]:
 
 
 def _unknown_names(cls: type[Settings]) -> list[str]:
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name not in _known_names(cls))
+    known = _known_names(cls)
+    unknown = sorted(
+        name
+        for name, value in os.environ.items()
+        if name.upper().startswith(PREFIX) and name not in known and not _is_link(name, value)
+    )
     return [f"{name}: there is no such setting; check the spelling or unset it" for name in unknown]
+
+
+def _is_link(name: str, value: str) -> bool:
+    """Whether Kubernetes or a container engine put the variable there: it tells where a service named `whaul…` is."""
+    if _LINK_NAME.fullmatch(name):
+        return True
+    return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _LINK_VALUES.items())
 
 
 def _secret_files(cls: type[Settings]) -> tuple[dict[str, str], list[str]]:

@@ -62,7 +62,13 @@ def test_a_spoilt_policy_is_refused_or_says_what_other_parsers_say(data: st.Data
 
 SHORT = "ab:/*?"
 ACTIONS = st.text("ABab*?", min_size=1, max_size=6).map(lambda name: "s3:" + name) | st.just("*")
-RESOURCES = st.text(SHORT, min_size=1, max_size=10).map(lambda name: "arn:aws:s3:::" + name) | st.just("*")
+RESOURCES = (
+    st.text(SHORT, min_size=1, max_size=10).map(lambda name: "arn:aws:s3:::" + name)
+    | st.tuples(st.text("as3*?", max_size=3), st.text("ab*?", max_size=3), st.text(SHORT, min_size=1, max_size=8)).map(
+        lambda fields: "arn:{}:s3:{}:*:{}".format(*fields)
+    )
+    | st.just("*")
+)
 STATEMENTS = st.fixed_dictionaries(
     {
         "Effect": st.sampled_from(["Allow", "Deny"]),
@@ -89,9 +95,15 @@ def check_like_the_simple_reading(document: dict[str, Any], policy: Policy, acti
     for statement in document["Statement"]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         resources = statement["Resource"] if isinstance(statement["Resource"], list) else [statement["Resource"]]
-        if any(matches(a.lower(), action.lower()) for a in actions) and any(matches(r, resource) for r in resources):
+        if any(matches(a.lower(), action.lower()) for a in actions) and any(covers(r, resource) for r in resources):
             effects.add(statement["Effect"])
     assert policy.evaluate(action, resource).allowed == (effects == {"Allow"})
+
+
+def covers(pattern: str, arn: str) -> bool:
+    """Match field by field."""
+    fields, parts = pattern.split(":", 5), arn.split(":", 5)
+    return pattern == "*" or all(map(matches, fields, parts))
 
 
 @cache

@@ -344,3 +344,52 @@ def test_tags_are_written_as_s3_wants_them(load: Loader) -> None:
 def test_settings_do_not_change(load: Loader) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1
+
+
+LINKS = {
+    "WHAUL_SERVICE_HOST": "10.96.12.7",
+    "WHAUL_SERVICE_PORT": "8080",
+    "WHAUL_SERVICE_PORT_HTTP_METRICS": "8080",
+    "WHAUL_PORT": "tcp://10.96.12.7:8080",
+    "WHAUL_PORT_8080_TCP": "tcp://10.96.12.7:8080",
+    "WHAUL_PORT_8080_TCP_PROTO": "tcp",
+    "WHAUL_PORT_8080_TCP_PORT": "8080",
+    "WHAUL_PORT_8080_TCP_ADDR": "10.96.12.7",
+    "WHAUL_POSTGRESQL_SERVICE_HOST": "10.96.12.8",
+    "WHAUL_POSTGRESQL_SERVICE_PORT_TCP_POSTGRESQL": "5432",
+    "WHAUL_POSTGRESQL_PORT": "tcp://[fd00::8]:5432",
+    "WHAUL_POSTGRESQL_PORT_5432_UDP_ADDR": "fd00::8",
+    "WHAUL_NAME": "/web/whaul",
+    "WHAUL_ENV_PATH": "/usr/bin",
+}
+"""Of a Service named `whaul`, of one named `whaul-postgresql`, and of a container link."""
+
+
+def test_what_kubernetes_and_container_links_put_into_the_environment_is_ignored(load: Loader) -> None:
+    assert load(**LINKS).port == 8080
+
+
+def test_an_option_wins_over_a_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHAUL_PORT", LINKS["WHAUL_PORT"])
+    assert Settings.load(port=9000).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("WHAUL_SERVICE", "x"),
+        ("WHAUL_SERVICES_HOST", "10.96.12.7"),
+        ("WHAUL_PORTS", "8080"),
+        ("WHAUL_PORT_8080", "tcp://10.96.12.7:8080"),
+        ("WHAUL_LISTEN_PORT", "8080"),
+        ("WHAUL_NAME", "whaul"),
+        ("whaul_service_host", "10.96.12.7"),
+    ],
+)
+def test_what_only_resembles_a_link_is_refused(load: Loader, name: str, text: str) -> None:
+    assert [problem.partition(":")[0] for problem in load.problems(**{name: text})] == [name]
+
+
+@pytest.mark.parametrize("text", ["tcp:8080", "http://10.96.12.7:8080", "10.96.12.7:8080"])
+def test_a_port_that_is_no_link_is_refused(load: Loader, text: str) -> None:
+    assert load.problems(WHAUL_PORT=text)[0].startswith("WHAUL_PORT=")
