@@ -18,7 +18,6 @@ from enum import StrEnum
 from pyreqwest.http import Url
 
 from whaul.errors import ApiError, Retry
-from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, HttpClient, HttpFailure
@@ -273,7 +272,7 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
         credentials = await registry.credentials(account.meta_waba_id)
         if credentials is None:
             return Finding(name, Outcome.SKIPPED, "it was unlinked meanwhile")
-        found = await graph.account(Access(credentials.access_token, credentials.app_secret), account.meta_waba_id)
+        found = await graph.account(credentials, account.meta_waba_id)
     except WrongSecretKey:
         return Finding(name, Outcome.SKIPPED, "the secret key does not decrypt its token")
     except RegistryUnavailable:

@@ -119,6 +119,14 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphToken:
+    """What calls to Meta about an account and its phone numbers are made with."""
+
+    access_token: SecretStr
+    app_secret: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PhoneNumber:
     """A linked phone number with what a call to Meta on its behalf needs."""
 
@@ -126,8 +134,7 @@ class PhoneNumber:
     """`phone-number-id-<32 hex>`."""
     arn: str
     meta_id: str
-    access_token: SecretStr
-    app_secret: SecretStr | None
+    token: GraphToken
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from harness.postgresql import PostgresqlServer
 from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.database_url import database_file
-from whaul.model import PhoneNumber
+from whaul.model import GraphToken, PhoneNumber
 from whaul.registry import (
     NewAccount,
     NewPhoneNumber,
@@ -165,8 +165,7 @@ async def test_a_phone_number_comes_with_what_a_call_to_meta_needs(registry: Reg
         id=id_,
         arn=phone_number_arn(id_, ACCOUNT_ID, REGION),
         meta_id=SECOND.meta_id,
-        access_token=SecretStr("EAAG-access-token"),
-        app_secret=SecretStr("app-secret-of-shrub"),
+        token=GraphToken(SecretStr("EAAG-access-token"), SecretStr("app-secret-of-shrub")),
     )
 
 
@@ -175,7 +174,7 @@ async def test_a_phone_number_of_an_account_without_an_app_secret_has_none(regis
     assert not account.has_app_secret
     number = await registry.phone_number(account.phone_numbers[0].id)
     assert number is not None
-    assert number.app_secret is None
+    assert number.token.app_secret is None
 
 
 async def test_a_phone_number_is_not_found_by_meta_s_id_nor_by_its_arn(registry: Registry) -> None:
@@ -203,7 +202,7 @@ async def test_linking_again_replaces_everything_but_the_id_and_the_date(registr
     assert await registry.accounts() == (after,)
     number = await registry.phone_number(after.phone_numbers[0].id)
     assert number is not None
-    assert (number.access_token, number.app_secret) == (SecretStr("EAAG-second"), None)
+    assert (number.token.access_token, number.token.app_secret) == (SecretStr("EAAG-second"), None)
 
 
 async def test_a_number_that_is_gone_from_meta_is_gone_after_linking_again(registry: Registry) -> None:
@@ -218,7 +217,7 @@ async def test_a_number_that_moved_to_another_account_uses_that_account_s_token(
     await registry.link(replace(FERN, phone_numbers=(FIRST,)))
     number = await registry.phone_number(phone_number_id(ACCOUNT_ID, FIRST.meta_id))
     assert number is not None
-    assert number.access_token == FERN.access_token
+    assert number.token.access_token == FERN.access_token
     shrub = await registry.account(SHRUB.meta_waba_id)
     assert shrub is not None
     assert [n.meta_id for n in shrub.phone_numbers] == [SECOND.meta_id]
@@ -237,7 +236,7 @@ async def test_a_link_that_fails_half_way_changes_nothing(registry: Registry) ->
     assert await registry.accounts() == (before,)
     number = await registry.phone_number(before.phone_numbers[0].id)
     assert number is not None
-    assert number.access_token == SHRUB.access_token
+    assert number.token.access_token == SHRUB.access_token
 
 
 async def test_links_of_one_account_at_once_all_succeed(registry: Registry) -> None:
@@ -474,10 +473,10 @@ async def test_rotation_encrypts_every_secret_with_the_first_key(reopen: Opener,
         assert await registry.access_key(temporary.access_key_id) == temporary
         number = await registry.phone_number(shrub.phone_numbers[0].id)
         assert number is not None
-        assert (number.access_token, number.app_secret) == (SHRUB.access_token, SHRUB.app_secret)
+        assert (number.token.access_token, number.token.app_secret) == (SHRUB.access_token, SHRUB.app_secret)
         other = await registry.phone_number(fern.phone_numbers[0].id)
         assert other is not None
-        assert (other.access_token, other.app_secret) == (FERN.access_token, None)
+        assert (other.token.access_token, other.token.app_secret) == (FERN.access_token, None)
     async with reopen() as registry:
         with pytest.raises(WrongSecretKey):
             await registry.check_secret_key()

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 from pydantic import SecretStr
 
-from whaul.model import AccessKey, PhoneNumber
+from whaul.model import AccessKey, GraphToken, PhoneNumber
 from whaul.registry import CachedRegistry, RegistryUnavailable, cache
 from whaul.registry.cache import GRACE, PATIENCE, REST, TTL
 from whaul.secrets import WrongSecretKey
@@ -42,7 +42,7 @@ class Counted:
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         if not await self._answer(phone_number_id):
             return None
-        return PhoneNumber(phone_number_id, "arn", "1", SecretStr("t"), None)
+        return PhoneNumber(phone_number_id, "arn", "1", GraphToken(SecretStr("t")))
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
         if not await self._answer(access_key_id):

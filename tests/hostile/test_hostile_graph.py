@@ -15,15 +15,14 @@ from harness.peer import Peer, answer
 from whaul import wire
 from whaul.api import response
 from whaul.errors import ApiError, DependencyException
-from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
-from whaul.model import MediaInfo
+from whaul.model import GraphToken, MediaInfo
 from whaul.outbound.http import LARGEST_ANSWER, HttpClient
 from whaul.outbound.netguard import MediaHosts
 from whaul.settings import Settings, SettingsError
 
 TOKEN, APP_SECRET = "EAAhostile-token", "hostile-app-secret"
-ACCESS = Access(SecretStr(TOKEN), SecretStr(APP_SECRET))
+ACCESS = GraphToken(SecretStr(TOKEN), SecretStr(APP_SECRET))
 DIGEST = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 GOOD = {"url": "https://lookaside.fbsbx.com/x", "mime_type": "image/jpeg", "sha256": DIGEST, "file_size": 3, "id": "1"}
 ERROR = {"error": {"message": "told", "code": 100, "error_subcode": 33, "fbtrace_id": "A", "is_transient": False}}

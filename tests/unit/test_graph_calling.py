@@ -10,16 +10,16 @@ from pydantic import SecretStr
 
 from harness.loopback import BREAK, Answer, Loopback, Received, reply
 from whaul.errors import ApiError, DependencyException, ResourceNotFoundException, Retry
-from whaul.graph.calls import Access, appsecret_proof
+from whaul.graph.calls import appsecret_proof
 from whaul.graph.client import GraphClient
-from whaul.model import CallHours, CallSettings, OpenHours
+from whaul.model import CallHours, CallSettings, GraphToken, OpenHours
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 
 pytestmark = pytest.mark.anyio
 
 TOKEN, APP_SECRET = SecretStr("EAAGm0PX4ZCpsBAKs3cr3t"), SecretStr("0123456789abcdef0123456789abcdef")
-ACCESS = Access(TOKEN)
+ACCESS = GraphToken(TOKEN)
 OFF = CallSettings(False, None, None, None)
 WEEK = (OpenHours("MONDAY", time(4, 0), time(10, 20)), OpenHours("TUESDAY", time(1, 8), time(10, 20)))
 HOLIDAYS = (OpenHours("2026-01-01", time(0, 0), time(23, 59)),)
@@ -31,12 +31,12 @@ async def http() -> AsyncIterator[HttpClient]:
         yield client
 
 
-async def changed(http: HttpClient, settings: CallSettings, answer: Answer, access: Access = ACCESS) -> Received:
+async def changed(http: HttpClient, settings: CallSettings, answer: Answer, token: GraphToken = ACCESS) -> Received:
     async with Loopback(answer) as server:
         graph = GraphClient(
             http, url=server.url, version="v25.0", user_agent="whaul/test", media_hosts=MediaHosts(["127.0.0.1"])
         )
-        await graph.change_calling(access, "4711", settings)
+        await graph.change_calling(token, "4711", settings)
         (request,) = server.requests
     assert (request.method, request.headers["content-type"]) == ("POST", "application/json")
     assert request.headers["authorization"] == f"Bearer {TOKEN.get_secret_value()}"
@@ -92,7 +92,7 @@ async def test_settings_are_sent_as_meta_documents_them(
 
 
 async def test_a_proof_goes_along_when_there_is_an_app_secret(http: HttpClient) -> None:
-    request = await changed(http, OFF, reply(200, {"success": True}), Access(TOKEN, APP_SECRET))
+    request = await changed(http, OFF, reply(200, {"success": True}), GraphToken(TOKEN, APP_SECRET))
     assert request.target == f"/v25.0/4711/settings?appsecret_proof={appsecret_proof(TOKEN, APP_SECRET)}"
 
 

@@ -19,16 +19,16 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.graph.calls import Access, appsecret_proof
+from whaul.graph.calls import appsecret_proof
 from whaul.graph.client import GraphClient
-from whaul.model import MediaInfo
+from whaul.model import GraphToken, MediaInfo
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 
 pytestmark = pytest.mark.anyio
 
 TOKEN, APP_SECRET = "EAAGm0PX4ZCpsBAKs3cr3t", "0123456789abcdef0123456789abcdef"
-ACCESS = Access(SecretStr(TOKEN))
+ACCESS = GraphToken(SecretStr(TOKEN))
 FILE = b"a file" * 100
 DIGEST = hashlib.sha256(FILE).digest()
 DESCRIBED = {
@@ -70,9 +70,9 @@ def info(url: str, **changes: object) -> MediaInfo:
     return MediaInfo(url=url, **values)  # type: ignore[arg-type]
 
 
-async def described(meta: Meta, answer: Answer, access: Access = ACCESS) -> MediaInfo:
+async def described(meta: Meta, answer: Answer, token: GraphToken = ACCESS) -> MediaInfo:
     async with Loopback(answer) as server:
-        return await meta.client(server).media(access, "42")
+        return await meta.client(server).media(token, "42")
 
 
 async def refused(meta: Meta, kind: type[ApiError], answer: Answer) -> ApiError:
@@ -187,14 +187,14 @@ def test_the_proof_is_the_hmac_that_meta_computes() -> None:
 
 
 async def test_with_an_app_secret_calls_to_the_graph_api_carry_its_proof_and_downloads_do_not(meta: Meta) -> None:
-    access = Access(SecretStr(TOKEN), SecretStr(APP_SECRET))
+    token = GraphToken(SecretStr(TOKEN), SecretStr(APP_SECRET))
     async with Loopback(reply(200, DESCRIBED), reply(200, FILE)) as server:
         client = meta.client(server)
-        await client.media(access, "42")
-        async with client.download(access, info(f"{server.url}/x")):
+        await client.media(token, "42")
+        async with client.download(token, info(f"{server.url}/x")):
             pass
         first, second = server.requests
-    proof = appsecret_proof(access.token, SecretStr(APP_SECRET))
+    proof = appsecret_proof(token.access_token, SecretStr(APP_SECRET))
     assert parse_qs(urlsplit(first.target).query) == {"appsecret_proof": [proof]}
     assert second.target == "/x"
 

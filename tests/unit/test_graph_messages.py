@@ -8,15 +8,16 @@ from pydantic import SecretStr
 
 from harness.loopback import BREAK, Answer, Loopback, Received, Reply, reply
 from whaul.errors import ApiError, DependencyException, Retry
-from whaul.graph.calls import Access, appsecret_proof
+from whaul.graph.calls import appsecret_proof
 from whaul.graph.client import GraphClient
+from whaul.model import GraphToken
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 
 pytestmark = pytest.mark.anyio
 
 TOKEN, APP_SECRET = SecretStr("EAAGm0PX4ZCpsBAKs3cr3t"), SecretStr("0123456789abcdef0123456789abcdef")
-ACCESS = Access(TOKEN)
+ACCESS = GraphToken(TOKEN)
 MESSAGE = b'{ "messaging_product":"whatsapp", "to":"15550100", "text":{"body":"\\ud83d\\udc4b \xc3\xa9"} }'
 SENT = {"messaging_product": "whatsapp", "contacts": [], "messages": [{"id": "wamid.HBgL"}]}
 
@@ -27,12 +28,12 @@ async def http() -> AsyncIterator[HttpClient]:
         yield client
 
 
-async def sent(http: HttpClient, answer: Answer, access: Access = ACCESS) -> tuple[str | None, Received]:
+async def sent(http: HttpClient, answer: Answer, token: GraphToken = ACCESS) -> tuple[str | None, Received]:
     async with Loopback(answer) as server:
         graph = GraphClient(
             http, url=server.url, version="v25.0", user_agent="whaul/test", media_hosts=MediaHosts(["127.0.0.1"])
         )
-        message_id = await graph.send_message(access, "4711", "v20.0", MESSAGE)
+        message_id = await graph.send_message(token, "4711", "v20.0", MESSAGE)
         (request,) = server.requests
     return message_id, request
 
@@ -47,7 +48,7 @@ async def test_a_message_is_sent_byte_for_byte_at_its_own_version(http: HttpClie
 
 
 async def test_a_proof_goes_along_when_there_is_an_app_secret(http: HttpClient) -> None:
-    _, request = await sent(http, reply(200, SENT), Access(TOKEN, APP_SECRET))
+    _, request = await sent(http, reply(200, SENT), GraphToken(TOKEN, APP_SECRET))
     assert request.target == f"/v20.0/4711/messages?appsecret_proof={appsecret_proof(TOKEN, APP_SECRET)}"
 
 

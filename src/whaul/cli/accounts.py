@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from whaul.cli import output
 from whaul.cli.failures import CommandFailed
-from whaul.graph.calls import Access
+from whaul.model import GraphToken
 from whaul.parts import stored
 from whaul.parts.outbound import graph_client, http_client
 from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
@@ -47,9 +47,9 @@ def link(
         raise typer.BadParameter("--name and --phone-number go with --no-verify")
     if not verify and not (name and phone_number):
         raise typer.BadParameter("--no-verify needs --name and at least one --phone-number")
-    access = Access(_token(token_file), _secret(app_secret_file) if app_secret_file else None)
+    token = GraphToken(_token(token_file), _secret(app_secret_file) if app_secret_file else None)
     numbers = tuple(_number(text) for text in phone_number or ())
-    account = asyncio.run(_link(Settings.load(), waba_id, access, name, numbers))
+    account = asyncio.run(_link(Settings.load(), waba_id, token, name, numbers))
     if json:
         output.document({"account": linked_account(account)})
     else:
@@ -57,12 +57,12 @@ def link(
 
 
 async def _link(
-    settings: Settings, waba_id: str, access: Access, name: str | None, numbers: tuple[NewPhoneNumber, ...]
+    settings: Settings, waba_id: str, token: GraphToken, name: str | None, numbers: tuple[NewPhoneNumber, ...]
 ) -> LinkedAccount:
     verified = name is None
     if name is None:
         async with http_client(settings) as http:
-            found = await graph_client(settings, http).account(access, waba_id)
+            found = await graph_client(settings, http).account(token, waba_id)
         name = found.name
         numbers = tuple(
             NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
@@ -71,8 +71,8 @@ async def _link(
     new = NewAccount(
         meta_waba_id=waba_id,
         name=name,
-        access_token=access.token,
-        app_secret=access.app_secret,
+        access_token=token.access_token,
+        app_secret=token.app_secret,
         phone_numbers=numbers,
         verified=verified,
     )

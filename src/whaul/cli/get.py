@@ -18,7 +18,6 @@ from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli.failures import CommandFailed
 from whaul.cli.progress import Display
 from whaul.errors import ApiError
-from whaul.graph.calls import Access
 from whaul.graph.source import MediaSource
 from whaul.model import PhoneNumber
 from whaul.outbound.http import HttpClient
@@ -102,10 +101,10 @@ async def _get(
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(http_client(settings))
         place = _place(settings, http, to)
-        graph, access = graph_client(settings, http), Access(number.access_token, number.app_secret)
+        graph, token = graph_client(settings, http), number.token
 
         def source(media_id: str) -> MediaSource:
-            return MediaSource(graph, access, media_id, settings.max_file_size)
+            return MediaSource(graph, token, media_id, settings.max_file_size)
 
         def show(outcome: Outcome) -> None:
             try:

@@ -9,8 +9,9 @@ from typing import Final
 import msgspec
 from pydantic import SecretStr
 
-from whaul.graph.calls import Access, GraphCalls, decoded, not_documented
+from whaul.graph.calls import GraphCalls, decoded, not_documented
 from whaul.graph.errors import CallKind
+from whaul.model import GraphToken
 
 LARGEST_PAGE = 100
 MOST_PAGES = 100
@@ -87,31 +88,31 @@ class _DebuggedToken(msgspec.Struct):
 class AccountCalls(GraphCalls):
     """The calls about accounts."""
 
-    async def managed_accounts(self, access: Access) -> tuple[str, ...] | None:
+    async def managed_accounts(self, token: GraphToken) -> tuple[str, ...] | None:
         """Ask which accounts a token may manage, by Meta's ids, the newest first; None when it is not valid.
 
         A token that is not bound to accounts (a system user's) names none.
         https://developers.facebook.com/docs/whatsapp/embedded-signup/manage-accounts
         """
         doing = "checking the access token"
-        query = {"input_token": access.token.get_secret_value()}
-        token = decoded(await self._get(access, "debug_token", query, doing), _DebuggedToken, doing).data
-        if not token.is_valid:
+        query = {"input_token": token.access_token.get_secret_value()}
+        found = decoded(await self._get(token, "debug_token", query, doing), _DebuggedToken, doing).data
+        if not found.is_valid:
             return None
-        ids = [id_ for scope in token.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
+        ids = [id_ for scope in found.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
         return tuple(dict.fromkeys(ids))
 
-    async def account(self, access: Access, waba_id: str) -> MetaAccount:
+    async def account(self, token: GraphToken, waba_id: str) -> MetaAccount:
         """Read a WhatsApp Business Account and all its phone numbers: also the proof that the token is good."""
         doing = "reading the account"
-        account = decoded(await self._get(access, waba_id, {"fields": "id,name"}, doing), _Account, doing)
+        account = decoded(await self._get(token, waba_id, {"fields": "id,name"}, doing), _Account, doing)
         doing = "listing the account's phone numbers"
         numbers: list[_Number] = []
         after: str | None = None
         fields = {"fields": _NUMBER_FIELDS, "limit": str(LARGEST_PAGE)}
         for _ in range(MOST_PAGES):
             query = fields | ({"after": after} if after else {})
-            page = decoded(await self._get(access, f"{waba_id}/phone_numbers", query, doing), _Numbers, doing)
+            page = decoded(await self._get(token, f"{waba_id}/phone_numbers", query, doing), _Numbers, doing)
             numbers += page.data
             cursors = page.paging.cursors if page.paging and page.paging.next else None
             after, before = cursors.after if cursors else None, after
@@ -128,7 +129,7 @@ class AccountCalls(GraphCalls):
             ),
         )
 
-    async def register(self, access: Access, meta_id: str, pin: SecretStr, region: str | None) -> None:
+    async def register(self, token: GraphToken, meta_id: str, pin: SecretStr, region: str | None) -> None:
         """Register a phone number for the Cloud API; `region` is where its data is kept (ISO 3166, two letters).
 
         https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/registration
@@ -136,10 +137,10 @@ class AccountCalls(GraphCalls):
         body = {"messaging_product": "whatsapp", "pin": pin.get_secret_value()}
         if region is not None:
             body["data_localization_region"] = region
-        url = self._url(access, f"{meta_id}/register")
+        url = self._url(token, f"{meta_id}/register")
         doing = f"registering phone number {meta_id}"
-        await self._call("POST", url, access, doing, body=msgspec.json.encode(body), kind=REGISTERING)
+        await self._call("POST", url, token, doing, body=msgspec.json.encode(body), kind=REGISTERING)
 
-    async def subscribe(self, access: Access, waba_id: str) -> None:
+    async def subscribe(self, token: GraphToken, waba_id: str) -> None:
         """Subscribe the token's app to the account's webhooks."""
-        await self._post(access, f"{waba_id}/subscribed_apps", {}, "subscribing the app to the account")
+        await self._post(token, f"{waba_id}/subscribed_apps", {}, "subscribing the app to the account")

@@ -8,9 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from whaul.errors import DependencyException, Retry
-from whaul.graph.calls import Access, GraphCalls, decoded
+from whaul.graph.calls import GraphCalls, decoded
 from whaul.graph.errors import CallKind
-from whaul.model import CallHours, CallSettings
+from whaul.model import CallHours, CallSettings, GraphToken
 
 CHANGING: Final = CallKind(names_object=False)
 """Repeatable: what is set twice is set."""
@@ -23,12 +23,12 @@ class _Changed(msgspec.Struct):
 class CallingCalls(GraphCalls):
     """The calls about calling."""
 
-    async def change_calling(self, access: Access, meta_id: str, settings: CallSettings) -> None:
+    async def change_calling(self, token: GraphToken, meta_id: str, settings: CallSettings) -> None:
         """Change the call settings of a phone number; those that are None stay as they are."""
         doing = "changing the call settings"
         body = msgspec.json.encode({"calling": _calling(settings)})
-        url = self._url(access, f"{meta_id}/settings")
-        answer = await self._call("POST", url, access, doing, body=body, kind=CHANGING)
+        url = self._url(token, f"{meta_id}/settings")
+        answer = await self._call("POST", url, token, doing, body=body, kind=CHANGING)
         if not decoded(answer, _Changed, doing).success:
             raise DependencyException("Meta did not change the call settings, and gave no reason.", retry=Retry.NO)
 

@@ -6,7 +6,6 @@ The token goes to the configured Graph API and nowhere else.
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -17,18 +16,11 @@ from pyreqwest.http import Url
 from whaul.errors import DependencyException
 from whaul.graph.errors import READING, CallKind, call_error, error_from
 from whaul.graph.usage import usage_percent
+from whaul.model import GraphToken
 from whaul.outbound.http import Answer, HttpClient, HttpFailure
 from whaul.outbound.netguard import MediaHosts
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a call to Meta is made with."""
-
-    token: SecretStr
-    app_secret: SecretStr | None = None
 
 
 class GraphCalls:
@@ -55,17 +47,17 @@ class GraphCalls:
         self._media_hosts = media_hosts
         self._on_usage = on_usage
 
-    async def _get(self, access: Access, path: str, query: dict[str, str], doing: str) -> Answer:
-        return await self._call("GET", self._url(access, path, query), access, doing)
+    async def _get(self, token: GraphToken, path: str, query: dict[str, str], doing: str) -> Answer:
+        return await self._call("GET", self._url(token, path, query), token, doing)
 
-    async def _post(self, access: Access, path: str, body: Mapping[str, str], doing: str) -> Answer:
-        return await self._call("POST", self._url(access, path), access, doing, body=msgspec.json.encode(body))
+    async def _post(self, token: GraphToken, path: str, body: Mapping[str, str], doing: str) -> Answer:
+        return await self._call("POST", self._url(token, path), token, doing, body=msgspec.json.encode(body))
 
     async def _call(
-        self, method: str, url: Url, access: Access, doing: str, *, body: bytes = b"", kind: CallKind = READING
+        self, method: str, url: Url, token: GraphToken, doing: str, *, body: bytes = b"", kind: CallKind = READING
     ) -> Answer:
         """Make a call with a JSON body, if with any; raises unless the answer is a success."""
-        headers = self._headers(access) | ({"content-type": "application/json"} if body else {})
+        headers = self._headers(token) | ({"content-type": "application/json"} if body else {})
         try:
             answer = await self._http.call(method, url, headers, body)
         except HttpFailure as failure:
@@ -82,17 +74,17 @@ class GraphCalls:
             raise error_from(answer, doing, kind)
 
     def _url(
-        self, access: Access, path: str, query: Mapping[str, str] | None = None, *, version: str | None = None
+        self, token: GraphToken, path: str, query: Mapping[str, str] | None = None, *, version: str | None = None
     ) -> Url:
         """The URL of an object or edge, with the proof if need be; `version` is the settings' if None."""
         members = dict(query or {})
-        if access.app_secret is not None:
-            members["appsecret_proof"] = appsecret_proof(access.token, access.app_secret)
+        if token.app_secret is not None:
+            members["appsecret_proof"] = appsecret_proof(token.access_token, token.app_secret)
         url = f"{self._base}/{version or self._version}/{quote(path)}"
         return Url(url + (f"?{urlencode(members)}" if members else ""))
 
-    def _headers(self, access: Access) -> dict[str, str]:
-        return {"authorization": f"Bearer {access.token.get_secret_value()}", "user-agent": self._user_agent}
+    def _headers(self, token: GraphToken) -> dict[str, str]:
+        return {"authorization": f"Bearer {token.access_token.get_secret_value()}", "user-agent": self._user_agent}
 
 
 def appsecret_proof(token: SecretStr, app_secret: SecretStr) -> str:

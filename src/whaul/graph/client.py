@@ -23,12 +23,12 @@ from whaul.errors import (
 )
 from whaul.graph.accounts import AccountCalls
 from whaul.graph.calling import CallingCalls
-from whaul.graph.calls import Access, decoded, not_documented
+from whaul.graph.calls import decoded, not_documented
 from whaul.graph.errors import error_from
 from whaul.graph.media_types import MIME_TYPE
 from whaul.graph.messages import MessageCalls
 from whaul.graph.uploads import UploadCalls
-from whaul.model import MediaInfo
+from whaul.model import GraphToken, MediaInfo
 from whaul.outbound.http import READ_AHEAD, Download, HttpFailure
 from whaul.outbound.netguard import ForbiddenUrl
 
@@ -45,24 +45,24 @@ class _Media(msgspec.Struct):
 class GraphClient(AccountCalls, CallingCalls, MessageCalls, UploadCalls):
     """The Graph API over the shared HTTP client."""
 
-    async def media(self, access: Access, media_id: str) -> MediaInfo:
+    async def media(self, token: GraphToken, media_id: str) -> MediaInfo:
         """Resolve a media id (hop 1). Raises the errors of `graph.errors`."""
         doing = "reading the media's description"
-        found = decoded(await self._get(access, media_id, {}, doing), _Media, doing)
+        found = decoded(await self._get(token, media_id, {}, doing), _Media, doing)
         size, sha256 = _size(found.file_size), _digest(found.sha256)
         if size is None or sha256 is None or not MIME_TYPE.fullmatch(found.mime_type):
             raise not_documented(doing)
         return MediaInfo(mime_type=found.mime_type, file_size=size, sha256=sha256, url=found.url)
 
     @asynccontextmanager
-    async def download(self, access: Access, info: MediaInfo, ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
+    async def download(self, token: GraphToken, info: MediaInfo, ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
         """Open a media's download URL (hop 2): a 200 with a file, or an error.
 
         A URL that Meta refuses (expired, or the token) may be resolved again once; redirects are followed to
         allowed hosts only. `ahead` is how many bytes may come at a time before they are read.
         """
         location = info.url
-        headers = self._headers(access) | {"accept-encoding": "identity"}
+        headers = self._headers(token) | {"accept-encoding": "identity"}
         for _ in range(MOST_REDIRECTS + 1):
             try:
                 async with self._http.download(self._allowed(location), headers, ahead) as download:

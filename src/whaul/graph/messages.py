@@ -8,8 +8,9 @@ from typing import Final
 import msgspec
 
 from whaul.errors import DependencyException, Retry
-from whaul.graph.calls import Access, GraphCalls, decoded, not_documented
+from whaul.graph.calls import GraphCalls, decoded, not_documented
 from whaul.graph.errors import UNKNOWN_END, CallKind
+from whaul.model import GraphToken
 
 SENDING: Final = CallKind(is_repeatable=False, names_object=False)
 
@@ -26,15 +27,15 @@ class _Sent(msgspec.Struct):
 class MessageCalls(GraphCalls):
     """The calls about messages."""
 
-    async def send_message(self, access: Access, meta_id: str, version: str, message: bytes) -> str | None:
+    async def send_message(self, token: GraphToken, meta_id: str, version: str, message: bytes) -> str | None:
         """Send a message object as a phone number, in that version of the API; return Meta's id of the message.
 
         None when Meta took it and gave no id, as for a message that is marked as read. An error is to be tried
         again only when Meta surely has not got the message, or refused it for the time being.
         """
         doing = "sending the message"
-        url = self._url(access, f"{meta_id}/messages", version=version)
-        answer = await self._call("POST", url, access, doing, body=message, kind=SENDING)
+        url = self._url(token, f"{meta_id}/messages", version=version)
+        answer = await self._call("POST", url, token, doing, body=message, kind=SENDING)
         try:
             sent = decoded(answer, _Sent, doing)
             if not sent.messages and not sent.success:

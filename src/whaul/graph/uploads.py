@@ -11,8 +11,9 @@ import msgspec
 from pyreqwest.bytes import Bytes
 
 from whaul.errors import DependencyException, Retry
-from whaul.graph.calls import Access, GraphCalls, decoded, not_documented
+from whaul.graph.calls import GraphCalls, decoded, not_documented
 from whaul.graph.errors import CallKind, call_error
+from whaul.model import GraphToken
 from whaul.outbound.http import HttpFailure
 
 UPLOADING: Final = CallKind(names_object=False)
@@ -31,7 +32,7 @@ class UploadCalls(GraphCalls):
     """The calls about media that are sent."""
 
     async def upload(
-        self, access: Access, meta_id: str, parts: AsyncIterator[Bytes], *, size: int, mime_type: str, file_name: str
+        self, token: GraphToken, meta_id: str, parts: AsyncIterator[Bytes], *, size: int, mime_type: str, file_name: str
     ) -> str:
         """Upload `size` bytes for a phone number; return the id that Meta gives them.
 
@@ -48,10 +49,10 @@ class UploadCalls(GraphCalls):
         head += f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n'
         head += f"Content-Type: {mime_type}\r\n\r\n"
         first, last = head.encode("ascii"), f"\r\n--{boundary}--\r\n".encode("ascii")
-        headers = self._headers(access) | {"content-type": f"multipart/form-data; boundary={boundary}"}
+        headers = self._headers(token) | {"content-type": f"multipart/form-data; boundary={boundary}"}
         length = len(first) + size + len(last)
         try:
-            url = self._url(access, f"{meta_id}/media")
+            url = self._url(token, f"{meta_id}/media")
             answer = await self._http.send("POST", url, headers, _framed(first, parts, last), length)
         except HttpFailure as failure:
             raise call_error(failure, doing, UPLOADING) from failure
@@ -61,10 +62,10 @@ class UploadCalls(GraphCalls):
             raise not_documented(doing)
         return uploaded.id
 
-    async def delete_media(self, access: Access, media_id: str) -> None:
+    async def delete_media(self, token: GraphToken, media_id: str) -> None:
         """Delete a media. `phone_number_id` is not sent, as with a media that is read."""
         doing = "deleting the media"
-        answer = await self._call("DELETE", self._url(access, media_id), access, doing)
+        answer = await self._call("DELETE", self._url(token, media_id), token, doing)
         if not decoded(answer, _Deleted, doing).success:
             raise DependencyException("Meta did not delete the media, and gave no reason.", retry=Retry.NO)
 

@@ -6,7 +6,6 @@ from whaul.api.request import Request
 from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.graph.calling import CallingCalls
-from whaul.graph.calls import Access
 from whaul.operations.numbers import Numbers
 from whaul.telemetry.call import Call
 from whaul.transfer.attempts import Attempts
@@ -28,8 +27,8 @@ class CallingOperations:
         """Answer UpdateLinkedWhatsAppBusinessAccountPhoneNumber. Raises an `ApiError`."""
         id_, settings = update_number(given)
         number = await self._numbers.authorized(UPDATE_NUMBER, id_, caller, call)
-        access = Access(number.access_token, number.app_secret)
+        token = number.token
         attempts = Attempts(asyncio.get_running_loop().time() + self._deadline)
         async with self._numbers.circuit(number), attempts.bounded():
-            await attempts.run(lambda: self._graph.change_calling(access, number.meta_id, settings))
+            await attempts.run(lambda: self._graph.change_calling(token, number.meta_id, settings))
         return update_number_answer(number.id), []

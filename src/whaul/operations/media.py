@@ -8,7 +8,6 @@ from whaul import wire
 from whaul.api.request import Request
 from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
-from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.graph.source import MediaSource
 from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject
@@ -72,9 +71,9 @@ class MediaOperations:
         presigned = self._presigned(request)
         destination: Destination | None = presigned
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
-        access = Access(number.access_token, number.app_secret)
+        token = number.token
         largest = None if request.metadata_only else self._rules.max_file_size
-        source = MediaSource(self._graph, access, request.media_id, largest)
+        source = MediaSource(self._graph, token, request.media_id, largest)
         host = presigned.host if presigned else None
         async with self._numbers.circuit(number), self._slots.slot(attempts.deadline, call, host), attempts.bounded():
             with call.timed("describe"):

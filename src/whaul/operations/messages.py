@@ -8,7 +8,6 @@ from whaul.api.request import Request
 from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import DependencyException, Retry
-from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.model import PhoneNumber, SendMessage
 from whaul.operations.numbers import Numbers
@@ -47,11 +46,11 @@ class MessageOperations:
 
     async def _send(self, request: SendMessage, number: PhoneNumber, call: Call) -> str | None:
         """Send the message; return Meta's id of it, if it gave one."""
-        access = Access(number.access_token, number.app_secret)
+        token = number.token
         attempts = Attempts(asyncio.get_running_loop().time() + self._deadline)
 
         async def attempt() -> str | None:
-            return await self._graph.send_message(access, number.meta_id, request.api_version, request.message)
+            return await self._graph.send_message(token, number.meta_id, request.api_version, request.message)
 
         async with self._numbers.circuit(number):
             try:

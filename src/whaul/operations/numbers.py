@@ -56,7 +56,7 @@ class Numbers:
     async def circuit(self, number: PhoneNumber) -> AsyncGenerator[None]:
         """Refuse calls for a number that Meta refuses again and again; what Meta says of a media does not count."""
         # A circuit is a token's too: an account that was linked again with a new one starts anew.
-        name = f"{number.id} {hash(number.access_token.get_secret_value())}"
+        name = f"{number.id} {hash(number.token.access_token.get_secret_value())}"
         refusal = self._circuits.refusal(name)
         if refusal is not None:
             raise AccessDeniedByMetaException(

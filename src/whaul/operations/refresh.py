@@ -15,7 +15,6 @@ import structlog
 
 from whaul.errors import ApiError
 from whaul.graph.accounts import AccountCalls
-from whaul.graph.calls import Access
 from whaul.registry.accounts import Accounts
 from whaul.registry.records import LinkedAccount, NewPhoneNumber
 from whaul.telemetry import logs
@@ -119,11 +118,10 @@ class Refreshes:
         current = await self._accounts.account(account.id)
         if current is None or _is_fresh(current, self._now()):  # unlinked, or refreshed by somebody else, meanwhile
             return
-        credentials = await self._accounts.credentials(account.id)
-        if credentials is None:
+        token = await self._accounts.credentials(account.id)
+        if token is None:
             return
-        access = Access(credentials.access_token, credentials.app_secret)
-        found = await self._graph.account(access, account.meta_waba_id)
+        found = await self._graph.account(token, account.meta_waba_id)
         numbers = (
             NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
             for n in found.phone_numbers

@@ -12,7 +12,7 @@ from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.accounts import AccountCalls, MetaAccount
-from whaul.graph.calls import Access
+from whaul.model import GraphToken
 from whaul.operations.tags import TAG, too_many
 from whaul.registry import shapes
 from whaul.registry.errors import TooManyTags
@@ -52,10 +52,10 @@ class SignupOperation:
         except (AccessDeniedByMetaException, ResourceNotFoundException) as error:  # the model has neither here
             raise InvalidParametersException(error.message) from error
 
-    async def _begin(self, token: SecretStr, attempts: Attempts) -> bytes:
+    async def _begin(self, access_token: SecretStr, attempts: Attempts) -> bytes:
         """Find the accounts that a token may manage, and keep it for the second step."""
-        access = Access(token)
-        ids = await attempts.run(lambda: self._graph.managed_accounts(access))
+        token = GraphToken(access_token)
+        ids = await attempts.run(lambda: self._graph.managed_accounts(token))
         if ids is None:
             raise InvalidParametersException("Meta says that the access token is not valid. Sign up again.")
         if not ids:
@@ -65,9 +65,9 @@ class SignupOperation:
             )
         found = {}
         for id_ in ids[:MOST_ACCOUNTS]:
-            account = await attempts.run(lambda id_=id_: self._graph.account(access, id_))  # type: ignore[misc]
+            account = await attempts.run(lambda id_=id_: self._graph.account(token, id_))  # type: ignore[misc]
             found[id_] = await self._incomplete(id_, account)
-        in_progress = await self._signups.begin_signup(token)
+        in_progress = await self._signups.begin_signup(access_token)
         result = {
             "associateInProgressToken": in_progress.get_secret_value(),
             "linkedAccountsWithIncompleteSetup": found,
@@ -93,22 +93,22 @@ class SignupOperation:
         """Register the numbers, and link their account. What Meta refuses leaves the sign-up to be finished."""
         meta_waba_id = await self._meta_waba_id(step)
         tags = self._authorized_tags(step, meta_waba_id, caller)
-        token = await self._signups.signup(step.token)
-        if token is None:
+        access_token = await self._signups.signup(step.token)
+        if access_token is None:
             raise _unknown()
-        access = Access(token)
-        account = await attempts.run(lambda: self._graph.account(access, meta_waba_id))
+        token = GraphToken(access_token)
+        account = await attempts.run(lambda: self._graph.account(token, meta_waba_id))
         known = {number.meta_id for number in account.phone_numbers}
         if not {number.meta_id for number in step.numbers} <= known:
             raise InvalidParametersException("A phone number that is given is not one of the account's.")
         for number in step.numbers:  # once: Meta counts attempts, and locks a number after too many
-            await self._graph.register(access, number.meta_id, number.pin, number.region)
-        await attempts.run(lambda: self._graph.subscribe(access, meta_waba_id))
+            await self._graph.register(token, number.meta_id, number.pin, number.region)
+        await attempts.run(lambda: self._graph.subscribe(token, meta_waba_id))
         registered = {number.meta_id: number for number in step.numbers}
         new = NewAccount(
             meta_waba_id=meta_waba_id,
             name=account.name,
-            access_token=token,
+            access_token=access_token,
             app_secret=None,
             phone_numbers=tuple(_registered(number, registered.get(number.meta_id)) for number in _numbers(account)),
         )

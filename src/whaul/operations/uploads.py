@@ -11,7 +11,6 @@ from whaul.api.request import Request
 from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import DependencyException, ResourceNotFoundException
-from whaul.graph.calls import Access
 from whaul.graph.client import GraphClient
 from whaul.graph.media_types import media_kind
 from whaul.model import PostMedia, S3File
@@ -70,12 +69,12 @@ class UploadOperations:
         request = wire.post_media(given.body)
         number = await self._numbers.authorized(POST_MEDIA, request.phone_number_id, caller, call)
         source, host = self._source(request, caller)
-        access = Access(number.access_token, number.app_secret)
+        token = number.token
 
         async def take(mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:
             name = _file_name(mime_type)
             return await self._graph.upload(
-                access, number.meta_id, parts, size=size, mime_type=mime_type, file_name=name
+                token, number.meta_id, parts, size=size, mime_type=mime_type, file_name=name
             )
 
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
@@ -90,14 +89,14 @@ class UploadOperations:
         request = wire.delete_media(given.query)
         call.media_id = request.media_id
         number = await self._numbers.authorized(DELETE_MEDIA, request.phone_number_id, caller, call)
-        access = Access(number.access_token, number.app_secret)
+        token = number.token
         attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
         has_tried = False
 
         async def attempt() -> None:
             nonlocal has_tried
             try:
-                await self._graph.delete_media(access, request.media_id)
+                await self._graph.delete_media(token, request.media_id)
             except ResourceNotFoundException:
                 if not has_tried:  # else the first attempt did it, and only its answer was lost
                     raise

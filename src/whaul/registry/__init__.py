@@ -14,7 +14,6 @@ from whaul.registry.errors import (
 )
 from whaul.registry.records import (
     AccessKeyRecord,
-    AccountCredentials,
     LinkedAccount,
     LinkedPhoneNumber,
     NewAccount,
@@ -24,7 +23,6 @@ from whaul.registry.store import Registry, open_registry
 
 __all__ = [
     "AccessKeyRecord",
-    "AccountCredentials",
     "CachedRegistry",
     "LinkedAccount",
     "LinkedPhoneNumber",

@@ -8,11 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from whaul import arns
-from whaul.model import PhoneNumber
+from whaul.model import GraphToken, PhoneNumber
 from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
 from whaul.registry.pages import seal, unseal
 from whaul.registry.records import (
-    AccountCredentials,
     AccountPage,
     LinkedAccount,
     LinkedPhoneNumber,
@@ -124,13 +123,13 @@ class Accounts(TaggedResources):
             row = await session.scalar(statement)
             return None if row is None else self._account(row)
 
-    async def credentials(self, account: str) -> AccountCredentials | None:
+    async def credentials(self, account: str) -> GraphToken | None:
         """Find an account's token and app secret, given its id, its ARN or Meta's WABA id."""
         async with self._reading() as session:
             row = await session.scalar(select(AccountRow).where(*self._named(account)))
         if row is None:
             return None
-        return AccountCredentials(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret))
+        return GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret))
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number, given its id (not its ARN: see `arns.phone_number_id_from`)."""
@@ -147,8 +146,7 @@ class Accounts(TaggedResources):
             id=row.id,
             arn=arns.phone_number_arn(row.id, self._account_id, self._region),
             meta_id=row.meta_id,
-            access_token=self._cipher.decrypt(row.access_token),
-            app_secret=self._decrypt(row.app_secret),
+            token=GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret)),
         )
 
     async def _link(self, session: AsyncSession, new: NewAccount) -> LinkedAccount:

@@ -96,14 +96,6 @@ class AccountPage:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountCredentials:
-    """What calls to Meta about an account itself need."""
-
-    access_token: SecretStr
-    app_secret: SecretStr | None
-
-
-@dataclass(frozen=True, slots=True)
 class AccessKeyRecord:
     """An access key, without its secret."""
 
