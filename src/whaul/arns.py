@@ -8,8 +8,7 @@ import re
 from hashlib import sha256
 from typing import Final
 
-# https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
-_PARTITIONS: Final = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"))
+from whaul.partitions import partition_of
 
 _PHONE_NUMBER: Final = "phone-number-id"
 _ACCOUNT: Final = "waba"
@@ -61,7 +60,7 @@ def resource_id_from(arn: str, account_id: str, region: str) -> str | None:
 
 def partition(region: str) -> str:
     """Name the AWS partition that a region belongs to, the second field of its ARNs."""
-    return next((name for prefix, name in _PARTITIONS if region.startswith(prefix)), "aws")
+    return partition_of(region).name
 
 
 def _derive(kind: str, account_id: str, meta_id: str) -> str:

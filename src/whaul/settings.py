@@ -31,6 +31,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
 from whaul.outbound.netguard import HostPattern, is_loopback
+from whaul.partitions import is_region
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
 
 PREFIX = "WHAUL_"
@@ -148,9 +149,9 @@ class Settings(BaseSettings):
     account_id: str = Field("000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.")
     region: str = Field(
         "us-east-1",
-        pattern=r"^[a-z]{2,}(-[a-z0-9]+)+$",
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
-        description="Region in ARNs, in the scope of signatures, and for S3.",
+        description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another store "
+        "uses, such as `auto`.",
     )
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
         "auto",
@@ -277,6 +278,13 @@ class Settings(BaseSettings):
         if not safe or not url.hostname or "@" in url.netloc or url.query or url.fragment:
             raise ValueError("expected https://host, or http:// with a loopback host")
         return value.rstrip("/")
+
+    @field_validator("region")
+    @classmethod
+    def _region_name(cls, value: str) -> str:
+        if not is_region(value):
+            raise ValueError("expected letters, digits and hyphens, for example eu-west-1 or auto")
+        return value
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -43,6 +43,8 @@ def test_different_accounts_or_meta_ids_give_different_ids(a: str, b: str, c: st
     [
         ("us-east-1", "aws"),
         ("cn-north-1", "aws-cn"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-iso-east-1", "aws-iso"),
         ("cn-northwest-1", "aws-cn"),
         ("us-gov-west-1", "aws-us-gov"),
         ("us-gov-east-1", "aws-us-gov"),

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
-import botocore.session
 import pytest
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from hypothesis import given
@@ -22,7 +21,7 @@ from whaul.errors import (
 )
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import HttpClient
-from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store, aws_endpoint, needs_refresh
+from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store, needs_refresh
 
 pytestmark = pytest.mark.anyio
 
@@ -78,26 +77,6 @@ async def test_an_object_has_its_bucket_in_host_or_path(  # noqa: PLR0917 - a ro
     if endpoint:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
     assert store(http, style=style).url(S3File(bucket, "k"), "eu-west-1") == expected
-
-
-@pytest.mark.parametrize(
-    ("region", "dual_stack", "fips"),
-    [
-        *((region, False, False) for region in ("us-east-1", "eu-west-1", "us-gov-west-1", "cn-north-1")),
-        *((region, True, False) for region in ("us-east-1", "eu-west-1", "us-gov-west-1", "cn-north-1")),
-        *((region, dual, True) for region in ("us-east-1", "ca-central-1", "us-gov-east-1") for dual in (True, False)),
-    ],
-)
-def test_awss_endpoints_are_those_that_botocore_works_out(region: str, dual_stack: bool, fips: bool) -> None:
-    config = botocore.config.Config(
-        s3={"addressing_style": "path", "us_east_1_regional_endpoint": "regional"},
-        use_dualstack_endpoint=dual_stack,
-        use_fips_endpoint=fips,
-    )
-    client = botocore.session.Session().create_client("s3", region_name=region, config=config)
-    url = client.generate_presigned_url("put_object", {"Bucket": "inbox", "Key": "k"})
-    client.close()
-    assert url.startswith(aws_endpoint(region, dual_stack=dual_stack, fips=fips) + "/inbox/k?")
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,12 @@ from typing import Self
 
 from pyreqwest.http import Url
 
+from whaul.partitions import is_s3_host
+
 _HOST_PATTERN = re.compile(
     r"(?P<wildcard>\*\.)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)"
     r"(:(?P<port>\d{1,5}))?"
 )
-_REGION = r"[a-z]{2}(-[a-z]+)+-\d"
-AWS_S3_HOST = re.compile(
-    r"([a-z0-9][a-z0-9.-]*\.)?"  # the bucket, when virtual-hosted
-    r"s3(?:"
-    r"\.amazonaws\.com"  # the global endpoint
-    rf"|-accelerate(\.dualstack)?\.amazonaws\.com"
-    rf"|(-fips)?(\.dualstack)?\.{_REGION}\.amazonaws\.com(\.cn)?"
-    rf"|-{_REGION}\.amazonaws\.com"  # the old form with a dash
-    r")"
-)
-"""AWS's S3 endpoints. https://docs.aws.amazon.com/general/latest/gr/s3.html"""
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
 
@@ -86,6 +77,7 @@ class PresignedHosts:
     def __init__(self, endpoint: str, patterns: Iterable[str]) -> None:
         """`endpoint` is the URL of the configured S3 endpoint, which alone may be plain http."""
         self._endpoint = Url(endpoint)
+        is_s3_host("s3.amazonaws.com")  # reads its rules, here and not in a call
         self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
 
     def check(self, text: str) -> Url:
@@ -95,7 +87,7 @@ class PresignedHosts:
             return url
         if url.scheme != "https":
             raise ForbiddenUrl("it is not https")
-        aws = url.port is None and AWS_S3_HOST.fullmatch(url.host_str or "")
+        aws = url.port is None and is_s3_host(url.host_str or "")
         if not aws and not any(pattern.matches(url) for pattern in self._patterns):
             raise ForbiddenUrl("its host is not an allowed S3 host; the operator can allow it in WHAUL_PRESIGNED_HOSTS")
         return url

@@ -5,8 +5,9 @@ from botocore.exceptions import BotoCoreError
 
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import ForbiddenUrl, parse_url
+from whaul.partitions import s3_endpoint
 from whaul.settings import Settings, SettingsError
-from whaul.storage.s3 import ObjectOptions, S3Store, aws_endpoint, configured_endpoint
+from whaul.storage.s3 import ObjectOptions, S3Store, configured_endpoint
 
 
 def check_s3(settings: Settings) -> None:
@@ -16,7 +17,7 @@ def check_s3(settings: Settings) -> None:
     """
     try:
         endpoint = configured_endpoint(botocore.session.Session())
-        parse_url(endpoint or aws_endpoint(settings.region, dual_stack=False, fips=False))
+        parse_url(endpoint or s3_endpoint(settings.region, dual_stack=False, fips=False))
     except BotoCoreError as error:
         raise SettingsError([f"AWS configuration: {error}"]) from None
     except ForbiddenUrl as forbidden:

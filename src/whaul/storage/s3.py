@@ -24,15 +24,14 @@ from pyreqwest.http import Url
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, Body, Download, HttpClient, HttpFailure
-from whaul.outbound.netguard import AWS_S3_HOST
+from whaul.partitions import is_aws_host, is_region, is_s3_host, s3_endpoint
 from whaul.storage.errors import error_code, s3_error
 from whaul.storage.s3_signing import S3Signer
 
 EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 EMPTY_SHA256 = hashlib.sha256().digest()
 
-_REGION = re.compile(r"[a-z0-9-]{1,32}")
-_REGION_ELEMENT = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
+_REGION_ELEMENT = re.compile(rb"<Region>([A-Za-z0-9-]{1,63})</Region>")
 _REGION_CODES = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 )
@@ -77,7 +76,7 @@ class S3Store:
 
     def endpoint(self, region: str | None = None) -> str:
         """The endpoint's URL in a region: the configured one, or AWS's own."""
-        return self._configured_endpoint or aws_endpoint(
+        return self._configured_endpoint or s3_endpoint(
             region or self._region,
             dual_stack=bool(self._session.get_config_variable("use_dualstack_endpoint")),
             fips=bool(self._session.get_config_variable("use_fips_endpoint")),
@@ -194,7 +193,7 @@ class S3Store:
     def _is_virtual_hosted(self, bucket: str, host: str) -> bool:
         if self._addressing_style == "auto":
             # A dot in the bucket's name would not fit AWS's wildcard certificate.
-            return bool(AWS_S3_HOST.fullmatch(host)) and "." not in bucket
+            return "." not in bucket and is_aws_host(host) and is_s3_host(host)
         return self._addressing_style == "virtual"
 
 
@@ -230,15 +229,6 @@ def configured_endpoint(session: botocore.session.Session, environ: Mapping[str,
     return next((url.rstrip("/") for url in named if url), None)
 
 
-def aws_endpoint(region: str, *, dual_stack: bool, fips: bool) -> str:
-    """AWS's own S3 endpoint in a region.
-
-    https://docs.aws.amazon.com/general/latest/gr/s3.html
-    """
-    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-    return f"https://s3{'-fips' if fips else ''}{'.dualstack' if dual_stack else ''}.{region}.{suffix}"
-
-
 def needs_refresh(credentials: Any) -> bool:
     """Whether asking for these credentials may call out (to STS, or to instance metadata)."""
     refresh_needed = getattr(credentials, "refresh_needed", None)
@@ -249,8 +239,6 @@ def other_region(answer: Answer) -> str | None:
     """The region that S3 says the bucket is in, when that is why it refused."""
     if error_code(answer) not in _REGION_CODES and answer.status not in {301, 307}:
         return None
-    region = answer.headers.get("x-amz-bucket-region", "")
-    if _REGION.fullmatch(region):  # it becomes part of a host name
-        return region
     match = _REGION_ELEMENT.search(answer.body)
-    return match[1].decode() if match else None
+    named = (answer.headers.get("x-amz-bucket-region", ""), match[1].decode() if match else "")
+    return next((region for region in named if is_region(region)), None)  # it becomes part of a host name
