@@ -11,6 +11,7 @@ import pytest
 
 from harness.postgresql import PostgresqlMissing, PostgresqlServer, postgresql_server
 from whaul.registry import schema
+from whaul.stack.processes import free_ports
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +24,13 @@ def clean_environment() -> Iterator[None]:
         environment.setenv("AWS_CONFIG_FILE", os.devnull)
         environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
         yield
+
+
+@pytest.fixture(scope="session")
+def nobody() -> Iterator[str]:
+    """An address at which nobody listens, and nobody will."""
+    with free_ports(1) as [port]:
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")

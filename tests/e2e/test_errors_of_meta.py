@@ -10,7 +10,6 @@ from harness.error_rows import fails, shows
 from harness.stand_in import StandIn
 from harness.world import Gateway, Store, World
 from whaul.simulator import Simulator
-from whaul.stack.processes import free_ports
 
 DENIED = [0, 3, 10, 102, 104, 131005, 190, 200, 250, 299, 368, 130497, 131031]
 THROTTLES = [4, 80007, 80008, 130429, 131048, 131056]
@@ -209,9 +208,9 @@ def test_a_wait_that_meta_asks_for_is_honoured(gateway: Gateway, simulator: Simu
 
 
 @pytest.fixture(scope="module")
-def lonely_gateway(world: World) -> Iterator[Gateway]:
+def lonely_gateway(world: World, nobody: str) -> Iterator[Gateway]:
     """A gateway whose Graph API does not listen."""
-    with world.gateway(WHAUL_GRAPH_URL=f"http://127.0.0.1:{free_ports(1)[0]}", WHAUL_DEADLINE="1") as running:
+    with world.gateway(WHAUL_GRAPH_URL=f"http://{nobody}", WHAUL_DEADLINE="1") as running:
         yield running
 
 

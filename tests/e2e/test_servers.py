@@ -8,18 +8,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import boto3
 import pytest
 
 from harness.http_wire import send
 from harness.stand_in import stand_in
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, World, eventually, gateway
-from tools.certificates import make_certificates
+from harness.world import MEDIA_PATH, PATIENCE, Store, World, eventually, gateway
+from tools.certificates import Certificates, make_certificates
 from whaul.simulator import Simulator
-from whaul.stack.local import REGION
-from whaul.stack.processes import answers, free_ports, program, wait_until
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
 
@@ -49,76 +45,43 @@ def test_two_workers_answer_together_and_their_counters_are_joined(
 
 
 def test_the_gateway_is_a_plain_asgi_application(world: World, simulator: Simulator, store: Store, prefix: str) -> None:
-    port = free_ports(1)[0]
-    log = world.folder / "uvicorn.log"
-    command = [sys.executable, "-m", "uvicorn", "--factory", "whaul.app:create_app", "--port", str(port)]
-    with program(command, world.environ, log) as process:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{url}/readyz"), process, "uvicorn", log, 30)
-        running = Gateway(world, url, log, process)
+    command = (sys.executable, "-m", "uvicorn", "--factory", "whaul.app:create_app")
+    with gateway(world, {}, command=command) as running:
         assert running.get_to(JPEG, prefix)["fileSize"] == simulator.media[JPEG].size
         with pytest.raises(running.client().exceptions.ResourceNotFoundException):
             running.get("999999999999999")
         assert running.send("POST", "/nowhere").code == "UnknownOperationException"
-        running.close()
     assert store.read(f"{prefix}{JPEG}.jpeg") == simulator.media[JPEG].read()
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return make_certificates(tmp_path_factory.mktemp("tls"))
 
 
-def test_the_gateway_serves_tls(
-    world: World, simulator: Simulator, certificates: tuple[Path, Path, Path], prefix: str
-) -> None:
-    authority, chain, key = certificates
-    port = free_ports(1)[0]
-    log = world.folder / "tls-gateway.log"
-    environ = world.environ | {"WHAUL_TLS_CERT_FILE": str(chain), "WHAUL_TLS_KEY_FILE": str(key)}
-    command = [sys.executable, "-P", "-m", "whaul", "serve", "--port", str(port)]
-    context = ssl.create_default_context(cafile=authority)
-
-    def is_up() -> bool:
-        with suppress(OSError):
-            return tls_version(port, context) == "TLSv1.3"
-        return False
-
-    with program(command, environ, log) as process:
-        wait_until(is_up, process, "The gateway", log, 30)
-        client = boto3.client(
-            "socialmessaging",
-            endpoint_url=f"https://localhost:{port}",
-            region_name=REGION,
-            aws_access_key_id=world.key.id,
-            aws_secret_access_key=world.key.secret,
-            verify=str(authority),
-        )
-        answer = client.get_whatsapp_message_media(
-            mediaId=PDF,
-            originationPhoneNumberId=world.phone_number_id,
-            destinationS3File={"bucketName": BUCKET, "key": prefix},
-        )
-        client.close()
-        assert answer["fileSize"] == simulator.media[PDF].size
+def test_the_gateway_serves_tls(world: World, simulator: Simulator, certificates: Certificates, prefix: str) -> None:
+    settings = {"WHAUL_TLS_CERT_FILE": str(certificates.chain), "WHAUL_TLS_KEY_FILE": str(certificates.key)}
+    with gateway(world, settings, ca_file=certificates.authority) as running:
+        assert running.get_to(PDF, prefix)["fileSize"] == simulator.media[PDF].size
+        new = ssl.create_default_context(cafile=certificates.authority)
+        assert tls_version(running.port, new) == "TLSv1.3"
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        old.load_verify_locations(authority)
+        old.load_verify_locations(certificates.authority)
         old.maximum_version = ssl.TLSVersion.TLSv1_2
-        assert tls_version(port, old) == "TLSv1.2"
+        assert tls_version(running.port, old) == "TLSv1.2"
 
 
 def tls_version(port: int, context: ssl.SSLContext) -> str | None:
     """The version that a server and a client agree on."""
-    plain = socket.create_connection(("127.0.0.1", port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     with plain, context.wrap_socket(plain, server_hostname="localhost") as encrypted:
         return encrypted.version()
 
 
 @contextmanager
-def tls_in_front_of(port: int, certificates: tuple[Path, Path, Path]) -> Iterator[int]:
+def tls_in_front_of(port: int, certificates: Certificates) -> Iterator[int]:
     """Take TLS connections at a port of its own and pass what is in them on to a plain one."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates[1], certificates[2])
+    context = certificates.server_context()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -161,7 +124,7 @@ def test_further_authorities_are_trusted_for_meta_and_s3(
     *,
     world: World,
     simulator: Simulator,
-    certificates: tuple[Path, Path, Path],
+    certificates: Certificates,
     store: Store,
     prefix: str,
     variable: str,
@@ -177,7 +140,7 @@ def test_further_authorities_are_trusted_for_meta_and_s3(
             "WHAUL_GRAPH_URL": f"https://localhost:{graph_port}",
             "WHAUL_MEDIA_HOSTS": f"localhost:{graph_port}",
             "AWS_ENDPOINT_URL_S3": f"https://localhost:{tls_s3_port}",
-            variable: str(certificates[0]),
+            variable: str(certificates.authority),
         }
         with gateway(world, settings) as running:
             assert running.get_to(media_id, prefix)["fileSize"] == 3_000_000
@@ -185,7 +148,7 @@ def test_further_authorities_are_trusted_for_meta_and_s3(
 
 
 def test_an_authority_that_is_not_trusted_fails_the_call_and_says_so(
-    world: World, simulator: Simulator, certificates: tuple[Path, Path, Path]
+    world: World, simulator: Simulator, certificates: Certificates
 ) -> None:
     assert simulator.requests == []
     with tls_in_front_of(simulator.port, certificates) as port:
@@ -198,12 +161,10 @@ def test_an_authority_that_is_not_trusted_fails_the_call_and_says_so(
 
 
 def test_a_further_presigned_host_is_filled_over_tls(
-    world: World, simulator: Simulator, certificates: tuple[Path, Path, Path]
+    world: World, simulator: Simulator, certificates: Certificates
 ) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificates[1], certificates[2])
-    settings = {"WHAUL_PRESIGNED_HOSTS": "localhost", "SSL_CERT_FILE": str(certificates[0])}
-    with stand_in(context) as store, gateway(world, settings) as running:
+    settings = {"WHAUL_PRESIGNED_HOSTS": "localhost", "SSL_CERT_FILE": str(certificates.authority)}
+    with stand_in(certificates.server_context()) as store, gateway(world, settings) as running:
         url = {"url": f"{store.url}/bucket/key?X-Amz-Signature=1&X-Amz-SignedHeaders=host", "headers": {}}
         assert running.get(PDF, destinationS3PresignedUrl=url)["fileSize"] == simulator.media[PDF].size
         assert bytes.fromhex(store.only.sha256) == simulator.media[PDF].sha256()

@@ -16,7 +16,6 @@ import pytest
 from harness.world import PATIENCE, Gateway, Store, eventually
 from whaul.simulator import Simulator
 from whaul.stack.local import clean_environment
-from whaul.stack.processes import free_ports
 
 WHAUL = (sys.executable, "-P", "-m", "whaul")
 
@@ -180,11 +179,13 @@ def test_the_demo_can_use_a_store_of_ones_own_and_cleans_it_up(folder: Path, sto
     assert_nothing_is_left(folder)
 
 
-def test_a_demo_without_a_usable_store_says_what_is_missing_and_leaves_nothing_behind(folder: Path) -> None:
+def test_a_demo_without_a_usable_store_says_what_is_missing_and_leaves_nothing_behind(
+    folder: Path, nobody: str
+) -> None:
     missing = run(folder, "demo", "--own-s3")
     assert missing.returncode == 1
     assert "AWS_ENDPOINT_URL_S3" in missing.stderr
-    dead = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_ports(1)[0]}", "AWS_MAX_ATTEMPTS": "1"}
+    dead = {"AWS_ENDPOINT_URL_S3": f"http://{nobody}", "AWS_MAX_ATTEMPTS": "1"}
     unreachable = run(folder, "demo", "--own-s3", **dead, AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY="b")
     assert unreachable.returncode == 1
     assert unreachable.stderr.startswith("whaul: ")
@@ -192,11 +193,13 @@ def test_a_demo_without_a_usable_store_says_what_is_missing_and_leaves_nothing_b
     assert_nothing_is_left(folder)
 
 
-def test_the_demo_minds_neither_a_proxy_nor_the_modules_of_the_working_directory(folder: Path, tmp_path: Path) -> None:
+def test_the_demo_minds_neither_a_proxy_nor_the_modules_of_the_working_directory(
+    folder: Path, tmp_path: Path, nobody: str
+) -> None:
     """Its parts call loopback addresses only, and are started in the user's folder but import nothing of it."""
     for name in ("secrets.py", "http.py", "json.py", "whaul.py", "typing.py"):
         (tmp_path / name).write_text("raise SystemExit('imported from the folder')\n", encoding="utf-8")
-    proxy = f"http://127.0.0.1:{free_ports(1)[0]}"
+    proxy = f"http://{nobody}"
     environ = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"), proxy)
     done = subprocess.run(
         [Path(sys.executable).with_name("whaul"), "demo"],

@@ -141,10 +141,9 @@ def linked(simulator: Simulator, app_secret: str, folder: Path) -> Account:
 def attacked(account: Account, store: Peer, name: str, **settings: str) -> Iterator[Target]:
     """Run a gateway while the block runs."""
     log = account.folder / f"{name}.log"
-    port = free_ports(1)[0]
     environ = account.environ | {"AWS_ENDPOINT_URL_S3": store.url} | settings
     del environ["WHATSAPP_ACCESS_TOKEN"]
-    with gateway(port, environ, log):
+    with free_ports(1) as [port], gateway(port, environ, log):
         yield Target(port=port, log=log, phone_number_id=account.phone_number_id, key=account.key)
 
 

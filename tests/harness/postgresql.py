@@ -108,9 +108,12 @@ class PostgresqlServer:
 @contextmanager
 def postgresql_server() -> Iterator[PostgresqlServer]:
     """Run a server in a temporary folder with a short path, which the name of a socket needs."""
-    with tempfile.TemporaryDirectory(prefix="whaul-pg-", dir="/tmp", ignore_cleanup_errors=True) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="whaul-pg-", dir="/tmp", ignore_cleanup_errors=True) as name,
+        free_ports(1) as [port],
+    ):
         folder = Path(name)
-        server = PostgresqlServer(folder, _binaries(folder), free_ports(1)[0])
+        server = PostgresqlServer(folder, _binaries(folder), port)
         data = folder / "data"
         data.mkdir(mode=0o700)
         password_file = folder / "password"

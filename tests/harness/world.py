@@ -4,10 +4,10 @@ Everything is started as a user would start it, and reached as a user's program 
 """
 
 import json
-import sys
+import ssl
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import CompletedProcess, Popen, run
@@ -21,7 +21,7 @@ from botocore.credentials import Credentials
 
 from harness.http_wire import Reply, send
 from whaul.simulator import Simulator
-from whaul.stack.local import REGION, whaul
+from whaul.stack.local import ITSELF, REGION, whaul
 from whaul.stack.processes import answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import S3Endpoint
 
@@ -41,6 +41,9 @@ def eventually(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+SERVE = (*ITSELF, "serve")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class World:
 
     def run(self, *arguments: str, stdin: str = "", **environ: str) -> "CompletedProcess[str]":
         """Run a command as it stands."""
-        command = [sys.executable, "-P", "-m", "whaul", *arguments]
+        command = [*ITSELF, *arguments]
         return run(
             command, env=self.environ | environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )
@@ -202,20 +205,27 @@ def signed(
 
 @contextmanager
 def gateway(
-    world: World, settings: Mapping[str, str], *, command: tuple[str, ...] = ("serve",), ready: str = "/readyz"
+    world: World,
+    settings: Mapping[str, str],
+    *,
+    command: Sequence[str] = SERVE,
+    ca_file: Path | None = None,
 ) -> Iterator[Gateway]:
-    """Run a gateway; it is there once `ready` is answered, whatever the answer is."""
-    port = free_ports(1)[0]
-    log = world.folder / f"gateway-{port}.log"
-    line = [sys.executable, "-P", "-m", "whaul", *command, "--port", str(port)]
-    with program(line, world.environ | dict(settings), log) as process:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(url + ready, (200, 503)), process, "The gateway", log, START_TIMEOUT)
-        running = Gateway(world, url, log, process)
-        try:
-            yield running
-        finally:
-            running.close()
+    """Run a gateway; it is there once `/readyz` is answered, whatever the answer is.
+
+    With `ca_file` it speaks TLS, with a certificate for localhost that this authority signed.
+    """
+    context = ssl.create_default_context(cafile=ca_file) if ca_file else None
+    with ExitStack() as stack:
+        [port] = stack.enter_context(free_ports(1))
+        log = world.folder / f"gateway-{port}.log"
+        line = [*command, "--port", str(port)]
+        process = stack.enter_context(program(line, world.environ | dict(settings), log))
+        url = f"https://localhost:{port}" if ca_file else f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{url}/readyz", (200, 503), context), process, "The gateway", log, START_TIMEOUT)
+        running = Gateway(world, url, log, process, str(ca_file) if ca_file else None)
+        stack.callback(running.close)
+        yield running
 
 
 def s3_client(s3: S3Endpoint, **config: Any) -> Any:

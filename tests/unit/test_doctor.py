@@ -17,7 +17,6 @@ from whaul.parts import stored
 from whaul.registry import schema
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
-from whaul.stack.processes import free_ports
 
 pytestmark = pytest.mark.anyio
 
@@ -158,19 +157,18 @@ async def test_what_is_no_database_is_told(clinic: Clinic) -> None:
     assert "WHAUL_DATABASE_URL" in found["database"].advice
 
 
-async def test_a_database_server_that_is_not_there_is_told(clinic: Clinic) -> None:
-    clinic.settings["database_url"] = f"postgresql://whaul:hunter2@127.0.0.1:{free_ports(1)[0]}/whaul"
+async def test_a_database_server_that_is_not_there_is_told(clinic: Clinic, nobody: str) -> None:
+    clinic.settings["database_url"] = f"postgresql://whaul:hunter2@{nobody}/whaul"
     found = await clinic.look()
     assert failed(found) == {"database"}
     assert "hunter2" not in repr(found)
 
 
 async def test_a_database_that_goes_in_between_keeps_nothing_else_from_being_looked_at(
-    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, nobody: str
 ) -> None:
-    nobody = f"http://127.0.0.1:{free_ports(1)[0]}"
-    clinic.settings["graph_url"] = nobody
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", nobody)
+    clinic.settings["graph_url"] = f"http://{nobody}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{nobody}")
     found = {}
     async for finding in Doctor(clinic.load(), lambda: NOW).findings(None):
         found[finding.check] = finding.outcome
@@ -253,8 +251,8 @@ async def test_a_set_up_without_accounts_is_a_warning(monkeypatch: pytest.Monkey
     assert "whaul link" in found["accounts"].advice
 
 
-async def test_a_graph_api_that_is_not_there_is_told_once_and_not_for_each_account(clinic: Clinic) -> None:
-    clinic.settings["graph_url"] = f"http://127.0.0.1:{free_ports(1)[0]}"
+async def test_a_graph_api_that_is_not_there_is_told_once_and_not_for_each_account(clinic: Clinic, nobody: str) -> None:
+    clinic.settings["graph_url"] = f"http://{nobody}"
     found = await clinic.look()
     assert failed(found) == {"Graph API"}
     assert found["accounts"].outcome is Outcome.SKIPPED
@@ -299,10 +297,12 @@ async def test_a_profile_that_is_not_there_is_told(clinic: Clinic, monkeypatch: 
     assert "missing" in found["S3 endpoint"].detail
 
 
-async def test_an_s3_endpoint_that_is_not_there_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_s3_endpoint_that_is_not_there_is_told(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, nobody: str
+) -> None:
     async with Loopback(meta) as graph:
         clinic.settings["graph_url"] = graph.url
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_ports(1)[0]}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{nobody}")
         found = await clinic.findings()
     assert failed(found) == {"S3 endpoint", "bucket inbox"}
 

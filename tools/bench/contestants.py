@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -93,10 +93,11 @@ def _limits(workload: Workload) -> dict[str, str]:
 @contextmanager
 def _serve(ground: Ground, workload: Workload) -> Iterator[Prepared]:
     account = ground.account
-    port = free_ports(1)[0]
-    line = [*ITSELF, "serve", "--port", str(port), "--workers", str(workload.workers)]
-    log = ground.stage.folder / f"whaul-{port}.log"
-    with program(line, ground.whaul_environ | _limits(workload), log) as process:
+    with ExitStack() as stack:
+        [port] = stack.enter_context(free_ports(1))
+        line = [*ITSELF, "serve", "--port", str(port), "--workers", str(workload.workers)]
+        log = ground.stage.folder / f"whaul-{port}.log"
+        process = stack.enter_context(program(line, ground.whaul_environ | _limits(workload), log))
         ready = f"http://127.0.0.1:{port}/healthz"
         wait_until(lambda: answers(ready), process, "whaul", log, START_TIMEOUT)
         yield Prepared(

@@ -148,8 +148,12 @@ class _UnixConnection(HTTPConnection):
 @contextmanager
 def stage(folder: Path, environ: dict[str, str]) -> Iterator[Stage]:
     """Run the servers while the block runs; they keep their files in `folder`."""
+    with free_ports(1) as [port]:
+        yield from _stage(folder, environ, port)
+
+
+def _stage(folder: Path, environ: dict[str, str], port: int) -> Iterator[Stage]:
     certificates = make_certificates(folder)
-    port = free_ports(1)[0]
     url = f"https://127.0.0.1:{port}"
     files = _files(folder, url)
     config: dict[str, object] = {"socket": str(folder / "origin.sock")}

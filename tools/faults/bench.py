@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tools.certificates import Certificates, make_certificates
 from tools.faults.fault_proxy import FaultProxy, Network, network
 from tools.faults.fault_table import Destination, Link, Transport
-from tools.faults.servers import BUCKET, S3_KEY, Gateway, Store, store
+from tools.faults.servers import BUCKET, Gateway, Store, store
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment, whaul
 
@@ -133,7 +133,7 @@ class Lane:
 
     def environment(self, transport: Transport) -> dict[str, str]:
         """What a gateway of this lane needs to know."""
-        common = clean_environment() | self.world.store.environment
+        common = clean_environment() | self.world.store.endpoint.environment()
         common |= {
             "AWS_REGION": REGION,
             "WHAUL_DATABASE_URL": f"sqlite:///{self.folder / 'whaul.db'}",
@@ -219,8 +219,8 @@ class Lane:
                 "s3",
                 endpoint_url=endpoint,
                 region_name=REGION,
-                aws_access_key_id=S3_KEY[0],
-                aws_secret_access_key=S3_KEY[1],
+                aws_access_key_id=self.world.store.endpoint.access_key_id,
+                aws_secret_access_key=self.world.store.endpoint.secret_access_key,
                 config=Config(s3={"addressing_style": "path"}, signature_version="s3v4"),
             )
         params = {"Bucket": bucket, "Key": final_key(prefix, media)}

@@ -18,24 +18,32 @@ from botocore.config import Config
 from tools.certificates import Certificates
 from whaul.stack.local import REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
-from whaul.stack.seaweedfs import weed
+from whaul.stack.seaweedfs import S3Endpoint, prepared
 
 BUCKET = "inbox"
 START_TIMEOUT = 60.0
-S3_KEY = ("bench-s3-key", "bench-s3-secret-key")
-LARGEST_VOLUME_MB = 1024
 PROBE = Path(__file__).with_name("inside")
 
 
 class Server:
     """A program on a fixed port."""
 
-    def __init__(self, name: str, command: Sequence[str], environ: Mapping[str, str], log: Path, healthy: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        log: Path,
+        healthy: str,
+        *,
+        folder: Path | None = None,
+    ) -> None:
         self.name = name
         self.log = log
         self._command = command
         self._environ = environ
         self._healthy = healthy
+        self._folder = folder
         self._running = ExitStack()
         self.process: Popen[bytes] | None = None
         self._starts = 0
@@ -44,7 +52,7 @@ class Server:
         """Start it, and wait until it answers."""
         self._starts += 1
         log = self.log.with_suffix(f".{self._starts}.log")
-        self.process = self._running.enter_context(program(self._command, self._environ, log))
+        self.process = self._running.enter_context(program(self._command, self._environ, log, folder=self._folder))
         wait_until(lambda: answers(self._healthy), self.process, self.name, log, START_TIMEOUT)
 
     def kill(self) -> None:
@@ -76,73 +84,42 @@ class Store:
     """The S3 server, reached directly for what is independent of the gateway."""
 
     server: Server
-    port: int
+    endpoint: S3Endpoint
     tls_port: int
     client: Any = field(repr=False)
 
     @property
-    def environment(self) -> dict[str, str]:
-        return {"AWS_ACCESS_KEY_ID": S3_KEY[0], "AWS_SECRET_ACCESS_KEY": S3_KEY[1]}
+    def port(self) -> int:
+        return int(self.endpoint.url.rpartition(":")[2])
 
 
 @contextmanager
 def store(folder: Path, environ: Mapping[str, str], certificates: Certificates) -> Iterator[Store]:
     """Run a SeaweedFS that listens with and without TLS."""
-    folder.mkdir()
-    names = ["master", "volume", "filer", "s3", "admin"]
-    *numbers, tls_port = free_ports(2 * len(names) + 1)
-    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], numbers, strict=True))
-    key, secret = S3_KEY
-    identity = {"name": "bench", "credentials": [{"accessKey": key, "secretKey": secret}], "actions": ["Admin"]}
-    config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-    command = [
-        weed(),
-        "mini",
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-master.telemetry=false",
-        f"-master.volumeSizeLimitMB={LARGEST_VOLUME_MB}",
-        f"-s3.config={config}",
-        "-s3.autoCreateBucket=false",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        f"-s3.port.https={tls_port}",
-        f"-s3.cert.file={certificates.chain}",
-        f"-s3.key.file={certificates.key}",
-        f"-s3.localSocket={folder / 's3.sock'}",
-        f"-filer.localSocket={folder / 'filer.sock'}",
-        *(f"-{name}.port={ports[name]}" for name in names),
-        *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in names),
-    ]
-    port = ports["s3"]
-    server = Server("SeaweedFS", command, environ, folder / "weed.log", f"http://127.0.0.1:{port}/healthz")
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        region_name=REGION,
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        config=Config(
-            s3={"addressing_style": "path"},
-            request_checksum_calculation="when_required",
-            retries={"total_max_attempts": 8},
-            max_pool_connections=32,
-        ),
-    )
-    try:
+    with ExitStack() as parts:
+        command, endpoint = parts.enter_context(prepared(folder))
+        [tls_port] = parts.enter_context(free_ports(1))
+        options = {"port.https": tls_port, "cert.file": certificates.chain, "key.file": certificates.key}
+        command += [f"-s3.{name}={value}" for name, value in options.items()]
+        server = Server("SeaweedFS", command, environ, folder / "weed.log", endpoint.healthy, folder=folder)
+        parts.callback(server.close)
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint.url,
+            region_name=REGION,
+            aws_access_key_id=endpoint.access_key_id,
+            aws_secret_access_key=endpoint.secret_access_key,
+            config=Config(
+                s3={"addressing_style": "path"},
+                request_checksum_calculation="when_required",
+                retries={"total_max_attempts": 8},
+                max_pool_connections=32,
+            ),
+        )
+        parts.callback(client.close)
         server.start()
         client.create_bucket(Bucket=BUCKET)
-        yield Store(server, port, tls_port, client)
-    finally:
-        client.close()
-        server.close()
-        for number in ports.values():  # it makes these wherever its data is, and leaves some of them behind
-            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock"):
-                left.unlink(missing_ok=True)
+        yield Store(server, endpoint, tls_port, client)
 
 
 class Gateway(Server):
@@ -152,7 +129,8 @@ class Gateway(Server):
         self, name: str, environ: Mapping[str, str], folder: Path, limits: Mapping[str, int] | None = None
     ) -> None:
         """`limits` are resource limits by the name of their constant, such as `RLIMIT_NOFILE`."""
-        self.port = free_ports(1)[0]
+        ports = ExitStack()
+        [self.port] = ports.enter_context(free_ports(1))
         self.tls = "WHAUL_TLS_CERT_FILE" in environ
         inside = folder / name
         inside.mkdir()
@@ -168,6 +146,7 @@ class Gateway(Server):
         command = [sys.executable, "-P", "-m", "whaul", "serve", "--port", str(self.port)]
         healthy = f"http://127.0.0.1:{self.port}/readyz"
         super().__init__("The gateway", command, environ, folder / f"{name}.log", healthy)
+        self._running.push(ports)
         if self.tls:
             self._healthy = ""
 
@@ -178,7 +157,7 @@ class Gateway(Server):
             return
         self._starts += 1
         log = self.log.with_suffix(f".{self._starts}.log")
-        self.process = self._running.enter_context(program(self._command, self._environ, log))
+        self.process = self._running.enter_context(program(self._command, self._environ, log, folder=self._folder))
         wait_until(self._accepts, self.process, self.name, log, START_TIMEOUT)
 
     def _accepts(self) -> bool:

@@ -116,7 +116,7 @@ def stack(
         )
         linked = whaul(["link", "--waba-id", simulator.waba_id], environ)
         key = whaul(["keys", "create", "--name", "demo", "--allow-all"], environ)
-        port = gateway_port or free_ports(1)[0]
+        port = gateway_port or parts.enter_context(free_ports(1))[0]
         parts.enter_context(gateway(port, environ, None if show_gateway else folder / "gateway.log"))
         running = Stack(
             simulator=simulator,

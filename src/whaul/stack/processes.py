@@ -5,7 +5,9 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,8 +18,8 @@ from pathlib import Path
 STOP_TIMEOUT = 10.0
 """Seconds that a program has to stop by itself."""
 PORTS = range(20_000, 32_000)
-"""Below those that systems give out by themselves (from 32768 on Linux, from 49152 elsewhere), so that until a program
-listens on a port that was picked for it, no other program's connection or server is given that port."""
+"""Below those that systems give out by themselves (from 32768 on Linux, from 49152 elsewhere), so that no connection
+and no server that asks for any port is given one of these."""
 
 
 class StackFailed(Exception):  # noqa: N818 - what happened
@@ -80,10 +82,10 @@ def wait_until(
         time.sleep(0.05)
 
 
-def answers(url: str, statuses: Sequence[int] = (200,)) -> bool:
+def answers(url: str, statuses: Sequence[int] = (200,), tls: ssl.SSLContext | None = None) -> bool:
     """Whether a GET of a loopback URL is answered with one of the statuses."""
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - our own loopback URL
+        with urllib.request.urlopen(url, timeout=5, context=tls) as response:  # noqa: S310 - our own loopback URL
             return response.status in statuses
     except urllib.error.HTTPError as error:
         return error.code in statuses
@@ -91,16 +93,28 @@ def answers(url: str, statuses: Sequence[int] = (200,)) -> bool:
         return False
 
 
-def free_ports(count: int) -> list[int]:
-    """Pick loopback ports that nothing listens on, from `PORTS`. Raises `StackFailed` when there are not so many."""
-    picked: list[int] = []
-    for port in random.sample(PORTS, len(PORTS)):
-        if len(picked) == count:
-            return picked
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            picked.append(port)
-    raise StackFailed("There are not enough free ports on the loopback interface.")
+@contextmanager
+def free_ports(count: int) -> Iterator[list[int]]:
+    """Keep loopback ports for programs that are started while the block runs; else `StackFailed`.
+
+    On Linux nobody else can take them: a bound socket keeps out all but servers that set SO_REUSEADDR, as all servers
+    do but nobody who looks for a free port. Elsewhere it would keep out the servers, too.
+    """
+    with ExitStack() as stack:
+        picked: list[int] = []
+        for port in random.sample(PORTS, len(PORTS)):
+            if len(picked) == count:
+                break
+            holder = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                holder.bind(("127.0.0.1", port))
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # only now: a taken port must refuse
+                picked.append(port)
+        else:
+            raise StackFailed("There are not enough free ports on the loopback interface.")
+        if sys.platform != "linux":
+            stack.close()
+        yield picked
 
 
 def check_free(host: str, port: int) -> None:

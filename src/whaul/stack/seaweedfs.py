@@ -13,6 +13,8 @@ from whaul.stack.processes import StackFailed, answers, free_ports, program, wai
 
 START_TIMEOUT = 60.0
 LARGEST_VOLUME_MB = 1024
+SERVERS = ("master", "volume", "filer", "s3", "admin")
+"""What it consists of; each listens on a port, and on one more for gRPC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class S3Endpoint:
     url: str
     access_key_id: str
     secret_access_key: str
+
+    @property
+    def healthy(self) -> str:
+        """Answers 200 once it is up."""
+        return f"{self.url}/healthz"
 
     def environment(self) -> dict[str, str]:
         """The variables by which any AWS tool finds it."""
@@ -50,44 +57,53 @@ def seaweedfs(
     folder: Path, environ: Mapping[str, str], identities: list[dict[str, object]] | None = None
 ) -> Iterator[S3Endpoint]:
     """Run a SeaweedFS with its data in `folder`; `identities` are further users, in its own configuration's form."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ["master", "volume", "filer", "s3", "admin"]
-    ports = dict(zip([*names, *(f"{name}.grpc" for name in names)], free_ports(2 * len(names)), strict=True))
-    endpoint = S3Endpoint(f"http://127.0.0.1:{ports['s3']}", "local-s3-key", "local-s3-secret-key")
-    owner = {
-        "name": "owner",
-        "credentials": [{"accessKey": endpoint.access_key_id, "secretKey": endpoint.secret_access_key}],
-        "actions": ["Admin"],
-    }
-    config = folder / "s3.json"
-    config.write_text(json.dumps({"identities": [owner, *(identities or [])]}), encoding="utf-8")
     log = folder / "weed.log"
-    command = [
-        weed(),
-        "mini",
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-master.telemetry=false",
-        f"-master.volumeSizeLimitMB={LARGEST_VOLUME_MB}",
-        f"-s3.config={config}",
-        "-s3.autoCreateBucket=false",
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-s3.localSocket=s3.sock",  # in its folder; with all of their path they could be longer than a socket's name
-        "-filer.localSocket=filer.sock",
-        *(f"-{name}.port={ports[name]}" for name in names),
-        *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in names),
-    ]
-    try:
-        # It writes further logs where temporary files go.
-        with program(command, dict(environ) | {"TMPDIR": str(folder)}, log, signal.SIGTERM, folder) as process:
-            healthy = f"{endpoint.url}/healthz"
-            wait_until(lambda: answers(healthy), process, "SeaweedFS", log, START_TIMEOUT)
-            yield endpoint
-    finally:
-        for port in ports.values():  # it makes these wherever its data is, and leaves some of them behind
-            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # noqa: S108 - its own fixed place
-                left.unlink(missing_ok=True)
+    environ = dict(environ) | {"TMPDIR": str(folder)}  # where it writes further logs
+    with (
+        prepared(folder, identities) as (command, endpoint),
+        program(command, environ, log, signal.SIGTERM, folder) as process,
+    ):
+        wait_until(lambda: answers(endpoint.healthy), process, "SeaweedFS", log, START_TIMEOUT)
+        yield endpoint
+
+
+@contextmanager
+def prepared(folder: Path, identities: list[dict[str, object]] | None = None) -> Iterator[tuple[list[str], S3Endpoint]]:
+    """Make the folder, and keep ports; yield the command that starts a SeaweedFS there, and where it will answer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with free_ports(2 * len(SERVERS)) as picked:
+        ports = dict(zip([*SERVERS, *(f"{name}.grpc" for name in SERVERS)], picked, strict=True))
+        endpoint = S3Endpoint(f"http://127.0.0.1:{ports['s3']}", "local-s3-key", "local-s3-secret-key")
+        owner = {
+            "name": "owner",
+            "credentials": [{"accessKey": endpoint.access_key_id, "secretKey": endpoint.secret_access_key}],
+            "actions": ["Admin"],
+        }
+        config = folder / "s3.json"
+        config.write_text(json.dumps({"identities": [owner, *(identities or [])]}), encoding="utf-8")
+        command = [
+            weed(),
+            "mini",
+            f"-dir={folder}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-webdav=false",
+            "-admin.ui=false",
+            "-master.telemetry=false",
+            f"-master.volumeSizeLimitMB={LARGEST_VOLUME_MB}",
+            f"-s3.config={config}",
+            "-s3.autoCreateBucket=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            # Relative to its folder: with their whole path they could be longer than the name of a socket may be.
+            "-s3.localSocket=s3.sock",
+            "-filer.localSocket=filer.sock",
+            *(f"-{name}.port={ports[name]}" for name in SERVERS),
+            *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in SERVERS),
+        ]
+        try:
+            yield command, endpoint
+        finally:
+            for port in picked:  # it makes these wherever its data is, and leaves some of them behind
+                for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # noqa: S108 - its own fixed place
+                    left.unlink(missing_ok=True)
