@@ -8,7 +8,7 @@ import re
 import shlex
 import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import uuid4
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -17,6 +17,55 @@ from pydantic import SecretStr
 # Fernet itself decodes leniently: it drops what is not of its alphabet, a `+` say, instead of refusing it.
 _FERNET_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
 HOW_TO_MAKE_A_KEY: Final = "head -c 32 /dev/urandom | base64 | tr '+/' '-_'"
+
+
+MAX_SECRET: Final = 16 * 1024
+"""Characters. Meta's tokens have a few hundred, AWS's session tokens up to some thousand."""
+MAX_FILE: Final = 64 * 1024
+"""Bytes that are read of a file with a secret: several keys, or a URL, are longer than one word."""
+
+
+def read_secret(file: BinaryIO) -> str:
+    """Read the text of an open file with a secret.
+
+    Raises ValueError, whose text goes on from the file's name and never holds what is in it.
+    """
+    content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise ValueError(f"has more than {MAX_FILE} bytes, which no secret has")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+
+
+def trimmed(text: str) -> str:
+    """Take away what `echo`, editors and Windows leave around a secret: white space, line ends, a byte order mark."""
+    return text.strip().removeprefix("\ufeff").strip()
+
+
+def secret_word(text: str) -> str:
+    """Trim a token or a secret key, and refuse what cannot be one.
+
+    Raises ValueError, whose text goes on from the secret's name and never holds the secret. What is returned can be
+    sent in an HTTP header.
+    """
+    word = trimmed(text)
+    if not word:
+        problem = "it is empty"
+    elif len(word) > MAX_SECRET:
+        problem = f"it is longer than {MAX_SECRET} characters"
+    elif not word.isascii():
+        problem = "it has characters other than ASCII"
+    elif not word.isprintable():
+        problem = "it has a line end or another control character within"
+    elif " " in word:
+        problem = "it has a space within"
+    elif len(word) > 1 and word[0] == word[-1] and word[0] in "\"'`":
+        problem = "it has quotation marks around it"
+    else:
+        return word
+    raise ValueError(f"does not hold one word of plain text: {problem}")
 
 
 class WrongSecretKey(Exception):  # noqa: N818 - it names the fault and the variable to look at
@@ -37,7 +86,7 @@ class Cipher:
     """
 
     def __init__(self, keys: SecretStr) -> None:
-        parts = [part.strip() for part in keys.get_secret_value().split(",")]
+        parts = [trimmed(part) for part in keys.get_secret_value().split(",")]
         for number, part in enumerate(parts, start=1):
             if not _FERNET_KEY.fullmatch(part):
                 raise ValueError(
@@ -54,7 +103,7 @@ class Cipher:
     def decrypt(self, token: str) -> SecretStr:
         """Undo `encrypt`. Raises WrongSecretKey when no key fits or the text was altered."""
         try:
-            return SecretStr(self._fernet.decrypt(token).decode())
+            return SecretStr(trimmed(self._fernet.decrypt(token).decode()))  # earlier versions stored line ends, too
         except InvalidToken as exc:
             raise WrongSecretKey from exc
 

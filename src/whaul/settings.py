@@ -32,12 +32,15 @@ from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
 from whaul.outbound.netguard import HostPattern, is_loopback
 from whaul.partitions import is_region
-from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
+from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, read_secret, secret_word, trimmed
+from whaul.terminal import visible
 
 PREFIX = "WHAUL_"
 DOCUMENTATION = "docs/settings.md"
 DRAIN_SIGNAL = signal.SIGUSR1
 """Tells a worker to take no new calls; `whaul serve` sends it to its workers on SIGTERM."""
+MIN_ROOT_SECRET = 16
+"""Characters."""
 LARGEST_SINGLE_PUT = 5 * 1024**3
 """Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
 
@@ -61,7 +64,7 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         noun = "setting" if len(problems) == 1 else "settings"
-        lines = "\n".join(f"  {problem}" for problem in problems)
+        lines = "\n".join(f"  {visible(problem)}" for problem in problems)
         super().__init__(f"{len(problems)} {noun} cannot be used (see {DOCUMENTATION}):\n{lines}")
 
 
@@ -70,6 +73,14 @@ def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
     if "XDG_DATA_HOME" not in environ and sys.platform == "darwin":
         return Path.home() / "Library" / "Application Support" / "whaul"
     return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "whaul"
+
+
+def _default_database() -> SecretStr:
+    """Name a file in the data directory; nothing for a user without a home folder, as containers may have one."""
+    try:
+        return SecretStr(f"sqlite:///{data_directory() / 'whaul.db'}")
+    except RuntimeError:
+        return SecretStr("")
 
 
 def _commas(value: object) -> object:
@@ -118,6 +129,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_ignore_empty=True,
+        str_strip_whitespace=True,
         frozen=True,
         extra="forbid",
         populate_by_name=True,
@@ -128,7 +140,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Worker processes.")
     database_url: SecretStr = Field(
-        default_factory=lambda: SecretStr(f"sqlite:///{data_directory() / 'whaul.db'}"),
+        default_factory=_default_database,
         description="Where linked accounts and access keys are kept: `sqlite:///path`, or "
         "`postgresql://user:password@host:5432/database?sslmode=verify-full`.",
     )
@@ -144,7 +156,7 @@ class Settings(BaseSettings):
         description="Id of an access key that may do everything, for first set-up in containers; never stored.",
     )
     root_secret_access_key: SecretStr | None = Field(
-        None, min_length=16, description="Secret of the root access key; set both or neither."
+        None, description="Secret of the root access key; set both or neither."
     )
     account_id: str = Field("000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.")
     region: str = Field(
@@ -240,6 +252,16 @@ class Settings(BaseSettings):
         """The tags as S3's `x-amz-tagging` header wants them."""
         return urlencode(self.s3_tags) or None
 
+    @field_validator("root_secret_access_key")
+    @classmethod
+    def _usable_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        word = secret_word(value.get_secret_value())
+        if len(word) < MIN_ROOT_SECRET:
+            raise ValueError(f"should have at least {MIN_ROOT_SECRET} characters")
+        return SecretStr(word)
+
     @field_validator("root_secret_access_key", "tls_key_file")
     @classmethod
     def _both_or_neither(cls, value: object, info: ValidationInfo) -> object:
@@ -308,8 +330,14 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: SecretStr) -> SecretStr:
-        check_database_url(value.get_secret_value())
-        return value
+        url = trimmed(value.get_secret_value())
+        if not url:
+            raise ValueError(
+                "unset, and this user has no home folder for a database; set it, for example to "
+                "sqlite:////var/lib/whaul/whaul.db"
+            )
+        check_database_url(url)
+        return SecretStr(url)
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -376,11 +404,12 @@ def _secret_files(cls: type[Settings]) -> tuple[dict[str, str], list[str]]:
             problems.append(f"{name}: given both directly and as {name}_FILE; keep one")
             continue
         try:
-            values[field_name] = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            problems.append(f"{name}_FILE: cannot read {path!r}: {error.strerror}")
-        except UnicodeDecodeError:
-            problems.append(f"{name}_FILE: {path!r} is not UTF-8 text")
+            with Path(path).open("rb") as file:
+                values[field_name] = read_secret(file)
+        except OSError as error:  # the path is not repeated: it may be the secret itself
+            problems.append(f"{name}_FILE: cannot read the file: {error.strerror}")
+        except ValueError as error:
+            problems.append(f"{name}_FILE: the file {error}")
     return values, problems
 
 

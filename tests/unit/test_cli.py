@@ -46,7 +46,7 @@ def done(*arguments: str, stdin: str = "") -> str:
 def failed(*arguments: str, stdin: str = "") -> str:
     """Run a command that fails in a known way; return what `main` would say."""
     result = run(*arguments, stdin=stdin)
-    assert isinstance(result.exception, failures.KNOWN), result.exception
+    assert isinstance(result.exception, failures.known()), result.exception
     return str(result.exception)
 
 
@@ -167,7 +167,10 @@ def test_a_secret_file_that_cannot_be_read_is_named(
     monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
     if content is not None:
         (tmp_path / "file").write_bytes(content)
-    assert "cannot read" in failed(*LINK, option, str(tmp_path / "file"))
+    message = failed(*LINK, option, str(tmp_path / "file"))
+    assert message.startswith(f"{option}: ")
+    assert ("cannot read the file: No such file" if content is None else "the file is not UTF-8 text") in message
+    assert str(tmp_path) not in message, "it may be the secret itself"
 
 
 def test_without_a_token_it_says_how_to_give_one() -> None:

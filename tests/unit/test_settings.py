@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from whaul import __version__
+from whaul.secrets import Cipher
 from whaul.settings import Settings, SettingsError, data_directory, environment_name, is_secret
 
 KEY = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
@@ -101,7 +102,7 @@ def test_every_setting_says_what_it_means() -> None:
     [
         ("WHAUL_PORT", "0", 0),
         ("WHAUL_HOST", "0.0.0.0", "0.0.0.0"),  # noqa: S104
-        ("WHAUL_ACCOUNT_ID", "123456789012", "123456789012"),
+        ("WHAUL_ACCOUNT_ID", "123456789012\n", "123456789012"),
         ("AWS_REGION", "us-gov-west-1", "us-gov-west-1"),
         *(("AWS_REGION", name, name) for name in ("auto", "garage", "default", "us", "RegionOne", "a" * 63)),
         ("AWS_DEFAULT_REGION", "eu-west-1", "eu-west-1"),
@@ -141,7 +142,7 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_WORKERS", "1.5"),
         ("WHAUL_ACCOUNT_ID", "12345678901"),
         ("WHAUL_ACCOUNT_ID", "12345678901x"),
-        ("WHAUL_ACCOUNT_ID", "123456789012\n"),
+        ("WHAUL_ACCOUNT_ID", "1234567890\n2"),
         ("AWS_REGION", "EU West"),
         ("AWS_REGION", "eu_west_1"),
         ("AWS_REGION", "-eu"),
@@ -290,6 +291,64 @@ def test_a_secret_given_twice_is_refused(load: Loader, tmp_path: Path, name: str
     (tmp_path / "secret").write_text(value)
     problems = load.problems(**{name: value, f"{name}_FILE": str(tmp_path / "secret")})
     assert any(problem.startswith(f"{name}: given both directly and as {name}_FILE") for problem in problems)
+
+
+AROUND = ["\n", "\r\n", " ", "\t", "\ufeff"]
+"""What `echo`, Windows and editors leave around a secret."""
+
+
+@pytest.mark.parametrize("around", AROUND, ids=repr)
+@pytest.mark.parametrize("by_file", [False, True])
+@pytest.mark.parametrize(("name", "value"), SECRETS.items(), ids=SECRETS)
+def test_what_stands_around_a_secret_is_no_part_of_it(
+    load: Loader, tmp_path: Path, name: str, value: str, *, by_file: bool, around: str
+) -> None:
+    partner = {"WHAUL_ROOT_ACCESS_KEY_ID": "ROOT\n"} if name == "WHAUL_ROOT_SECRET_ACCESS_KEY" else {}
+    text = value + around if around.isspace() else around + value
+    file = tmp_path / "secret"
+    file.write_text(text, encoding="utf-8", newline="")
+    settings = load(**partner, **({f"{name}_FILE": str(file)} if by_file else {name: text}))
+    found = getattr(settings, name.removeprefix("WHAUL_").lower()).get_secret_value()
+    if name == "WHAUL_SECRET_KEY":
+        assert Cipher(SecretStr(found)).renew(Cipher(SecretStr(value)).encrypt(SecretStr("x"))) is None
+    else:
+        assert found == value
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["{}\n{}", "{}\x1b[2J", "{}\u00e9", "{}\u200b", "{} {}", '"{}"', "\udcff{}", "{}" * 1000]
+)
+def test_a_root_secret_that_no_client_can_send_is_refused(load: Loader, spoilt: str) -> None:
+    (problem,) = load.problems(
+        WHAUL_ROOT_ACCESS_KEY_ID="ROOT", WHAUL_ROOT_SECRET_ACCESS_KEY=spoilt.format(*[SECRET] * 1000)
+    )
+    assert problem.startswith("WHAUL_ROOT_SECRET_ACCESS_KEY: ")
+
+
+def test_a_secret_in_place_of_its_files_name_is_not_repeated(load: Loader) -> None:
+    (problem,) = load.problems(WHAUL_SECRET_KEY_FILE=SECRET)
+    assert problem.startswith("WHAUL_SECRET_KEY_FILE: cannot read the file: ")
+
+
+def test_an_endless_file_is_no_secret(load: Loader) -> None:
+    (problem,) = load.problems(WHAUL_SECRET_KEY_FILE="/dev/zero")
+    assert "WHAUL_SECRET_KEY_FILE: the file has more than" in problem
+
+
+def test_a_user_without_a_home_is_told_what_to_set(load: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # which has no entry in the password database
+    (problem,) = load.problems()
+    assert problem.startswith("WHAUL_DATABASE_URL: unset, and this user has no home folder")
+    assert load(WHAUL_DATABASE_URL="sqlite:////x/whaul.db")
+
+
+def test_a_problem_is_one_line(load: Loader) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(WHAUL_HOST="a", WHAUL_AUTH="x\n  WHAUL_FORGED\x1b[2J\u202e")
+    assert len(str(caught.value).splitlines()) == 2
+    assert r"x\n  WHAUL_FORGED\x1b[2J\u202e" in str(caught.value)
 
 
 def test_postgresql_needs_a_secret_key_of_its_own(load: Loader) -> None:

@@ -14,8 +14,7 @@ import pytest
 
 from harness.simulator_client import JPEG, WAIT, bearer
 
-# Only this command, so that nothing else of the command line has to work.
-RUN = "import typer; from whaul.cli.simulate import simulate; typer.run(simulate)"
+RUN = "import sys; sys.argv = ['whaul', 'simulate', *sys.argv[1:]]; from whaul.cli import main; main()"
 
 
 @contextmanager
@@ -71,7 +70,7 @@ def test_a_taken_port_is_said_in_one_line_and_exit_code_1() -> None:
             [sys.executable, "-c", RUN, "--port", str(port)], capture_output=True, text=True, timeout=WAIT, check=False
         )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Cannot listen on 127.0.0.1 port {port}:")
+    assert done.stderr.startswith(f"whaul: cannot listen on 127.0.0.1 port {port}:")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

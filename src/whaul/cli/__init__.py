@@ -1,6 +1,5 @@
 """The command line: one module for each group of commands; they parse, call and print."""
 
-import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,6 +10,11 @@ import typer.main
 from typer.core import TyperGroup
 
 from whaul import __version__
+from whaul.cli import output
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+DEBUG = "--debug"
 
 COMMANDS: Mapping[str, str] = {
     "demo": "stack:demo",
@@ -30,7 +34,10 @@ COMMANDS: Mapping[str, str] = {
 
 
 class _Commands(TyperGroup):
-    """Loads a command when it is wanted: what one of them needs takes ten times as long to load as the rest."""
+    """Loads a command when it is wanted.
+
+    Its module loads what the command needs when it runs: for help and completion that would take ten times as long.
+    """
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is Typer's
         return list(COMMANDS)
@@ -53,36 +60,36 @@ app = typer.Typer(
     cls=_Commands,
     help="WhatsApp media into your own S3 bucket, behind the API of AWS End User Messaging Social.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"whaul {__version__}")
+        output.line(f"whaul {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show where in the code a failure came from.")] = False,
 ) -> None:
     """Take the options of `whaul` itself."""
 
 
 def main() -> None:
-    """Run the command line; what goes wrong in a known way is one message and exit code 1."""
+    """Run the command line. Whatever goes wrong is one message on standard error, and exit code 1."""
+    code = 1
     try:
-        app()
-    except Exception as error:
-        from whaul.cli import failures  # noqa: PLC0415 - whatever failed has loaded most of it
+        output.prepare()
+        app([argument for argument in sys.argv[1:] if argument != DEBUG], prog_name="whaul")
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BaseException as error:  # noqa: BLE001 - the one place for what nobody foresaw, Rust's panics too
+        from whaul.cli import failures
 
-        if not isinstance(error, failures.KNOWN):
-            raise
-        failures.report(error)
-        # Not sys.exit: the HTTP client's threads may be at work still, and an interpreter that is taken down in
-        # order aborts now and then when it meets one of them (exit code 134 instead of 1).
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        failures.report(error, debug=DEBUG in sys.argv)
+    output.finish(code)

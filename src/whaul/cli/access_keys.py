@@ -4,7 +4,7 @@ import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +12,12 @@ from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandFailed
-from whaul.model import AccessKey
-from whaul.parts import stored
-from whaul.registry.records import AccessKeyRecord
-from whaul.settings import Settings
+from whaul.cli.output import OutputError
+
+if TYPE_CHECKING:
+    from whaul.model import AccessKey
+    from whaul.registry.records import AccessKeyRecord
+    from whaul.settings import Settings
 
 app = typer.Typer(help="Access keys for callers.", no_args_is_help=True, add_completion=False)
 LONGEST_LIFE = timedelta(days=365)
@@ -49,6 +51,8 @@ def create(
     json: Json = False,
 ) -> None:
     """Make an access key; its secret is shown once."""
+    from whaul.settings import Settings
+
     if not name.isascii() or not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > 64:
         raise typer.BadParameter("expected up to 64 letters, digits, '-', '_' or '.'", param_hint="--name")
     if (policy is None) == (not allow_all):
@@ -56,21 +60,27 @@ def create(
     _check_burst(rate_limit, rate_burst)
     text = ALLOW_ALL if policy is None else _policy(policy)
     end = None if expires_in is None else datetime.now(UTC) + _duration(expires_in)
-    key = asyncio.run(
-        _create(Settings.load(), name, text, expires_at=end, rate_limit=rate_limit, rate_burst=rate_burst)
-    )
+    settings = Settings.load()
+    key = asyncio.run(_create(settings, name, text, expires_at=end, rate_limit=rate_limit, rate_burst=rate_burst))
     shown = {"accessKeyId": key.access_key_id, "secretAccessKey": key.secret_access_key.get_secret_value()}
     if key.session_token is not None and end is not None:
         shown |= {"sessionToken": key.session_token.get_secret_value(), "expiration": end.isoformat()}
-    if json:
-        output.document(shown | {"name": key.name})
-        return
-    for member, value in shown.items():
-        typer.echo(f"{VARIABLES[member]}={value}")
-    typer.echo("Keep the secret now: it is not shown again.", err=True)
+    try:
+        if json:
+            output.document(shown | {"name": key.name})
+        else:
+            for member, value in shown.items():
+                output.line(f"{VARIABLES[member]}={value}")
+    except OutputError as error:
+        asyncio.run(_disable(settings, key.access_key_id))
+        raise CommandFailed(f"{error}; the key that nobody saw, {key.access_key_id}, was disabled") from error
+    if not json:
+        output.tell("Keep the secret now: it is not shown again.")
 
 
-async def _create(settings: Settings, name: str, policy: str, **options: Any) -> AccessKey:
+async def _create(settings: "Settings", name: str, policy: str, **options: Any) -> "AccessKey":
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.create_access_key(name, policy, **options)
 
@@ -78,6 +88,8 @@ async def _create(settings: Settings, name: str, policy: str, **options: Any) ->
 @app.command("list")
 def list_keys(json: Json = False) -> None:
     """List the access keys, without their secrets."""
+    from whaul.settings import Settings
+
     keys = asyncio.run(_list(Settings.load()))
     if json:
         output.document({"accessKeys": [_shape(key) for key in keys]})
@@ -86,10 +98,12 @@ def list_keys(json: Json = False) -> None:
             [(key.access_key_id, key.name, _state(key), f"made {key.created_at:%Y-%m-%d}", _limit(key)) for key in keys]
         )
     else:
-        typer.echo("There are no access keys. `whaul keys create --name NAME --allow-all` makes one.")
+        output.line("There are no access keys. `whaul keys create --name NAME --allow-all` makes one.")
 
 
-async def _list(settings: Settings) -> tuple[AccessKeyRecord, ...]:
+async def _list(settings: "Settings") -> "tuple[AccessKeyRecord, ...]":
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.access_keys()
 
@@ -97,12 +111,16 @@ async def _list(settings: Settings) -> tuple[AccessKeyRecord, ...]:
 @app.command()
 def disable(key_id: KeyId) -> None:
     """Disable an access key for good; running gateways refuse it within 5 seconds."""
+    from whaul.settings import Settings
+
     if not asyncio.run(_disable(Settings.load(), key_id)):
         raise _unknown(key_id)
-    typer.echo(f"Disabled {key_id}.")
+    output.line(f"Disabled {key_id}.")
 
 
-async def _disable(settings: Settings, key_id: str) -> bool:
+async def _disable(settings: "Settings", key_id: str) -> bool:
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.disable_access_key(key_id)
 
@@ -112,12 +130,16 @@ def set_policy(
     key_id: KeyId, file: Annotated[Path, typer.Argument(metavar="FILE", help="An IAM policy document.")]
 ) -> None:
     """Replace an access key's policy; running gateways follow within 5 seconds."""
+    from whaul.settings import Settings
+
     if not asyncio.run(_set_policy(Settings.load(), key_id, _policy(file))):
         raise _unknown(key_id)
-    typer.echo(f"{key_id} has the policy of {file}.")
+    output.line(f"{key_id} has the policy of {file}.")
 
 
-async def _set_policy(settings: Settings, key_id: str, policy: str) -> bool:
+async def _set_policy(settings: "Settings", key_id: str, policy: str) -> bool:
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.set_policy(key_id, policy)
 
@@ -130,17 +152,20 @@ def limit(
     default: Annotated[bool, typer.Option("--default", help="The server's WHAUL_RATE_LIMIT again.")] = False,
 ) -> None:
     """Give an access key a rate limit of its own; running gateways follow within 5 seconds."""
+    from whaul.settings import Settings
+
     if (rate_limit is None) == (not default):
         raise typer.BadParameter("give either --rate-limit N or --default")
     _check_burst(rate_limit, rate_burst)
     if not asyncio.run(_set_limit(Settings.load(), key_id, rate_limit, rate_burst)):
         raise _unknown(key_id)
-    typer.echo(
-        f"{key_id} has {'the limit of the server' if rate_limit is None else _limit_text(rate_limit, rate_burst)}."
-    )
+    limited = "the limit of the server" if rate_limit is None else _limit_text(rate_limit, rate_burst)
+    output.line(f"{key_id} has {limited}.")
 
 
-async def _set_limit(settings: Settings, key_id: str, rate_limit: float | None, rate_burst: int | None) -> bool:
+async def _set_limit(settings: "Settings", key_id: str, rate_limit: float | None, rate_burst: int | None) -> bool:
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.set_rate_limit(key_id, rate_limit, rate_burst)
 
@@ -153,6 +178,8 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Say what an access key's policy answers to an action on a resource, and which statement decides."""
+    from whaul.settings import Settings
+
     if not re.fullmatch(r"[A-Za-z0-9-]+:[A-Za-z0-9]+", action):
         raise typer.BadParameter("expected service:Name, without wildcards", param_hint="--action")
     if resource != "*" and not re.fullmatch(r"arn(:[^:]*){4}:.+", resource, re.DOTALL):
@@ -174,11 +201,11 @@ def simulate(
             }
         )
     elif decision.explicit:
-        typer.echo(f"{'Allowed' if decision.allowed else 'Denied'} by the statement {decision.statement}.")
+        output.line(f"{'Allowed' if decision.allowed else 'Denied'} by the statement {decision.statement}.")
     else:
-        typer.echo("Denied: no statement allows it.")
+        output.line("Denied: no statement allows it.")
     if _state(key).startswith(("disabled", "expired")):
-        typer.echo(f"The key is {_state(key)}: its calls are refused, whatever its policy says.", err=True)
+        output.tell(f"The key is {_state(key)}: its calls are refused, whatever its policy says.")
 
 
 def _policy(path: Path) -> str:
@@ -214,7 +241,7 @@ def _check_burst(rate_limit: float | None, rate_burst: int | None) -> None:
         raise typer.BadParameter("--rate-burst goes with a --rate-limit above 0")
 
 
-def _limit(key: AccessKeyRecord) -> str:
+def _limit(key: "AccessKeyRecord") -> str:
     return "" if key.rate_limit is None else _limit_text(key.rate_limit, key.rate_burst)
 
 
@@ -224,7 +251,7 @@ def _limit_text(rate_limit: float, rate_burst: int | None) -> str:
     return f"{rate_limit:g} calls per second" + (f", {rate_burst} at once" if rate_burst else "")
 
 
-def _state(key: AccessKeyRecord) -> str:
+def _state(key: "AccessKeyRecord") -> str:
     if key.disabled_at is not None:
         return f"disabled {key.disabled_at:%Y-%m-%d}"
     if key.expires_at is None:
@@ -234,7 +261,7 @@ def _state(key: AccessKeyRecord) -> str:
     return f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _shape(key: AccessKeyRecord) -> dict[str, object]:
+def _shape(key: "AccessKeyRecord") -> dict[str, object]:
     return {
         "accessKeyId": key.access_key_id,
         "name": key.name,

@@ -3,20 +3,22 @@
 import asyncio
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import SecretStr
 
 from whaul.cli import output
 from whaul.cli.failures import CommandFailed
-from whaul.model import GraphToken
-from whaul.parts import stored
-from whaul.parts.outbound import graph_client, http_client
-from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
-from whaul.registry.shapes import linked_account, linked_account_summary
-from whaul.settings import Settings
+from whaul.terminal import visible
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from whaul.model import GraphToken
+    from whaul.registry.records import LinkedAccount, NewPhoneNumber
+    from whaul.settings import Settings
 
 TOKEN_VARIABLE = "WHATSAPP_ACCESS_TOKEN"  # noqa: S105 - a variable's name
 
@@ -41,14 +43,20 @@ def link(
     json: Json = False,
 ) -> None:
     """Link a WhatsApp Business Account: check its token at Meta, store it with its phone numbers."""
+    from whaul.model import GraphToken
+    from whaul.registry.records import NewPhoneNumber
+    from whaul.registry.shapes import linked_account
+    from whaul.settings import Settings
+
     if not re.fullmatch(r"\d{1,64}", waba_id):
         raise typer.BadParameter("expected digits, as Meta shows it", param_hint="--waba-id")
     if verify and (name or phone_number):
         raise typer.BadParameter("--name and --phone-number go with --no-verify")
     if not verify and not (name and phone_number):
         raise typer.BadParameter("--no-verify needs --name and at least one --phone-number")
-    token = GraphToken(_token(token_file), _secret(app_secret_file) if app_secret_file else None)
-    numbers = tuple(_number(text) for text in phone_number or ())
+    numbers = tuple(NewPhoneNumber(*_number(text), verified_name="") for text in phone_number or ())
+    app_secret = _secret("--app-secret-file", app_secret_file) if app_secret_file else None
+    token = GraphToken(_token(token_file), app_secret)
     account = asyncio.run(_link(Settings.load(), waba_id, token, name, numbers))
     if json:
         output.document({"account": linked_account(account)})
@@ -57,8 +65,12 @@ def link(
 
 
 async def _link(
-    settings: Settings, waba_id: str, token: GraphToken, name: str | None, numbers: tuple[NewPhoneNumber, ...]
-) -> LinkedAccount:
+    settings: "Settings", waba_id: str, token: "GraphToken", name: str | None, numbers: "tuple[NewPhoneNumber, ...]"
+) -> "LinkedAccount":
+    from whaul.parts import stored
+    from whaul.parts.outbound import graph_client, http_client
+    from whaul.registry.records import NewAccount, NewPhoneNumber
+
     verified = name is None
     if name is None:
         async with http_client(settings) as http:
@@ -82,17 +94,22 @@ async def _link(
 
 def list_accounts(json: Json = False) -> None:
     """List the linked accounts and their phone numbers."""
+    from whaul.registry.shapes import linked_account_summary
+    from whaul.settings import Settings
+
     accounts = asyncio.run(_accounts(Settings.load()))
     if json:
         output.document({"linkedAccounts": [linked_account_summary(account) for account in accounts]})
         return
     if not accounts:
-        typer.echo("No account is linked. `whaul link --waba-id ID --token-file FILE` links one.")
+        output.line("No account is linked. `whaul link --waba-id ID --token-file FILE` links one.")
     for account in accounts:
         _show(account)
 
 
-async def _accounts(settings: Settings) -> tuple[LinkedAccount, ...]:
+async def _accounts(settings: "Settings") -> "tuple[LinkedAccount, ...]":
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.accounts()
 
@@ -102,48 +119,68 @@ def unlink(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove a linked account with its phone numbers and its token."""
+    from whaul.settings import Settings
+
     if not yes:
-        typer.confirm(f"Remove {account}, its phone numbers and its token?", abort=True)
+        typer.confirm(visible(f"Remove {account}, its phone numbers and its token?"), abort=True)
     if not asyncio.run(_unlink(Settings.load(), account)):
         raise CommandFailed(f"{account} is not linked; `whaul accounts` lists what is")
-    typer.echo(f"Removed {account}.")
+    output.line(f"Removed {account}.")
 
 
-async def _unlink(settings: Settings, account: str) -> bool:
+async def _unlink(settings: "Settings", account: str) -> bool:
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.unlink(account)
 
 
-def _show(account: LinkedAccount) -> None:
-    typer.echo(f"{account.id}  {account.name}  (WABA {account.meta_waba_id}, linked {account.linked_at:%Y-%m-%d})")
+def _show(account: "LinkedAccount") -> None:
+    output.line(f"{account.id}  {account.name}  (WABA {account.meta_waba_id}, linked {account.linked_at:%Y-%m-%d})")
     rows = [(n.id, n.display_phone_number, n.verified_name, f"Meta id {n.meta_id}") for n in account.phone_numbers]
     output.rows(rows or [("no phone numbers",)])
 
 
-def _number(text: str) -> NewPhoneNumber:
+def _number(text: str) -> tuple[str, str]:
     match = re.fullmatch(r"(\d{1,64})=(\+[\d ()-]{4,30})", text)
     if not match:
         raise typer.BadParameter(f"{text!r}: expected META_ID=+15550100", param_hint="--phone-number")
-    return NewPhoneNumber(meta_id=match[1], display_phone_number=match[2], verified_name="")
+    return match[1], match[2]
 
 
-def _token(path: str | None) -> SecretStr:
+def _token(path: str | None) -> "SecretStr":
     if path is not None:
-        return _secret(path)
+        return _secret("--token-file", path)
     token = output.environment(TOKEN_VARIABLE)
     if token is None:
         raise CommandFailed(f"no access token; give --token-file FILE, --token-file - or set {TOKEN_VARIABLE}")
-    return SecretStr(token)
+    return _word(TOKEN_VARIABLE, token)
 
 
-def _secret(path: str) -> SecretStr:
-    """Read a secret from a file, or from standard input."""
+def _secret(option: str, path: str) -> "SecretStr":
+    """Read a secret from a file, or from standard input. The path is not repeated: it may be the secret itself."""
+    from whaul.secrets import read_secret
+
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CommandFailed(f"cannot read {path}: {reason}") from None
-    secret = text.strip()
-    if not re.fullmatch(r"[\x21-\x7e]+", secret):
-        raise CommandFailed(f"{'standard input' if path == '-' else path} does not hold one word of plain text")
-    return SecretStr(secret)
+        with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
+            text = read_secret(file)
+    except OSError as error:
+        raise CommandFailed(f"{option}: cannot read {_source(path)}: {error.strerror}") from None
+    except ValueError as error:
+        raise CommandFailed(f"{option}: {_source(path)} {error}") from None
+    return _word(f"{option}: {_source(path)}", text)
+
+
+def _source(path: str) -> str:
+    return "standard input" if path == "-" else "the file"
+
+
+def _word(source: str, text: str) -> "SecretStr":
+    from pydantic import SecretStr
+
+    from whaul.secrets import secret_word
+
+    try:
+        return SecretStr(secret_word(text))
+    except ValueError as error:
+        raise CommandFailed(f"{source} {error}") from None

@@ -2,14 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whaul.cli import output
 from whaul.cli.failures import CommandFailed
-from whaul.doctor import Doctor, Finding, Outcome
-from whaul.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from whaul.doctor import Finding
 
 
 def doctor(
@@ -17,6 +18,8 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check settings, database, secret key, each account's token, the clock, S3, and a write to a bucket."""
+    from whaul.doctor import Outcome
+
     findings = asyncio.run(_examine(bucket, show=not json))
     failed = sum(finding.outcome is Outcome.FAILED for finding in findings)
     if json:
@@ -28,7 +31,10 @@ def doctor(
         raise CommandFailed(f"{failed} of {len(findings)} checks failed")
 
 
-async def _examine(bucket: str | None, *, show: bool) -> list[Finding]:
+async def _examine(bucket: str | None, *, show: bool) -> "list[Finding]":
+    from whaul.doctor import Doctor, Finding, Outcome
+    from whaul.settings import Settings, SettingsError
+
     findings: list[Finding] = []
     try:
         settings = Settings.load()
@@ -45,7 +51,7 @@ async def _examine(bucket: str | None, *, show: bool) -> list[Finding]:
     return findings
 
 
-def _show(finding: Finding, *, show: bool) -> None:
+def _show(finding: "Finding", *, show: bool) -> None:
     if show:
         advice = f" -> {finding.advice}" if finding.advice else ""
-        typer.echo(f"{finding.outcome.value:8} {finding.check}: {finding.detail}{advice}")
+        output.line(f"{finding.outcome.value:8} {finding.check}: {finding.detail}{advice}")

@@ -1,33 +1,79 @@
-"""What may go wrong in a known way, told in one message without a traceback."""
+"""What a command says when it cannot do what was asked: one message, and a traceback only under `--debug`."""
 
-import sys
+import traceback
+from pathlib import PurePath
 
-from whaul.auth.policy import PolicyError
-from whaul.errors import ApiError
-from whaul.registry.errors import RegistryError, RegistryUnavailable
-from whaul.secrets import WrongSecretKey
-from whaul.settings import SettingsError
-from whaul.stack.processes import StackFailed
+from whaul.cli import output
+from whaul.cli.output import OutputError
 
 
 class CommandFailed(Exception):  # noqa: N818 - what happened
     """A command cannot do what was asked; the message says why and what to do."""
 
 
-KNOWN: tuple[type[Exception], ...] = (
-    ApiError,
-    CommandFailed,
-    PolicyError,
-    RegistryError,
-    SettingsError,
-    StackFailed,
-    WrongSecretKey,
-)
+def known() -> tuple[type[Exception], ...]:
+    """The errors whose messages are for the operator."""
+    from whaul.auth.policy import PolicyError
+    from whaul.errors import ApiError
+    from whaul.registry.errors import RegistryError
+    from whaul.secrets import WrongSecretKey
+    from whaul.settings import SettingsError
+    from whaul.stack.processes import StackFailed
+
+    return ApiError, CommandFailed, OutputError, PolicyError, RegistryError, SettingsError, StackFailed, WrongSecretKey
 
 
-def report(error: Exception) -> None:
+def report(error: BaseException, *, debug: bool = False) -> None:
     """Print the error on standard error."""
-    message = error.message if isinstance(error, ApiError) else str(error)
+    from whaul.settings import SettingsError
+    from whaul.stack.processes import StackFailed
+
+    text = _message(error)
+    # These build their messages of lines themselves; in any other, a line's end comes from somebody else.
+    lines = text.split("\n") if isinstance(error, SettingsError | StackFailed) else [text]
+    output.tell(f"whaul: {lines[0]}")
+    for line in lines[1:]:
+        output.tell(line)
+    if debug:
+        for line in _traceback(error):
+            output.tell(line)
+
+
+def _message(error: BaseException) -> str:
+    from whaul.errors import ApiError
+    from whaul.registry.errors import RegistryUnavailable
+
     if isinstance(error, RegistryUnavailable) and error.reason:
-        message = f"{message} Its driver says: {error.reason}"
-    print(f"whaul: {message}", file=sys.stderr)  # noqa: T201 - this is the command line's voice
+        return f"{error} Its driver says: {' '.join(error.reason.split())}"
+    if isinstance(error, known()):
+        return error.message if isinstance(error, ApiError) else str(error)
+    # What is not ours may hold a secret in its text, as HTTP clients' errors do: the header that cannot be sent.
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename else "") + "; --debug shows where"
+    if isinstance(error, ModuleNotFoundError):
+        return f"the Python package {error.name} is not installed; `pip install whaul` with the extra that needs it"
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" at {PurePath(place[0].filename).name}:{place[0].lineno}" if place else ""
+    return (
+        f"unforeseen: {type(error).__qualname__}{where}; please report it, with what --debug shows "
+        "(it holds no secret: places in the code, and no texts of others)"
+    )
+
+
+def _traceback(error: BaseException) -> list[str]:
+    """Write the traceback without the texts of the errors and without local variables: both may hold secrets."""
+    told = traceback.TracebackException.from_exception(error, capture_locals=False)
+    lines: list[str] = []
+    seen = {id(told)}
+    while True:
+        lines[:0] = ["Traceback (most recent call last):", *"".join(told.stack.format()).splitlines(), _kind(told)]
+        earlier = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+        if earlier is None or id(earlier) in seen:
+            return lines
+        seen.add(id(earlier))
+        lines.insert(0, "")
+        told = earlier
+
+
+def _kind(told: traceback.TracebackException) -> str:
+    return f"{getattr(told.exc_type, '__module__', '')}.{getattr(told.exc_type, '__qualname__', '')}"

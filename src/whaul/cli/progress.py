@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from whaul.bulk.run import Outcome, Run
+from whaul.terminal import visible
 
 REFRESH = 0.2
 """Seconds between two states of the bar: however fast files come, showing them costs the same."""
@@ -36,9 +37,9 @@ class Display:
         elif outcome.error is not None:
             self._failures += 1
             if self._failures <= MOST_FAILURES:
-                self._console.print(f"{_printable(outcome.media_id)}: {outcome.error.code}: {outcome.error.message}")
+                self._tell(f"{outcome.media_id}: {outcome.error.code}: {outcome.error.message}")
             elif self._failures == MOST_FAILURES + 1:
-                self._console.print("Further failures are counted only; --json lists them all.")
+                self._tell("Further failures are counted only; --json lists them all.")
 
     @asynccontextmanager
     async def progress(self, run: Run, total: int | None) -> AsyncGenerator[None]:
@@ -97,25 +98,24 @@ class Display:
         told = f"{tally.stored} stored ({decimal(tally.bytes)}), {tally.skipped} skipped, {tally.failed} failed"
         if tally.errors:
             told += f" ({', '.join(f'{count} {code}' for code, count in tally.errors.most_common())})"
-        self._console.print(f"{told}, in {seconds:.1f} s.")
+        self._tell(f"{told}, in {seconds:.1f} s.")
         if run.stopped is not None:
             rest = "the rest was" if left is None else f"{left} were"
-            self._console.print(
-                f"Stopped: {run.stopped}\n{rest} not tried. The same command goes on from here.".strip()
-            )
+            self._tell(f"Stopped: {run.stopped}")
+            self._tell(f"{rest} not tried. The same command goes on from here.")
         elif tally.failed:
-            self._console.print("The same command tries the failed ones again.")
+            self._tell("The same command tries the failed ones again.")
+
+    def _tell(self, text: str) -> None:
+        """Print a line on standard error, above the bar; where nobody can read it, files are fetched all the same."""
+        with suppress(OSError):
+            self._console.print(visible(text))
 
 
 async def _repeated(work: Callable[[], None]) -> None:
     while True:
         work()
         await asyncio.sleep(REFRESH)
-
-
-def _printable(text: str) -> str:
-    """What a terminal may be sent: a line of a file could hold commands to it."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _document(outcome: Outcome, location: Callable[[str], dict[str, str]]) -> dict[str, object]:

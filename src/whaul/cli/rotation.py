@@ -1,23 +1,28 @@
 """`whaul rotate-secrets`: the second half of changing the secret key."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
-import typer
+from whaul.cli import output
 
-from whaul.parts import stored
-from whaul.settings import Settings
+if TYPE_CHECKING:
+    from whaul.settings import Settings
 
 
 def rotate_secrets() -> None:
     """Encrypt all stored secrets with the first key of WHAUL_SECRET_KEY; after it, the others are not needed."""
+    from whaul.settings import Settings
+
     settings = Settings.load()
     count = asyncio.run(_rotate(settings))
     secrets = "1 secret was" if count == 1 else f"{count} secrets were"
-    typer.echo(
+    output.line(
         f"{secrets} encrypted anew. All of account number {settings.account_id} are encrypted with the first key now."
     )
 
 
-async def _rotate(settings: Settings) -> int:
+async def _rotate(settings: "Settings") -> int:
+    from whaul.parts import stored
+
     async with stored.registry(settings) as registry:
         return await registry.rotate_secrets()

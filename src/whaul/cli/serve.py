@@ -14,16 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaul.parts import stored
-from whaul.parts.audit import check_audit_log
-from whaul.parts.s3 import check_s3
-from whaul.parts.tls import check_tls
-from whaul.registry import schema
-from whaul.settings import DRAIN_SIGNAL, Settings, environment_name
-from whaul.stack.processes import check_free
+from whaul.cli import output
 
 if TYPE_CHECKING:
     from granian.server.common import AbstractServer
+
+    from whaul.settings import Settings
 
 HEADER_TIMEOUT = 15_000
 """Milliseconds in which a request's headers must come."""
@@ -45,6 +41,9 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Worker processes (WHAUL_WORKERS).", show_default="1")] = None,
 ) -> None:
     """Run the gateway until it is told to stop; calls under way are finished first."""
+    from whaul.settings import Settings, environment_name
+    from whaul.stack.processes import check_free
+
     settings = Settings.load(host=host, port=port, workers=workers)
     asyncio.run(_check_parts(settings))
     check_free(settings.host, settings.port)
@@ -58,13 +57,13 @@ def serve(
         _serve(settings)
 
 
-def _serve(settings: Settings) -> None:
-    from granian import Granian  # noqa: PLC0415 - the server is loaded by this command only
-    from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols  # noqa: PLC0415
-    from granian.http import HTTP1Settings  # noqa: PLC0415
-    from granian.log import LogLevels  # noqa: PLC0415
+def _serve(settings: "Settings") -> None:
+    from granian import Granian
+    from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
 
-    from whaul.telemetry import logs  # noqa: PLC0415
+    from whaul.telemetry import logs
 
     server = Granian(
         "whaul.app:create_app",
@@ -90,7 +89,7 @@ def _serve(settings: Settings) -> None:
     server.serve()
 
 
-def _connections(settings: Settings) -> int:
+def _connections(settings: "Settings") -> int:
     """How many connections a worker takes: so many that idle ones keep no calls out, and files are left for the calls.
 
     Raises the limit of open files for that as far as it may; it is often a mere 1024.
@@ -109,6 +108,8 @@ def _give_notice(server: "AbstractServer[Any]") -> None:
 
     Ctrl-C, and a second SIGTERM, stop it at once. Calls under way are finished in any case.
     """
+    from whaul.settings import DRAIN_SIGNAL
+
     stop = signal.getsignal(signal.SIGTERM)
 
     def drain(_number: int, _frame: FrameType | None) -> None:
@@ -123,14 +124,23 @@ def _give_notice(server: "AbstractServer[Any]") -> None:
 
 def migrate() -> None:
     """Bring the database to the current schema."""
+    from whaul.parts import stored
+    from whaul.registry import schema
+    from whaul.settings import Settings
+
     settings = Settings.load()
     stored.cipher(settings)  # makes the key file of a new SQLite database, which is not made later
     revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
-    typer.echo(f"The database is at revision {revision}.")
+    output.line(f"The database is at revision {revision}.")
 
 
-async def _check_parts(settings: Settings) -> None:
+async def _check_parts(settings: "Settings") -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
+    from whaul.parts import stored
+    from whaul.parts.audit import check_audit_log
+    from whaul.parts.s3 import check_s3
+    from whaul.parts.tls import check_tls
+
     check_s3(settings)
     check_tls(settings)
     check_audit_log(settings)

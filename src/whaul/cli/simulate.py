@@ -2,12 +2,15 @@
 
 import asyncio
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from whaul.cli import output
+from whaul.cli.failures import CommandFailed
+from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
     from whaul.simulator import Exchange, Simulator
@@ -32,12 +35,21 @@ def simulate(
 ) -> None:
     """Simulate the WhatsApp media part of Meta's Graph API, for tests."""
     try:
-        from whaul.simulator import DEFAULT_TOKEN, Simulator  # noqa: PLC0415 - aiohttp is an extra
+        from whaul.simulator import DEFAULT_TOKEN, Simulator  # aiohttp is an extra
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] != "aiohttp":
             raise
-        typer.echo('The simulator needs aiohttp. Install it with: pip install "whaul[simulator]"', err=True)
-        raise typer.Exit(1) from exc
+        raise CommandFailed('the simulator needs aiohttp; install it with: pip install "whaul[simulator]"') from exc
+
+    stop = asyncio.Event()
+    unread: list[OutputError] = []
+
+    def show(exchange: "Exchange") -> None:
+        try:
+            output.line(_request_line(exchange))
+        except OutputError as error:
+            unread.append(error)
+            stop.set()
 
     simulator = Simulator(
         host=host,
@@ -45,21 +57,20 @@ def simulate(
         token=DEFAULT_TOKEN if token is None else token,
         app_secret=app_secret,
         media_dir=media_dir,
-        on_request=_show,
+        on_request=show,
     )
     try:
-        asyncio.run(_serve(simulator))
+        asyncio.run(_serve(simulator, stop))
     except OSError as exc:
-        typer.echo(
-            f"Cannot listen on {host} port {port}: {exc.strerror or 'the address is not usable'}. "
-            "Choose another with --host and --port.",
-            err=True,
-        )
-        raise typer.Exit(1) from exc
+        raise CommandFailed(
+            f"cannot listen on {host} port {port}: {exc.strerror or 'the address is not usable'}; "
+            "choose another with --host and --port"
+        ) from exc
+    if unread:
+        raise unread[0]
 
 
-async def _serve(simulator: "Simulator") -> None:
-    stop = asyncio.Event()
+async def _serve(simulator: "Simulator", stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -80,15 +91,16 @@ def _announce(simulator: "Simulator") -> None:
     if simulator.app_secret is not None:
         rows.insert(2, ("appsecret_proof", "required"))
     for name, value in rows:
-        typer.echo(f"{name:<16} {value}")
+        output.line(f"{name:<16} {value}")
     host = simulator.url.removeprefix("http://").rpartition(":")[0].strip("[]")
-    typer.echo("\nPoint whaul at it:")
-    typer.echo(f"export WHAUL_GRAPH_URL={simulator.url} WHAUL_MEDIA_HOSTS={host}")
-    typer.echo("\nCtrl-C stops it. Requests:")
-    sys.stdout.flush()
+    output.line("")
+    output.line("Point whaul at it:")
+    output.line(f"export WHAUL_GRAPH_URL={simulator.url} WHAUL_MEDIA_HOSTS={host}")
+    output.line("")
+    output.line("Ctrl-C stops it. Requests:")
 
 
-def _show(exchange: "Exchange") -> None:
+def _request_line(exchange: "Exchange") -> str:
     """One line per request, without its query: that may hold a token."""
     words = [time.strftime("%H:%M:%S"), exchange.method, exchange.path]
     if exchange.hop == "download" and exchange.object_id.isalnum():
@@ -98,4 +110,4 @@ def _show(exchange: "Exchange") -> None:
         words.append(f"fault: {exchange.fault}")
     if exchange.outcome == "broken":
         words.append("broken off")
-    typer.echo("  ".join(words))
+    return "  ".join(words)

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import uuid
+from collections.abc import Iterator
 from textwrap import indent
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -12,9 +13,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from whaul.cli import output
+from whaul.cli.output import OutputError
+
 if TYPE_CHECKING:
     from whaul.simulator import Exchange
     from whaul.stack.demo import Fetched
+    from whaul.stack.local import Stack
 
 OwnS3 = Annotated[
     bool,
@@ -28,8 +33,8 @@ OwnS3 = Annotated[
 
 def demo(own_s3: OwnS3 = False) -> None:
     """Show the main job for real: simulated Meta, real S3 server, gateway, unmodified boto3."""
-    from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # noqa: PLC0415 - boto3 is an extra
-    from whaul.stack.local import stack  # noqa: PLC0415
+    from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # boto3 is an extra
+    from whaul.stack.local import stack
 
     _stop_on_sigterm()
     _ask_no_proxy_for_loopback()
@@ -66,32 +71,30 @@ def dev(
     bucket: Annotated[str, typer.Option(help="Bucket to make.")] = "inbox",
 ) -> None:
     """Run the demo's stack until Ctrl-C, for developing against it."""
-    from whaul.stack.local import stack  # noqa: PLC0415 - boto3 is an extra
+    from whaul.stack.local import stack  # boto3 is an extra
 
     _stop_on_sigterm()
     _ask_no_proxy_for_loopback()
-    console = Console(highlight=False)
-    with stack(
-        own_s3=own_s3,
-        bucket=bucket,
-        gateway_port=port,
-        show_gateway=True,
-        on_request=lambda exchange: console.print(_exchange_line(exchange), soft_wrap=True),
-    ) as running:
-        console.print("\nPaste this into another shell:\n")
-        for name, value in running.environment().items():
-            console.print(f"  export {name}={value}", soft_wrap=True)
-        console.print(f"\n  phone number id  {running.phone_number_id}", soft_wrap=True)
-        console.print(f"  bucket           {running.bucket}   (S3 at {running.s3.url},")
-        console.print(f"                   keys {running.s3.access_key_id} / {running.s3.secret_access_key})")
-        for media in running.simulator.media.values():
-            console.print(f"  media id         {media.id}   {media.mime_type}, {media.size} bytes")
-        console.print(f"  simulator        {running.simulator.url}   (control: /_simulator/state)")
-        console.print("\nCtrl-C stops everything. What arrives:\n")
+    stop = threading.Event()
+    unread: list[OutputError] = []
+
+    def show(exchange: "Exchange") -> None:
         try:
-            threading.Event().wait()
+            output.line(_exchange_line(exchange))
+        except OutputError as error:
+            unread.append(error)
+            stop.set()
+
+    with stack(own_s3=own_s3, bucket=bucket, gateway_port=port, show_gateway=True, on_request=show) as running:
+        for line in _how_to_use(running, own_s3=own_s3):
+            output.line(line)
+        try:
+            stop.wait()
         except KeyboardInterrupt:
-            console.print("\nStopping.")
+            output.line("")
+            output.line("Stopping.")
+    if unread:
+        raise unread[0]
 
 
 def _results(fetched: "list[Fetched]") -> Table:
@@ -104,6 +107,21 @@ def _results(fetched: "list[Fetched]") -> Table:
         told = f"  [bold]{file.key}[/bold]  {file.kind}  {same}\n  [dim]{file.sent_sha256}[/dim]"
         table.add_row(told, str(file.size), f"{file.seconds * 1000:.0f}")
     return table
+
+
+def _how_to_use(running: "Stack", *, own_s3: bool) -> Iterator[str]:
+    yield from ("", "Paste this into another shell:", "")
+    for name, value in running.environment().items():
+        yield f"  export {name}={value}"
+    keys = "those of this environment" if own_s3 else f"{running.s3.access_key_id} / {running.s3.secret_access_key}"
+    yield ""
+    yield f"  phone number id  {running.phone_number_id}"
+    yield f"  bucket           {running.bucket}   (S3 at {running.s3.url},"
+    yield f"                   keys {keys})"
+    for media in running.simulator.media.values():
+        yield f"  media id         {media.id}   {media.mime_type}, {media.size} bytes"
+    yield f"  simulator        {running.simulator.url}   (control: /_simulator/state)"
+    yield from ("", "Ctrl-C stops everything. What arrives:", "")
 
 
 def _exchange_line(exchange: "Exchange") -> str:

@@ -13,12 +13,13 @@ import msgspec
 from pydantic import SecretStr
 from pyreqwest.http import Url
 
-from whaul.errors import DependencyException
+from whaul.errors import AccessDeniedByMetaException, DependencyException
 from whaul.graph.errors import READING, CallKind, call_error, error_from
 from whaul.graph.usage import usage_percent
 from whaul.model import GraphToken
 from whaul.outbound.http import Answer, HttpClient, HttpFailure
 from whaul.outbound.netguard import MediaHosts
+from whaul.secrets import secret_word
 
 T = TypeVar("T")
 
@@ -84,7 +85,13 @@ class GraphCalls:
         return Url(url + (f"?{urlencode(members)}" if members else ""))
 
     def _headers(self, token: GraphToken) -> dict[str, str]:
-        return {"authorization": f"Bearer {token.access_token.get_secret_value()}", "user-agent": self._user_agent}
+        try:
+            word = secret_word(token.access_token.get_secret_value())
+        except ValueError as error:
+            raise AccessDeniedByMetaException(
+                f"The stored access token {error}. Link the account again (whaul link)."
+            ) from None
+        return {"authorization": f"Bearer {word}", "user-agent": self._user_agent}
 
 
 def appsecret_proof(token: SecretStr, app_secret: SecretStr) -> str:

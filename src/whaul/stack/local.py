@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whaul.secrets import secret_word, trimmed
 from whaul.stack.processes import StackFailed, answers, check_free, free_ports, program, wait_until
 from whaul.stack.seaweedfs import S3Endpoint, seaweedfs
 
@@ -169,7 +170,11 @@ def _own_s3() -> S3Endpoint:
     missing = [name for name, value in zip(names, values, strict=True) if not value]
     if missing:
         raise StackFailed(f"--own-s3 needs {', '.join(missing)} in the environment.")
-    return S3Endpoint(*(value or "" for value in values))
+    url, *keys = (value or "" for value in values)
+    try:
+        return S3Endpoint(trimmed(url), *(secret_word(key) for key in keys))
+    except ValueError as error:
+        raise StackFailed(f"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY {error}") from None
 
 
 def _make_bucket(running: Stack) -> None:

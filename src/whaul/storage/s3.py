@@ -25,6 +25,7 @@ from whaul.errors import AccessDeniedException, DependencyException, InvalidPara
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, Body, Download, HttpClient, HttpFailure
 from whaul.partitions import is_aws_host, is_region, is_s3_host, s3_endpoint
+from whaul.secrets import secret_word
 from whaul.storage.errors import error_code, s3_error
 from whaul.storage.s3_signing import S3Signer
 
@@ -70,6 +71,7 @@ class S3Store:
         self._owner = {name: owner for name, owner in self._options.items() if name == EXPECTED_OWNER}
         self._session = botocore.session.Session()
         self._credentials: Any = None
+        self._found: ReadOnlyCredentials | None = None
         self._configured_endpoint = configured_endpoint(self._session)
         self._bucket_regions: dict[str, str] = {}
         self._signer = S3Signer()
@@ -93,12 +95,17 @@ class S3Store:
             if self._credentials is None:
                 raise AccessDeniedException("The server has no S3 credentials; its operator must configure them.")
             if needs_refresh(self._credentials):
-                return await asyncio.to_thread(self._credentials.get_frozen_credentials)
-            return self._credentials.get_frozen_credentials()
+                found = await asyncio.to_thread(self._credentials.get_frozen_credentials)
+            else:
+                found = self._credentials.get_frozen_credentials()
         except (BotoCoreError, ClientError) as error:  # the latter from STS
             raise AccessDeniedException(
                 "The server's S3 credentials could not be loaded; its operator must check them."
             ) from error
+        if found != self._found:
+            self._usable = usable(found)
+            self._found = found
+        return self._usable
 
     async def credentials_source(self) -> str:
         """Say where the credentials were found, in botocore's words: `env`, `shared-credentials-file`, ….
@@ -227,6 +234,18 @@ def configured_endpoint(session: botocore.session.Session, environ: Mapping[str,
         profile.get("endpoint_url"),
     )
     return next((url.rstrip("/") for url in named if url), None)
+
+
+def usable(found: ReadOnlyCredentials) -> ReadOnlyCredentials:
+    """Trim the credentials; raise `AccessDeniedException` for those that no request can be signed or sent with."""
+    try:
+        key, secret = secret_word(found.access_key), secret_word(found.secret_key)
+        token = secret_word(found.token) if found.token and found.token.strip() else None
+    except ValueError as error:
+        raise AccessDeniedException(
+            f"The server's S3 credentials cannot be used: one of them {error}. Its operator must check them."
+        ) from None
+    return ReadOnlyCredentials(key, secret, token)
 
 
 def needs_refresh(credentials: Any) -> bool:

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from whaul.telemetry.call import Call
+from whaul.terminal import visible
 
 LONGEST_CHAIN = 8
 """Errors that caused each other, at the most, in a description."""
@@ -52,11 +53,27 @@ def server_logging(level: str, log_format: str) -> dict[str, Any]:
 
 def _processors(log_format: str) -> list[Any]:
     console = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
+    form = [_visible, structlog.dev.ConsoleRenderer()] if console else [structlog.processors.JSONRenderer(_json)]
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(_json),
+        _without_traceback,
+        *form,
     ]
+
+
+def _without_traceback(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Describe an exception that came with a line, asyncio's say, as those of calls are: its text may hold a secret."""
+    found = event.pop("exc_info", None)
+    if found is True:
+        found = sys.exc_info()
+    error = found[1] if isinstance(found, tuple) else found
+    return event | {"error": without_text(error)} if isinstance(error, BaseException) else event
+
+
+def _visible(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Show what others wrote as visible text; values that are no text are shown by `repr`, which does so itself."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:

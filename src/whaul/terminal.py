@@ -1,0 +1,45 @@
+"""What a terminal may be sent of text that others wrote: names, descriptions, errors, messages.
+
+Written as they are, control characters clear the screen, rename the window or write the clipboard, line ends forge
+lines, and bidirectional overrides show something else than what is there (CVE-2021-42574).
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories of Unicode without a look of their own: https://www.unicode.org/reports/tr44/#General_Category_Values"""
+_SEEN_FORMATS: Final = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2]")
+"""Signs of Arabic and Syriac that do have one, although Unicode calls them format characters."""
+_EMOJI: Final = re.compile("[\U0001f000-\U0001faff]")
+"""Where new emoji come: this Python's Unicode may be older than the text."""
+_BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
+"""Letters and signs that look like nothing."""
+_JOINERS: Final = "\u200c\u200d"
+
+
+def visible(text: str) -> str:
+    r"""Show what cannot be seen, or steers a terminal, as Python's escapes: `\x1b`, `\n`, `\u202e`.
+
+    Words of all scripts, and emoji, stay as they are.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character if _is_seen(text, place) else character.encode("unicode_escape").decode("ascii")
+        for place, character in enumerate(text)
+    )
+
+
+def _is_seen(text: str, place: int) -> bool:
+    character = text[place]
+    if character in _JOINERS:  # harmless where they shape what is on both sides of them: emoji, Persian, Hindi
+        return 0 < place < len(text) - 1 and _can_be_joined(text[place - 1]) and _can_be_joined(text[place + 1])
+    if unicodedata.category(character) in _UNSEEN:
+        return bool(_SEEN_FORMATS.match(character) or _EMOJI.match(character))
+    return not _BLANK.match(character)
+
+
+def _can_be_joined(character: str) -> bool:
+    return not character.isascii() and unicodedata.category(character)[0] in "LMS"
