@@ -17,7 +17,8 @@ from pydantic.fields import FieldInfo
 
 from whaul import app, cli
 from whaul.api.service import OPERATIONS
-from whaul.settings import Settings, environment_name, is_secret
+from whaul.environment import environment_name, is_secret
+from whaul.settings import Settings
 from whaul.storage.naming import EXTENSIONS
 
 DOCS = Path(__file__).parent

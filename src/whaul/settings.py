@@ -25,17 +25,16 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
+from whaul.environment import PREFIX, environment_name, is_link, is_secret, secret_files, unknown_names
 from whaul.outbound.netguard import HostPattern, is_loopback
 from whaul.partitions import is_region
-from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, read_secret, secret_word, trimmed
+from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
 from whaul.terminal import visible
 
-PREFIX = "WHAUL_"
 DOCUMENTATION = "docs/settings.md"
 DRAIN_SIGNAL = signal.SIGUSR1
 """Tells a worker to take no new calls; `whaul serve` sends it to its workers on SIGTERM."""
@@ -43,19 +42,6 @@ MIN_ROOT_SECRET = 16
 """Characters."""
 LARGEST_SINGLE_PUT = 5 * 1024**3
 """Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
-
-# What a Kubernetes Service named `whaul`, or `whaul-database`, and a container link of that name put into the
-# environment. https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
-# https://docs.docker.com/engine/network/links/#environment-variables
-_LINKED = r"WHAUL(_[A-Z0-9_]+)?"
-_LINK_NAME = re.compile(
-    rf"{_LINKED}_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?|ENV_\w+)"
-)
-_LINK_VALUES = {
-    re.compile(rf"{_LINKED}_PORT"): re.compile(r"(tcp|udp|sctp)://.*"),
-    re.compile(rf"{_LINKED}_NAME"): re.compile(r"/[^/]+/[^/]+"),
-}
-"""Names that count as a link's if the value is one."""
 
 
 class SettingsError(Exception):
@@ -346,10 +332,10 @@ class Settings(BaseSettings):
         Raises `SettingsError` that names every variable that cannot be used, what was expected, and where it is
         documented.
         """
-        secrets, problems = _secret_files(cls)
-        problems = _unknown_names(cls) + problems
+        secrets, problems = secret_files(cls.model_fields)
+        problems = unknown_names(cls.model_fields) + problems
         given = {name: value for name, value in overrides.items() if value is not None}
-        if _is_link("WHAUL_PORT", os.environ.get("WHAUL_PORT", "")):
+        if is_link("WHAUL_PORT", os.environ.get("WHAUL_PORT", "")):
             given.setdefault("port", cls.model_fields["port"].default)
         try:
             settings = cls(**secrets | given)
@@ -358,59 +344,6 @@ class Settings(BaseSettings):
         if problems:
             raise SettingsError(problems)
         return settings
-
-
-def environment_name(field_name: str) -> str:
-    """The environment variable of a field."""
-    return "AWS_REGION" if field_name == "region" else PREFIX + field_name.upper()
-
-
-def is_secret(field: FieldInfo) -> bool:
-    """Whether the field's value must never be shown, and may come from a file."""
-    return "SecretStr" in str(field.annotation)
-
-
-def _known_names(cls: type[Settings]) -> set[str]:
-    secrets = {f"{environment_name(name)}_FILE" for name, field in cls.model_fields.items() if is_secret(field)}
-    return {environment_name(name) for name in cls.model_fields} | secrets
-
-
-def _unknown_names(cls: type[Settings]) -> list[str]:
-    known = _known_names(cls)
-    unknown = sorted(
-        name
-        for name, value in os.environ.items()
-        if name.upper().startswith(PREFIX) and name not in known and not _is_link(name, value)
-    )
-    return [f"{name}: there is no such setting; check the spelling or unset it" for name in unknown]
-
-
-def _is_link(name: str, value: str) -> bool:
-    """Whether Kubernetes or a container engine put the variable there: it tells where a service named `whaul…` is."""
-    if _LINK_NAME.fullmatch(name):
-        return True
-    return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _LINK_VALUES.items())
-
-
-def _secret_files(cls: type[Settings]) -> tuple[dict[str, str], list[str]]:
-    """Read the files named by `<NAME>_FILE`: the values by field, and what was wrong."""
-    values, problems = {}, []
-    for field_name, field in cls.model_fields.items():
-        name = environment_name(field_name)
-        path = os.environ.get(f"{name}_FILE") if is_secret(field) else None
-        if not path:
-            continue
-        if os.environ.get(name):
-            problems.append(f"{name}: given both directly and as {name}_FILE; keep one")
-            continue
-        try:
-            with Path(path).open("rb") as file:
-                values[field_name] = read_secret(file)
-        except OSError as error:  # the path is not repeated: it may be the secret itself
-            problems.append(f"{name}_FILE: cannot read the file: {error.strerror}")
-        except ValueError as error:
-            problems.append(f"{name}_FILE: the file {error}")
-    return values, problems
 
 
 def _problem(cls: type[Settings], detail: Any) -> str:

@@ -8,12 +8,13 @@ import pytest
 from whaul.api.request import MAX_REQUEST
 from whaul.auth.authenticator import sigv4
 from whaul.cli import serve
+from whaul.environment import environment_name
 from whaul.graph import client
 from whaul.operations import numbers
 from whaul.outbound import http
 from whaul.registry import cache
 from whaul.server import asgi
-from whaul.settings import Settings, environment_name
+from whaul.settings import Settings
 from whaul.storage import presigned
 
 PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")

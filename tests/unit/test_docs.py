@@ -18,7 +18,8 @@ from whaul import arns, errors
 from whaul.api.service import OPERATIONS
 from whaul.auth.policy import Policy
 from whaul.cli import app
-from whaul.settings import Settings, environment_name, is_secret
+from whaul.environment import environment_name, is_secret
+from whaul.settings import Settings
 from whaul.telemetry.call import Call
 from whaul.telemetry.logs import call_line
 from whaul.telemetry.metrics import Metrics

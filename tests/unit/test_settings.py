@@ -8,8 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from whaul import __version__
+from whaul.environment import environment_name, is_secret
 from whaul.secrets import Cipher
-from whaul.settings import Settings, SettingsError, data_directory, environment_name, is_secret
+from whaul.settings import Settings, SettingsError, data_directory
 
 KEY = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
 SECRET = "s3cr3t-value-of-a-setting"
@@ -149,7 +150,7 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("AWS_REGION", "eu-west-1."),
         ("AWS_REGION", "1234"),
         ("AWS_REGION", "a" * 64),
-        ("AWS_REGION", "us-east-1\n"),
+        ("AWS_REGION", "us-east\n-1"),
         ("AWS_REGION", "eu:west"),
         ("AWS_REGION", "eu-west-1/x"),
         ("AWS_DEFAULT_REGION", "../etc"),

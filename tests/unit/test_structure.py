@@ -19,12 +19,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "partitions": set(),
     "arns": {"partitions"},
     "secrets": set(),
+    "terminal": set(),
     "sigv4": {"errors"},
-    "telemetry": set(),
+    "telemetry": {"terminal"},
     "simulator": set(),
     "database_url": set(),
     "outbound": {"errors", "partitions"},
-    "settings": {"__init__", "database_url", "outbound", "partitions", "secrets"},
+    "environment": {"secrets"},
+    "settings": {"__init__", "database_url", "environment", "outbound", "partitions", "secrets", "terminal"},
     # a call's way, from left to right; what a part hands on to is to its right, and never imports it back
     "server": VALUES | {"api", "auth", "registry", "telemetry"},
     "api": {"errors"},
@@ -34,19 +36,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "operations": VALUES
     | {"api", "arns", "wire", "auth", "server", "registry", "telemetry", "outbound", "transfer", "graph", "storage"},
     "transfer": VALUES | {"graph", "outbound", "storage"},
-    "graph": VALUES | {"outbound"},
-    "storage": VALUES | {"outbound", "partitions", "sigv4"},
+    "graph": VALUES | {"outbound", "secrets"},
+    "storage": VALUES | {"outbound", "partitions", "secrets", "sigv4"},
     "bulk": VALUES | {"storage", "transfer"},
     # those that build the others: nothing but another of them imports them
     "parts": {"arns", "graph", "outbound", "partitions", "registry", "secrets", "settings", "storage", "telemetry"},
     "app": VALUES
     | {"arns", "auth", "operations", "outbound", "parts", "registry", "server", "settings", "storage", "telemetry"},
     "doctor": VALUES | {"graph", "outbound", "parts", "registry", "secrets", "settings", "storage"},
-    "stack": {"simulator"},
+    "stack": {"secrets", "simulator"},
     "testing": VALUES | {"outbound"},
     "cli": VALUES
     | {"__init__", "arns", "auth", "bulk", "doctor", "graph", "outbound", "parts", "registry", "secrets", "settings"}
-    | {"simulator", "stack", "storage", "telemetry", "transfer"},
+    | {"environment", "simulator", "stack", "storage", "telemetry", "terminal", "transfer"},
     "__main__": {"cli"},
 }
 """What of ours each part (a module or a package directly in `whaul`) may import, besides itself."""

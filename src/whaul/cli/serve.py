@@ -41,7 +41,8 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Worker processes (WHAUL_WORKERS).", show_default="1")] = None,
 ) -> None:
     """Run the gateway until it is told to stop; calls under way are finished first."""
-    from whaul.settings import Settings, environment_name
+    from whaul.environment import environment_name
+    from whaul.settings import Settings
     from whaul.stack.processes import check_free
 
     settings = Settings.load(host=host, port=port, workers=workers)

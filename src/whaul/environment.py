@@ -1,0 +1,85 @@
+"""The variables of the environment that are settings: their names, files of secrets, and names that others put there.
+
+Does not know what a setting means, nor which values are good.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from whaul.secrets import read_secret
+
+PREFIX = "WHAUL_"
+
+# What a Kubernetes Service named `whaul`, or `whaul-database`, and a container link of that name put into the
+# environment. https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
+# https://docs.docker.com/engine/network/links/#environment-variables
+_LINKED = r"WHAUL(_[A-Z0-9_]+)?"
+_LINK_NAME = re.compile(
+    rf"{_LINKED}_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR|START|END))?|ENV_\w+)"
+)
+_LINK_VALUES = {
+    re.compile(rf"{_LINKED}_PORT"): re.compile(r"(tcp|udp|sctp)://.*"),
+    re.compile(rf"{_LINKED}_NAME"): re.compile(r"/[^/]+/[^/]+"),
+}
+"""Names that count as a link's if the value is one."""
+
+Fields = Mapping[str, FieldInfo]
+"""Settings by the names of their fields."""
+
+
+def environment_name(field_name: str) -> str:
+    """The environment variable of a field."""
+    return "AWS_REGION" if field_name == "region" else PREFIX + field_name.upper()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the field's value must never be shown, and may come from a file."""
+    return "SecretStr" in str(field.annotation)
+
+
+def _known_names(fields: Fields) -> set[str]:
+    secrets = {f"{environment_name(name)}_FILE" for name, field in fields.items() if is_secret(field)}
+    return {environment_name(name) for name in fields} | secrets
+
+
+def unknown_names(fields: Fields) -> list[str]:
+    """Say which variables look like settings and are none."""
+    known = _known_names(fields)
+    unknown = sorted(
+        name
+        for name, value in os.environ.items()
+        if name.upper().startswith(PREFIX) and name not in known and not is_link(name, value)
+    )
+    return [f"{name}: there is no such setting; check the spelling or unset it" for name in unknown]
+
+
+def is_link(name: str, value: str) -> bool:
+    """Whether Kubernetes or a container engine put the variable there: it tells where a service named `whaul…` is."""
+    if _LINK_NAME.fullmatch(name):
+        return True
+    return any(names.fullmatch(name) and values.fullmatch(value) for names, values in _LINK_VALUES.items())
+
+
+def secret_files(fields: Fields) -> tuple[dict[str, str], list[str]]:
+    """Read the files named by `<NAME>_FILE`: the values by field, and what was wrong."""
+    values, problems = {}, []
+    for field_name, field in fields.items():
+        name = environment_name(field_name)
+        path = os.environ.get(f"{name}_FILE") if is_secret(field) else None
+        if not path:
+            continue
+        if os.environ.get(name):
+            problems.append(f"{name}: given both directly and as {name}_FILE; keep one")
+            continue
+        try:
+            with Path(path).open("rb") as file:
+                values[field_name] = read_secret(file)
+        except OSError as error:  # the path is not repeated: it may be the secret itself
+            problems.append(f"{name}_FILE: cannot read the file: {error.strerror}")
+        except ValueError as error:
+            problems.append(f"{name}_FILE: the file {error}")
+    return values, problems
