@@ -7,16 +7,16 @@ import os
 import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRESQL_SCHEMES: Final = {"postgresql", "postgres"}
-_POSTGRESQL: Final = re.compile(
-    r"postgres(?:ql)?://(?:[^/?#@:]+(?::[^/?#@:]*)?@)?(?P<hosts>[^/?#@]*)/(?P<database>[^/?#@]+)(?:\?(?P<options>[^#?]*))?"
-)
-_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[^:,\[\]]+)(?::\d{1,5})?"
-_HOSTS: Final = re.compile(rf"{_HOST}(?:,{_HOST})*")
-SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_BEFORE_HOSTS: Final = re.compile(r"postgres(ql)?://([^/@:]+(:[^/@:]*)?@)?", re.IGNORECASE)
+_TEXT: Final = re.compile(r"[^\s\x00-\x1f\x7f#]+")
+_CHOICES: Final = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "primary", "standby", "prefer-standby", "read-write", "read-only"),
+}
 _FILES: Final = {"sslrootcert", "sslcert", "sslkey", "sslcrl", "passfile"}
 SYSTEM_ROOTS: Final = "system"
 """As the value of `sslrootcert`: the certificate authorities that the system trusts, as in libpq 16."""
@@ -63,17 +63,52 @@ def postgresql_options(url: str) -> dict[str, str]:
     return dict(parse_qsl(url.partition("?")[2], keep_blank_values=True))
 
 
+def postgresql_servers(url: str) -> tuple[str, ...]:
+    """Take a checked PostgreSQL URL apart into one for each server that it names, in order."""
+    before, hosts, database, query = _parts(url)
+    if hosts:
+        return tuple(f"{before}{host}/{database}{query}" for host in hosts.split(","))
+    options = postgresql_options(url)
+    folders, ports = options.get("host", "").split(","), options.get("port", "").split(",")
+    if len(folders) == 1:
+        return (url,)
+    if len(ports) == 1:
+        ports *= len(folders)
+    return tuple(
+        f"{before}/{database}?{urlencode(options | {'host': folder} | ({'port': port} if port else {}))}"
+        for folder, port in zip(folders, ports, strict=True)
+    )
+
+
+def _parts(url: str) -> tuple[str, str, str, str]:
+    """Split a URL into what is before the hosts, the hosts, the database, and the options with their question mark."""
+    rest, mark, options = url.partition("?")
+    scheme, slashes, rest = rest.partition("://")
+    authority, _, database = rest.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    return f"{scheme}{slashes}{user}{at}", hosts, database, mark + options
+
+
 def _check_postgresql(url: str) -> None:
-    parts = _POSTGRESQL.fullmatch(url)
-    if parts is None or not url.isprintable() or " " in url:
+    before, hosts, database, query = _parts(url)
+    if not _BEFORE_HOSTS.fullmatch(before) or not re.fullmatch(r"[^/@]+", database) or not _TEXT.fullmatch(url):
         raise ValueError(
             "the database URL is not usable: expected postgresql://user:password@host:5432/database, perhaps with "
             "?sslmode=verify-full (in user, password and database, other characters than letters, digits and -._~ "
             "are written as %XX)"
         )
-    if parts["hosts"] and not _HOSTS.fullmatch(unquote(parts["hosts"])):
+    try:
+        usable = not hosts or all(urlsplit(f"//{host}").hostname for host in hosts.split(","))
+        ports = [urlsplit(f"//{host}").port for host in hosts.split(",")]
+    except ValueError:
+        usable = False
+    if not usable or 0 in ports:
         raise ValueError("the host of the database URL is not usable: expected host, host:port, or several with commas")
-    options = parse_qsl(parts["options"] or "", keep_blank_values=True)
+    _check_options(query.removeprefix("?"))
+
+
+def _check_options(query: str) -> None:
+    options = parse_qsl(query, keep_blank_values=True)
     for name, value in options:
         if name not in _OPTIONS:
             # Not named: it may be a part of a password that was not escaped.
@@ -84,11 +119,14 @@ def _check_postgresql(url: str) -> None:
             raise ValueError(f"the option {name} of the database URL is empty")
         if name in _FILES and (name, value) != ("sslrootcert", SYSTEM_ROOTS) and not os.access(value, os.R_OK):
             raise ValueError(f"the file that {name} of the database URL names cannot be read")
-    given = dict(options)
-    mode = given.get("sslmode")
-    if mode is not None and mode not in SSL_MODES:
-        raise ValueError(f"sslmode of the database URL must be one of {', '.join(SSL_MODES)}")
-    if given.get("sslrootcert") == SYSTEM_ROOTS and mode != "verify-full":
+    values = dict(options)
+    for name, choices in _CHOICES.items():
+        if values.get(name, choices[0]) not in choices:
+            raise ValueError(f"{name} of the database URL must be one of {', '.join(choices)}")
+    if values.get("sslrootcert") == SYSTEM_ROOTS and values.get("sslmode") != "verify-full":
         raise ValueError("sslrootcert=system of the database URL goes with sslmode=verify-full, as in libpq")
-    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", given.get("port", "5432")):
+    port = values.get("port", "5432")
+    if not re.fullmatch(r"\d{1,5}(,\d{1,5})*", port):
         raise ValueError("port of the database URL must be a number")
+    if port.count(",") not in {0, values.get("host", "").count(",")}:
+        raise ValueError("port of the database URL must be one number, or one for each host")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from whaul.database_url import check_database_url, is_postgresql, postgresql_options
+from whaul.database_url import check_database_url, is_postgresql, postgresql_options, postgresql_servers
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from whaul.database_url import check_database_url, is_postgresql, postgresql_opt
         "sqlite:////var/lib/whaul/registry.db",
         "postgresql://whaul:hunter2@db.example.com/whaul",
         "postgres://whaul:hunter2@db.example.com:5432/whaul",
+        "PostgreSQL://whaul:hunter2@db.example.com/whaul",
         "postgresql://whaul@db.example.com/whaul",
         "postgresql://db.example.com/whaul",
         "postgresql://whaul:p%40ss%2Fw%3F@db.example.com/whaul",
@@ -35,7 +36,6 @@ def test_a_usable_url_is_accepted(url: str) -> None:
         ("postgresql://whaul:hunter2@db.example.com/", "expected postgresql://user"),
         ("postgresql:whaul", "expected postgresql://user"),
         ("postgresql+asyncpg://whaul:hunter2@db.example.com/whaul", "expected postgresql://user"),
-        ("PostgreSQL://whaul:hunter2@db.example.com/whaul", "expected postgresql://user"),
         ("postgresql://whaul:hun@ter2@db.example.com/whaul", "as %XX"),
         ("postgresql://whaul:hun/ter2@db.example.com/whaul", "as %XX"),
         ("postgresql://whaul:hun?ter2@db.example.com/whaul", "as %XX"),
@@ -46,6 +46,10 @@ def test_a_usable_url_is_accepted(url: str) -> None:
         ("postgresql://whaul:hunter2@db.example.com:port/whaul", "the host"),
         ("postgresql://whaul:hunter2@db.example.com:1234567/whaul", "the host"),
         ("postgresql://whaul:hunter2@a,,b/whaul", "the host"),
+        ("postgresql://whaul:hunter2@a:0/whaul", "the host"),
+        ("postgresql://whaul:hunter2@[::1/whaul", "the host"),
+        ("postgresql://whaul:hunter2@db/whaul?target_session_attrs=master", "must be one of any, primary"),
+        ("postgresql://whaul:hunter2@/whaul?host=/a,/b,/c&port=1,2", "one for each host"),
         ("postgresql://whaul:hunter2@db/whaul?ssl=true", "an option that is not known; known are application_name"),
         ("postgresql://whaul:hunter2@db/whaul?sslmod=require", "an option that is not known"),
         ("postgresql://whaul:hunter2@db/whaul?options=-csearch_path%3Dx", "an option that is not known"),
@@ -86,3 +90,22 @@ def test_options_are_read_decoded() -> None:
         "sslmode": "require",
     }
     assert postgresql_options("postgresql://h/d") == {}
+
+
+@pytest.mark.parametrize(
+    ("url", "servers"),
+    [
+        ("postgresql://u:p@a/w", ["postgresql://u:p@a/w"]),
+        (
+            "postgresql://a:1,[::1]:2,c/w?sslmode=require",
+            [f"postgresql://{h}/w?sslmode=require" for h in ("a:1", "[::1]:2", "c")],
+        ),
+        ("postgresql://u@/w?host=/run", ["postgresql://u@/w?host=/run"]),
+        ("postgresql://u@/w?host=a,b&port=5", ["postgresql://u@/w?host=a&port=5", "postgresql://u@/w?host=b&port=5"]),
+        ("postgresql://u@/w?host=a,b&port=5,6", ["postgresql://u@/w?host=a&port=5", "postgresql://u@/w?host=b&port=6"]),
+        ("postgresql:///w?host=a,b", ["postgresql:///w?host=a", "postgresql:///w?host=b"]),
+    ],
+)
+def test_servers_are_taken_one_by_one(url: str, servers: list[str]) -> None:
+    check_database_url(url)
+    assert list(postgresql_servers(url)) == servers

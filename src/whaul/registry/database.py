@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -45,15 +45,18 @@ def open_engine(url: str, *, patient: bool = False) -> AsyncEngine:
     A SQLite file must exist by the first connection. A patient engine waits as long as a migration may take.
     """
     check_database_url(url)
-    if is_postgresql(url):
-        engine, begin = postgresql.create_engine(url, patient=patient), postgresql.begin
-    else:
-        engine, begin = sqlite.create_engine(database_file(url)), sqlite.begin
+    backend = postgresql if is_postgresql(url) else sqlite
+    engine: AsyncEngine = backend.create_engine(url, patient=patient)
 
-    def begin_as_meant(connection: Connection) -> None:
-        begin(connection, connection.get_execution_options().get(_WRITES, False))
+    def begin(connection: Connection) -> None:
+        backend.begin(connection, connection.get_execution_options().get(_WRITES, False))
 
-    event.listen(engine.sync_engine, "begin", begin_as_meant)
+    def handle_error(context: ExceptionContext) -> None:
+        # The pool then replaces this connection, and those that are as old.
+        context.is_disconnect = context.is_disconnect or backend.ends_session(context.original_exception)
+
+    event.listen(engine.sync_engine, "begin", begin)
+    event.listen(engine.sync_engine, "handle_error", handle_error)
     return engine
 
 

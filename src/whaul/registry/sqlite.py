@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, event
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from whaul.database_url import database_file
 from whaul.secrets import create_private_folder
 
 if TYPE_CHECKING:
@@ -25,7 +27,20 @@ _PRAGMAS: Final = (
     # disabling of one. Writes are rare here, so each may wait for the disk. https://sqlite.org/wal.html
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
+    "SELECT count(*) FROM sqlite_schema",  # opens the log, so that it is known which one this connection has
 )
+
+_FILES: Final = "files"
+"""Where a connection's record keeps which files it has open."""
+# Read-only when it was opened; input or output failed; damaged; cannot be opened; no database.
+# https://sqlite.org/rescode.html
+_LOST_SESSION: Final = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+}
 
 
 def create_file(path: Path) -> None:
@@ -42,11 +57,25 @@ def create_file(path: Path) -> None:
                 path.chmod(mode & ~stat.S_IRWXO)
 
 
-def create_engine(path: Path) -> AsyncEngine:
+def create_engine(url: str, *, patient: bool) -> AsyncEngine:  # noqa: ARG001 - here a migration takes no longer
     """Build the engine. The file must exist by the first connection: SQLite would make one that all can read."""
+    path = database_file(url)
     location = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"mode": "rw", "uri": "true"})
     engine = create_async_engine(location, hide_parameters=True)
-    event.listen(engine.sync_engine, "connect", _set_up_connection)
+
+    def set_up(connection: Any, record: Any) -> None:
+        # The driver begins no transactions of its own: it would leave out SELECT and CREATE TABLE.
+        connection.isolation_level = None
+        connection.run_async(_run_pragmas)
+        record.info[_FILES] = _identities(path)
+
+    def follow(connection: Any, record: Any, _proxy: object) -> None:
+        if _identities(path)[:1] != record.info[_FILES][:1]:
+            _leave(connection, path, record.info[_FILES])
+            raise InvalidatePoolError
+
+    event.listen(engine.sync_engine, "connect", set_up)
+    event.listen(engine.sync_engine, "checkout", follow)
     return engine
 
 
@@ -59,10 +88,40 @@ def begin(connection: Connection, writes: bool) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _set_up_connection(connection: Any, _record: object) -> None:
-    # The driver begins no transactions of its own: it would leave out SELECT and CREATE TABLE.
-    connection.isolation_level = None
-    connection.run_async(_run_pragmas)
+def ends_session(error: BaseException) -> bool:
+    """Whether a connection is of no use after an error: SQLite goes on with what the file was when it was opened."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _LOST_SESSION
+
+
+def _files(path: Path) -> tuple[Path, ...]:
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _identities(path: Path) -> list[tuple[int, int] | None]:
+    """Which files there are now under the names of the database, its log and the log's index."""
+    identities: list[tuple[int, int] | None] = []
+    for file in _files(path):
+        try:
+            found = file.stat()
+        except OSError:
+            identities.append(None)
+        else:
+            identities.append((found.st_dev, found.st_ino))
+    return identities
+
+
+def _leave(connection: Any, path: Path, known: list[tuple[int, int] | None]) -> None:
+    """Leave a database whose file was replaced or moved, and take its log out of the way of the file that came.
+
+    SQLite would read the log into the new file, and so mix the two. https://sqlite.org/howtocorrupt.html#unlinked
+    """
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA wal_checkpoint(FULL)")  # for the one who moved the file, and goes on with it elsewhere
+    cursor.close()
+    for file, before, now in zip(_files(path)[1:], known[1:], _identities(path)[1:], strict=True):
+        if now is not None and now == before:
+            file.unlink(missing_ok=True)
 
 
 async def _run_pragmas(connection: "aiosqlite.Connection") -> None:
