@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from harness.pgbouncer import PgbouncerMissing, pgbouncer
 from harness.postgresql import PostgresqlMissing, PostgresqlServer, postgresql_server
 from whaul.registry import schema
 from whaul.stack.processes import free_ports
@@ -44,6 +45,19 @@ def postgresql() -> Iterator[PostgresqlServer]:
                 raise
             pytest.skip(f"NOT TESTED: POSTGRESQL. {missing}")
         yield server
+
+
+@pytest.fixture(scope="session")
+def pooler_port(postgresql: PostgresqlServer) -> Iterator[int]:
+    """The port of a PgBouncer in transaction mode before it."""
+    with ExitStack() as stack:
+        try:
+            port = stack.enter_context(pgbouncer(postgresql))
+        except PgbouncerMissing as missing:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"NOT TESTED: PGBOUNCER. {missing}")
+        yield port
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,12 @@ class PostgresqlServer:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
+    def end_sessions(self, database: str) -> None:
+        """End all sessions of a database, as a failover does."""
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
+        )
+
     def drop_database(self, name: str) -> None:
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -119,7 +125,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
         password_file = folder / "password"
         password_file.write_text(server.password)
         if os.geteuid() == 0:
-            _give_away(folder)
+            give_away(folder)
         initdb = [server.binaries / "initdb", "-D", data, "-U", "whaul", "-A", "scram-sha-256", "-E", "UTF8"]
         _finish([*map(str, initdb), "--locale=C", "--no-sync", "--no-instructions", "--pwfile", str(password_file)])
         with (data / "postgresql.conf").open("a") as file:
@@ -149,7 +155,8 @@ def _binaries(folder: Path) -> Path:
     return copy / "bin"
 
 
-def _give_away(folder: Path) -> None:
+def give_away(folder: Path) -> None:
+    """Let it belong to the user who runs programs that refuse to run as root."""
     user = _unprivileged()
     for path in (folder, *folder.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
@@ -164,7 +171,6 @@ def _unprivileged() -> pwd.struct_passwd:
 
 
 def _start(command: list[str], output: Any) -> "subprocess.Popen[bytes]":
-    user = _unprivileged() if os.geteuid() == 0 else None
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -172,10 +178,16 @@ def _start(command: list[str], output: Any) -> "subprocess.Popen[bytes]":
         stderr=output,
         cwd="/",
         start_new_session=True,
-        user=user.pw_uid if user else None,
-        group=user.pw_gid if user else None,
-        extra_groups=() if user else None,
+        **as_nobody(),
     )
+
+
+def as_nobody() -> dict[str, Any]:
+    """How to start a program that refuses to run as root, when this is root."""
+    if os.geteuid() != 0:
+        return {}
+    user = _unprivileged()
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": ()}
 
 
 def _finish(command: list[str]) -> None:
