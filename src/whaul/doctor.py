@@ -94,11 +94,9 @@ class Doctor:
                 yield Finding("secret key", Outcome.SKIPPED, "needs the database")
             try:
                 http = await stack.enter_async_context(http_client(self._settings))
-            except (OSError, ValueError):
-                yield Finding(
-                    *("certificates", Outcome.FAILED, "a file of certificates cannot be read"),
-                    "check SSL_CERT_FILE and AWS_CA_BUNDLE",
-                )
+            except SettingsError as error:
+                detail, advice = "; ".join(error.problems), "give the variable a file, or a proxy, that can be used"
+                yield Finding("certificates and proxies", Outcome.FAILED, detail, advice)
                 return
             async with aclosing(self._meta(http, registry)) as of_meta:
                 async for finding in of_meta:

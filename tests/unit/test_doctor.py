@@ -347,7 +347,7 @@ async def test_a_bucket_of_another_region_is_found_and_told(clinic: Clinic) -> N
 
 async def test_certificates_that_cannot_be_read_are_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(clinic.database.with_name("missing.pem")))
-    assert failed(await clinic.look()) == {"certificates"}
+    assert failed(await clinic.look()) == {"certificates and proxies"}
 
 
 # The clock

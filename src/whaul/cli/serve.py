@@ -139,10 +139,12 @@ async def _check_parts(settings: "Settings") -> None:
     """Fail before the server starts, with a message instead of a worker's traceback."""
     from whaul.parts import stored
     from whaul.parts.audit import check_audit_log
+    from whaul.parts.outbound import check_outbound
     from whaul.parts.s3 import check_s3
     from whaul.parts.tls import check_tls
 
     check_s3(settings)
+    check_outbound()
     check_tls(settings)
     check_audit_log(settings)
     async with stored.registry(settings) as registry:

@@ -1,47 +1,67 @@
 """The one outbound HTTP client: a thin, safe face on pyreqwest.
 
-It never follows a redirect, never decompresses, bounds what it reads of an answer, gives up on a peer that falls
-silent, and turns every failure into `HttpFailure`, whose text holds no URL (pyreqwest's own errors do).
+What it promises. It calls the host that it is given and no other: it follows no redirect, and which hosts may be
+called is decided before, in `netguard`. It passes bytes on as they are: nothing is compressed or decompressed, and
+no header is added but what HTTP needs. It reads at most `LARGEST_ANSWER` bytes of an answer that is not a file. And
+every failure leaves it as an `HttpFailure` whose text holds nothing of the request; pyreqwest's own errors hold the
+URL, and a presigned URL is a secret.
+
+Who ends an exchange. Usually the caller: a call has a deadline, and cancels what runs. pyreqwest then drops the
+request, but not one that has been sent and is waiting for its answer, so each exchange has a bound of its own
+(`longest`), later than any deadline. Before the deadline only silence ends an exchange, since a peer that is slow may
+still be in time. Silence is measured by the bytes that move, and three clocks are needed to see them:
+
+- Bytes from the peer: pyreqwest's read timeout starts anew with each read. It also counts while a request is being
+  sent, so it serves requests without a body only (`_getter`); all others go through `_putter`.
+- Bytes to the peer that it has not acknowledged: only the kernel sees them, and ends a connection on which none gets
+  through (TCP_USER_TIMEOUT).
+- The answer to a body. The kernel takes megabytes at once and sends them when it can, so that after the last byte
+  left us nobody here knows whether the line is slow or the peer silent. The wait for the answer therefore grows with
+  the body, as if the line were the slowest that we serve (`SLOWEST_LINE`).
+
+A body that comes in parts is watched by `_Upload`, because the peer is not to blame for the time in which we wait for
+the next part ourselves.
+
+Hosts that fall silent again and again are not called for a while (`circuit`), so that calls to them hold no transfer
+that others could use.
 """
 
 import asyncio
-import re
+import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from pyreqwest.bytes import Bytes
 from pyreqwest.client import ClientBuilder
-from pyreqwest.exceptions import (
-    ClientClosedError,
-    ConnectError,
-    DecodeError,
-    DetailedPyreqwestError,
-    NetworkError,
-    PyreqwestError,
-    RequestError,
-    RequestPanicError,
-    RequestTimeoutError,
-)
+from pyreqwest.exceptions import BuilderError, PyreqwestError
 from pyreqwest.http import Url
+from pyreqwest.proxy import ProxyBuilder
+from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response
 
 from whaul.errors import Retry
+from whaul.outbound.certificates import CertificatesError
 from whaul.outbound.circuit import Circuits
+from whaul.outbound.failures import described, is_unconnected
+from whaul.outbound.proxies import Proxies
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""
 SILENCE_TIMEOUT = 20.0
 """Seconds without a byte from the peer while one is expected."""
-LONGEST_EXCHANGE = 3600.0
-"""Seconds until an exchange is over, whoever waits for it: the longest deadline that a call can be given."""
+LONGEST_EXCHANGE = 3700.0
+"""Seconds until an exchange is over, whoever waits for it: more than the longest deadline that a call can be given."""
+SLOWEST_LINE = 8 * 1024
+"""Bytes a second at which a body is taken to arrive at the least."""
+MOST_UNSEEN = 4 * 1024 * 1024
+"""Bytes of a body that may have left us, and not arrived: what Linux lets a connection hold (`tcp_wmem`)."""
 LOOKS = 8
-"""How often within the time of a silence an upload is looked at while its next part is waited for."""
+"""Checks for silence within its time, while an upload waits for its next part."""
 READ_AHEAD = 64 * 1024
 """Bytes of an answer that are taken from the connection before anyone reads them, if nothing else is said."""
 LARGEST_ANSWER = 1024 * 1024
@@ -56,33 +76,15 @@ POOL_IDLE_TIMEOUT = 30.0
 Body = bytes | Bytes | AsyncIterator[Bytes]
 """What a PUT or POST sends: all of it, or its parts as they come."""
 
-FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
-    (RequestTimeoutError, "timed out"),
-    (ConnectError, "the connection could not be made, or broke"),  # until the answer's head is here, it is either
-    (NetworkError, "the connection broke"),
-    (DecodeError, "the connection broke"),  # the body ended before its length
-    (ClientClosedError, "the client was closed"),
-    (RequestPanicError, "the HTTP exchange failed"),
-    (RequestError, "the connection broke"),  # a body that ends early comes as this, too
-    (PyreqwestError, "the HTTP exchange failed"),
-)
-"""The first class that fits names the failure."""
-
-NOT_CONNECTED = "client error (Connect)"
-"""The cause that hyper-util gives to a failure before the connection is made: DNS, TCP or TLS."""
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-
 
 class HttpFailure(Exception):  # noqa: N818 - a failure is what it is
     """No usable answer came; the text says how it failed, and holds nothing of the request."""
 
-    retry = Retry.YES
-
-    def __init__(self, message: str, *, arrived: bool = True) -> None:
+    def __init__(self, message: str, *, arrived: bool = True, retry: Retry = Retry.YES) -> None:
         """`arrived` is false when the peer cannot have got any of the request."""
         super().__init__(message)
         self.arrived = arrived
+        self.retry = retry
 
 
 class HttpTimeout(HttpFailure):
@@ -91,8 +93,6 @@ class HttpTimeout(HttpFailure):
 
 class HostRefused(HttpFailure):
     """The host fell silent too often of late, and was not called."""
-
-    retry = Retry.NO
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,22 +144,22 @@ class HttpClient:
     def __init__(
         self,
         *,
-        ca_files: tuple[Path, ...] = (),
+        certificates: Sequence[bytes] = (),
+        proxies: Proxies | None = None,
         silence: float = SILENCE_TIMEOUT,
         longest: float = LONGEST_EXCHANGE,
         on_open_circuits: Callable[[int], None] = lambda _open: None,
     ) -> None:
-        """`ca_files` are PEM bundles to trust besides the system's; `silence` and `longest` are in seconds.
+        """`silence` and `longest` are in seconds; `longest` is more than the time in which callers give up.
 
-        `longest` is no less than the time in which callers give up. The client does not end an exchange that they
-        have given up, so that without it a peer that never answers would keep its connection for good.
+        `certificates` (DER) are trusted besides the system's; `CertificatesError` if they cannot be.
         `on_open_circuits` is told how many hosts are not called for a while.
         """
-        certificates = [found for path in ca_files for found in _CERTIFICATE.findall(path.read_bytes())]
         self._silence = silence
-        # The read timeout counts from the start of a request, so a long upload needs a client without one.
-        self._getter = _builder(certificates, longest).read_timeout(timedelta(seconds=silence)).build()
-        self._putter = _builder(certificates, longest).build()
+        self._proxies = proxies or Proxies()
+        self._direct = _Clients(certificates, silence, longest, None)
+        is_proxied = self._proxies.http or self._proxies.https
+        self._proxied = _Clients(certificates, silence, longest, self._proxies) if is_proxied else None
         self._circuits: Circuits[HttpTimeout] = Circuits(MOST_SILENCES, HOST_REST, time.monotonic, on_open_circuits)
 
     async def __aenter__(self) -> Self:
@@ -172,8 +172,9 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._getter.close()
-        await self._putter.close()
+        await self._direct.close()
+        if self._proxied is not None:
+            await self._proxied.close()
 
     async def get(self, url: Url, headers: Mapping[str, str]) -> Answer:
         """GET an answer that is not a file. Raises `HttpFailure`."""
@@ -181,14 +182,10 @@ class HttpClient:
             return await download.answer()
 
     async def call(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send a small body, and read an answer that is not a file. Raises `HttpFailure`."""
-        request = self._getter.request(method, url).headers(headers).body_bytes(body).build_streamed()
-        with self._circuit(url):
-            try:
-                async with request as response:
-                    return await Download(response).answer()
-            except (TimeoutError, PyreqwestError) as error:
-                raise _translated(error) from error
+        """Send a small body, or none, and read an answer that is not a file. Raises `HttpFailure`."""
+        clients = self._clients(url)
+        builder = _with_headers((clients.putter if body else clients.getter).request(method, url), headers)
+        return await self._sent(url, builder, body)
 
     @asynccontextmanager
     async def download(self, url: Url, headers: Mapping[str, str], ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
@@ -197,7 +194,8 @@ class HttpClient:
         So many bytes, or the whole of a smaller file, are here with the head: each wait for bytes costs the event
         loop a turn. Raises `HttpFailure`.
         """
-        request = self._getter.get(url).headers(headers).streamed_read_buffer_limit(ahead).build_streamed()
+        builder = _with_headers(self._clients(url).getter.get(url), headers)
+        request = builder.streamed_read_buffer_limit(ahead).build_streamed()
         with self._circuit(url):
             try:
                 response = await request.__aenter__()
@@ -214,36 +212,73 @@ class HttpClient:
         When `body` raises, the exchange is broken off before its last byte and the exception comes out as it is.
         How long the whole may take is the caller's to bound. Raises `HttpFailure`.
         """
-        builder = self._putter.request(method, url).headers(headers).header("content-length", str(length))
-        with self._circuit(url):
+        builder = _with_headers(self._clients(url).putter.request(method, url), headers)
+        builder = builder.header("content-length", str(length))
+        if isinstance(body, bytes | Bytes):
+            return await self._sent(url, builder, body)
+        upload = _Upload(body, self._silence)
+        request = builder.body_stream(upload).build_streamed()  # type: ignore[arg-type]
+        with self._circuit(url, upload):
             try:
-                if isinstance(body, bytes | Bytes):
-                    builder = builder.timeout(timedelta(seconds=self._silence))
-                    request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
-                    async with request as response:
-                        return await Download(response).answer()
-                async with (
-                    asyncio.timeout(None) as timer,
-                    _Upload(body, timer, self._silence) as upload,
-                    builder.body_stream(upload).build_streamed() as response,  # type: ignore[arg-type]
-                ):
+                async with upload, request as response:
                     return await Download(response).answer()
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
 
+    async def _sent(self, url: Url, builder: RequestBuilder, body: bytes | Bytes) -> Answer:
+        """Send a request whose body is here whole, and read its answer."""
+        if body:
+            bound = self._silence + len(body) / SLOWEST_LINE
+            builder = builder.timeout(timedelta(seconds=bound))
+        request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
+        with self._circuit(url):
+            try:
+                async with request as response:
+                    return await Download(response).answer()
+            except (TimeoutError, PyreqwestError) as error:
+                raise _translated(error) from error
+
+    def _clients(self, url: Url) -> "_Clients":
+        if self._proxied is not None and self._proxies.is_used_for(url):
+            return self._proxied
+        return self._direct
+
     @contextmanager
-    def _circuit(self, url: Url) -> Iterator[None]:
+    def _circuit(self, url: Url, upload: "_Upload | None" = None) -> Iterator[None]:
         """Refuse a host that falls silent again and again, so that calls to it hold no slots of others."""
         host = f"{url.host_str}:{url.port_or_known_default}"
         if self._circuits.refusal(host):
             message = f"its host fell silent {MOST_SILENCES} times in a row and is left alone for a while"
-            raise HostRefused(message, arrived=False)
+            raise HostRefused(message, arrived=False, retry=Retry.NO)
+        started = time.monotonic()
         try:
             yield
         except HttpTimeout as timeout:
             self._circuits.failed(host, timeout)
             raise
+        except asyncio.CancelledError:
+            waiting_since = started if upload is None else upload.waiting_since
+            if waiting_since is not None and time.monotonic() - waiting_since >= self._silence:
+                self._circuits.failed(host, HttpTimeout("timed out"))  # the deadline came first
+            raise
         self._circuits.succeeded(host)
+
+
+class _Clients:
+    """Two clients with the same connections to the outside, but for the clock of silence; see above."""
+
+    def __init__(self, certificates: Sequence[bytes], silence: float, longest: float, proxies: Proxies | None) -> None:
+        try:
+            self.getter = (
+                _builder(certificates, silence, longest, proxies).read_timeout(timedelta(seconds=silence)).build()
+            )
+            self.putter = _builder(certificates, silence, longest, proxies).build()
+        except BuilderError:
+            raise CertificatesError("a certificate cannot be used") from None
+
+    async def close(self) -> None:
+        await self.getter.close()
+        await self.putter.close()
 
 
 class _Upload:
@@ -254,26 +289,32 @@ class _Upload:
     connection open for it, and go on sending to a peer that has answered.
     """
 
-    def __init__(self, parts: AsyncIterator[Bytes], timer: asyncio.Timeout, silence: float) -> None:
+    def __init__(self, parts: AsyncIterator[Bytes], silence: float) -> None:
+        self.waiting_since: float | None = time.monotonic()
+        """Since when the peer is waited for; None while the next part is."""
         self._parts = parts
-        self._timer = timer
+        self._timer = asyncio.timeout(None)
         self._silence = silence
+        self._unseen = 0
         self._loop = asyncio.get_running_loop()
-        self._waiting_since: float | None = self._loop.time()
         self._step: asyncio.Task[object] | None = None
         self._is_over = False
 
     async def __aenter__(self) -> Self:
+        await self._timer.__aenter__()
         # One look now and then, since moving the timer for every part costs more than the part's own work.
         self._next_look = self._loop.call_later(self._silence, self._look)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._is_over = True
         self._next_look.cancel()
         if self._step is not None and not self._step.done():
             self._step.cancel()
             await asyncio.wait({self._step})  # until then nobody may close the parts
+        await self._timer.__aexit__(kind, error, trace)
 
     def __aiter__(self) -> Self:
         return self
@@ -282,24 +323,26 @@ class _Upload:
         if self._is_over:
             raise HttpFailure("the exchange is over")
         self._step = asyncio.current_task()
-        self._waiting_since = None
+        self.waiting_since = None
         try:
-            return await anext(self._parts)
+            part = await anext(self._parts)
         finally:
-            self._waiting_since = self._loop.time()
+            self.waiting_since = time.monotonic()
+        self._unseen = min(self._unseen + len(part), MOST_UNSEEN)
+        return part
 
     def _look(self) -> None:
         """End the exchange if the peer has been silent for too long, else look again when it may have been."""
-        now = self._loop.time()
-        since = self._waiting_since
-        if since is not None and since + self._silence <= now:
-            self._timer.reschedule(now)
-            return
-        again = now + self._silence / LOOKS if since is None else since + self._silence
-        self._next_look = self._loop.call_at(again, self._look)
+        waited = 0.0 if self.waiting_since is None else time.monotonic() - self.waiting_since
+        left = self._silence + self._unseen / SLOWEST_LINE - waited
+        if left <= 0:
+            self._timer.reschedule(self._loop.time())
+        else:
+            pause = self._silence / LOOKS if self.waiting_since is None else left
+            self._next_look = self._loop.call_later(pause, self._look)
 
 
-def _builder(certificates: list[bytes], longest: float) -> ClientBuilder:
+def _builder(certificates: Sequence[bytes], silence: float, longest: float, proxies: Proxies | None) -> ClientBuilder:
     builder = (
         ClientBuilder()
         .follow_redirects(False)
@@ -311,32 +354,31 @@ def _builder(certificates: list[bytes], longest: float) -> ClientBuilder:
         .connect_timeout(timedelta(seconds=CONNECT_TIMEOUT))
         .timeout(timedelta(seconds=longest))
         .pool_idle_timeout(timedelta(seconds=POOL_IDLE_TIMEOUT))
+        .no_proxy()  # else the library reads the environment by rules of its own
     )
+    if sys.platform == "linux":
+        builder = builder.tcp_user_timeout(timedelta(seconds=silence))
+    if proxies is not None and proxies.http is not None:
+        builder = builder.proxy(ProxyBuilder.http(proxies.http))
+    if proxies is not None and proxies.https is not None:
+        builder = builder.proxy(ProxyBuilder.https(proxies.https))
     for certificate in certificates:
-        builder = builder.add_root_certificate_pem(certificate)
+        builder = builder.add_root_certificate_der(certificate)
     return builder
+
+
+def _with_headers(builder: RequestBuilder, headers: Mapping[str, str]) -> RequestBuilder:
+    try:
+        return builder.headers(headers)
+    except ValueError:  # its text repeats the value, which may be a secret
+        message = "a header cannot be sent: it holds characters that HTTP does not allow"
+        raise HttpFailure(message, arrived=False, retry=Retry.NO) from None
 
 
 def _translated(error: TimeoutError | PyreqwestError) -> HttpFailure:
     """Make the client's error, or a silence, an `HttpFailure`."""
-    arrived = not _is_unconnected(error)
+    arrived = not is_unconnected(error)
     if isinstance(error, TimeoutError):  # the client's own is one too
         return HttpTimeout("timed out", arrived=arrived)
-    return HttpFailure(_failure(error), arrived=arrived)
-
-
-def _failure(error: PyreqwestError) -> str:
-    """Name the failure without the library's own text; only that a certificate is the cause is read out of it."""
-    if any("certificate" in cause for cause in _causes(error)):
-        return "its TLS certificate is not trusted (SSL_CERT_FILE names further authorities)"
-    return next(text for kind, text in FAILURES if isinstance(error, kind))
-
-
-def _is_unconnected(error: BaseException) -> bool:
-    """Whether there was never a connection; the classes do not tell, since `ConnectError` comes later, too."""
-    return NOT_CONNECTED in _causes(error)
-
-
-def _causes(error: BaseException) -> list[str]:
-    causes = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
-    return [cause["message"] for cause in causes or ()]
+    text, retry = described(error)
+    return HttpFailure(text, arrived=arrived, retry=retry)

@@ -50,9 +50,7 @@ class Attempts:
             async with asyncio.timeout_at(self.deadline):
                 yield
         except TimeoutError:
-            raise self._last_error or DependencyException(
-                "Meta and the destination did not finish within the call's deadline (WHAUL_DEADLINE).", retry=Retry.NO
-            ) from None
+            raise self._overdue() from None
 
     async def run(self, step: Callable[[], Awaitable[T]]) -> T:
         """Run `step` until it succeeds, fails for good, or another wait would pass the deadline."""
@@ -60,11 +58,19 @@ class Attempts:
             try:
                 return await step()
             except ApiError as error:
+                now = asyncio.get_running_loop().time()
+                if now >= self.deadline and error.retry is Retry.YES:
+                    raise self._overdue() from error  # a busy event loop can see the failure before the deadline
                 self._last_error = error
                 delay = self._delay(error)
-                if delay is None or asyncio.get_running_loop().time() + delay >= self.deadline:
+                if delay is None or now + delay >= self.deadline:
                     raise
                 await self._sleep(delay)
+
+    def _overdue(self) -> ApiError:
+        return self._last_error or DependencyException(
+            "Meta and the destination did not finish within the call's deadline (WHAUL_DEADLINE).", retry=Retry.NO
+        )
 
     def _delay(self, error: ApiError) -> float | None:
         """Seconds to wait before the next attempt; None when there is to be none."""

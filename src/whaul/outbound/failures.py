@@ -1,0 +1,88 @@
+"""How an exchange failed, in our own words: pyreqwest's hold the URL.
+
+What is wrong with TLS or a proxy can only be read out of the text of a cause, so each text that is looked for is that
+of a library (rustls, hyper-util), as of pyreqwest 0.15; tests provoke each one over real connections.
+"""
+
+from pyreqwest.exceptions import (
+    ClientClosedError,
+    ConnectError,
+    DecodeError,
+    DetailedPyreqwestError,
+    NetworkError,
+    PyreqwestError,
+    RequestError,
+    RequestPanicError,
+    RequestTimeoutError,
+)
+
+from whaul.errors import Retry
+
+FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
+    (RequestTimeoutError, "timed out"),
+    (ConnectError, "the connection could not be made, or broke"),  # until the answer's head is here, it is either
+    (NetworkError, "the connection broke"),
+    (DecodeError, "the connection broke"),  # the body ended before its length
+    (ClientClosedError, "the client was closed"),
+    (RequestPanicError, "the HTTP exchange failed"),
+    (RequestError, "the connection broke"),  # a body that ends early comes as this, too
+    (PyreqwestError, "the HTTP exchange failed"),
+)
+"""The first class that fits names the failure."""
+
+REFUSALS: tuple[tuple[str, str], ...] = (
+    (
+        "CaUsedAsEndEntity",
+        "its TLS certificate is a CA certificate (CA:TRUE); a server's own must be made with basicConstraints=CA:FALSE",
+    ),
+    ("certificate expired", "its TLS certificate has expired, or this machine's clock is wrong"),
+    ("certificate not valid yet", "its TLS certificate is not valid yet, or this machine's clock is wrong"),
+    ("not valid for any names", "its TLS certificate names no host (it needs a subjectAltName; CN does not count)"),
+    ("certificate not valid for name", "its TLS certificate is for another host name than the one that is called"),
+    (
+        "UnknownIssuer",
+        "its TLS certificate is not trusted here; name its authority's certificate in AWS_CA_BUNDLE or SSL_CERT_FILE",
+    ),
+    ("EkuError", "its TLS certificate is not meant for servers (extendedKeyUsage lacks serverAuth)"),
+    (
+        "UnsupportedSignatureAlgorithm",
+        "its TLS certificate is signed with an algorithm that is too weak, such as SHA-1",
+    ),
+    ("BadSignature", "the signature of its TLS certificate is wrong, or its authority's key too weak"),
+    ("invalid peer certificate", "its TLS certificate cannot be used"),
+    ("received corrupt message", "it does not speak TLS at this port; call it with http:// if that is meant"),
+    ("received fatal alert: ProtocolVersion", "it speaks no TLS version from 1.2 on"),
+    ("received fatal alert: CertificateRequired", "it wants a client certificate, and whaul has none"),
+    (
+        "received fatal alert: HandshakeFailure",
+        "it refused the TLS handshake: it wants a client certificate, or offers old ciphers only",
+    ),
+    ("proxy authorization required", "the proxy wants other credentials; see HTTP_PROXY and HTTPS_PROXY"),
+    ("tunnel error", "the proxy refused to connect to it"),
+)
+"""What a cause's text shows, and that trying again does not change. The first that fits names the failure."""
+
+MAY_PASS = frozenset({"the proxy refused to connect to it"})
+"""Of the refusals, those that may be a passing fault: a proxy answers so as well when it reaches nobody."""
+
+NOT_CONNECTED = "client error (Connect)"
+"""The cause that hyper-util gives to a failure before the connection is made: DNS, TCP or TLS."""
+
+
+def described(error: PyreqwestError) -> tuple[str, Retry]:
+    """Return what happened, and whether trying again can help."""
+    causes = _causes(error)[1:]  # the first one holds the URL, and so whatever a caller put there
+    for sign, text in REFUSALS:
+        if any(sign in cause for cause in causes):
+            return text, Retry.YES if text in MAY_PASS else Retry.NO
+    return next(text for kind, text in FAILURES if isinstance(error, kind)), Retry.YES
+
+
+def is_unconnected(error: BaseException) -> bool:
+    """Whether there was never a connection; the classes do not tell, since `ConnectError` comes later, too."""
+    return NOT_CONNECTED in _causes(error)
+
+
+def _causes(error: BaseException) -> list[str]:
+    causes = error.details["causes"] if isinstance(error, DetailedPyreqwestError) else None
+    return [cause["message"] for cause in causes or ()]
