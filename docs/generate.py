@@ -77,14 +77,47 @@ and the same order as those tools use.
 | `AWS_EC2_METADATA_DISABLED` | `true`: do not ask the instance metadata |
 | `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL` | another S3 endpoint than AWS's |
 | `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_USE_FIPS_ENDPOINT` | `true`: these endpoints of AWS |
-| `HTTPS_PROXY`, `NO_PROXY` | proxy for calls to Meta and S3 |
-| `SSL_CERT_FILE`, `AWS_CA_BUNDLE` | PEM files of certificates to trust besides the system's |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | [proxies](#proxies) for calls to Meta and S3 |
+| `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | \
+[certificates to trust](#certificates) |
 | `XDG_DATA_HOME` | where the default database is |
 | `WHATSAPP_ACCESS_TOKEN` | the token for `whaul link`, when `--token-file` is not given |
 | `PROMETHEUS_MULTIPROC_DIR` | where several workers share their metrics; set by `whaul serve` when unset |
 
 Only the region is read by whaul itself: from [`AWS_REGION`](#aws_region), else `AWS_DEFAULT_REGION`. The region of \
 a profile is not used.
+
+### Certificates
+
+Outbound TLS, to Meta and to S3 alike, trusts the system's certificates and those that these variables name:
+
+- One bundle: the first that is set of `AWS_CA_BUNDLE`, `ca_bundle` in the AWS profile, `REQUESTS_CA_BUNDLE` and \
+`CURL_CA_BUNDLE`, in the order of boto3 and requests. Its certificates are trusted in addition to all others.
+- `SSL_CERT_FILE`, and `SSL_CERT_DIR` (folders, with colons between them): they take the place of the system's \
+certificates, as for other programs. To add one authority use `AWS_CA_BUNDLE`.
+
+A bundle is a PEM file; `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` may also be a folder of such files. One that is \
+missing, cannot be read, or holds no certificate or a broken one stops the start, with the variable and the file named.
+
+A self-signed certificate of a server can be named itself, if it was made with `basicConstraints=CA:FALSE`:
+
+```sh
+openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=minio.example \\
+  -addext subjectAltName=DNS:minio.example -addext basicConstraints=critical,CA:FALSE -keyout server.key -out server.crt
+```
+
+Without the last `-addext` it is a CA's certificate, which the TLS library refuses as a server's own, though boto3 \
+and curl take it. The error of the call then says so.
+
+### Proxies
+
+`HTTPS_PROXY` is used for `https` URLs, `HTTP_PROXY` for `http` URLs, and `ALL_PROXY` for both where the first two are \
+not set. Each may be in lower case, which wins. The value is a URL (`http`, `https`, `socks5`, `socks5h`, `socks4`), \
+with `user:password@` if need be; without a scheme it is `http`. A value that is not a URL stops the start.
+
+`NO_PROXY` lists what is called directly, with commas or spaces between: a host name, which stands for its subdomains \
+too (`example.com`, `.example.com` and `*.example.com` are the same); an address (`10.0.0.7`, `::1`, `[::1]`); a \
+network (`10.0.0.0/8`, `fd00::/8`); any of these but a network with `:port`; or `*` for everything.
 """
 
 CLI_HEAD = """\

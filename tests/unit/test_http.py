@@ -3,6 +3,9 @@
 import asyncio
 import gzip
 import inspect
+import socket
+import sys
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -13,7 +16,9 @@ from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import Url
 
 from harness.loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
-from whaul.outbound.http import FAILURES, LARGEST_ANSWER, HttpClient, HttpFailure, _failure
+from whaul.errors import Retry
+from whaul.outbound.failures import FAILURES, described
+from whaul.outbound.http import LARGEST_ANSWER, MOST_SILENCES, HostRefused, HttpClient, HttpFailure, HttpTimeout
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +54,7 @@ def test_every_error_of_the_library_becomes_a_failure_without_its_text(kind: typ
     details = {"causes": [{"message": f"https://host/{SECRET}"}], "doc": SECRET, "pos": 0, "status": 500}
     has_details = issubclass(kind, exceptions.DetailedPyreqwestError)
     error = kind(SECRET, details) if has_details else kind(SECRET)
-    text = _failure(error)
+    text, _ = described(error)
     assert text in {text for _, text in FAILURES}
     assert SECRET not in text
 
@@ -115,7 +120,7 @@ async def test_nothing_has_arrived_where_the_handshake_fails(http: HttpClient) -
 async def test_a_request_may_have_arrived_when_the_peer_falls_silent() -> None:
     async with HttpClient(silence=0.05) as brief, Loopback(SILENCE) as server:
         with pytest.raises(HttpFailure) as caught:
-            await brief.call("POST", url(server), {}, BODY)
+            await brief.call("POST", url(server), {}, b"small")
     assert caught.value.arrived
 
 
@@ -135,7 +140,83 @@ async def test_a_peer_that_falls_silent_is_given_up(answer: Answer) -> None:
         with pytest.raises(HttpFailure, match="timed out"):
             await http.get(url(server), {})
         with pytest.raises(HttpFailure, match="timed out"):
-            await http.send("PUT", url(server), {}, BODY, len(BODY))
+            await http.send("PUT", url(server), {}, b"small", 5)
+        with pytest.raises(HttpFailure, match="timed out"):
+            await http.send("PUT", url(server), {}, parts(b"small"), 5)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_peer_has_time_to_take_a_body_before_its_silence_counts(*, streams: bool) -> None:
+    """The kernel takes the whole body at once, and tells nobody when it has arrived."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(BODY))
+        late = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.5, late.set)
+        await late.wait()
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, HttpClient(silence=0.1) as http:
+        target = Url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        body = parts(BODY) if streams else BODY
+        assert (await http.send("PUT", target, {}, body, len(BODY))).status == 200
+        assert (await http.call("POST", target, {}, BODY)).status == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells that no byte gets through")
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_peer_that_takes_no_more_bytes_is_given_up(*, streams: bool) -> None:
+    body = BODY * 200
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        target = Url(f"http://127.0.0.1:{deaf.getsockname()[1]}/")
+        async with HttpClient(silence=0.3) as http:
+            with pytest.raises(HttpTimeout):
+                await http.send("PUT", target, {}, parts(body) if streams else body, len(body))
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_host_that_is_silent_until_the_deadlines_of_its_callers_rests_too(*, streams: bool) -> None:
+    async with HttpClient(silence=0.05) as http, Loopback(SILENCE) as server:
+        for _ in range(MOST_SILENCES):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
+        with pytest.raises(HostRefused, match="left alone") as caught:
+            await http.get(url(server), {})
+    assert caught.value.retry is Retry.NO
+
+
+async def test_calls_that_are_given_up_early_rest_no_host() -> None:
+    async with HttpClient() as http, Loopback(SILENCE) as server:
+        for _ in range(MOST_SILENCES + 1):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await http.send("PUT", url(server), {}, BODY, len(BODY))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"authorization": f"Bearer {SECRET}\n"}, {"x": f"{SECRET}\x00"}, {"x": f"{SECRET}\ud800"}, {f"a {SECRET}": "x"}],
+)
+async def test_a_header_that_cannot_be_sent_is_a_failure_that_does_not_show_it(
+    http: HttpClient, headers: dict[str, str]
+) -> None:
+    async with Loopback() as server:
+        for failing in (
+            http.get(url(server), headers),
+            http.call("POST", url(server), headers, BODY),
+            http.send("PUT", url(server), headers, BODY, len(BODY)),
+            http.send("PUT", url(server), headers, parts(BODY), len(BODY)),
+        ):
+            with pytest.raises(HttpFailure) as caught:
+                await failing
+            assert SECRET not in "".join(traceback.format_exception(caught.value))
+            assert (caught.value.retry, caught.value.arrived) == (Retry.NO, False)
+        assert server.connections == 0
 
 
 async def test_a_body_that_takes_its_time_is_waited_for() -> None:
@@ -286,7 +367,7 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
 @pytest.mark.parametrize("answer", [SILENCE, HALF])
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer, streams: bool) -> None:
-    async with HttpClient(silence=0.5, longest=1) as http, Loopback(answer) as server:
+    async with HttpClient(silence=0.2, longest=0.5) as http, Loopback(answer) as server:
         with pytest.raises(HttpFailure, match="timed out"):
             await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
         await asyncio.wait_for(server.hung_up.wait(), 5)

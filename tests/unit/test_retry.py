@@ -16,6 +16,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
+from whaul.outbound.http import HttpTimeout
 from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 
 pytestmark = pytest.mark.anyio
@@ -179,3 +180,13 @@ def test_no_wait_is_longer_than_its_ceiling_or_shorter_than_asked(shares: list[f
         delay = attempts._delay(ThrottledRequestException(retry_after=asked))
         assert delay is not None
         assert asked <= delay <= max(asked, min(CEILING, FIRST_CEILING * 2**number))
+
+
+async def test_silence_that_is_seen_after_the_deadline_is_the_deadlines() -> None:
+    """A busy event loop may see the client's own timeout first."""
+    silence = DependencyException("again")
+    silence.__cause__ = HttpTimeout("timed out")
+    attempts = Steps().attempts(left=0.0)
+    error = await refused(attempts, Steps(silence))
+    assert "WHAUL_DEADLINE" in error.message
+    assert error.retry is Retry.NO

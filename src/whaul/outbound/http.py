@@ -156,6 +156,7 @@ class HttpClient:
         `on_open_circuits` is told how many hosts are not called for a while.
         """
         self._silence = silence
+        self._longest = longest
         self._proxies = proxies or Proxies()
         self._direct = _Clients(certificates, silence, longest, None)
         is_proxied = self._proxies.http or self._proxies.https
@@ -229,7 +230,7 @@ class HttpClient:
         """Send a request whose body is here whole, and read its answer."""
         if body:
             bound = self._silence + len(body) / SLOWEST_LINE
-            builder = builder.timeout(timedelta(seconds=bound))
+            builder = builder.timeout(timedelta(seconds=min(bound, self._longest)))  # it takes the client's place
         request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
         with self._circuit(url):
             try:

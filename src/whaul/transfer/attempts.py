@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from whaul.errors import ApiError, DependencyException, Retry
+from whaul.outbound.http import HttpTimeout
 
 FIRST_CEILING = 0.25
 """Seconds: the most that the first wait lasts; it doubles with every failure."""
@@ -59,8 +60,8 @@ class Attempts:
                 return await step()
             except ApiError as error:
                 now = asyncio.get_running_loop().time()
-                if now >= self.deadline and error.retry is Retry.YES:
-                    raise self._overdue() from error  # a busy event loop can see the failure before the deadline
+                if now >= self.deadline and isinstance(error.__cause__, HttpTimeout):
+                    raise self._overdue() from error  # a busy event loop may see the silence before the deadline
                 self._last_error = error
                 delay = self._delay(error)
                 if delay is None or now + delay >= self.deadline:
