@@ -94,19 +94,18 @@ async def test_a_server_that_started_again_is_used_at_once(own_server: Postgresq
 def standby(own_server: PostgresqlServer) -> Iterator[PostgresqlServer]:
     """A hot standby: a copy of the server's files that waits for a promotion."""
     own_server.stop()
-    (port,) = free_ports(1)
     folder = own_server.folder / "standby"
     shutil.copytree(own_server.folder / "data", folder / "data", ignore=shutil.ignore_patterns("postmaster.*"))
     (folder / "data" / "standby.signal").touch()
-    with (folder / "data" / "postgresql.conf").open("a") as file:
-        file.write(f"port = {port}\nunix_socket_directories = '{folder}'\n")
-    give_away(folder)
-    (folder / "data").chmod(0o700)
-    server = PostgresqlServer(folder, own_server.binaries, port, own_server.password)
-    own_server.start()
-    server.start()
-    yield server
-    server.stop()
+    with free_ports(1) as [port]:
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.write(f"port = {port}\nunix_socket_directories = '{folder}'\n")
+        give_away(folder)
+        server = PostgresqlServer(folder, own_server.binaries, port, own_server.password)
+        own_server.start()
+        server.start()
+        yield server
+        server.stop()
 
 
 async def test_of_several_servers_the_primary_is_written_to_and_the_standby_read_from(
@@ -116,25 +115,25 @@ async def test_of_several_servers_the_primary_is_written_to_and_the_standby_read
     async with opened(own_server.url(name)) as registry:
         await registry.link(account("1"))
     standby: PostgresqlServer = request.getfixturevalue("standby")
-    (dead,) = free_ports(1)
-    hosts = ",".join(f"127.0.0.1:{port}" for port in (dead, standby.port, own_server.port))
-    url = own_server.url(name).replace(f"127.0.0.1:{own_server.port}", hosts)
-    async with opened(url) as registry:
-        await registry.link(account("2"))
-        own_server.stop()
+    with free_ports(1) as [dead]:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in (dead, standby.port, own_server.port))
+        url = own_server.url(name).replace(f"127.0.0.1:{own_server.port}", hosts)
+        async with opened(url) as registry:
+            await registry.link(account("2"))
+            own_server.stop()
+            with pytest.raises(RegistryUnavailable):
+                await registry.link(account("3"))
+            assert await linked(registry) == ["1"], "the standby has what it had when it was made"
+            own_server.start()
+            with pytest.raises(RegistryUnavailable):  # the standby's refusal ends its sessions
+                await registry.link(account("3"))
+            await registry.link(account("3"))
+            assert await linked(registry) == ["1", "2", "3"]
+        async with opened(f"{url}?target_session_attrs=prefer-standby") as registry:
+            assert await linked(registry) == ["1"]
         with pytest.raises(RegistryUnavailable):
-            await registry.link(account("3"))
-        assert await linked(registry) == ["1"], "the standby has what it had when it was made"
-        own_server.start()
-        with pytest.raises(RegistryUnavailable):  # the standby's refusal ends its sessions
-            await registry.link(account("3"))
-        await registry.link(account("3"))
-        assert await linked(registry) == ["1", "2", "3"]
-    async with opened(f"{url}?target_session_attrs=prefer-standby") as registry:
-        assert await linked(registry) == ["1"]
-    with pytest.raises(RegistryUnavailable):
-        async with opened(f"{own_server.url(name)}?target_session_attrs=standby"):
-            pass
+            async with opened(f"{own_server.url(name)}?target_session_attrs=standby"):
+                pass
 
 
 def error_response(severity: str, state: str) -> bytes:

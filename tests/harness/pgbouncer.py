@@ -46,16 +46,14 @@ def pgbouncer(server: PostgresqlServer) -> Iterator[int]:
     found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if found is None:
         raise PgbouncerMissing("the program pgbouncer is not here; Debian's package pgbouncer has it")
-    (port,) = free_ports(1)
-    with tempfile.TemporaryDirectory(prefix="whaul-pgbouncer-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(prefix="whaul-pgbouncer-", dir="/tmp") as name, free_ports(1) as [port]:
         folder = Path(name)
         (folder / "users").write_text(f'"whaul" "{server.password}"\n')
         configuration = CONFIGURATION.format(server=server.port, port=port, folder=folder)
         if _version(found) >= (1, 21):
             configuration += "max_prepared_statements = 0\n"
         (folder / "ini").write_text(configuration)
-        if os.geteuid() == 0:
-            give_away(folder)
+        give_away(folder)
         with (folder / "output").open("wb") as output:
             process = subprocess.Popen([found, str(folder / "ini")], stdout=output, stderr=output, **as_nobody())
         try:

@@ -124,8 +124,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
         data.mkdir(mode=0o700)
         password_file = folder / "password"
         password_file.write_text(server.password)
-        if os.geteuid() == 0:
-            give_away(folder)
+        give_away(folder)
         initdb = [server.binaries / "initdb", "-D", data, "-U", "whaul", "-A", "scram-sha-256", "-E", "UTF8"]
         _finish([*map(str, initdb), "--locale=C", "--no-sync", "--no-instructions", "--pwfile", str(password_file)])
         with (data / "postgresql.conf").open("a") as file:
@@ -156,7 +155,9 @@ def _binaries(folder: Path) -> Path:
 
 
 def give_away(folder: Path) -> None:
-    """Let it belong to the user who runs programs that refuse to run as root."""
+    """As root, let it belong to the user who runs the programs that refuse to run as root."""
+    if os.geteuid() != 0:
+        return
     user = _unprivileged()
     for path in (folder, *folder.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
