@@ -66,7 +66,10 @@ SETTINGS_TAIL = """\
 ## Variables of other tools
 
 Credentials and endpoints of S3 are found by botocore, the library below boto3 and the AWS CLI, in the same places \
-and the same order as those tools use.
+and the same order as those tools use. Nobody is asked for anything: a profile with `mfa_serial`, or a \
+`credential_process` that reads from a terminal, cannot be used. Credentials that are renewed in place are used \
+without a restart: the shared files are looked at every second, temporary credentials are renewed before they expire, \
+and what the store refuses is loaded again.
 
 | variable | meaning |
 |---|---|
@@ -80,6 +83,9 @@ and the same order as those tools use.
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | [proxies](#proxies) for calls to Meta and S3 |
 | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | \
 [certificates to trust](#certificates) |
+| `AWS_REQUEST_CHECKSUM_CALCULATION`, or `request_checksum_calculation` in the profile | `when_required`: no \
+`x-amz-checksum-sha256` with a PUT, for stores that refuse it (Backblaze B2, older Ceph and R2, …). The payload hash \
+that the signature covers stays, so a store that checks it still refuses a file that was changed on the way |
 | `XDG_DATA_HOME` | where the default database is |
 | `WHATSAPP_ACCESS_TOKEN` | the token for `whaul link`, when `--token-file` is not given |
 | `PROMETHEUS_MULTIPROC_DIR` | where several workers share their metrics; set by `whaul serve` when unset |

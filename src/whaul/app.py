@@ -87,7 +87,7 @@ async def _serving(
         )
         partition = arns.partition(settings.region)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
-        presigned_hosts = PresignedHosts(store.endpoint(), settings.presigned_hosts)
+        presigned_hosts = PresignedHosts(store.endpoint, settings.presigned_hosts)
         slots = TransferSlots(settings.max_transfers, settings.max_queue, metrics)
         media = MediaOperations(
             numbers=numbers,
@@ -127,7 +127,7 @@ async def _serving(
         if threading.current_thread() is threading.main_thread():  # signals reach no other
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
         _collect_seldom()
-        log.info("ready", region=settings.region, s3_endpoint=store.endpoint(), graph=settings.graph_url)
+        log.info("ready", region=settings.region, s3_endpoint=store.endpoint, graph=settings.graph_url)
         yield Service(
             authenticator=Authenticator(
                 known,
@@ -194,7 +194,7 @@ async def _unready(registry: Registry, store: S3Store) -> list[str]:
     except RegistryError as error:
         reasons.append(str(error))
     try:
-        await store.credentials()
+        await store.credentials.get()
     except ApiError as error:
         reasons.append(error.message)
     return reasons

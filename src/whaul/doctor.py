@@ -31,6 +31,7 @@ from whaul.registry.records import LinkedAccount
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import WrongSecretKey
 from whaul.settings import Settings, SettingsError
+from whaul.storage.credentials import CredentialChain
 from whaul.storage.s3 import S3Store
 
 PATIENCE = 10.0
@@ -177,15 +178,15 @@ class Doctor:
     # S3
 
     async def _s3(self, http: HttpClient, bucket: str | None) -> AsyncGenerator[Finding]:
-        try:
-            store = s3_store(self._settings, http)
-        except SettingsError as error:
-            yield Finding("S3 endpoint", Outcome.FAILED, "; ".join(error.problems), "mend the AWS configuration")
-            return
-        credentials = await self._bounded("S3 credentials", _credentials(store))
+        chain = CredentialChain(self._patience)
+        credentials = await _credentials(chain)
         yield credentials
-        endpoint = store.endpoint()
-        reached = self._reached("S3 endpoint", endpoint, http, "AWS_ENDPOINT_URL_S3 and AWS_REGION")
+        try:
+            store = s3_store(self._settings, http, chain)
+        except SettingsError as error:
+            yield Finding("S3 endpoint", Outcome.FAILED, "; ".join(error.problems), "fix the AWS configuration")
+            return
+        reached = self._reached("S3 endpoint", store.endpoint, http, "AWS_ENDPOINT_URL_S3 and AWS_REGION")
         yield await self._bounded("S3 endpoint", reached)
         if bucket is None:
             yield Finding("bucket", Outcome.SKIPPED, "no write was tried", "name one with --bucket")
@@ -287,9 +288,9 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
     return Finding(name, Outcome.OK, f"the token is good; {len(linked)} phone numbers are linked")
 
 
-async def _credentials(store: S3Store) -> Finding:
+async def _credentials(chain: CredentialChain) -> Finding:
     try:
-        source = await store.credentials_source()
+        source = await chain.source()
     except ApiError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
         return Finding("S3 credentials", Outcome.FAILED, error.message, advice)

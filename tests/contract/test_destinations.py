@@ -14,9 +14,11 @@ from whaul.model import MediaInfo, PresignedUrl, S3File
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import PresignedHosts
 from whaul.storage import Destination
+from whaul.storage.credentials import CredentialChain
 from whaul.storage.directory import DirectoryDestination
 from whaul.storage.presigned import PresignedDestination
-from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
+from whaul.storage.s3 import S3Destination, S3Store
+from whaul.storage.s3_config import S3Config
 from whaul.testing import InMemoryDestination
 
 pytestmark = pytest.mark.anyio
@@ -97,7 +99,7 @@ async def place(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI")
     async with server, HttpClient() as http:
         if request.param == "s3":
-            s3 = S3Store(http, region="eu-west-1", addressing_style="auto", options=ObjectOptions())
+            s3 = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")
             yield Place(S3Destination(s3, S3File("inbox", "42.jpeg")), store)
         else:
             presigned = PresignedUrl(f"{url}/inbox/42.jpeg?X-Amz-Signature=0", {})

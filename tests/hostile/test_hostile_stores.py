@@ -15,8 +15,10 @@ from whaul.errors import ApiError, Retry
 from whaul.model import MediaInfo, PresignedUrl, S3File
 from whaul.outbound.http import LARGEST_ANSWER, HttpClient
 from whaul.outbound.netguard import PresignedHosts
+from whaul.storage.credentials import CredentialChain
 from whaul.storage.presigned import PresignedDestination
-from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
+from whaul.storage.s3 import S3Destination, S3Store
+from whaul.storage.s3_config import S3Config
 
 SECRET_KEY = "store-secret-access-key"
 SIGNATURE = "presigned-signature"
@@ -35,7 +37,7 @@ def environment(running_peer: Peer) -> Iterator[None]:
 
 
 async def s3_put(http: HttpClient, _peer: Peer) -> str:
-    store = S3Store(http, region="us-east-1", addressing_style="auto", options=ObjectOptions())
+    store = S3Store(http, S3Config.load(), CredentialChain(), region="us-east-1")
     return await S3Destination(store, S3File("inbox-bucket", "secret-key/1.jpeg")).put(b"abc", INFO)
 
 

@@ -293,7 +293,8 @@ async def test_missing_s3_credentials_are_told_and_nothing_is_written(
 async def test_a_profile_that_is_not_there_is_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "missing")
     found = await clinic.look()
-    assert failed(found) == {"S3 endpoint"}
+    assert failed(found) == {"S3 credentials", "S3 endpoint"}
+    assert "ProfileNotFound" in found["S3 credentials"].detail
     assert "missing" in found["S3 endpoint"].detail
 
 

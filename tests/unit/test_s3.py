@@ -5,23 +5,24 @@ import hashlib
 import hmac
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 from urllib.parse import unquote
 
 import pytest
-from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from hypothesis import given
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from harness.loopback import Answer, Loopback, Received, reply, s3_refusal
+from harness.loopback import Loopback, Received, reply
 from whaul.errors import (
     AccessDeniedException,
 )
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import HttpClient
-from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store, needs_refresh
+from whaul.storage.credentials import CredentialChain
+from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
+from whaul.storage.s3_config import S3Config
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,14 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def store(http: HttpClient, *, region: str = "eu-west-1", style: str = "auto", **options: str) -> S3Store:
-    return S3Store(http, region=region, addressing_style=style, options=ObjectOptions(**options))
+    return S3Store(
+        http,
+        S3Config.load(),
+        CredentialChain(),
+        region=region,
+        addressing_style=style,
+        options=ObjectOptions(**options),
+    )
 
 
 # --- where
@@ -108,7 +116,7 @@ async def test_the_endpoint_is_found_as_any_aws_tool_finds_it(  # noqa: PLR0917 
     (tmp_path / "config").write_text(config)
     for name, value in ({"AWS_CONFIG_FILE": str(tmp_path / "config")} | environ).items():
         monkeypatch.setenv(name, value)
-    assert store(http).endpoint() == expected
+    assert store(http).endpoint == expected
 
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60).filter(
@@ -118,8 +126,7 @@ KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60
 
 @given(KEYS)
 def test_any_key_arrives_as_it_is_once_the_url_is_parsed_and_decoded(key: str) -> None:
-    opaque = S3Store.__new__(S3Store)
-    opaque._configured_endpoint, opaque._addressing_style = "http://127.0.0.1:9000", "path"
+    opaque = S3Store(cast("HttpClient", None), S3Config("http://127.0.0.1:9000"), CredentialChain(), region="eu-west-1")
     path = Url(opaque.url(S3File("inbox", key), "eu-west-1")).path
     assert unquote(path) == f"/inbox/{key}"
     assert re.fullmatch(r"[A-Za-z0-9%/~._-]+", path)
@@ -220,40 +227,46 @@ async def test_without_credentials_nothing_is_sent(http: HttpClient, monkeypatch
         assert server.connections == 0
 
 
-@pytest.mark.parametrize("answer", [s3_refusal(403, "AccessDenied"), s3_refusal(400, "InvalidIdentityToken")])
-async def test_credentials_that_aws_refuses_to_give_out_are_the_operators_to_check(
-    http: HttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: Answer
+# --- checksums
+
+
+@pytest.mark.parametrize(
+    ("variable", "profile", "is_sent"),
+    [
+        ("", "", True),
+        ("when_supported", "", True),
+        ("WHEN_SUPPORTED", "when_required", True),
+        ("when_required", "", False),
+        ("When_Required", "when_supported", False),
+        ("", "when_required", False),
+    ],
+)
+async def test_the_switch_of_all_aws_tools_leaves_checksums_out(  # noqa: PLR0917 - a row of the table
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, profile: str, is_sent: bool
 ) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    (tmp_path / "token").write_text(SECRET)
-    async with Loopback(answer) as sts:
-        for name, value in {
-            "AWS_ENDPOINT_URL_STS": sts.url,
-            "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
-            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/whaul",
-            "AWS_REGION": "eu-west-1",
-            "AWS_DEFAULT_REGION": "eu-west-1",
-        }.items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(AccessDeniedException, match="could not be loaded") as caught:
-            await store(http).credentials()
-        assert sts.requests
-    assert SECRET not in caught.value.message
+    (tmp_path / "config").write_text(f"[default]\nrequest_checksum_calculation = {profile}\n" if profile else "")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", variable)
+    async with Loopback() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        await store(http).put(OBJECT, FILE, INFO)
+        (request,) = server.requests
+    assert any("checksum" in name for name in request.headers) == is_sent
+    assert request.headers["x-amz-content-sha256"] == DIGEST.hex()
+    assert proves(request, region="eu-west-1")
 
 
-async def test_half_of_a_key_pair_is_the_operators_to_check(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(AccessDeniedException, match="could not be loaded"):
-        await store(http).credentials()
-
-
-@pytest.mark.parametrize(("minutes", "expected"), [(60, False), (5, True), (-5, True)])
-def test_credentials_are_refreshed_before_they_expire(minutes: int, expected: bool) -> None:
-    expiry = datetime.now(UTC) + timedelta(minutes=minutes)
-    temporary = RefreshableCredentials(KEY_ID, SECRET, TOKEN, expiry, refresh_using=dict, method="test")
-    assert needs_refresh(temporary) is expected
-
-
-def test_credentials_that_do_not_expire_need_no_refresh() -> None:
-    assert not needs_refresh(Credentials(KEY_ID, SECRET))
-    assert not needs_refresh(ReadOnlyCredentials(KEY_ID, SECRET, None))
+@pytest.mark.parametrize("name", ["request_checksum_calculation", "response_checksum_validation"])
+@pytest.mark.parametrize("where", ["environment", "profile"])
+def test_a_switch_with_another_value_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, where: str
+) -> None:
+    if where == "environment":
+        monkeypatch.setenv(f"AWS_{name.upper()}", "never")
+        expected = f"AWS_{name.upper()}=never"
+    else:
+        (tmp_path / "config").write_text(f"[default]\n{name} = never\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        expected = f"{name} in the AWS profile=never"
+    with pytest.raises(ValueError, match=f"{expected}: expected when_supported or when_required"):
+        S3Config.load()

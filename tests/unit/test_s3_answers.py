@@ -15,8 +15,10 @@ from whaul.errors import (
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer as HttpAnswer
 from whaul.outbound.http import HttpClient
+from whaul.storage.credentials import CredentialChain
 from whaul.storage.errors import CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
 from whaul.storage.s3 import ObjectOptions, S3Store, other_region
+from whaul.storage.s3_config import S3Config
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +37,7 @@ async def put(monkeypatch: pytest.MonkeyPatch, *answers: Answer, times: int = 1)
     outcomes: list[ApiError | str] = []
     async with Loopback(*answers) as server, HttpClient() as http:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
-        store = S3Store(http, region="eu-west-1", addressing_style="auto", options=ObjectOptions())
+        store = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")
         for _ in range(times):
             try:
                 outcomes.append(await store.put(OBJECT, b"file", INFO))
@@ -123,7 +125,7 @@ async def test_a_removal_follows_the_bucket_and_names_its_owner_as_a_write_does(
     async with Loopback(MOVED, reply(204)) as server, HttpClient() as http:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
         options = ObjectOptions(storage_class="STANDARD_IA", expected_bucket_owner="111122223333")
-        store = S3Store(http, region="eu-west-1", addressing_style="auto", options=options)
+        store = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1", options=options)
         with pytest.raises(InvalidParametersException) as caught:
             await store.delete(OBJECT)
         assert caught.value.retry is Retry.ONCE
@@ -167,6 +169,6 @@ def test_another_region_is_read_from_the_header_or_the_body(
 @pytest.mark.parametrize("bucket", ["xn--a", "xn--a--b"])
 async def test_a_bucket_name_that_can_be_no_host_is_refused(bucket: str) -> None:
     async with HttpClient() as http:
-        store = S3Store(http, region="eu-west-1", addressing_style="auto", options=ObjectOptions())
+        store = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")
         with pytest.raises(InvalidParametersException, match="bucket"):
             await store.put(S3File(bucket, "k"), b"file", INFO)

@@ -140,10 +140,10 @@ async def _check_parts(settings: "Settings") -> None:
     from whaul.parts import stored
     from whaul.parts.audit import check_audit_log
     from whaul.parts.outbound import check_outbound
-    from whaul.parts.s3 import check_s3
+    from whaul.parts.s3 import s3_config
     from whaul.parts.tls import check_tls
 
-    check_s3(settings)
+    s3_config(settings)
     check_outbound()
     check_tls(settings)
     check_audit_log(settings)

@@ -1,34 +1,43 @@
 """The operator's S3."""
 
-import botocore.session
 from botocore.exceptions import BotoCoreError
 
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import ForbiddenUrl, parse_url
-from whaul.partitions import s3_endpoint
 from whaul.settings import Settings, SettingsError
-from whaul.storage.s3 import ObjectOptions, S3Store, configured_endpoint
+from whaul.storage.credentials import PATIENCE, CredentialChain
+from whaul.storage.s3 import ObjectOptions, S3Store
+from whaul.storage.s3_config import S3Config
 
 
-def check_s3(settings: Settings) -> None:
-    """Refuse, with `SettingsError`, an AWS configuration that does not name a usable S3 endpoint.
+def s3_config(settings: Settings) -> S3Config:
+    """Read AWS's own configuration; refuse, with `SettingsError`, one that names no usable S3 endpoint.
 
     Opens nothing: a server checks this before it forks, which no HTTP client survives.
     """
     try:
-        endpoint = configured_endpoint(botocore.session.Session())
-        parse_url(endpoint or s3_endpoint(settings.region, dual_stack=False, fips=False))
+        config = S3Config.load()
+        parse_url(config.endpoint(settings.region))
     except BotoCoreError as error:
         raise SettingsError([f"AWS configuration: {error}"]) from None
     except ForbiddenUrl as forbidden:
         raise SettingsError([f"AWS_ENDPOINT_URL_S3 (or another setting of the S3 endpoint): {forbidden}"]) from None
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
+    return config
 
 
-def s3_store(settings: Settings, http: HttpClient) -> S3Store:
+def credential_chain(settings: Settings) -> CredentialChain:
+    """The server's S3 credentials; a call still has time to say that they do not come."""
+    return CredentialChain(min(PATIENCE, settings.deadline / 2))
+
+
+def s3_store(settings: Settings, http: HttpClient, credentials: CredentialChain | None = None) -> S3Store:
     """The operator's S3, as the settings and AWS's own configuration name it."""
-    check_s3(settings)
     return S3Store(
         http,
+        s3_config(settings),
+        credentials or credential_chain(settings),
         region=settings.region,
         addressing_style=settings.s3_addressing_style,
         options=ObjectOptions(

@@ -1,32 +1,27 @@
 """A destination in the operator's own S3: one PUT that this server signs.
 
 Credentials, endpoint and profile come from botocore, as with any AWS tool. Needs `s3:PutObject` on the bucket
-(and what the chosen encryption, tags or storage class need). The PUT names Meta's hash as its payload hash and as
-its checksum, so that S3 itself refuses any other bytes.
+(and what the chosen encryption, tags or storage class need). The PUT names Meta's hash as its payload hash and, where
+the store takes one, as its checksum, so that S3 itself refuses any other bytes.
 """
 
-import asyncio
 import base64
 import hashlib
-import os
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-import botocore.session
-from botocore.credentials import ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError, ClientError
 from pyreqwest.http import Url
 
-from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
+from whaul.errors import DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, Body, Download, HttpClient, HttpFailure
-from whaul.partitions import is_aws_host, is_region, is_s3_host, s3_endpoint
-from whaul.secrets import secret_word
+from whaul.partitions import is_aws_host, is_region, is_s3_host
+from whaul.storage.credentials import CredentialChain
 from whaul.storage.errors import error_code, s3_error
+from whaul.storage.s3_config import S3Config
 from whaul.storage.s3_signing import S3Signer
 
 EXPECTED_OWNER = "x-amz-expected-bucket-owner"
@@ -63,66 +58,38 @@ class ObjectOptions:
 class S3Store:
     """The operator's S3: its credentials and endpoints, and the regions of buckets seen so far."""
 
-    def __init__(self, http: HttpClient, *, region: str, addressing_style: str, options: ObjectOptions) -> None:
+    def __init__(
+        self,
+        http: HttpClient,
+        config: S3Config,
+        credentials: CredentialChain,
+        *,
+        region: str,
+        addressing_style: str = "auto",
+        options: ObjectOptions | None = None,
+    ) -> None:
         self._http = http
+        self._config = config
+        self.credentials = credentials
         self._region = region
         self._addressing_style = addressing_style
-        self._options = options.headers()
+        self._options = (options or ObjectOptions()).headers()
         self._owner = {name: owner for name, owner in self._options.items() if name == EXPECTED_OWNER}
-        self._session = botocore.session.Session()
-        self._credentials: Any = None
-        self._found: ReadOnlyCredentials | None = None
-        self._configured_endpoint = configured_endpoint(self._session)
         self._bucket_regions: dict[str, str] = {}
         self._signer = S3Signer()
 
-    def endpoint(self, region: str | None = None) -> str:
-        """The endpoint's URL in a region: the configured one, or AWS's own."""
-        return self._configured_endpoint or s3_endpoint(
-            region or self._region,
-            dual_stack=bool(self._session.get_config_variable("use_dualstack_endpoint")),
-            fips=bool(self._session.get_config_variable("use_fips_endpoint")),
-        )
-
-    async def credentials(self) -> ReadOnlyCredentials:
-        """Find the server's S3 credentials, refreshed before they expire, off the event loop.
-
-        Raises `AccessDeniedException` when there are none.
-        """
-        try:
-            if self._credentials is None:
-                self._credentials = await asyncio.to_thread(self._session.get_credentials)
-            if self._credentials is None:
-                raise AccessDeniedException("The server has no S3 credentials; its operator must configure them.")
-            if needs_refresh(self._credentials):
-                found = await asyncio.to_thread(self._credentials.get_frozen_credentials)
-            else:
-                found = self._credentials.get_frozen_credentials()
-        except (BotoCoreError, ClientError) as error:  # the latter from STS
-            raise AccessDeniedException(
-                "The server's S3 credentials could not be loaded; its operator must check them."
-            ) from error
-        if found != self._found:
-            self._usable = usable(found)
-            self._found = found
-        return self._usable
-
-    async def credentials_source(self) -> str:
-        """Say where the credentials were found, in botocore's words: `env`, `shared-credentials-file`, ….
-
-        Raises `AccessDeniedException` when there are none.
-        """
-        await self.credentials()
-        return str(self._credentials.method)
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's URL in the server's own region."""
+        return self._config.endpoint(self._region)
 
     async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
         """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
         region, url, target = self._located(file)
-        headers = self._options | {
-            "content-type": info.mime_type,
-            "x-amz-checksum-sha256": base64.b64encode(info.sha256).decode(),
-        }
-        signed = self._signer.sign(await self.credentials(), region, url, headers, info.sha256)
+        headers = self._options | {"content-type": info.mime_type}
+        if self._config.sends_checksums:
+            headers["x-amz-checksum-sha256"] = base64.b64encode(info.sha256).decode()
+        signed = self._signer.sign(await self.credentials.get(), region, url, headers, info.sha256)
         try:
             answer = await self._http.send("PUT", target, signed, body, info.file_size)
         except HttpFailure as failure:
@@ -145,7 +112,7 @@ class S3Store:
     async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Answer:
         """Sign and send a request without a body; raises an `ApiError` without an answer, or for another region."""
         region, url, target = self._located(file, query)
-        signed = self._signer.sign(await self.credentials(), region, url, self._owner, EMPTY_SHA256, method=method)
+        signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method=method)
         try:
             answer = await self._http.call(method, target, signed, b"")
         except HttpFailure as failure:
@@ -157,7 +124,7 @@ class S3Store:
     async def get(self, file: S3File) -> AsyncGenerator[Download]:
         """Sign and send one GET of an object; what it yields is the object's. Raises an `ApiError`."""
         region, url, target = self._located(file)
-        signed = self._signer.sign(await self.credentials(), region, url, self._owner, EMPTY_SHA256, method="GET")
+        signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method="GET")
         try:
             async with self._http.download(target, signed | {"accept-encoding": "identity"}) as download:
                 if download.status != 200:
@@ -191,7 +158,7 @@ class S3Store:
 
     def url(self, file: S3File, region: str) -> str:
         """The object's URL; every byte of the key that is not unreserved is percent-encoded."""
-        endpoint = urlsplit(self.endpoint(region))
+        endpoint = urlsplit(self._config.endpoint(region))
         path = quote(file.key, safe="/~")
         if self._is_virtual_hosted(file.bucket_name, endpoint.hostname or ""):
             return f"{endpoint.scheme}://{file.bucket_name}.{endpoint.netloc}{endpoint.path}/{path}"
@@ -215,43 +182,6 @@ class S3Destination:
     async def put(self, body: Body, info: MediaInfo) -> str:
         """See `Destination`."""
         return await self._store.put(self._file, body, info)
-
-
-def configured_endpoint(session: botocore.session.Session, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The endpoint that the environment or the shared config names, in the order of all AWS tools.
-
-    botocore's own client would say it too, but loads S3's service model for it: a quarter of a second and 15 MB.
-    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
-    """
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
-        return None
-    profile = session.get_scoped_config()
-    services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    named = (
-        environ.get("AWS_ENDPOINT_URL_S3"),
-        environ.get("AWS_ENDPOINT_URL"),
-        services.get("s3", {}).get("endpoint_url"),
-        profile.get("endpoint_url"),
-    )
-    return next((url.rstrip("/") for url in named if url), None)
-
-
-def usable(found: ReadOnlyCredentials) -> ReadOnlyCredentials:
-    """Trim the credentials; raise `AccessDeniedException` for those that no request can be signed or sent with."""
-    try:
-        key, secret = secret_word(found.access_key), secret_word(found.secret_key)
-        token = secret_word(found.token) if found.token and found.token.strip() else None
-    except ValueError as error:
-        raise AccessDeniedException(
-            f"The server's S3 credentials cannot be used: one of them {error}. Its operator must check them."
-        ) from None
-    return ReadOnlyCredentials(key, secret, token)
-
-
-def needs_refresh(credentials: Any) -> bool:
-    """Whether asking for these credentials may call out (to STS, or to instance metadata)."""
-    refresh_needed = getattr(credentials, "refresh_needed", None)
-    return refresh_needed is not None and bool(refresh_needed())
 
 
 def other_region(answer: Answer) -> str | None:

@@ -44,7 +44,7 @@ class S3Prefix:
 
     async def prepare(self, *, listed: bool) -> None:
         """Look whether the bucket is there, and (if it is to be `listed`) may be. Raises an `ApiError`."""
-        await self._store.credentials()
+        await self._store.credentials.get()
         try:
             await self._page(self._prefix, most=1)
         except AccessDeniedException:
