@@ -13,9 +13,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from harness.commands import whaul
 from harness.peer import PATIENCE, Peer
 from whaul.simulator import Simulator
-from whaul.stack.local import REGION, clean_environment, gateway, whaul
+from whaul.stack.local import REGION, clean_environment, gateway
 from whaul.stack.processes import free_ports
 
 CALL = "/v1/whatsapp/media/get"

@@ -19,9 +19,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from harness.commands import whaul
 from harness.http_wire import Reply, send
 from whaul.simulator import Simulator
-from whaul.stack.local import ITSELF, REGION, whaul
+from whaul.stack.local import ITSELF, REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import S3Endpoint
 
