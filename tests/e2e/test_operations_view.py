@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.world import Gateway, World, eventually
+from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
@@ -51,13 +51,7 @@ def test_a_gateway_without_s3_credentials_is_alive_but_not_ready(world: World, s
 
 
 def test_each_call_is_one_log_line_with_what_is_known_of_it(watched: Gateway, simulator: Simulator) -> None:
-    def last(outcome: str) -> dict[str, object]:
-        eventually(lambda: bool(watched.calls()) and watched.calls()[-1]["outcome"] == outcome)
-        return watched.calls()[-1]
-
-    answer = watched.get_to(VOICE, "log/")
-    line = last("ok")
-    assert line["request_id"] == answer["ResponseMetadata"]["RequestId"]
+    line = watched.logged(watched.get_to(VOICE, "log/"))
     assert line["operation"] == "GetWhatsAppMessageMedia"
     assert (line["outcome"], line["status"]) == ("ok", 200)
     assert (line["access_key_id"], line["caller"]) == (watched.world.key.id, "tester")
@@ -68,42 +62,44 @@ def test_each_call_is_one_log_line_with_what_is_known_of_it(watched: Gateway, si
     assert all(isinstance(seconds, float) and 0 <= seconds < 55 for seconds in durations)
     assert {"level", "timestamp", "seconds"} <= line.keys()
 
-    before = len(watched.calls())
-    with pytest.raises(ClientError):
+    with pytest.raises(ClientError) as caught:
         watched.get("999999999999999")
-    failed = last("ResourceNotFoundException")
-    assert (failed["status"], failed["media_id"]) == (404, "999999999999999")
-    assert "media id" in str(failed["message"])
-    watched.send("POST", "/nowhere")
-    unknown = last("UnknownOperationException")
-    assert uuid.UUID(str(unknown["request_id"]))
-    assert len(watched.calls()) == before + 2
+    failed = watched.logged(caught.value)
+    assert (failed["outcome"], failed["status"]) == ("ResourceNotFoundException", 404)
+    assert failed["media_id"] == "999999999999999"
+    assert "media id" in failed["message"]
+    unknown = watched.logged(watched.send("POST", "/nowhere"))
+    assert unknown["outcome"] == "UnknownOperationException"
+    assert uuid.UUID(unknown["request_id"])
+    ids = [each["request_id"] for each in watched.calls()]
+    assert len(set(ids)) == len(ids)
 
 
 def test_metadata_only_and_health_checks_do_not_look_like_transfers(watched: Gateway) -> None:
+    watched.settle()
     before = len(watched.calls())
-    watched.get(PDF, metadataOnly=True)
     for path in ("/healthz", "/readyz", "/metrics"):
         watched.send("GET", path)
-    eventually(lambda: len(watched.calls()) > before)
+    line = watched.logged(watched.get(PDF, metadataOnly=True))
     assert len(watched.calls()) == before + 1
-    assert "bytes" not in watched.calls()[-1]
-    assert "get_seconds" not in watched.calls()[-1]
+    assert not {"bytes", "get_seconds"} & line.keys()
 
 
 def test_the_metrics_count_calls_bytes_and_hops(watched: Gateway, simulator: Simulator) -> None:
     simulator.configure(call_count=37)
+    watched.settle()
     call = 'operation="GetWhatsAppMessageMedia"'
     before = metrics(watched)
     watched.get_to(VOICE, "metrics/")
     watched.get(PDF, metadataOnly=True)
     with pytest.raises(ClientError):
         watched.get("999999999999999")
+    watched.settle()
 
     def grown(name: str) -> float:
         return metrics(watched).get(name, 0) - before.get(name, 0)
 
-    eventually(lambda: grown(f"whaul_call_seconds_count{{{call}}}") == 3)
+    assert grown(f"whaul_call_seconds_count{{{call}}}") == 3
     assert grown(f'whaul_calls_total{{{call},outcome="ok"}}') == 2
     assert grown(f'whaul_calls_total{{{call},outcome="ResourceNotFoundException"}}') == 1
     assert grown("whaul_stored_bytes_total") == simulator.media[VOICE].size

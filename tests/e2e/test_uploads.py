@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness.stand_in import Answer, StandIn
-from harness.world import BUCKET, Gateway, Store, eventually, s3_client
+from harness.world import BUCKET, Gateway, Store, s3_client
 from whaul.simulator import Simulator
 
 PDF = "application/pdf"
@@ -62,8 +62,8 @@ def test_an_object_is_uploaded_byte_for_byte_with_its_type(
     media_id = upload(gateway, stored(store, f"{prefix}a file, % and ü", body))
     found = simulator.media[media_id]
     assert (found.read(), found.mime_type, found.origin) == (body, PDF, "upload")
-    eventually(lambda: gateway.calls()[-1].get("media_id") == media_id)
-    assert gateway.calls()[-1]["bytes"] == size
+    gateway.settle()
+    assert [line["bytes"] for line in gateway.calls() if line.get("media_id") == media_id] == [size]
     (request,) = (r for r in simulator.requests if r.hop == "upload")
     assert "transfer-encoding" not in request.headers
     assert prefix not in gateway.log.read_text(encoding="utf-8")

@@ -183,6 +183,25 @@ class Gateway:
         lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line[:1] == "{"]
         return [line for line in lines if line["event"] == "call"]
 
+    def logged(self, answer: Any) -> dict[str, Any]:
+        """Wait for the log line of a call, which comes after its answer: boto3's answer or error, or a `Reply`."""
+        if isinstance(answer, Reply):
+            request_id = answer.headers["x-amzn-requestid"]
+        else:
+            request_id = getattr(answer, "response", answer)["ResponseMetadata"]["RequestId"]
+        found: list[dict[str, Any]] = []
+
+        def is_logged() -> bool:
+            found[:] = [line for line in self.calls() if line["request_id"] == request_id]
+            return bool(found)
+
+        eventually(is_logged)
+        return found[0]
+
+    def settle(self) -> None:
+        """Wait until what was answered so far is logged and counted."""
+        self.logged(self.send("POST", "/nowhere"))
+
     def close(self) -> None:
         for client in self._clients.values():
             client.close()

@@ -14,7 +14,7 @@ import botocore.session
 import pytest
 from clients import ApiClient, AwsCli, Boto3, javascript
 
-from harness.world import BUCKET, Gateway, Key, Store, World, eventually, s3_client
+from harness.world import BUCKET, Gateway, Key, Store, World, s3_client
 from whaul.simulator import Simulator
 
 SCENARIO: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenario.json").read_text(encoding="utf-8"))
@@ -75,10 +75,12 @@ def test_the_clients_own_retries_send_no_second_message(
         "metaApiVersion": "v25.0",
         "message": json.dumps(text).encode(),
     }
+    gateway.settle()
     before = len(gateway.calls())
     outcome = client.call(gateway.url, world.key, "SendWhatsAppMessage", members, attempts=3)
     assert outcome.error == "DependencyException"
-    eventually(lambda: len(gateway.calls()) == before + 3)
+    gateway.settle()
+    assert len(gateway.calls()) == before + 4, "three attempts, and what we settled with"
     assert [message.content for message in simulator.messages] == [text]
     assert sum(request.hop == "send" for request in simulator.requests) == 1
 
