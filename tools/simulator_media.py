@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/simulator_media.py
 
-The results are committed under `src/whaul/simulator/media`, so that the simulator needs neither Pillow nor
+The results are committed under `src/whaul/simulator/samples`, so that the simulator needs neither Pillow nor
 soundfile. Opus encoders differ between releases: a new run may give other bytes for the same melody.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from PIL import Image, ImageDraw, ImageFilter
 
-MEDIA = Path(__file__).parents[1] / "src" / "whaul" / "simulator" / "media"
+MEDIA = Path(__file__).parents[1] / "src" / "whaul" / "simulator" / "samples"
 WIDTH, HEIGHT, SUPERSAMPLING = 1280, 960, 2
 HORIZON = 0.56
 

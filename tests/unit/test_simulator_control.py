@@ -70,7 +70,7 @@ def test_the_hash_of_a_large_generated_media_is_computed_once(client: Client) ->
         ("media/generate", {"size": True}, "size"),
         ("media/generate", {"size": 10**15}, "size"),
         ("media/generate", {"size": 1, "seed": "x"}, "seed"),
-        ("media/generate", {"size": 1, "mime_type": 7}, "strings"),
+        ("media/generate", {"size": 1, "mime_type": 7}, "mime_type"),
         ("media/generate", {"size": 1, "mime_type": "picture"}, "media type"),
         ("media/generate", {"size": 1, "mime_type": "image/png\r\nX: y"}, "media type"),
         ("media/generate", {"size": 1, "colour": "red"}, "colour"),
@@ -84,7 +84,7 @@ def test_the_hash_of_a_large_generated_media_is_computed_once(client: Client) ->
         ("media/generate", b"{", "JSON"),
         ("media?id=a-b", b"x", "letters and digits"),
         ("media?colour=red", b"x", "colour"),
-        ("phone-numbers", {"display_phone_number": "+1"}, "two strings"),
+        ("phone-numbers", {"display_phone_number": "+1"}, "verified_name"),
         ("clock", {"advance": -1}, "advance"),
         ("clock", {"advance": True}, "advance"),
         ("clock", {}, "advance"),
@@ -99,6 +99,15 @@ def test_what_cannot_be_done_is_refused_with_a_reason(client: Client, path: str,
     assert reply.status == 400
     assert says in reply.json()["error"]
     assert client.control("GET", "state").json() == before
+
+
+def test_a_refusal_says_what_is_allowed(client: Client) -> None:
+    allowed = client.control("POST", "media/generate", {"size": 1, "colour": "red"}).json()["allowed"]
+    members = {"size", "mime_type", "seed", "id", "phone_number_id", "origin", "file_size", "sha256", "content_type"}
+    assert allowed.keys() == members
+    assert allowed["origin"]["enum"] == ["inbound", "upload"]
+    clash = client.control("PATCH", f"media/{JPEG}", {"id": PDF})
+    assert (clash.status, "path" in clash.json()["error"]) == (400, True)
 
 
 @pytest.mark.parametrize("value", [{"file_size": "roman"}, {"call_count": -1}, {"colour": 1}, {"media_base_url": "x"}])

@@ -158,6 +158,34 @@ def test_bad_values_from_python_are_value_errors() -> None:
         assert len(sim.media) == 3
 
 
+def test_what_is_not_there_is_a_key_error_that_says_so() -> None:
+    with running() as client:
+        sim = client.sim
+        for missing in (
+            lambda: sim.remove_media("42"),
+            lambda: sim.change_media("42", sha256="hex"),
+            lambda: sim.expire_urls("42"),
+            lambda: sim.receive("42"),
+            lambda: sim.receive(phone_number_id="42"),
+            lambda: sim.change_phone_number("42", status="FLAGGED"),
+        ):
+            with pytest.raises(KeyError, match=r"^There is no .* 42\.$"):
+                missing()
+
+
+def test_a_file_of_the_disk_is_a_media(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"one")
+    with running() as client:
+        media_id = client.sim.add_file(str(tmp_path / "a.png"), "image/png", origin="upload")
+        client.sim.change_media(media_id, file_size="string")
+        assert client.graph(media_id).json()["file_size"] == "3"
+        client.sim.change_media(media_id, file_size=None)
+        assert client.graph(media_id).json()["file_size"] == 3
+        assert client.download(client.url(media_id)).body == b"one"
+        client.sim.remove_media(media_id)
+    assert (tmp_path / "a.png").exists()
+
+
 def test_an_empty_media_is_a_media() -> None:
     with running() as client:
         media_id = client.sim.add_media(b"", "text/plain")
@@ -202,7 +230,7 @@ def test_every_file_of_the_media_folder_is_a_media_with_a_lasting_id(tmp_path: P
 def test_uploaded_files_do_not_outlive_the_simulator() -> None:
     with running() as client:
         client.control("POST", "media", b"x" * 1000, Content_Type="image/png")
-        folder = client.sim._state._spool
+        folder = client.sim.state._spool
         assert folder is not None
         assert len(list(folder.iterdir())) == 1
         client.control("POST", "media?id=bad-id", b"x", Content_Type="image/png")
@@ -216,7 +244,7 @@ def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_neither_file_nor
 ) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: image/png\r\n\r\n'
     with running() as client:
-        folder = client.sim._state.spool().parent
+        folder = client.sim.state.spool().parent
         with socket.create_connection(("127.0.0.1", client.sim.port), timeout=WAIT) as connection:
             request = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.sim.token}\r\n"
             kind = "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 9000000\r\n\r\n"

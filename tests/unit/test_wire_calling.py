@@ -14,7 +14,6 @@ from whaul.api.request import Request
 from whaul.api.service import ROUTES
 from whaul.errors import ApiError, InvalidParametersException, SerializationException, ValidationException
 from whaul.model import CallHours, CallSettings, OpenHours
-from whaul.simulator import calling as simulated
 from whaul.wire import calling, constraints
 from whaul.wire.calling import update_number, update_number_answer
 from whaul.wire.constraints import Constraint
@@ -265,8 +264,3 @@ def test_the_operation_has_no_member_that_is_not_read() -> None:
     shape = OPERATION.input_shape
     assert set(shape.members) == set(shape.required_members) == {"id", "callSettings"}
     assert shape.members["id"].serialization["location"] == "querystring"
-
-
-def test_the_simulator_knows_what_the_gateway_lets_through() -> None:
-    assert calling.DAY_OF_WEEK.values == simulated.DAYS
-    assert (calling.MOST_A_DAY, calling.MOST_HOLIDAYS) == (simulated.MOST_A_DAY, simulated.MOST_HOLIDAYS)

@@ -9,9 +9,9 @@
 
 from whaul.simulator.faults import BadFaultError
 from whaul.simulator.journal import Exchange
-from whaul.simulator.messages import Message
+from whaul.simulator.media import Media
 from whaul.simulator.server import DEFAULT_TOKEN, Simulator
-from whaul.simulator.state import Media, PhoneNumber
+from whaul.simulator.state import Message, PhoneNumber
 from whaul.simulator.thread import simulator_in_thread
 
 __all__ = [

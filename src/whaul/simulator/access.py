@@ -6,14 +6,17 @@ secret: https://developers.facebook.com/docs/facebook-login/security
 
 import hashlib
 import hmac
+from typing import Any
 
 from aiohttp import web
 
-from whaul.simulator.answers import GRAPH_METHOD, RefusedError, graph_error
+from whaul.simulator.calls import Call
 from whaul.simulator.journal import TokenState
-from whaul.simulator.state import State
+from whaul.simulator.responses import GRAPH_METHOD, RefusedError, graph_error, invalid
+from whaul.simulator.state import WABA_ID, State
 
 PROOF_LIFETIME = 5 * 60
+SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
 
 
 def token_state(state: State, request: web.Request) -> TokenState:
@@ -81,3 +84,26 @@ def _check_proof(state: State, request: web.Request, app_secret: str) -> None:
         raise RefusedError(
             graph_error(100, "The appsecret_proof of this call is wrong or out of date.", error_type=GRAPH_METHOD)
         )
+
+
+async def debug_token(call: Call) -> Any:
+    """`GET /debug_token?input_token=…`: what a token may do, and until when.
+
+    https://developers.facebook.com/docs/graph-api/reference/debug_token
+    """
+    token = call.request.query.get("input_token")
+    if not token:
+        raise invalid("The parameter input_token is required.")
+    if not is_known(call.state, token):
+        return {"data": {"is_valid": False, "scopes": [], "error": {"code": 190, "message": "Invalid token."}}}
+    granular = [{"scope": scope, "target_ids": [WABA_ID]} for scope in SCOPES]
+    return {
+        "data": {
+            "is_valid": True,
+            "type": "SYSTEM_USER",
+            "expires_at": call.state.settings.token_expires_at,
+            "data_access_expires_at": call.state.settings.token_data_access_expires_at,
+            "scopes": list(SCOPES),
+            "granular_scopes": granular,
+        }
+    }

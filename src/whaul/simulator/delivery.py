@@ -1,4 +1,4 @@
-"""Puts an answer on the connection, block by block, and breaks the connection where a fault says so.
+"""Puts a response on the connection, block by block, and breaks the connection where a fault says so.
 
 A block is written once the one before has left for the kernel, so a slow reader costs one block of memory. Real
 faults need the transport below aiohttp's responses: FIN, RST and silence are made there.
@@ -16,10 +16,10 @@ from contextlib import suppress
 from aiohttp import web
 
 from whaul.simulator import faults
-from whaul.simulator.answers import Answer
 from whaul.simulator.faults import Fault
+from whaul.simulator.faults.effects import cut, distort_blocks
 from whaul.simulator.journal import Exchange
-from whaul.simulator.scripted import cut, distort_blocks
+from whaul.simulator.responses import Response
 
 STEPS_PER_SECOND = 20
 """Writes per second of a slow body, at most."""
@@ -40,17 +40,17 @@ async def pause(closing: asyncio.Event, seconds: float) -> None:
 
 
 async def deliver(
-    request: web.Request, answer: Answer, fault: Fault | None, exchange: Exchange, closing: asyncio.Event
+    request: web.Request, planned: Response, fault: Fault | None, exchange: Exchange, closing: asyncio.Event
 ) -> web.StreamResponse:
-    """Send the answer, or as much of it as the fault lets through."""
+    """Send the response, or as much of it as the fault lets through."""
     if isinstance(fault, faults.Stall | faults.Reset) and fault.at is None:
         return await _break(request, fault, closing)
-    response = _framed(request, answer, fault)
-    exchange.status = answer.status
-    exchange.body_size = answer.content.size
+    response = _framed(request, planned, fault)
+    exchange.status = planned.status
+    exchange.body_size = planned.content.size
     try:
         await response.prepare(request)
-        async for piece in _pieces(request, answer, fault, closing):
+        async for piece in _pieces(request, planned, fault, closing):
             exchange.bytes_sent += len(piece)
             await response.write(piece)
     except ConnectionError:
@@ -86,32 +86,32 @@ async def _break(
     return web.Response()
 
 
-def _framed(request: web.Request, answer: Answer, fault: Fault | None) -> web.StreamResponse:
+def _framed(request: web.Request, planned: Response, fault: Fault | None) -> web.StreamResponse:
     """A response whose headers announce the length that the fault wants announced."""
-    size = answer.content.size
+    size = planned.content.size
     if isinstance(fault, faults.Longer) and fault.framing != "length":
         if fault.framing == "chunked" and request.version >= (1, 1):
-            chunked = web.StreamResponse(status=answer.status, headers=answer.headers)
+            chunked = web.StreamResponse(status=planned.status, headers=planned.headers)
             chunked.enable_chunked_encoding()
             return chunked
-        response: web.StreamResponse = EndsWithConnection(status=answer.status, headers=answer.headers)
+        response: web.StreamResponse = EndsWithConnection(status=planned.status, headers=planned.headers)
         response.force_close()
         return response
-    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response = web.StreamResponse(status=planned.status, headers=planned.headers)
     response.content_length = size + (fault.extra if isinstance(fault, faults.Longer) else 0)
     return response
 
 
 async def _pieces(
-    request: web.Request, answer: Answer, fault: Fault | None, closing: asyncio.Event
+    request: web.Request, planned: Response, fault: Fault | None, closing: asyncio.Event
 ) -> AsyncIterator[bytes]:
     """The body as the fault leaves it, at the speed that it allows."""
-    if request.method == "HEAD" or answer.status in {204, 304}:
+    if request.method == "HEAD" or planned.status in {204, 304}:
         return
-    size = answer.content.size
+    size = planned.content.size
     left = cut(fault, size)
     rate = fault.bytes_per_second if isinstance(fault, faults.Drip) else None
-    for whole in distort_blocks(fault, answer.content.blocks(), size):
+    for whole in distort_blocks(fault, planned.content.blocks(), size):
         block = whole if left is None else whole[:left]
         if left is not None:
             left -= len(block)

@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from whaul.simulator.faults import Hop
+from aiohttp import web
 
-KEPT = 10_000
-"""Requests kept; older ones are forgotten, the counters are not."""
+from whaul.simulator.faults import HOPS, Hop
+
+MAX_EXCHANGES = 10_000
+"""Requests that are kept; older ones are forgotten, the counters are not."""
 
 SECRET_PARAMETERS = frozenset({"access_token", "input_token", "appsecret_proof", "hash"})
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -68,7 +70,7 @@ class Journal:
 
     on_request: Callable[[Exchange], None] | None = None
     """Called with each exchange once it is over."""
-    exchanges: deque[Exchange] = field(default_factory=lambda: deque(maxlen=KEPT))
+    exchanges: deque[Exchange] = field(default_factory=lambda: deque(maxlen=MAX_EXCHANGES))
     counters: dict[str, Counter[str]] = field(default_factory=dict)
     """Per object id: requests at each hop, and `completed_downloads`."""
     _number: int = 0
@@ -77,31 +79,19 @@ class Journal:
     _pending: int = 0
     _idle: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def open(
-        self,
-        *,
-        at: float,
-        method: str,
-        path: str,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        hop: Hop | None,
-        object_id: str,
-        token: TokenState,
-    ) -> Exchange:
+    def open(self, request: web.Request, *, at: float, hop: Hop | None, object_id: str, token: TokenState) -> Exchange:
         """Begin an exchange."""
         self._number += 1
         self._pending += 1
         self._idle.clear()
+        headers = {name.lower(): value for name, value in request.headers.items()}
         exchange = Exchange(
             number=self._number,
             at=at,
-            method=method,
-            path=path,
-            query={name: REDACTED if name in SECRET_PARAMETERS else value for name, value in query.items()},
-            headers={
-                name.lower(): REDACTED if name.lower() in SECRET_HEADERS else value for name, value in headers.items()
-            },
+            method=request.method,
+            path=request.rel_url.raw_path,
+            query=_redacted(request.query, SECRET_PARAMETERS),
+            headers=_redacted(headers, SECRET_HEADERS),
             hop=hop,
             object_id=object_id,
             token=token,
@@ -128,8 +118,7 @@ class Journal:
     def count(self, object_id: str) -> dict[str, int]:
         """How often an object was asked for."""
         counter = self.counters.get(object_id, Counter())
-        names = ("metadata", "download", "completed_downloads", "upload", "delete", "register", "send", "settings")
-        return {name: counter[name] for name in names}
+        return {name: counter[name] for name in (*HOPS, "completed_downloads")}
 
     def clear(self) -> None:
         """Forget all exchanges, those under way too: they belong to what was before."""
@@ -141,3 +130,7 @@ class Journal:
         """Wait until no request is being answered."""
         while self._pending:
             await self._idle.wait()
+
+
+def _redacted(members: Mapping[str, str], secret: frozenset[str]) -> dict[str, str]:
+    return {name: REDACTED if name in secret else value for name, value in members.items()}

@@ -13,11 +13,12 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from whaul.simulator.access import admit_to_download
-from whaul.simulator.answers import Answer, RefusedError, text
-from whaul.simulator.desk import Desk
 from whaul.simulator.faults import Fault
-from whaul.simulator.scripted import PAGE, expired
-from whaul.simulator.state import URL_LIFETIME, Media, State
+from whaul.simulator.faults.effects import PAGE, expired
+from whaul.simulator.handler import Handler
+from whaul.simulator.media import URL_LIFETIME, Media
+from whaul.simulator.responses import RefusedError, Response, text
+from whaul.simulator.state import State
 
 PATH = "/whatsapp_business/attachments/"
 UNSUPPORTED_BROWSER = "/unsupportedbrowser"
@@ -49,9 +50,9 @@ def _resolve(state: State, mid: str, expiry: str, signature: str) -> Media | Non
 class Lookaside:
     """The routes of the download host."""
 
-    def __init__(self, state: State, desk: Desk) -> None:
-        self._state = state
-        self._desk = desk
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._state = handler.state
 
     def routes(self) -> list[web.RouteDef]:
         """What this hop answers."""
@@ -65,25 +66,25 @@ class Lookaside:
         query = request.query
         mid = query.get("mid", "")
 
-        async def respond(_: Fault | None) -> Answer:
+        async def respond(_: Fault | None) -> Response:
             media = _resolve(self._state, mid, query.get("ext", ""), query.get("hash", ""))
             if media is None:
                 raise RefusedError(expired())
-            return Answer(200, media.content, {"Content-Type": self._content_type(media)})
+            return Response(200, media.content, {"Content-Type": self._content_type(media)})
 
         def admit(state: State, request: web.Request) -> None:
             self._check_user_agent(request)
             admit_to_download(state, request)
 
-        return await self._desk.handle(request, hop="download", object_id=mid, admit=admit, respond=respond)
+        return await self._handler.handle(request, hop="download", object_id=mid, admit=admit, respond=respond)
 
     async def unsupported_browser(self, request: web.Request) -> web.StreamResponse:
         """The page where downloads without a User-Agent may end."""
 
-        async def respond(_: Fault | None) -> Answer:
+        async def respond(_: Fault | None) -> Response:
             return text(PAGE, content_type="text/html; charset=utf-8")
 
-        return await self._desk.handle(request, hop=None, object_id="", admit=lambda *_: None, respond=respond)
+        return await self._handler.handle(request, hop=None, object_id="", admit=lambda *_: None, respond=respond)
 
     def _content_type(self, media: Media) -> str:
         chosen = media.options.content_type or self._state.settings.content_type
@@ -96,4 +97,4 @@ class Lookaside:
         if rule == "required-500":
             raise RefusedError(text("", status=500))
         moved = text("", status=302)
-        raise RefusedError(Answer(302, moved.content, {**moved.headers, "Location": UNSUPPORTED_BROWSER}))
+        raise RefusedError(Response(302, moved.content, {**moved.headers, "Location": UNSUPPORTED_BROWSER}))

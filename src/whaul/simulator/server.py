@@ -1,30 +1,34 @@
-"""The running simulator: builds its parts, listens, and offers them to Python code."""
+"""The running simulator: builds its parts, listens, and is the Python API."""
 
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, Meta, UnsetType
 
-from whaul.simulator.content import Generated, InMemory
+from whaul.simulator.content import Content, Generated, InMemory, OnDisk
 from whaul.simulator.control import Control
-from whaul.simulator.desk import Desk
 from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.graph import Graph
+from whaul.simulator.handler import Handler
 from whaul.simulator.journal import Exchange, Journal
 from whaul.simulator.lookaside import Lookaside
-from whaul.simulator.messages import CUSTOMER, Mailbox, Message
-from whaul.simulator.state import WABA_ID, Media, MediaOptions, PhoneNumber, Settings, State, checked
+from whaul.simulator.media import Media, MediaOptions, NewMedia
+from whaul.simulator.messages import CUSTOMER, give_status, receive
+from whaul.simulator.state import Message, PhoneNumber, Settings, State
+from whaul.simulator.values import checked
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
 SHUTDOWN_SECONDS = 0.5
-HEADER_LIMIT = 64 * 1024
-LARGEST_MESSAGE = 8 * 1024 * 1024
+MAX_HEADER = 64 * 1024
+MAX_MESSAGE = 8 * 1024 * 1024
 """Bytes of a body that is read whole."""
+MAX_GENERATED = 16 * 1024**3
 
 
 class Simulator:
@@ -48,15 +52,14 @@ class Simulator:
         self.host = host
         self.port = port
         self._journal = Journal(on_request)
-        self._state = State(
+        self.state = State(
             token=token,
             app_secret=app_secret,
             clock=clock,
             media_dir=Path(media_dir) if media_dir is not None else None,
             journal=self._journal,
         )
-        self._mailbox = Mailbox()
-        self._desk = Desk(self._state)
+        self._handler = Handler(self.state)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -75,16 +78,16 @@ class Simulator:
 
     async def start(self) -> None:
         """Listen on the port; afterwards `port` is the real one."""
-        application = web.Application(client_max_size=LARGEST_MESSAGE)
-        graph, lookaside = Graph(self._state, self._desk, self._mailbox), Lookaside(self._state, self._desk)
-        application.add_routes([*Control(self._state, self._mailbox).routes(), *lookaside.routes(), *graph.routes()])
+        application = web.Application(client_max_size=MAX_MESSAGE)
+        for part in (Control(self), Lookaside(self._handler), Graph(self._handler)):
+            application.add_routes(part.routes())
         self._runner = web.AppRunner(
             application,
             access_log=None,  # it would show tokens and signed URLs
             handler_cancellation=True,  # a client that leaves ends a stall
             shutdown_timeout=SHUTDOWN_SECONDS,
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
         )
         await self._runner.setup()
         try:
@@ -96,11 +99,11 @@ class Simulator:
 
     async def stop(self) -> None:
         """Stop listening, end what is under way, remove uploaded files."""
-        self._desk.closing.set()
+        self._handler.closing.set()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
-        self._state.close()
+        self.state.close()
 
     @property
     def url(self) -> str:
@@ -111,27 +114,27 @@ class Simulator:
     @property
     def token(self) -> str:
         """The one valid access token."""
-        return self._state.token
+        return self.state.token
 
     @property
     def app_secret(self) -> str | None:
         """The app secret; if there is one, Graph calls need `appsecret_proof`."""
-        return self._state.app_secret
+        return self.state.app_secret
 
     @property
     def waba_id(self) -> str:
         """The id of the WhatsApp Business Account."""
-        return WABA_ID
+        return self.state.waba_id
 
     @property
     def phone_numbers(self) -> tuple[PhoneNumber, ...]:
         """The account's phone numbers."""
-        return tuple(self._state.phone_numbers.values())
+        return tuple(self.state.phone_numbers.values())
 
     @property
     def media(self) -> Mapping[str, Media]:
         """The media by id."""
-        return MappingProxyType(self._state.media)
+        return MappingProxyType(self.state.media)
 
     @property
     def requests(self) -> list[Exchange]:
@@ -146,53 +149,63 @@ class Simulator:
         """Wait until no request is being answered, so that `requests` is final."""
         await self._journal.settled()
 
-    def add_media(
+    def add_media(self, data: bytes, mime_type: str, media_id: str | None = None, **members: Any) -> str:
+        """Add a media and return its id.
+
+        `members` are `phone_number_id`, `origin` (`inbound`, `upload`), `file_size`, `sha256` and `content_type`.
+        """
+        return self._add(InMemory(data), mime_type, media_id, members)
+
+    def add_file(
         self,
-        data: bytes,
-        mime_type: str,
+        path: str,
+        mime_type: str = "application/octet-stream",
         media_id: str | None = None,
-        *,
-        phone_number_id: str | None = None,
-        origin: Literal["inbound", "upload"] = "inbound",
-        **options: str,
+        **members: Any,
     ) -> str:
-        """Add a file and return its id; `options` are `file_size`, `sha256` and `content_type`."""
-        return self._state.add(
-            InMemory(data),
-            mime_type,
-            media_id=media_id,
-            phone_number_id=phone_number_id,
-            origin=origin,
-            options=checked(options, MediaOptions),
-        ).id
+        """Add a file of the disk, which is read again for each download; the rest as in `add_media`."""
+        return self._add(OnDisk(Path(path)), mime_type, media_id, members)
 
     def add_generated(
         self,
-        size: int,
+        size: Annotated[int, Meta(ge=0, le=MAX_GENERATED)],
         mime_type: str = "application/octet-stream",
         seed: int = 0,
         media_id: str | None = None,
-        *,
-        phone_number_id: str | None = None,
-        **options: str,
+        **members: Any,
     ) -> str:
-        """Add a file of `size` bytes made from `seed`, without storing it, and return its id."""
-        return self._state.add(
-            Generated(size, seed),
+        """Add `size` bytes that are made from `seed` and stored nowhere; the rest as in `add_media`."""
+        return self._add(Generated(size, seed), mime_type, media_id, members)
+
+    def _add(self, content: Content, mime_type: str, media_id: str | None, members: dict[str, Any]) -> str:
+        new = checked(members, NewMedia)
+        media = self.state.add(
+            content,
             mime_type,
             media_id=media_id,
-            phone_number_id=phone_number_id,
-            options=checked(options, MediaOptions),
-        ).id
+            phone_number_id=new.phone_number_id,
+            origin=new.origin,
+            options=new.options(),
+        )
+        return media.id
+
+    def change_media(self, media_id: str, **options: Any) -> None:
+        """Change `file_size`, `sha256` or `content_type` of one media; None goes back to the settings."""
+        media = self.state.get(media_id)
+        media.options = checked({**msgspec.structs.asdict(media.options), **options}, MediaOptions)
 
     def remove_media(self, media_id: str) -> None:
         """Delete a media, as if Meta had forgotten it; `KeyError` if there is none."""
-        self._state.remove(media_id)
+        self.state.remove(media_id)
+
+    def expire_urls(self, media_id: str) -> None:
+        """Make the download URLs that a media has given out so far invalid; `KeyError` if there is none."""
+        self.state.get(media_id).url_generation += 1
 
     @property
     def messages(self) -> list[Message]:
         """What was sent, or marked as read, so far, oldest first."""
-        return list(self._mailbox.sent)
+        return list(self.state.messages)
 
     def receive(
         self,
@@ -208,48 +221,57 @@ class Simulator:
         `sender` is a phone number, or a business-scoped user id: then the webhook has no number.
         `KeyError` if there is no such media or phone number.
         """
-        media = self._state.media[media_id] if media_id is not None else None
-        number_id = phone_number_id or (media.phone_number_id if media else next(iter(self._state.phone_numbers)))
-        number = self._state.phone_numbers[number_id]
-        return self._mailbox.receive(self._state, number, media, text=text, sender=sender, file_name=file_name)
+        media = self.state.get(media_id) if media_id else None
+        default = media.phone_number_id if media else next(iter(self.state.phone_numbers))
+        number = self.state.phone_number(phone_number_id or default)
+        return receive(self.state, number, media, text=text, sender=sender, file_name=file_name)
 
     def status(self, message_id: str, status: str = "delivered") -> dict[str, Any]:
         """Let a message that was sent be `sent`, `delivered`, `read` or `failed`; return Meta's webhook of it.
 
         `KeyError` if there is no such message, `ValueError` if it cannot have that status.
         """
-        return self._mailbox.status(self._state, message_id, status)
-
-    def expire_urls(self, media_id: str) -> None:
-        """Make the download URLs that a media has given out so far invalid."""
-        self._state.media[media_id].url_generation += 1
+        return give_status(self.state, message_id, status)
 
     def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
         """Add a number to the account."""
-        return self._state.add_phone_number(display_phone_number, verified_name)
+        return self.state.add_phone_number(display_phone_number, verified_name)
 
-    def change_phone_number(self, number_id: str, **changes: str) -> PhoneNumber:
-        """Change `verified_name`, `quality_rating`, `status` or another member of a number; `KeyError` without one."""
-        return self._state.change_phone_number(number_id, changes)
+    def change_phone_number(
+        self,
+        number_id: str,
+        *,
+        display_phone_number: str | UnsetType = UNSET,
+        verified_name: str | UnsetType = UNSET,
+        quality_rating: str | UnsetType = UNSET,
+        status: str | UnsetType = UNSET,
+    ) -> PhoneNumber:
+        """Change what Meta says of a number; `KeyError` if there is none."""
+        changes = {
+            "display_phone_number": display_phone_number,
+            "verified_name": verified_name,
+            "quality_rating": quality_rating,
+            "status": status,
+        }
+        return self.state.change_phone_number(number_id, {k: v for k, v in changes.items() if v is not UNSET})
 
     def fault(self, media_id: str = EVERY_ID, *, kind: str, **parameters: Any) -> None:
         """Queue a fault; see the table in docs/simulator.md. Raises `BadFaultError` (a `ValueError`)."""
-        self._state.faults.add(parse({"media_id": media_id, "kind": kind, **parameters}))
+        self.state.faults.add(parse({"media_id": media_id, "kind": kind, **parameters}))
 
     def clear_faults(self, media_id: str | None = None) -> None:
         """Forget all faults, or those of one id."""
-        self._state.faults.clear(media_id)
+        self.state.faults.clear(media_id)
 
     def configure(self, **settings: Any) -> None:
         """Change settings; raises `ValueError` if one does not exist or fit."""
-        merged = {**msgspec.to_builtins(self._state.settings), **settings}
-        self._state.settings = checked(merged, Settings)
+        merged = {**msgspec.to_builtins(self.state.settings), **settings}
+        self.state.settings = checked(merged, Settings)
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: Annotated[float, Meta(ge=0, lt=10**9)]) -> None:
         """Let time pass: URLs and ids grow old."""
-        self._state.advance(seconds)
+        self.state.advance(seconds)
 
     def reset(self) -> None:
         """Back to the state of the start: default media and settings, no faults, no requests, no messages."""
-        self._state.reset()
-        self._mailbox.clear()
+        self.state.reset()

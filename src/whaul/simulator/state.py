@@ -1,57 +1,46 @@
-"""Everything that the simulated Graph API knows: the account, its numbers, the media, the clock, the settings.
+"""Everything that the simulated Graph API knows: the account, its numbers, media and messages, the clock, the settings.
 
-Plain values and rules about them; no HTTP. `reset` brings back the state of the start.
+Plain values and rules about them; no HTTP. `reset` goes back to the start.
 """
 
 import hashlib
-import mimetypes
 import re
 import secrets
 import shutil
 import tempfile
-import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from whaul.simulator.content import Content, InMemory, OnDisk
-from whaul.simulator.faults import FaultBook
+from whaul.simulator.faults.queue import FaultQueue
 from whaul.simulator.journal import Journal
+from whaul.simulator.media import (
+    DEFAULT_MEDIA,
+    INBOUND_LIFETIME,
+    UPLOAD_LIFETIME,
+    ContentType,
+    FileSize,
+    Media,
+    MediaOptions,
+    Origin,
+    Sha256,
+    mime_type_of,
+)
+from whaul.simulator.values import BadValueError, MissingError
 
 WABA_ID = "400000000000001"
-DEFAULT_MEDIA = (
-    ("100000000000001", "evening.jpg", "image/jpeg"),
-    ("100000000000002", "melody.ogg", "audio/ogg; codecs=opus"),
-    ("100000000000003", "page.pdf", "application/pdf"),
-)
 FIRST_ADDED_ID = 200_000_000_000_001
-Shape = TypeVar("Shape", bound=msgspec.Struct)
+MAX_MESSAGES = 10_000
+"""Messages that are kept; older ones are forgotten."""
 
 MEDIA_ID = re.compile(r"[A-Za-z0-9]{1,100}")
-
-# https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media
-URL_LIFETIME = 5 * 60
-INBOUND_LIFETIME = 7 * 24 * 3600
-UPLOAD_LIFETIME = 30 * 24 * 3600
-
-# Python's own table differs between systems; these are the types of WhatsApp.
-TYPES_BY_EXTENSION = {
-    ".3gp": "video/3gpp",
-    ".aac": "audio/aac",
-    ".amr": "audio/amr",
-    ".jpg": "image/jpeg",
-    ".m4a": "audio/mp4",
-    ".mp3": "audio/mpeg",
-    ".mp4": "video/mp4",
-    ".ogg": "audio/ogg; codecs=opus",
-    ".opus": "audio/ogg; codecs=opus",
-    ".webp": "image/webp",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +56,37 @@ class PhoneNumber:
     """Its call settings, as they were set; empty before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that a business has sent, or marked as read."""
+
+    id: str | None
+    """None for a message that was marked as read."""
+    phone_number_id: str
+    version: str
+    """Of the API that was called."""
+    content: dict[str, Any] = field(repr=False)
+    """The message object."""
+    raw: bytes = field(repr=False)
+    """The message object as it came."""
+    contact: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    """Whom it goes to, as the response says it: `input`, and `wa_id` or `user_id`."""
+
+    def describe(self) -> dict[str, Any]:
+        """The message as JSON members."""
+        return {
+            "id": self.id,
+            "phone_number_id": self.phone_number_id,
+            "version": self.version,
+            "contact": self.contact,
+            "message": self.content,
+        }
+
+
 DEFAULT_PHONE_NUMBERS = (
     PhoneNumber("500000000000001", "+1 555-010-0001", "Whaul Harbour Office"),
     PhoneNumber("500000000000002", "+1 555-010-0002", "Whaul Night Desk"),
 )
-
-
-class MediaOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How one media is shown; what is absent follows `Settings`."""
-
-    file_size: Literal["number", "string"] | None = None
-    sha256: Literal["hex", "base64"] | None = None
-    content_type: Literal["media", "application/octet-stream", "text/plain"] | None = None
 
 
 Percentage = Annotated[int, Meta(ge=0)]
@@ -88,9 +96,9 @@ UnixTime = Annotated[int, Meta(ge=0)]
 class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What can be changed at run time for everything."""
 
-    file_size: Literal["number", "string"] = "number"
-    sha256: Literal["hex", "base64"] = "hex"
-    content_type: Literal["media", "application/octet-stream", "text/plain"] = "media"
+    file_size: FileSize = "number"
+    sha256: Sha256 = "hex"
+    content_type: ContentType = "media"
     user_agent: Literal["any", "required-500", "required-redirect"] = "any"
     """What a download without User-Agent gets."""
     media_base_url: Annotated[str, Meta(pattern=r"^https?://[!-~]+\Z")] | None = None
@@ -111,59 +119,6 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Minutes."""
 
 
-@dataclass(eq=False)
-class Media:
-    """A file that Meta holds."""
-
-    id: str
-    content: Content = field(repr=False)
-    mime_type: str
-    phone_number_id: str
-    origin: Literal["inbound", "upload"] = "inbound"
-    expires_at: float | None = None
-    options: MediaOptions = field(default_factory=MediaOptions)
-    url_generation: int = 0
-    """Part of every download URL's signature; a new number makes the old URLs invalid."""
-    digest: bytes | None = field(default=None, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.content.size
-
-    def sha256(self) -> bytes:
-        """The digest of the bytes, computed once; slow for large files, so call it off the event loop."""
-        with self._lock:
-            if self.digest is None:
-                digest = hashlib.sha256()
-                for block in self.content.blocks():
-                    digest.update(block)
-                self.digest = digest.digest()
-            return self.digest
-
-    def read(self) -> bytes:
-        """All bytes at once, for comparisons in tests."""
-        return b"".join(self.content.blocks())
-
-
-class BadValueError(ValueError):
-    """A setting or option that does not exist or does not fit; `allowed` is a JSON schema of those that do."""
-
-    def __init__(self, message: str, allowed: object) -> None:
-        super().__init__(message)
-        self.allowed = allowed
-
-
-def checked(raw: object, kind: type[Shape]) -> Shape:
-    """Build settings or options from what a user gave; raises `BadValueError`."""
-    try:
-        return msgspec.convert(raw, type=kind)
-    except msgspec.ValidationError as exc:
-        _, components = msgspec.json.schema_components([kind])
-        raise BadValueError(f"{exc}.", components[kind.__name__]["properties"]) from exc
-
-
 class State:
     """The simulated world."""
 
@@ -180,7 +135,7 @@ class State:
         self.app_secret = app_secret
         self.media_dir = media_dir
         self.journal = journal
-        self.faults = FaultBook()
+        self.faults = FaultQueue()
         self.url_key = secrets.token_bytes(32)
         self._clock = clock
         self._next_id = FIRST_ADDED_ID
@@ -192,9 +147,13 @@ class State:
         self.settings = Settings()
         self.phone_numbers = {number.id: number for number in DEFAULT_PHONE_NUMBERS}
         self.media: dict[str, Media] = {}
+        self.messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
+        """What was sent or marked as read, oldest first."""
+        self.received: deque[str] = deque(maxlen=MAX_MESSAGES)
+        """The ids of customers' messages."""
         self._names: dict[str, str] = {}
         self._removed: set[str] = set()
-        folder = resources.files("whaul.simulator") / "media"
+        folder = resources.files("whaul.simulator") / "samples"
         receiver = DEFAULT_PHONE_NUMBERS[0].id
         for media_id, name, mime_type in DEFAULT_MEDIA:
             content = InMemory((folder / name).read_bytes())
@@ -202,7 +161,7 @@ class State:
         self.scan()
 
     def reset(self) -> None:
-        """Back to the start: default media, settings and clock, no faults, an empty journal.
+        """Back to the start: default media, settings and clock, no faults, no messages, an empty journal.
 
         Ids are not used twice, as at Meta: a media added later gets a new one.
         """
@@ -210,6 +169,16 @@ class State:
         self.journal.clear()
         self.close()
         self._load()
+
+    @property
+    def waba_id(self) -> str:
+        """The id of the one account."""
+        return WABA_ID
+
+    def clear_messages(self) -> None:
+        """Forget the messages, both ways."""
+        self.messages.clear()
+        self.received.clear()
 
     def now(self) -> float:
         """Unix time in this world."""
@@ -257,6 +226,13 @@ class State:
             return None
         return media
 
+    def get(self, media_id: str) -> Media:
+        """A media by its id; raises `MissingError`."""
+        media = self.find(media_id)
+        if media is None:
+            raise MissingError(f"There is no media {media_id}.")
+        return media
+
     def add(
         self,
         content: Content,
@@ -264,22 +240,22 @@ class State:
         *,
         media_id: str | None = None,
         phone_number_id: str | None = None,
-        origin: Literal["inbound", "upload"] = "inbound",
+        origin: Origin = "inbound",
         options: MediaOptions | None = None,
         digest: bytes | None = None,
     ) -> Media:
-        """Add a media; raises `ValueError` with a sentence for the user."""
+        """Add a media; raises `BadValueError`."""
         if media_id is None:
             media_id = str(self._next_id)
             self._next_id += 1
         elif not MEDIA_ID.fullmatch(media_id):
-            raise ValueError(f"A media id is 1 to 100 letters and digits, not {media_id!r}.")
+            raise BadValueError(f"A media id is 1 to 100 letters and digits, not {media_id!r}.")
         if media_id in self.media or media_id == WABA_ID or media_id in self.phone_numbers:
-            raise ValueError(f"The id {media_id} is taken. Remove the media first or choose another id.")
+            raise BadValueError(f"The id {media_id} is taken. Remove the media first or choose another id.")
         if phone_number_id is not None and phone_number_id not in self.phone_numbers:
-            raise ValueError(f"There is no phone number {phone_number_id}; there are {[*self.phone_numbers]}.")
+            raise BadValueError(f"There is no phone number {phone_number_id}; there are {[*self.phone_numbers]}.")
         if not re.fullmatch(r"[\w.+-]+/[\w.+-]+[ -~]*", mime_type, re.ASCII):
-            raise ValueError(f"{mime_type!r} is not a media type such as image/jpeg.")
+            raise BadValueError(f"{mime_type!r} is not a media type such as image/jpeg.")
         lifetime = UPLOAD_LIFETIME if origin == "upload" else INBOUND_LIFETIME
         media = Media(
             media_id,
@@ -296,8 +272,9 @@ class State:
         return media
 
     def remove(self, media_id: str) -> None:
-        """Delete a media; its id answers as one that never existed."""
-        media = self.media.pop(media_id)
+        """Delete a media; raises `MissingError` if there is none."""
+        media = self.get(media_id)
+        del self.media[media_id]
         self._removed.add(media_id)
         if isinstance(media.content, OnDisk) and media.content.path.parent == self._spool:
             media.content.path.unlink(missing_ok=True)
@@ -309,10 +286,15 @@ class State:
         self.phone_numbers[number_id] = number
         return number
 
+    def phone_number(self, number_id: str) -> PhoneNumber:
+        """A phone number by its id; raises `MissingError`."""
+        if number_id not in self.phone_numbers:
+            raise MissingError(f"There is no phone number {number_id}.")
+        return self.phone_numbers[number_id]
+
     def change_phone_number(self, number_id: str, changes: Mapping[str, Any]) -> PhoneNumber:
-        """Change what Meta says of a phone number; `KeyError` if there is none."""
-        number = replace(self.phone_numbers[number_id], **changes)
-        self.phone_numbers[number_id] = number
+        """Change what Meta says of a phone number; raises `MissingError` if there is none."""
+        number = self.phone_numbers[number_id] = replace(self.phone_number(number_id), **changes)
         return number
 
     def spool(self) -> Path:
@@ -326,9 +308,3 @@ class State:
         if self._spool is not None:
             shutil.rmtree(self._spool, ignore_errors=True)
             self._spool = None
-
-
-def mime_type_of(path: Path) -> str:
-    """The media type that belongs to a file's extension."""
-    known = TYPES_BY_EXTENSION.get(path.suffix.lower())
-    return known or mimetypes.guess_type(path.name)[0] or "application/octet-stream"

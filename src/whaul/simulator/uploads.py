@@ -5,11 +5,13 @@ Kinds, types and sizes: https://developers.facebook.com/documentation/business-m
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import BodyPartReader, web
 
-from whaul.simulator.answers import Answer, RefusedError, graph_error, graph_json
+from whaul.simulator.calls import Call
 from whaul.simulator.content import BLOCK, OnDisk
+from whaul.simulator.responses import RefusedError, graph_error, invalid
 from whaul.simulator.state import State
 
 KIB, MIB = 1024, 1024 * 1024
@@ -38,7 +40,7 @@ KINDS: dict[str, tuple[int, frozenset[str]]] = {
     "sticker": (500 * KIB, frozenset({"image/webp"})),
 }
 STATIC_STICKER = 100 * KIB
-LONGEST_FIELD = 1024
+MAX_FIELD = 1024
 
 
 @dataclass
@@ -53,20 +55,20 @@ class Form:
     """The first bytes of the file."""
 
 
-async def receive(state: State, request: web.Request, phone_number_id: str) -> Answer:
+async def receive(call: Call) -> Any:
     """Take in a file and answer with its new media id."""
-    if request.content_type != "multipart/form-data":
-        raise RefusedError(_bad("An upload is a multipart/form-data request."))
+    if call.request.content_type != "multipart/form-data":
+        raise invalid("An upload is a multipart/form-data request.")
     form = Form()
     try:
-        await _read(state, request, form)
+        await _read(call.state, call.request, form)
         file, mime_type = _checked(form)
-        media = state.add(file, mime_type, phone_number_id=phone_number_id, origin="upload", digest=form.digest)
+        media = call.state.add(file, mime_type, phone_number_id=call.object.id, origin="upload", digest=form.digest)
     except BaseException:
         if form.file is not None:
             form.file.path.unlink(missing_ok=True)
         raise
-    return graph_json({"id": media.id})
+    return {"id": media.id}
 
 
 async def _read(state: State, request: web.Request, form: Form) -> None:
@@ -74,14 +76,14 @@ async def _read(state: State, request: web.Request, form: Form) -> None:
         reader = await request.multipart()
         while (part := await reader.next()) is not None:
             if not isinstance(part, BodyPartReader):
-                raise RefusedError(_bad("A part of the upload holds parts itself."))
+                raise invalid("A part of the upload holds parts itself.")
             if part.name == "file":
                 await _store(state, part, form)
             elif part.name:
-                value = await part.read_chunk(LONGEST_FIELD)
+                value = await part.read_chunk(MAX_FIELD)
                 form.fields[part.name] = value.decode(errors="replace")
     except ValueError as exc:
-        raise RefusedError(_bad("The multipart body is malformed.")) from exc
+        raise invalid("The multipart body is malformed.") from exc
 
 
 async def _store(state: State, part: BodyPartReader, form: Form) -> None:
@@ -95,7 +97,7 @@ async def _store(state: State, part: BodyPartReader, form: Form) -> None:
             while block := await part.read_chunk(BLOCK):
                 size += len(block)
                 if size > limit:
-                    raise RefusedError(_too_large(kind or "document", limit))
+                    raise _too_large(kind or "document", limit)
                 form.head = form.head or block[:64]
                 digest.update(block)
                 file.write(block)
@@ -108,18 +110,18 @@ async def _store(state: State, part: BodyPartReader, form: Form) -> None:
 def _checked(form: Form) -> tuple[OnDisk, str]:
     """The file and its type, if Meta would take them."""
     if form.fields.get("messaging_product") != "whatsapp":
-        raise RefusedError(_bad("(#100) The parameter messaging_product is required and must be whatsapp."))
+        raise invalid("The parameter messaging_product is required and must be whatsapp.")
     if form.file is None:
-        raise RefusedError(_bad("(#100) The parameter file is required."))
+        raise invalid("The parameter file is required.")
     mime_type = form.fields.get("type") or form.file_type or ""
     kind = _kind(mime_type)
     if kind is None:
         known = sorted(name for _, names in KINDS.values() for name in names)
-        raise RefusedError(_bad(f"(#100) Param file must be of one of these types: {', '.join(known)}."))
+        raise invalid(f"Param file must be of one of these types: {', '.join(known)}.")
     still = kind == "sticker" and not _is_animated(form.head)
     limit = STATIC_STICKER if still else KINDS[kind][0]
     if form.file.size > limit:
-        raise RefusedError(_too_large(kind, limit))
+        raise _too_large(kind, limit)
     return form.file, mime_type
 
 
@@ -137,13 +139,6 @@ def _is_animated(head: bytes) -> bool:
     return head[12:16] == b"VP8X" and len(head) > 20 and bool(head[20] & 0x02)
 
 
-def _bad(message: str) -> Answer:
-    return graph_error(100, message)
-
-
-def _too_large(kind: str, limit: int) -> Answer:
-    return graph_error(
-        131053,
-        "(#131053) The media could not be uploaded.",
-        details=f"The file is larger than {limit} bytes, the most for the kind {kind}.",
-    )
+def _too_large(kind: str, limit: int) -> RefusedError:
+    details = f"The file is larger than {limit} bytes, the limit of the kind {kind}."
+    return RefusedError(graph_error(131053, "(#131053) The media could not be uploaded.", details=details))

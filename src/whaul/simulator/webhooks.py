@@ -23,7 +23,7 @@ def message(number: PhoneNumber, received: Mapping[str, Any], sender: str) -> di
 
 
 def status(number: PhoneNumber, told: Mapping[str, Any], recipient: Mapping[str, str]) -> dict[str, Any]:
-    """A message that was sent has a status; `recipient` is the contact of the answer to it."""
+    """A message that was sent has a status; `recipient` is the contact of the response to it."""
     known = recipient.get("wa_id") or recipient.get("user_id")
     if known is None:
         return _webhook(number, {"statuses": [{**told, "recipient_id": recipient["input"], "recipient_type": "group"}]})

@@ -1,4 +1,4 @@
-"""The life of one request: noted, admitted, hit by a fault or answered, delivered, noted again."""
+"""The life of a request: noted, admitted, hit by a fault or answered, sent, noted again."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from whaul.simulator.access import token_state
-from whaul.simulator.answers import Answer, RefusedError
 from whaul.simulator.delivery import deliver, pause
 from whaul.simulator.faults import Fault, Hop, Latency
-from whaul.simulator.scripted import substitute
+from whaul.simulator.faults.effects import substitute
+from whaul.simulator.responses import RefusedError, Response
 from whaul.simulator.state import State
 
 Admit = Callable[[State, web.Request], None]
-Respond = Callable[[Fault | None], Awaitable[Answer]]
-Finish = Callable[[Answer, Fault | None], Answer]
+Respond = Callable[[Fault | None], Awaitable[Response]]
+Finish = Callable[[Response, Fault | None], Response]
 
 
-class Desk:
+class Handler:
     """Handles every request but those of the control endpoint."""
 
     def __init__(self, state: State) -> None:
@@ -32,24 +32,16 @@ class Desk:
         object_id: str,
         admit: Admit,
         respond: Respond,
-        finish: Finish = lambda answer, _: answer,
+        finish: Finish = lambda response, _: response,
     ) -> web.StreamResponse:
         """Answer one request.
 
-        `admit` and `respond` may raise `RefusedError`; `finish` completes every answer, refusals and faults too.
+        `admit` and `respond` may raise `RefusedError`; `finish` completes every response, refusals and faults too.
         Faults meet only those calls that were admitted.
         """
         state = self.state
-        exchange = state.journal.open(
-            token=token_state(state, request),
-            at=state.now(),
-            method=request.method,
-            path=request.rel_url.raw_path,
-            query=request.query,
-            headers=request.headers,
-            hop=hop,
-            object_id=object_id,
-        )
+        token = token_state(state, request)
+        exchange = state.journal.open(request, at=state.now(), hop=hop, object_id=object_id, token=token)
         fault: Fault | None = None
         try:
             try:
@@ -58,10 +50,10 @@ class Desk:
                 if fault is not None:
                     exchange.fault = fault.kind
                     await self._wait(fault)
-                answer = substitute(fault) or await respond(fault)
+                response = substitute(fault) or await respond(fault)
             except RefusedError as refused:
-                answer = refused.answer
-            return await deliver(request, finish(answer, fault), fault, exchange, self.closing)
+                response = refused.response
+            return await deliver(request, finish(response, fault), fault, exchange, self.closing)
         finally:
             state.journal.close(exchange)
 

@@ -1,4 +1,4 @@
-"""Scripted faults: which kinds there are, what each takes, and whose turn it is. Carries none of them out.
+"""Faults: which kinds there are, and what each takes. `queue` says whose turn it is, `effects` carries them out.
 
 A fault belongs to one object id, or to all (`*`), and to one hop of the way to a file:
 
@@ -15,12 +15,12 @@ wait first). The faults of one id and hop queue: each call meets the first one t
 id itself come before those of `*`.
 """
 
-from collections import deque
-from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import Meta
+
+from whaul.simulator.values import BadValueError, schema
 
 Hop = Literal["metadata", "download", "upload", "delete", "register", "send", "settings"]
 HOPS: tuple[Hop, ...] = get_args(Hop)
@@ -35,7 +35,7 @@ HeaderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
 HeaderValue = Annotated[str, Meta(pattern=r"^[\t -~]*\Z")]
 Headers = dict[HeaderName, HeaderValue]
 
-# The server writes these itself; `truncate` and `longer` are the honest way to make them wrong.
+# The server writes these itself; `truncate` and `longer` make them wrong.
 FRAMING_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
 
 
@@ -216,106 +216,34 @@ AnyFault = (
 KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
 
 
-class BadFaultError(ValueError):
+class BadFaultError(BadValueError):
     """A fault that does not exist or does not take these parameters; `allowed` says what does."""
-
-    def __init__(self, message: str, allowed: object) -> None:
-        super().__init__(message)
-        self.allowed = allowed
 
 
 def parse(raw: object) -> Fault:
-    """Check a fault as given in JSON or in Python; raises `BadFaultError`."""
+    """Check a fault as it comes in JSON or from Python; raises `BadFaultError`."""
     kind = KINDS.get(str(raw.get("kind"))) if isinstance(raw, dict) else None
     if kind is None:
         raise BadFaultError("A fault is an object with a known `kind`.", sorted(KINDS))
+    name = kind.__struct_config__.tag
     try:
         fault: Fault = msgspec.convert(raw, type=kind)
     except msgspec.ValidationError as exc:
-        raise BadFaultError(f"{fault_name(kind)}: {exc}", parameters(kind)) from exc
+        raise BadFaultError(f"{name}: {exc}", parameters(kind)) from exc
     if fault.hop is None:
         fault = msgspec.structs.replace(fault, hop=kind.hops[0])
     if fault.hop not in kind.hops:
-        raise BadFaultError(f"{fault_name(kind)}: does not happen at the hop `{fault.hop}`.", kind.hops)
-    headers = getattr(fault, "headers", {})
-    if FRAMING_HEADERS & {name.lower() for name in headers}:
+        raise BadFaultError(f"{name}: does not happen at the hop `{fault.hop}`.", kind.hops)
+    if FRAMING_HEADERS & {header.lower() for header in getattr(fault, "headers", {})}:
         raise BadFaultError(
-            f"{fault_name(kind)}: the server itself writes {', '.join(sorted(FRAMING_HEADERS))}.",
+            f"{name}: the server itself writes {', '.join(sorted(FRAMING_HEADERS))}.",
             "any other header; `truncate` and `longer` give a body of the wrong length",
         )
     if isinstance(fault, WrongSize) and not fault.by:
-        raise BadFaultError("wrong_size: `by` must not be 0.", parameters(kind))
+        raise BadFaultError(f"{name}: `by` must not be 0.", parameters(kind))
     return fault
 
 
-def fault_name(kind: type[Fault]) -> str:
-    """The kind's name in control requests."""
-    return str(kind.__struct_config__.tag)
-
-
-def parameters(kind: type[Fault]) -> dict[str, Any]:
+def parameters(kind: type[Fault]) -> dict[str, object]:
     """The parameters that a kind takes, each as a JSON schema."""
-    _, components = msgspec.json.schema_components([kind])
-    properties: dict[str, Any] = dict(components[kind.__name__]["properties"])
-    properties["hop"] = {"enum": list(kind.hops), "default": kind.hops[0]}
-    return properties
-
-
-class ArmedFault:
-    """A fault in the queue, with what is left of it."""
-
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        self.left = fault.times
-        self.hits = 0
-        self._calls: deque[float] = deque()
-
-    def strikes(self, now: float) -> bool:
-        """Whether this call is hit; `now` is the simulator's time in seconds."""
-        if self.left == 0:
-            return False
-        if isinstance(self.fault, RateLimit) and self.fault.calls:
-            while self._calls and self._calls[0] <= now - self.fault.per:
-                self._calls.popleft()
-            if len(self._calls) < self.fault.calls:
-                self._calls.append(now)
-                return False
-        self.hits += 1
-        if self.left is not None:
-            self.left -= 1
-        return True
-
-
-class FaultBook:
-    """All armed faults, in the order in which they were given."""
-
-    def __init__(self) -> None:
-        self._armed: list[ArmedFault] = []
-
-    def add(self, fault: Fault) -> None:
-        """Queue a fault."""
-        self._armed.append(ArmedFault(fault))
-
-    def take(self, object_id: str, hop: Hop, now: float) -> Fault | None:
-        """The fault that hits this call, if any; used-up faults leave the book."""
-        for armed in self._queue(object_id, hop):
-            if armed.strikes(now):
-                if armed.left == 0:
-                    self._armed.remove(armed)
-                return armed.fault
-        return None
-
-    def _queue(self, object_id: str, hop: Hop) -> Iterable[ArmedFault]:
-        waiting = [armed for armed in self._armed if armed.fault.hop == hop]
-        own = [armed for armed in waiting if armed.fault.media_id == object_id]
-        return own + [armed for armed in waiting if armed.fault.media_id == EVERY_ID]
-
-    def clear(self, media_id: str | None = None) -> None:
-        """Forget all faults, or those of one id."""
-        self._armed = [a for a in self._armed if media_id is not None and a.fault.media_id != media_id]
-
-    def describe(self) -> list[dict[str, Any]]:
-        """The queue, as the control endpoint shows it."""
-        return [
-            {**msgspec.to_builtins(armed.fault), "hits": armed.hits, "left": armed.left} for armed in list(self._armed)
-        ]
+    return {**schema(kind), "hop": {"enum": list(kind.hops), "default": kind.hops[0]}}

@@ -1,4 +1,4 @@
-"""What a fault makes of an answer: another answer, other metadata, other bytes. No socket is touched here."""
+"""What a fault makes of a response: another response, other metadata, other bytes. No socket is touched here."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 
 from whaul.simulator import faults
-from whaul.simulator.answers import Answer, graph_error, text
 from whaul.simulator.content import BLOCK
 from whaul.simulator.faults import Fault
+from whaul.simulator.responses import Response, graph_error, text
 
 PAGE = (
     "<!DOCTYPE html>\n<html><head><title>Sorry</title></head>"
@@ -16,13 +16,13 @@ PAGE = (
 )
 
 
-def expired() -> Answer:
-    """The answer of a download URL that is too old or was changed. Meta documents the 404, not the body."""
+def expired() -> Response:
+    """The response of a download URL that is too old or was changed. Meta documents the 404, not the body."""
     return text("This address has expired or is not valid. Ask for the media id again.\n", status=404)
 
 
-def substitute(fault: Fault | None) -> Answer | None:  # noqa: PLR0911 - one per kind
-    """The answer that takes the place of the usual one, if the fault has one."""
+def substitute(fault: Fault | None) -> Response | None:  # noqa: PLR0911 - one per kind
+    """The response that takes the place of the usual one, if the fault has one."""
     match fault:
         case faults.Error():
             return graph_error(
@@ -42,9 +42,9 @@ def substitute(fault: Fault | None) -> Answer | None:  # noqa: PLR0911 - one per
                 fault.code, status=fault.status, is_transient=True, headers=_retry_after(fault.retry_after)
             )
         case faults.Status():
-            answer = text(fault.body, status=fault.status)
-            headers = {**answer.headers, **_retry_after(fault.retry_after), **fault.headers}
-            return Answer(answer.status, answer.content, headers)
+            response = text(fault.body, status=fault.status)
+            headers = {**response.headers, **_retry_after(fault.retry_after), **fault.headers}
+            return Response(response.status, response.content, headers)
         case faults.ExpiredUrl():
             return expired()
         case faults.Html():
@@ -52,8 +52,8 @@ def substitute(fault: Fault | None) -> Answer | None:  # noqa: PLR0911 - one per
         case faults.NotJson():
             return text(fault.body, content_type="application/json; charset=UTF-8")
         case faults.Redirect():
-            answer = text("", status=fault.status)
-            return Answer(answer.status, answer.content, {**answer.headers, "Location": fault.location})
+            response = text("", status=fault.status)
+            return Response(response.status, response.content, {**response.headers, "Location": fault.location})
         case _:
             return None
 

@@ -1,4 +1,4 @@
-"""What the Graph API answers: bodies, error bodies and headers in Meta's shape. Knows no state and no socket.
+"""Responses of the Graph API: bodies, error bodies and headers in Meta's shape. Knows no state and no socket.
 
 Codes and HTTP statuses are those of Meta's error table [1]; where Meta's own tables disagree, the first is used
 and a fault can name another. Slashes are escaped in JSON, as Graph does.
@@ -64,8 +64,8 @@ KNOWN_ERRORS: dict[int, tuple[int, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer, not yet sent."""
+class Response:
+    """A whole HTTP response, not yet sent."""
 
     status: int
     content: Content
@@ -73,11 +73,11 @@ class Answer:
 
 
 class RefusedError(Exception):
-    """The request ends here, with this answer."""
+    """The request ends here, with this response."""
 
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 def status_of(code: int) -> int:
@@ -87,15 +87,15 @@ def status_of(code: int) -> int:
     return 403 if 200 <= code <= 299 else 400
 
 
-def text(body: str, *, status: int = 200, content_type: str = "text/plain; charset=utf-8") -> Answer:
-    """Build an answer of text."""
-    return Answer(status, InMemory(body.encode()), {"Content-Type": content_type})
+def text(body: str, *, status: int = 200, content_type: str = "text/plain; charset=utf-8") -> Response:
+    """Build a response of text."""
+    return Response(status, InMemory(body.encode()), {"Content-Type": content_type})
 
 
-def graph_json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Build a JSON answer as Graph writes it."""
+def graph_json(value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Build a JSON response as Graph writes it."""
     body = json.dumps(value, separators=(",", ":")).replace("/", "\\/")
-    return Answer(
+    return Response(
         status,
         InMemory(body.encode()),
         {"Content-Type": "application/json; charset=UTF-8", **(headers or {})},
@@ -114,8 +114,8 @@ def graph_error(
     user_message: str | None = None,
     details: str | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Answer:
-    """Build an error answer; `status` and `message` default to what belongs to the code."""
+) -> Response:
+    """Build an error response; `status` and `message` default to what belongs to the code."""
     message = message or KNOWN_ERRORS.get(code, (0, "The request failed."))[1]
     error: dict[str, Any] = {"message": message, "type": error_type, "code": code}
     optional = {
@@ -135,6 +135,11 @@ def graph_error(
     )
 
 
+def invalid(message: str, details: str | None = None) -> RefusedError:
+    """A refusal of a parameter: code 100."""
+    return RefusedError(graph_error(100, f"(#100) {message}", details=details))
+
+
 def _challenge(code: int, message: str) -> str:
     """Graph's own `WWW-Authenticate` form, which is not a challenge in the sense of RFC 9110."""
     kind = "invalid_token" if code in INVALID_TOKEN_CODES else "invalid_request"
@@ -142,7 +147,7 @@ def _challenge(code: int, message: str) -> str:
     return f'OAuth "Facebook Platform" "{kind}" "{quotable}"'
 
 
-def object_missing(object_id: str, method: str = "GET") -> Answer:
+def object_missing(object_id: str, method: str = "GET") -> Response:
     """Never existed, deleted, expired, or not visible to this token: Graph does not tell these apart."""
     return graph_error(
         100,
