@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from pydantic import (
     AfterValidator,
@@ -30,7 +30,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
 from whaul.environment import PREFIX, environment_name, is_link, is_secret, secret_files, unknown_names
-from whaul.outbound.netguard import HostPattern, is_loopback
+from whaul.outbound.netguard import ForbiddenUrl, HostPattern, endpoint_url, is_loopback
 from whaul.partitions import is_region
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
 from whaul.terminal import visible
@@ -281,11 +281,14 @@ class Settings(BaseSettings):
     @field_validator("graph_url")
     @classmethod
     def _safe_for_tokens(cls, value: str) -> str:
-        url = urlsplit(value)
-        safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
-        if not safe or not url.hostname or "@" in url.netloc or url.query or url.fragment:
-            raise ValueError("expected https://host, or http:// with a loopback host")
-        return value.rstrip("/")
+        expected = "expected https://host, or http:// with a loopback host"
+        try:
+            url = endpoint_url(value)
+        except ForbiddenUrl:
+            raise ValueError(expected) from None
+        if (url.scheme != "https" and not is_loopback(url.host_str or "")) or url.query_string is not None:
+            raise ValueError(expected)
+        return str(url).rstrip("/")
 
     @field_validator("region")
     @classmethod
@@ -297,9 +300,10 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
+        bare = tuple(text.replace("[", "").replace("]", "") for text in value)
+        for text in bare:
             ipaddress.ip_network(text, strict=False)
-        return value
+        return bare
 
     @field_validator("secret_key")
     @classmethod

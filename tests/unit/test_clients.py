@@ -38,7 +38,17 @@ def test_a_peer_that_is_no_trusted_proxy_is_not_believed() -> None:
         (("10.0.0.0/8",), ("",), PROXY),
         (("10.0.0.0/8",), ("unknown",), PROXY),
         (("10.0.0.0/8",), (f"{CLIENT}, unknown",), PROXY),
-        (("10.0.0.0/8",), (f"{CLIENT}:80",), PROXY),
+        (("10.0.0.0/8",), (f"{CLIENT}:80",), CLIENT),
+        (("10.0.0.0/8",), (f"{CLIENT}:47110, 10.0.0.2:80",), CLIENT),
+        (("10.0.0.0/8",), ("[2001:db8::7]:47110",), "2001:db8::7"),
+        (("10.0.0.0/8",), ("[2001:db8::7]",), "2001:db8::7"),
+        (("10.0.0.0/8",), ("2001:DB8:0::7",), "2001:db8::7"),
+        (("10.0.0.0/8",), (f"::ffff:{CLIENT}",), CLIENT),
+        (("10.0.0.0/8", "2001:db8::/32"), (f"{CLIENT}, [2001:db8::7]:1",), CLIENT),
+        (("10.0.0.0/8",), (f"{CLIENT}:",), PROXY),
+        (("10.0.0.0/8",), (f"{CLIENT}:x",), PROXY),
+        (("10.0.0.0/8",), (f"[{CLIENT}",), PROXY),
+        (("10.0.0.0/8",), ("[2001:db8::7]x",), PROXY),
         (("10.0.0.0/8",), ("é\x00",), PROXY),
         (("10.0.0.0/8",), (f"{CLIENT},",), PROXY),
     ],
@@ -47,6 +57,14 @@ def test_behind_trusted_proxies_the_nearest_other_address_is_the_client(
     trusted: tuple[str, ...], forwarded: tuple[str, ...], client: str
 ) -> None:
     assert of(trusted, PROXY, *forwarded) == client
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer"),
+    [("10.0.0.0/8", "::ffff:10.0.0.1"), ("::1/128", "0:0:0:0:0:0:0:1"), ("2001:db8::/32", "2001:db8::1")],
+)
+def test_a_proxy_is_known_however_its_address_is_written(trusted: str, peer: str) -> None:
+    assert of((trusted,), peer, CLIENT) == CLIENT
 
 
 @pytest.mark.parametrize("peer", [None, "unix:/run/whaul.sock", ""])

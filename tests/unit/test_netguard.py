@@ -12,6 +12,7 @@ from whaul.outbound.netguard import (
     HostPattern,
     MediaHosts,
     PresignedHosts,
+    endpoint_url,
     has_dot_segment,
     is_loopback,
     parse_url,
@@ -317,6 +318,20 @@ def test_a_token_goes_nowhere_else(text: str) -> None:
         ("media.example:444", "https://media.example:444/x", True),
         ("*.media.example", "https://a.b.media.example/x", True),
         ("MEDIA.example", "https://media.EXAMPLE/x", True),
+        ("media.example", "https://media.example:443/x", True),
+        ("media.example:443", "https://media.example/x", True),
+        ("media.example.", "https://media.example/x", True),
+        ("media.example", "https://media.example./x", True),
+        ("*.media.example.", "https://a.media.example./x", True),
+        ("my_media", "https://my_media/x", True),
+        ("::1", "http://[::1]:4000/x", True),
+        ("0:0:0:0:0:0:0:1", "http://[::1]:4000/x", True),
+        ("[0:0::1]:4000", "http://[::1]:4000/x", True),
+        ("[0:0::1]:4000", "http://[::1]:4001/x", False),
+        ("[2001:DB8::7]", "https://[2001:db8::7]/x", True),
+        ("2001:db8::7", "https://[2001:db8::8]/x", False),
+        ("localhost", "http://localhost.:4000/x", True),
+        ("media.example", "https://media.example../x", False),
     ],
 )
 def test_only_loopback_hosts_that_are_named_may_be_plain_http_or_on_any_port(
@@ -335,7 +350,10 @@ NO_PATTERNS += [
     "media.example:",
     "media.example:0",
     "media.example:65536",
-    "media_example",
+    "[::1",
+    "::1]:80",
+    "[::g]",
+    "1.2.3.400",
     "-a.example",
     "a..b",
     "é.b",
@@ -346,6 +364,50 @@ NO_PATTERNS += [
 def test_what_is_not_a_host_pattern_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected for example"):
         HostPattern.parse(text)
+
+
+# --- the operator's own URLs
+
+
+@pytest.mark.parametrize(
+    ("text", "called"),
+    [
+        ("http://MINIO:9000", "http://minio:9000/"),
+        ("https://minio:443/", "https://minio/"),
+        ("http://minio:80/s3/", "http://minio/s3/"),
+        ("http://minio.:9000", "http://minio.:9000/"),
+        ("http://[0:0:0:0:0:0:0:1]:9000", "http://[::1]:9000/"),
+        ("http://127.1:9000", "http://127.0.0.1:9000/"),
+        ("https://bücher.example", "https://xn--bcher-kva.example/"),
+    ],
+)
+def test_an_endpoint_is_taken_however_its_host_is_written(text: str, called: str) -> None:
+    assert str(endpoint_url(text)) == called
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["minio:9000", "ftp://minio", "http://", "http://a b", "http://u:p@minio", "http://minio/#x", "http://[::1", ""],
+)
+def test_what_is_no_endpoint_is_refused(text: str) -> None:
+    with pytest.raises(ForbiddenUrl):
+        endpoint_url(text)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "text"),
+    [
+        ("http://MINIO:9000", "http://minio:9000/b/k"),
+        ("http://minio:9000", "http://MinIO:9000/b/k"),
+        ("https://minio:443", "https://minio/b/k"),
+        ("https://minio", "https://minio:443/b/k"),
+        ("https://minio.example.", "https://minio.example/b/k"),
+        ("https://minio.example", "https://b.minio.example./k"),
+        ("http://[0:0::1]:9000", "http://[::1]:9000/b/k"),
+    ],
+)
+def test_a_presigned_url_may_name_the_endpoint_however_it_is_written(endpoint: str, text: str) -> None:
+    assert PresignedHosts(endpoint, ()).check(text)
 
 
 # --- small rules
@@ -361,7 +423,7 @@ def test_a_key_with_dots_in_its_names_is_none(key: str) -> None:
     assert not has_dot_segment(key)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]"])
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "LOCALHOST", "localhost."])
 def test_a_loopback_host_is_known(host: str) -> None:
     assert is_loopback(host)
 

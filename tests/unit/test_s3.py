@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from whaul.errors import (
 )
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import HttpClient
+from whaul.outbound.proxies import Proxies
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
 from whaul.storage.s3_config import S3Config
@@ -67,6 +69,7 @@ def store(http: HttpClient, *, region: str = "eu-west-1", style: str = "auto", *
         (None, "path", "inbox", "https://s3.eu-west-1.amazonaws.com/inbox/k"),
         (None, "auto", "in.box", "https://s3.eu-west-1.amazonaws.com/in.box/k"),
         (None, "virtual", "in.box", "https://in.box.s3.eu-west-1.amazonaws.com/k"),
+        (None, "auto", "InBox", "https://s3.eu-west-1.amazonaws.com/InBox/k"),
         ("http://127.0.0.1:9000", "auto", "inbox", "http://127.0.0.1:9000/inbox/k"),
         ("http://127.0.0.1:9000/", "auto", "inbox", "http://127.0.0.1:9000/inbox/k"),
         ("https://store.example/s3", "path", "inbox", "https://store.example/s3/inbox/k"),
@@ -179,6 +182,32 @@ async def test_a_put_is_signed_for_the_key_and_the_hash_that_meta_named(
     signed = re.search("SignedHeaders=([^,]+)", headers["authorization"])
     assert signed is not None
     assert {"content-type", "host", "x-amz-checksum-sha256"} <= set(signed[1].split(";"))
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+@pytest.mark.parametrize(
+    "host", ["LOCALHOST", "LocalHost", "localhost.", "127.1", "0x7f.0.0.1", "[::1]", "[0:0:0:0:0:0:0:1]"]
+)
+async def test_the_host_is_signed_as_it_is_sent(monkeypatch: pytest.MonkeyPatch, host: str, style: str) -> None:
+    """Through a proxy, since not every such name can be resolved here; an address has no subdomains."""
+    style = style if "local" in host.lower() else "path"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:9000")
+    async with Loopback() as server, HttpClient(proxies=Proxies(http=server.url)) as http:
+        await store(http, style=style).put(OBJECT, FILE, INFO)
+        (request,) = server.requests
+    sent = request.headers["host"]
+    assert sent == sent.lower()
+    assert request.target.startswith(f"http://{sent}/")
+    assert proves(replace(request, target=request.target.removeprefix(f"http://{sent}")), region="eu-west-1")
+
+
+@pytest.mark.parametrize("endpoint", ["https://store.example:443", "HTTPS://store.example"])
+async def test_a_default_port_is_not_part_of_the_host(
+    http: HttpClient, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    _, url, target = store(http)._located(OBJECT)
+    assert url == str(target) == "https://store.example/inbox/a/42.ogg"
 
 
 async def test_the_operators_options_go_along_signed(http: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:

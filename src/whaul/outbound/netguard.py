@@ -1,7 +1,9 @@
 """Which host may be called, and which may see a token or a caller's bytes.
 
 URLs are parsed by the very parser that the HTTP client uses (`pyreqwest.http.Url`), so that what is checked here
-and what is called there cannot differ. A URL that this parser would have to repair is refused.
+and what is called there cannot differ. From a caller or from Meta, a URL that this parser would have to repair is
+refused; the operator's own are repaired (`http://127.1`, an IPv6 address in its long form). Capitals, a default port
+that is written out and a dot after the host name make no difference.
 """
 
 import ipaddress
@@ -14,9 +16,9 @@ from pyreqwest.http import Url
 
 from whaul.partitions import is_s3_host
 
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 _HOST_PATTERN = re.compile(
-    r"(?P<wildcard>\*\.)?(?P<host>\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)"
-    r"(:(?P<port>\d{1,5}))?"
+    rf"(?P<wildcard>\*\.)?(?P<host>\[[0-9a-f:.]+\]|{_LABEL}(?:\.{_LABEL})*)\.?(?::(?P<port>\d{{1,5}}))?"
 )
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
@@ -37,17 +39,22 @@ class HostPattern:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a pattern from a setting; `ValueError` says what was expected."""
-        match = _HOST_PATTERN.fullmatch(text.lower())
+        is_bare_ipv6 = ":" in text and "[" not in text and is_address(text)
+        match = _HOST_PATTERN.fullmatch(f"[{text}]".lower() if is_bare_ipv6 else text.lower())
         port = int(match["port"]) if match and match["port"] else None
-        if not match or (port is not None and not 0 < port < 65536):
+        try:
+            host = Url(f"http://{match['host']}").host_str if match else None
+        except ValueError:
+            host = None
+        if not match or not host or (port is not None and not 0 < port < 65536):
             raise ValueError(
                 f"{text!r} is not a host; expected for example media.example, *.media.example or localhost:9000"
             )
-        return cls(match["host"], bool(match["wildcard"]), port)
+        return cls(host, bool(match["wildcard"]), port)
 
     def matches(self, url: Url) -> bool:
         """Whether the URL's host and port fit."""
-        host = url.host_str or ""
+        host = _host(url)
         if not (host.endswith("." + self.host) if self.wildcard else host == self.host):
             return False
         if self.port is not None:
@@ -66,7 +73,7 @@ class MediaHosts:
         url = parse_url(text)
         if not any(pattern.matches(url) for pattern in self._patterns):
             raise ForbiddenUrl("its host is not listed in WHAUL_MEDIA_HOSTS")
-        if url.scheme != "https" and not is_loopback(url.host_str or ""):
+        if url.scheme != "https" and not is_loopback(_host(url)):
             raise ForbiddenUrl("it is not https")
         return url
 
@@ -94,15 +101,28 @@ class PresignedHosts:
 
     def _is_endpoint(self, url: Url) -> bool:
         """Whether it is the configured endpoint, or a bucket in front of its name."""
-        host, endpoint = url.host_str or "", self._endpoint.host_str or ""
+        host, endpoint = _host(url), _host(self._endpoint)
         return (url.scheme, url.port_or_known_default) == (
             self._endpoint.scheme,
             self._endpoint.port_or_known_default,
-        ) and (host == endpoint or (host.endswith("." + endpoint) and not _is_address(endpoint)))
+        ) and (host == endpoint or (host.endswith("." + endpoint) and not is_address(endpoint)))
 
 
 def parse_url(text: str) -> Url:
     """Parse an absolute http(s) URL as it stands; `ForbiddenUrl` for one that would have to be repaired."""
+    url = endpoint_url(text)
+    if not text.isascii():
+        raise ForbiddenUrl("it holds characters that are not ASCII; percent-encode them")
+    authority, _, path = text.partition("?")[0].partition("://")[2].partition("/")
+    if authority.lower() not in {url.host_str, f"{url.host_str}:{url.port_or_known_default}"}:
+        raise ForbiddenUrl("its host is not written as it is called")
+    if _DOT_SEGMENT.search("/" + path):
+        raise ForbiddenUrl("its path holds a dot segment")
+    return url
+
+
+def endpoint_url(text: str) -> Url:
+    """Parse an absolute http(s) URL of the operator's; raises `ForbiddenUrl`."""
     if _UNSAFE.search(text):
         raise ForbiddenUrl("it holds white space, a control character or a backslash")
     try:
@@ -115,13 +135,6 @@ def parse_url(text: str) -> Url:
         raise ForbiddenUrl("it holds user information")
     if url.fragment is not None:
         raise ForbiddenUrl("it holds a fragment")
-    if not text.isascii():
-        raise ForbiddenUrl("it holds characters that are not ASCII; percent-encode them")
-    authority, _, path = text.partition("?")[0].partition("://")[2].partition("/")
-    if authority.lower() not in {url.host_str, f"{url.host_str}:{url.port_or_known_default}"}:
-        raise ForbiddenUrl("its host is not written as it is called")
-    if _DOT_SEGMENT.search("/" + path):
-        raise ForbiddenUrl("its path holds a dot segment")
     return url
 
 
@@ -132,17 +145,21 @@ def has_dot_segment(key: str) -> bool:
 
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
-    if host == "localhost":
+    if host.lower() in {"localhost", "localhost."}:
         return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    bare = host.strip("[]")
+    return is_address(bare) and ipaddress.ip_address(bare).is_loopback
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IP address, with or without brackets."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
     return True
+
+
+def _host(url: Url) -> str:
+    """The host, without the dot that a full name may end with."""
+    return (url.host_str or "").removesuffix(".")

@@ -3,7 +3,7 @@
 from botocore.exceptions import BotoCoreError
 
 from whaul.outbound.http import HttpClient
-from whaul.outbound.netguard import ForbiddenUrl, parse_url
+from whaul.outbound.netguard import ForbiddenUrl, endpoint_url
 from whaul.settings import Settings, SettingsError
 from whaul.storage.credentials import PATIENCE, CredentialChain
 from whaul.storage.s3 import ObjectOptions, S3Store
@@ -17,7 +17,7 @@ def s3_config(settings: Settings) -> S3Config:
     """
     try:
         config = S3Config.load()
-        parse_url(config.endpoint(settings.region))
+        endpoint_url(config.endpoint(settings.region))
     except BotoCoreError as error:
         raise SettingsError([f"AWS configuration: {error}"]) from None
     except ForbiddenUrl as forbidden:

@@ -142,7 +142,8 @@ class S3Store:
         if query:
             url = f"{url}?{urlencode(query, quote_via=quote, safe='')}"
         try:
-            return region, url, Url(url)
+            target = Url(url)
+            return region, str(target), target  # signed as it is sent: the host in lower case, no default port
         except ValueError:
             raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
 
@@ -166,8 +167,8 @@ class S3Store:
 
     def _is_virtual_hosted(self, bucket: str, host: str) -> bool:
         if self._addressing_style == "auto":
-            # A dot in the bucket's name would not fit AWS's wildcard certificate.
-            return "." not in bucket and is_aws_host(host) and is_s3_host(host)
+            # A dot in the bucket's name would not fit AWS's wildcard certificate, and a host name has no capitals.
+            return "." not in bucket and bucket == bucket.lower() and is_aws_host(host) and is_s3_host(host)
         return self._addressing_style == "virtual"
 
 

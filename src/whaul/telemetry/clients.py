@@ -1,7 +1,11 @@
 """Which address a request came from, when proxies stand in between."""
 
 import ipaddress
+import re
 from collections.abc import Iterable
+
+_HOP = re.compile(r"^(?:\[([^]]*)\]|([^:]*))(?::\d{1,5})?$")
+"""An address with a port, as some proxies write it, or IPv6 in brackets."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -19,10 +23,11 @@ class ClientAddress:
             return peer
         forwarded = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
         address = peer
-        for hop in reversed([hop.strip() for hop in ",".join(forwarded).split(",")]):
-            if not self._is_trusted(address) or _address(hop) is None:
+        for hop in reversed(",".join(forwarded).split(",")):
+            before = _address(_HOP.sub(r"\1\2", hop.strip()))
+            if not self._is_trusted(address) or before is None:
                 break
-            address = hop
+            address = str(before)
         return address
 
     def _is_trusted(self, text: str) -> bool:
@@ -31,7 +36,9 @@ class ClientAddress:
 
 
 def _address(text: str) -> Address | None:
+    """Read an address; an IPv4 address that a socket for both shows as IPv6 is IPv4."""
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    return address.ipv4_mapped or address if address.version == 6 else address
