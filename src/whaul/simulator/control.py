@@ -18,7 +18,7 @@ from aiohttp import web
 from whaul.simulator.content import BLOCK
 from whaul.simulator.faults import KINDS, parameters, parse
 from whaul.simulator.media import MediaOptions, NewMedia
-from whaul.simulator.state import Settings, State
+from whaul.simulator.state import WABA_ID, Settings, State
 from whaul.simulator.values import BadValueError, MissingError, checked
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _everything(state: State) -> Any:
     state.scan()
     return {
         "now": state.now(),
-        "waba_id": state.waba_id,
+        "waba_id": WABA_ID,
         "phone_numbers": list(state.phone_numbers.values()),
         "media": [_describe(state, media_id) for media_id in state.media],
         "settings": state.settings,

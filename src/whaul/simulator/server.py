@@ -20,7 +20,7 @@ from whaul.simulator.journal import Exchange, Journal
 from whaul.simulator.lookaside import Lookaside
 from whaul.simulator.media import Media, MediaOptions, NewMedia
 from whaul.simulator.messages import CUSTOMER, give_status, receive
-from whaul.simulator.state import Message, PhoneNumber, Settings, State
+from whaul.simulator.state import WABA_ID, Message, PhoneNumber, Settings, State
 from whaul.simulator.values import checked
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
@@ -51,6 +51,12 @@ class Simulator:
     ) -> None:
         self.host = host
         self.port = port
+        self.token = token
+        """The one valid access token."""
+        self.app_secret = app_secret
+        """If there is one, Graph calls need `appsecret_proof`."""
+        self.waba_id = WABA_ID
+        """The id of the WhatsApp Business Account."""
         self._journal = Journal(on_request)
         self.state = State(
             token=token,
@@ -110,21 +116,6 @@ class Simulator:
         """The base of Graph calls, such as `http://127.0.0.1:8081`."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - not bound here
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
-
-    @property
-    def token(self) -> str:
-        """The one valid access token."""
-        return self.state.token
-
-    @property
-    def app_secret(self) -> str | None:
-        """The app secret; if there is one, Graph calls need `appsecret_proof`."""
-        return self.state.app_secret
-
-    @property
-    def waba_id(self) -> str:
-        """The id of the WhatsApp Business Account."""
-        return self.state.waba_id
 
     @property
     def phone_numbers(self) -> tuple[PhoneNumber, ...]:

@@ -170,11 +170,6 @@ class State:
         self.close()
         self._load()
 
-    @property
-    def waba_id(self) -> str:
-        """The id of the one account."""
-        return WABA_ID
-
     def clear_messages(self) -> None:
         """Forget the messages, both ways."""
         self.messages.clear()
