@@ -15,8 +15,8 @@ from whaul.errors import (
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer as HttpAnswer
 from whaul.outbound.http import HttpClient
-from whaul.storage.credentials import CredentialChain
-from whaul.storage.errors import CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
+from whaul.storage.credentials import RELOAD_EVERY, CredentialChain
+from whaul.storage.errors import CHECKSUM_CODES, CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
 from whaul.storage.s3 import ObjectOptions, S3Store, other_region
 from whaul.storage.s3_config import S3Config
 
@@ -54,30 +54,38 @@ async def refused(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> ApiError:
     return error
 
 
+SAYS_AGAIN = "<Error><Code>Busy</Code><Message>Somebody else writes to it. Please Try Again.</Message></Error>"
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "retry", "told"),
     [
         (s3_refusal(404, "NoSuchBucket"), ResourceNotFoundException, Retry.NO, "bucket does not exist"),
-        (reply(404), ResourceNotFoundException, Retry.NO, "bucket does not exist"),
+        (reply(404, x_amz_request_id="1"), ResourceNotFoundException, Retry.NO, "bucket does not exist"),
         (s3_refusal(404, "NoSuchKey"), InvalidParametersException, Retry.NO, "NoSuchKey"),
         (s3_refusal(403, "AccessDenied"), AccessDeniedException, Retry.NO, "may not write"),
-        (reply(403), AccessDeniedException, Retry.NO, "may not write"),
-        (reply(401), AccessDeniedException, Retry.NO, "may not write"),
+        (reply(403, x_amz_request_id="1"), AccessDeniedException, Retry.NO, "may not write"),
+        (reply(401, x_amz_id_2="1"), AccessDeniedException, Retry.NO, "may not write"),
         *((s3_refusal(400, code), AccessDeniedException, Retry.NO, "renew") for code in sorted(CREDENTIAL_CODES)),
         *((s3_refusal(403, code), AccessDeniedException, Retry.NO, "renew") for code in sorted(CREDENTIAL_CODES)),
         *((s3_refusal(503, code), ThrottledRequestException, Retry.YES, code) for code in sorted(THROTTLE_CODES)),
         (reply(429), ThrottledRequestException, Retry.YES, "429"),
         (reply(503), ThrottledRequestException, Retry.YES, "503"),
         *((s3_refusal(400, code), DependencyException, Retry.YES, code) for code in sorted(TRANSIENT_CODES)),
+        *((s3_refusal(400, code), DependencyException, Retry.YES, code) for code in sorted(CHECKSUM_CODES)),
+        (s3_refusal(409, "OperationAborted"), DependencyException, Retry.YES, "OperationAborted"),
+        (reply(409, SAYS_AGAIN), DependencyException, Retry.YES, "Busy"),
+        (s3_refusal(409, "InvalidBucketState"), InvalidParametersException, Retry.NO, "InvalidBucketState"),
+        (s3_refusal(307, "TemporaryRedirect"), DependencyException, Retry.YES, "TemporaryRedirect"),
+        (s3_refusal(501, "NotImplemented"), InvalidParametersException, Retry.NO, "NotImplemented"),
+        (s3_refusal(400, "NotImplemented"), InvalidParametersException, Retry.NO, "NotImplemented"),
+        (s3_refusal(200, "InternalError"), DependencyException, Retry.YES, "InternalError"),
         (s3_refusal(500, "InternalError"), DependencyException, Retry.YES, "InternalError"),
-        (reply(504), DependencyException, Retry.YES, "504"),
         (BREAK, DependencyException, Retry.YES, "broke"),
         (s3_refusal(400, "KeyTooLongError"), InvalidParametersException, Retry.NO, "KeyTooLongError"),
         (s3_refusal(400, "InvalidRequest"), InvalidParametersException, Retry.NO, "InvalidRequest"),
         (s3_refusal(400, "InvalidStorageClass"), InvalidParametersException, Retry.NO, "InvalidStorageClass"),
         (s3_refusal(411, "MissingContentLength"), InvalidParametersException, Retry.NO, "MissingContentLength"),
-        (reply(400, "not xml"), InvalidParametersException, Retry.NO, "without an error code"),
-        (reply(302, location="https://evil.example/"), InvalidParametersException, Retry.NO, "redirects"),
         (s3_refusal(301, "PermanentRedirect"), InvalidParametersException, Retry.NO, "redirects"),
     ],
 )
@@ -87,6 +95,81 @@ async def test_an_answer_of_s3_becomes(
     error = await refused(monkeypatch, answer)
     assert (type(error), error.retry) == (kind, retry)
     assert told in error.message
+
+
+# --- what no store says
+
+HTML = "<html><body><h1>Not here</h1><Code>NoSuchBucket</Code></body></html>"
+LOG_IN = {"location": "https://login.example/"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "retry"),
+    [
+        (reply(404, HTML), Retry.FEW),
+        (reply(404), Retry.FEW),
+        (reply(404, HTML, x_amz_request_id="1"), Retry.FEW),
+        (reply(404, b"", x_amz_cf_id="1"), Retry.FEW),  # CloudFront's
+        (reply(404, '{"message": "no Route matched"}'), Retry.FEW),
+        (reply(403, HTML), Retry.FEW),
+        (reply(403), Retry.FEW),
+        (reply(401), Retry.FEW),
+        (reply(400, "not xml"), Retry.FEW),
+        (reply(408), Retry.YES),
+        (reply(500, HTML), Retry.YES),
+        (reply(502, HTML), Retry.YES),
+        (reply(504), Retry.YES),
+        (reply(407, HTML), Retry.NO),
+        (reply(411), Retry.NO),
+        (reply(413, HTML), Retry.NO),
+        (reply(501), Retry.NO),
+        (reply(302, **LOG_IN), Retry.NO),
+        (reply(307, HTML, **LOG_IN), Retry.NO),
+        (reply(200, HTML), Retry.FEW),
+        (reply(200, f"\n<!doctype html>{HTML}", content_type="text/html"), Retry.FEW),
+    ],
+)
+async def test_an_answer_that_no_store_gives_is_a_failed_dependency(
+    monkeypatch: pytest.MonkeyPatch, answer: Answer, retry: Retry
+) -> None:
+    error = await refused(monkeypatch, answer)
+    assert (type(error), error.retry) == (DependencyException, retry)
+    assert "not as an S3 store does" in error.message
+    assert "bucket does not exist" not in error.message
+    assert "credentials" not in error.message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [reply(200), reply(204), reply(200, HTML, ETag='"abc"'), reply(201, '{"Key": "inbox/42"}')],
+)
+async def test_without_an_etag_an_object_may_be_stored(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
+    ((_, etag),) = await put(monkeypatch, answer)
+    assert isinstance(etag, str)
+
+
+async def test_a_page_in_the_place_of_an_object_is_a_failed_dependency(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Loopback(reply(200, HTML, content_type="text/html; charset=utf-8")) as server, HttpClient() as http:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        store = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")
+        with pytest.raises(DependencyException, match="not as an S3 store does"):
+            async with store.get(OBJECT):
+                pass
+
+
+async def test_credentials_that_the_store_refuses_are_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    async with Loopback(s3_refusal(403, "ExpiredToken"), reply(200)) as server, HttpClient() as http:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
+        chain = CredentialChain(clock=lambda: now[0])
+        store = S3Store(http, S3Config.load(), chain, region="eu-west-1")
+        await chain.get()
+        now[0] += RELOAD_EVERY
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDNEW")
+        with pytest.raises(AccessDeniedException, match="ExpiredToken"):
+            await store.put(OBJECT, b"file", INFO)
+        await store.put(OBJECT, b"file", INFO)
+    assert ["Credential=AKIDNEW/" in request.headers["authorization"] for request in server.requests] == [False, True]
 
 
 async def test_a_throttle_keeps_what_s3_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +229,7 @@ async def test_a_store_that_names_the_region_that_was_used_is_not_asked_again(mo
     [
         (301, {"x-amz-bucket-region": "us-west-2"}, b"", "us-west-2"),
         (301, {}, b"<Region>us-west-2</Region>", "us-west-2"),
-        (400, {}, b"<Code>AuthorizationHeaderMalformed</Code><Region>us-west-2</Region>", "us-west-2"),
+        (400, {}, b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-west-2</Region>", "us-west-2"),
         # another reason to refuse
         (403, {"x-amz-bucket-region": "us-west-2"}, b"<Code>AccessDenied</Code>", None),
         (400, {"x-amz-bucket-region": "us-west-2"}, b"<Code>InvalidRequest</Code>", None),

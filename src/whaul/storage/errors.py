@@ -15,11 +15,36 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.outbound.http import Answer
+from whaul.outbound.http import Answer, Download
 
-TRANSIENT_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout"})
-"""4xx that blame the bytes on the way, not the request."""
-THROTTLE_CODES = frozenset({"SlowDown", "RequestLimitExceeded", "TooManyRequests"})
+CHECKSUM_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
+"""The bytes are not those of a checksum: ours, so that they changed on the way; or the caller's, in a presigned URL."""
+TRANSIENT_CODES = frozenset(
+    {
+        "ConcurrentModification",
+        "ConditionalRequestConflict",
+        "IncompleteBody",
+        "InternalError",
+        "OperationAborted",
+        "RequestTimeout",
+        "TemporaryRedirect",
+    }
+)
+"""Codes that blame the moment, not the request, whatever their status."""
+THROTTLE_CODES = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "ServiceUnavailable",
+        "SlowDown",
+        "SlowDownRead",
+        "SlowDownWrite",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+    }
+)
 CREDENTIAL_CODES = frozenset(
     {
         "ExpiredToken",
@@ -31,15 +56,27 @@ CREDENTIAL_CODES = frozenset(
     }
 )
 
-_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,64})</Code>")
+STORE_HEADERS = frozenset({"x-amz-request-id", "x-amz-id-2", "x-amz-bucket-region"})
+"""Every S3 answer has one of them. CloudFront and API Gateway have other headers that begin with `x-amz`."""
+LASTING_STATUSES = frozenset({405, 407, 411, 413, 414, 431, 501, 505, 511})
+"""What another server than the store would say again to the same request."""
+PASSING_STATUSES = frozenset({408, 421, 425})
+"""4xx that blame the moment."""
+
+_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
+_SAYS_AGAIN = re.compile(rb"<Message>[^<]{0,1000}try again", re.IGNORECASE)
 
 
 def s3_error(answer: Answer, *, reads: bool = False) -> ApiError:
     """Translate the answer to a PUT (or a GET, if it `reads`) that this server signed."""
     code = error_code(answer)
     told = _told("S3", answer, code)
+    if not is_of_a_store(answer):
+        return _foreign_error("S3", answer)
     if code in CREDENTIAL_CODES:
         return AccessDeniedException(f"{told} The server's S3 credentials are not good; its operator must renew them.")
+    if code in CHECKSUM_CODES:
+        return DependencyException(f"{told} Try again later.", retry=Retry.YES)
     if answer.status in {401, 403}:
         doing = "read this object, or it does not exist" if reads else "write this object"
         return AccessDeniedException(f"{told} The server's S3 credentials may not {doing}.")
@@ -54,10 +91,17 @@ def presigned_error(answer: Answer, *, reads: bool = False) -> ApiError:
     code = error_code(answer)
     told = _told("The presigned URL's host", answer, code)
     advice = "Make a new URL: it has expired, or was not signed for this request."
+    if not is_of_a_store(answer):
+        return _foreign_error("The presigned URL's host", answer)
     if answer.status in {401, 403}:
         return AccessDeniedException(f"{told} {advice}")
     if code in CREDENTIAL_CODES:
         return InvalidParametersException(f"{told} {advice}")
+    if code in CHECKSUM_CODES:
+        return InvalidParametersException(
+            f"{told} The URL or its headers have a checksum that is not the file's. Sign it without one; the AWS SDK "
+            "for JavaScript adds none with requestChecksumCalculation: 'WHEN_REQUIRED'."
+        )
     if reads and answer.status == 404:
         return ResourceNotFoundException(f"{told} The source does not exist.")
     return _common_error(answer, code, told)
@@ -66,7 +110,10 @@ def presigned_error(answer: Answer, *, reads: bool = False) -> ApiError:
 def _common_error(answer: Answer, code: str, told: str) -> ApiError:
     if code in THROTTLE_CODES or answer.status in {429, 503}:
         return ThrottledRequestException(f"{told} Try again later.", retry_after=retry_after(answer.headers))
-    if code in TRANSIENT_CODES or answer.status >= 500:
+    if code == "NotImplemented" or answer.status == 501:
+        return InvalidParametersException(f"{told} The store does not have what this request needs; change it.")
+    says_again = answer.status == 409 and _SAYS_AGAIN.search(answer.body)
+    if code in TRANSIENT_CODES or says_again or answer.status >= 500:
         return DependencyException(f"{told} Try again later.", retry=Retry.YES)
     if 300 <= answer.status < 400:
         return InvalidParametersException(f"{told} It redirects elsewhere; name the bucket's own endpoint.")
@@ -75,9 +122,40 @@ def _common_error(answer: Answer, code: str, told: str) -> ApiError:
     return DependencyException(f"{told} That is no answer that S3 gives.", retry=Retry.YES)
 
 
+def _foreign_error(who: str, answer: Answer) -> ApiError:
+    """Translate what a proxy, a load balancer or a log-in page says in the place of a store."""
+    told = f"{who} answered with HTTP status {answer.status}, but not as an S3 store does"
+    if 300 <= answer.status < 400:
+        return DependencyException(f"{told}; it redirects elsewhere, so name the store itself.", retry=Retry.NO)
+    if answer.status in {429, 503}:
+        return ThrottledRequestException(f"{told}. Try again later.", retry_after=retry_after(answer.headers))
+    if answer.status in LASTING_STATUSES:
+        retry = Retry.NO
+    else:
+        retry = Retry.YES if answer.status >= 500 or answer.status in PASSING_STATUSES else Retry.FEW
+    return DependencyException(f"{told}; look for a proxy or another server in between.", retry=retry)
+
+
+def is_of_a_store(answer: Answer) -> bool:
+    """Whether an S3 store can have given this answer: with its XML, or without a body but with its headers."""
+    return bool(error_code(answer)) or (not answer.body and not STORE_HEADERS.isdisjoint(answer.headers))
+
+
+def is_stored(answer: Answer) -> bool:
+    """Whether the answer to a PUT says that the object is stored, and is not somebody's page."""
+    is_page = answer.body.lstrip()[:1] == b"<"
+    return 200 <= answer.status < 300 and ("etag" in answer.headers or not is_page)
+
+
+def is_page(download: Download) -> bool:
+    """Whether what came is somebody's page in the place of an object, which has an ETag."""
+    return download.header("etag") is None and (download.header("content-type") or "").startswith("text/html")
+
+
 def error_code(answer: Answer) -> str:
     """The store's error code, empty when it gave none."""
-    match = _CODE.search(answer.body)
+    start = answer.body.find(b"<Error")
+    match = _CODE.search(answer.body, start) if start >= 0 else None
     return match[1].decode() if match else ""
 
 

@@ -10,7 +10,7 @@ from whaul.errors import DependencyException, InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl
 from whaul.outbound.http import Body, HttpClient, HttpFailure
 from whaul.outbound.netguard import ForbiddenUrl, PresignedHosts
-from whaul.storage.errors import presigned_error
+from whaul.storage.errors import is_stored, presigned_error
 
 REFUSED_HEADERS = frozenset(
     {
@@ -67,7 +67,7 @@ class PresignedDestination:
             raise DependencyException(
                 f"The PUT to the presigned URL failed: {failure}.", retry=failure.retry
             ) from failure
-        if not 200 <= answer.status < 300:
+        if not is_stored(answer):
             raise presigned_error(answer)
         return answer.headers.get("etag", "")
 

@@ -7,8 +7,8 @@ from whaul.errors import DependencyException, InvalidParametersException
 from whaul.model import PresignedUrl
 from whaul.outbound.http import HttpClient, HttpFailure
 from whaul.outbound.netguard import ForbiddenUrl, PresignedHosts
-from whaul.storage import OpenFile, announced_size
-from whaul.storage.errors import presigned_error
+from whaul.storage import OpenFile, opened
+from whaul.storage.errors import is_page, presigned_error
 from whaul.storage.presigned import checked_headers, is_version_2, signs_content_type
 
 NOT_THE_WHOLE = frozenset({206, 304})
@@ -51,9 +51,9 @@ class PresignedSource:
                         f"The presigned URL's host answered with HTTP status {download.status}, not with the whole "
                         "file. Leave out Range, If-None-Match, If-Modified-Since and partNumber."
                     )
-                if download.status != 200:
+                if download.status != 200 or is_page(download):
                     raise presigned_error(await download.answer(), reads=True)
-                yield OpenFile(self.mime_type, announced_size(download), download)
+                yield opened(self.mime_type, download)
         except HttpFailure as failure:
             raise DependencyException(
                 f"The GET of the presigned URL failed: {failure}.", retry=failure.retry

@@ -15,12 +15,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from pyreqwest.http import Url
 
-from whaul.errors import DependencyException, InvalidParametersException, Retry
+from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, Body, Download, HttpClient, HttpFailure
 from whaul.partitions import is_aws_host, is_region, is_s3_host
 from whaul.storage.credentials import CredentialChain
-from whaul.storage.errors import error_code, s3_error
+from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_page, is_stored, s3_error
 from whaul.storage.s3_config import S3Config
 from whaul.storage.s3_signing import S3Signer
 
@@ -94,10 +94,10 @@ class S3Store:
             answer = await self._http.send("PUT", target, signed, body, info.file_size)
         except HttpFailure as failure:
             raise DependencyException(f"The PUT to S3 failed: {failure}.", retry=failure.retry) from failure
-        if 200 <= answer.status < 300:
+        if is_stored(answer):
             return answer.headers.get("etag", "")
         self._check_region(file.bucket_name, region, answer)
-        raise s3_error(answer)
+        raise self._error(answer)
 
     async def list(self, bucket: str, query: Mapping[str, str]) -> Answer:
         """Send one GET of a bucket, with that query. Whether the answer is an error is the caller's to see."""
@@ -107,7 +107,7 @@ class S3Store:
         """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
         answer = await self._ask("DELETE", file)
         if not 200 <= answer.status < 300:
-            raise s3_error(answer)
+            raise self._error(answer)
 
     async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Answer:
         """Sign and send a request without a body; raises an `ApiError` without an answer, or for another region."""
@@ -127,13 +127,18 @@ class S3Store:
         signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method="GET")
         try:
             async with self._http.download(target, signed | {"accept-encoding": "identity"}) as download:
-                if download.status != 200:
+                if download.status != 200 or is_page(download):
                     answer = await download.answer()
                     self._check_region(file.bucket_name, region, answer)
-                    raise s3_error(answer, reads=True)
+                    raise self._error(answer, reads=True)
                 yield download
         except HttpFailure as failure:
             raise DependencyException(f"The GET from S3 failed: {failure}.", retry=failure.retry) from failure
+
+    def _error(self, answer: Answer, *, reads: bool = False) -> ApiError:
+        if error_code(answer) in CREDENTIAL_CODES:
+            self.credentials.refused()
+        return s3_error(answer, reads=reads)
 
     def _located(self, file: S3File, query: Mapping[str, str] | None = None) -> tuple[str, str, Url]:
         """Where the object is: the region, and the URL as it is signed and as it is called."""

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from whaul.errors import AccessDeniedException, DependencyException
 from whaul.model import S3File
 from whaul.outbound.http import LARGEST_ANSWER, Answer
-from whaul.storage.errors import CREDENTIAL_CODES, error_code, s3_error
+from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_of_a_store, s3_error
 from whaul.storage.naming import object_key, split_name
 from whaul.storage.s3 import S3Destination, S3Store
 
@@ -102,7 +102,7 @@ class S3Prefix:
         most = most or min(LARGEST_PAGE, LARGEST_ANSWER // (ENTRY + 3 * len(prefix.encode())))
         query = {"list-type": "2", "prefix": prefix, "delimiter": "/", "encoding-type": "url", "max-keys": str(most)}
         answer = await self._store.list(self._bucket, query | ({"continuation-token": after} if after else {}))
-        if answer.status in {401, 403} and error_code(answer) not in CREDENTIAL_CODES:
+        if answer.status in {401, 403} and is_of_a_store(answer) and error_code(answer) not in CREDENTIAL_CODES:
             raise AccessDeniedException(
                 "The S3 credentials may not list the bucket, which says what is stored already: allow s3:ListBucket, "
                 "or give --force to store everything without looking."

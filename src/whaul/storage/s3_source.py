@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from whaul.model import S3File
-from whaul.storage import OpenFile, announced_size
+from whaul.storage import OpenFile, opened
 from whaul.storage.s3 import S3Store
 
 
@@ -19,4 +19,4 @@ class S3Source:
     async def open(self) -> AsyncGenerator[OpenFile]:
         """See `Source`."""
         async with self._store.get(self._file) as download:
-            yield OpenFile(download.header("content-type"), announced_size(download), download)
+            yield opened(download.header("content-type"), download)
