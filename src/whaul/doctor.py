@@ -6,6 +6,7 @@ Makes nothing but a small object in the bucket that is named, and removes it aga
 
 import asyncio
 import hashlib
+import os
 import stat
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -240,7 +241,7 @@ def _settings_findings(settings: Settings) -> Iterator[Finding]:
         advice = "unset it, unless it is a proxy or a simulator of yours"
         unsafe.append((f"tokens are sent to {settings.graph_url} (WHAUL_GRAPH_URL)", advice))
     path = None if settings.secret_key else key_file(settings.database_url.get_secret_value())
-    if path is not None and path.exists():
+    if path is not None and os.path.exists(path):  # noqa: PTH110 - a folder that may not be looked into is no error
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             unsafe.append((f"users besides its owner may use {path} (mode {mode:04o})", f"run: chmod 600 {path}"))

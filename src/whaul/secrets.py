@@ -3,6 +3,7 @@
 Owns the form of `WHAUL_SECRET_KEY`. Does not decide where a secret is stored, nor read the environment.
 """
 
+import fcntl
 import os
 import re
 import shlex
@@ -13,6 +14,8 @@ from uuid import uuid4
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
+
+from whaul.folders import create_private_folder, sync_folder
 
 # Fernet itself decodes leniently: it drops what is not of its alphabet, a `+` say, instead of refusing it.
 _FERNET_KEY: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
@@ -134,19 +137,12 @@ def load_or_create_key_file(path: Path) -> SecretStr:
         if mode & stat.S_IRWXO:
             raise ValueError(
                 f"every user can get at the secret key in {path} (mode {mode:04o}); "
-                f"run: chmod 600 {shlex.quote(str(path))}"
+                f"run: chmod 600 {shlex.quote(str(path))}, or keep the key in WHAUL_SECRET_KEY instead"
             )
         key = file.read().strip()
     if not key:
         raise ValueError(f"the secret key file {path} is empty; restore it, or remove it to start with a new key")
     return SecretStr(key)
-
-
-def create_private_folder(path: Path) -> None:
-    """Create a folder and its missing parents for the owner only; folders that exist keep their mode."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def _create_key_file(path: Path) -> None:
@@ -160,15 +156,25 @@ def _create_key_file(path: Path) -> None:
             file.write(Fernet.generate_key() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            return
+        _publish(draft, path)
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     # The name must be on disk before anything is encrypted with the key, or a power cut loses those secrets.
-    folder = os.open(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give the draft its name, unless another process was first."""
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return
+    except OSError:
+        # A file system without hard links, as memory cards and some network mounts are: one process after the other.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if not path.exists():
+                draft.replace(path)
+        finally:
+            os.close(folder)

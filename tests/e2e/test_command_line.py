@@ -172,7 +172,7 @@ def test_all_bad_settings_are_named_at_once(desk: World) -> None:
         "WHAUL_SECRET_KEY": "sesame-sesame",
         "WHAUL_TLS_CERT_FILE": "/no/such/file",
         "WHAUL_SPELLED_WRONG": "1",
-        "AWS_REGION": "Atlantis",
+        "AWS_REGION": "At lantis",
     }
     message = failure(desk.run("serve", **bad))
     assert message.startswith(f"whaul: {len(bad)} settings cannot be used (see docs/settings.md")

@@ -1,7 +1,9 @@
 """The command line as far as it needs no server: its usage errors, its files and the registry that it keeps."""
 
+import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,10 @@ from whaul import __version__
 from whaul.auth.policy import Policy
 from whaul.cli import app, failures, main, output
 from whaul.errors import AccessDeniedByMetaException
+from whaul.parts import stored
+from whaul.settings import Settings
+
+pytestmark = pytest.mark.anyio
 
 TOKEN = "EAAGs3cr3tT0ken"
 POLICY = {
@@ -118,7 +124,59 @@ def test_saying_the_version_loads_nothing_that_a_command_needs() -> None:
     look = "import sys, whaul.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout.split()
     assert "whaul.cli" in loaded
-    assert not {"whaul.parts", "whaul.settings", "sqlalchemy", "botocore", "pydantic", "pyreqwest"} & set(loaded)
+    assert not {"pydantic", *HEAVY} & set(loaded)
+
+
+HEAVY = {"whaul.parts", "whaul.settings", "sqlalchemy", "botocore", "pyreqwest", "uvloop", "granian", "cryptography"}
+ITSELF_AND_ITS_MODULES = """
+import atexit, runpy, sys
+atexit.register(lambda: print(*sys.modules))
+runpy.run_module("whaul", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "completed"),
+    [
+        ("zsh", "whaul acc", {"accounts"}),
+        ("fish", "whaul acc", {"accounts"}),
+        ("bash", "whaul ", {"link", "accounts", "keys", "serve", "doctor", "rotate-secrets"}),
+        ("bash", "whaul acc", {"accounts"}),
+        ("bash", "whaul --deb", {"--debug"}),
+        ("bash", "whaul link --", {"--waba-id", "--token-file", "--json"}),
+        ("bash", "whaul keys ", {"create", "list", "simulate"}),
+        ("bash", "whaul keys create --e", {"--expires-in"}),
+        ("bash", "whaul get --conc", {"--concurrency"}),
+        ("bash", "whaul serve --w", {"--workers"}),
+    ],
+)
+def test_commands_and_their_options_complete_without_what_they_need_to_run(
+    shell: str, words: str, completed: set[str]
+) -> None:
+    environ = os.environ | {
+        "_WHAUL_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+        "_TYPER_COMPLETE_ARGS": words,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", ITSELF_AND_ITS_MODULES], env=environ, capture_output=True, text=True, check=False
+    )
+    answer, _, loaded = ended.stdout.rstrip().rpartition("\n")
+    assert completed <= set(re.split(r"[\s:\"]+", answer)), answer
+    assert not HEAVY & set(loaded.split())  # pydantic is loaded by newer versions of Typer itself
+    assert ended.stderr == ""
+
+
+def test_completion_is_installed_for_a_shell(tmp_path: Path) -> None:
+    environ = os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "whaul", "--install-completion", "bash"]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert "bash completion installed" in ended.stdout
+    script = next(path for path in tmp_path.rglob("*whaul*") if path.is_file())
+    assert "_WHAUL_COMPLETE=complete_bash" in script.read_text()
+    assert str(script) in (tmp_path / ".bashrc").read_text()
 
 
 def test_no_option_takes_a_secret() -> None:
@@ -157,6 +215,53 @@ def test_a_token_that_is_no_word_is_refused_and_not_repeated(tmp_path: Path, tok
     message = failed(*LINK, "--token-file", str(tmp_path / "token"))
     assert "one word of plain text" in message
     assert "standard input" in failed(*LINK, "--token-file", "-", stdin=token)
+
+
+SPOILT = [
+    "a\nb",
+    "a b",
+    "tok\u00e9n",
+    "a\x1b[2J",
+    f'"{TOKEN}"',
+    f"'{TOKEN}'",
+    " \r\n",
+    TOKEN * 2000,
+    "\ufeff",
+    f"{TOKEN}\u200b",
+]
+"""Tokens that no header can hold, or that somebody quoted by mistake."""
+
+
+@pytest.mark.parametrize("token", SPOILT, ids=lambda token: repr(token[:8]))
+def test_a_token_of_the_environment_that_is_no_word_is_refused_and_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, registry: Path, token: str
+) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", token)
+    message = failed(*LINK)
+    assert message.startswith("WHATSAPP_ACCESS_TOKEN does not hold one word of plain text: it ")
+    assert TOKEN not in message
+    assert not registry.exists()
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\ufeff{}", " {}\t", "{}\u00a0"])
+@pytest.mark.parametrize("source", ["environment", "file", "stdin"])
+async def test_a_token_with_something_around_it_is_linked_without_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, around: str
+) -> None:
+    text = around.format(TOKEN)
+    if source == "environment":
+        monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", text)
+    (tmp_path / "token").write_text(text, encoding="utf-8", newline="")
+    option = {"environment": [], "file": ["--token-file", str(tmp_path / "token")], "stdin": ["--token-file", "-"]}
+    await asyncio.to_thread(done, *LINK, *option[source], stdin=text)
+    async with stored.registry(Settings.load()) as opened:
+        credentials = await opened.credentials("400000000000001")
+    assert credentials is not None
+    assert credentials.access_token.get_secret_value() == TOKEN
+
+
+def test_a_token_in_place_of_its_files_name_is_not_repeated() -> None:
+    assert failed(*LINK, "--token-file", TOKEN) == "--token-file: cannot read the file: No such file or directory"
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])

@@ -356,3 +356,12 @@ async def test_a_number_without_details_is_taken_as_it_is(meta: Meta) -> None:
     async with Loopback(ACCOUNT, reply(200, {"data": [{"id": "1"}]})) as server:
         (found,) = (await meta.client(server).account(ACCESS, "7")).phone_numbers
     assert (found.meta_id, found.display_phone_number, found.quality_rating) == ("1", "", "UNKNOWN")
+
+
+@pytest.mark.parametrize("token", ["EAAG\ns3cr3t", "", "EAAG\x00s3cr3t", "EAAGs3cr\u00e9t", "EAAG s3cr3t"])
+async def test_a_stored_token_that_cannot_be_sent_is_refused_by_name_and_not_repeated(meta: Meta, token: str) -> None:
+    async with Loopback(reply(200, DESCRIBED)) as server:
+        with pytest.raises(AccessDeniedByMetaException, match=r"The stored access token .* link") as caught:
+            await meta.client(server).media(GraphToken(SecretStr(token)), "42")
+    assert "s3cr3t" not in str(caught.value)
+    assert server.requests == []

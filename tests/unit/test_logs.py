@@ -152,3 +152,33 @@ def test_away_from_a_terminal_lines_are_json_unless_wished_otherwise(
     out = capsys.readouterr().out
     assert out.startswith("{") == is_json
     assert "ready" in out
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_an_error_that_comes_with_a_librarys_line_is_told_without_its_text(
+    capsys: pytest.CaptureFixture[str], log_format: str
+) -> None:
+    logs.configure("info", log_format)
+    try:
+        fail()
+    except RuntimeError as error:
+        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+        logging.getLogger("asyncio").error("and again", exc_info=(type(error), error, error.__traceback__))
+        structlog.get_logger().error("ours", exc_info=True)
+    out = capsys.readouterr().out
+    assert SECRET not in out
+    assert out.count("builtins.RuntimeError at test_logs.py") == 3
+
+
+@pytest.mark.usefixtures("restored")
+def test_on_a_terminal_what_others_wrote_is_visible_text(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "console")
+    structlog.get_logger().info("call", caller="Evil\x1b[2J\r\nforged\u202e", name="متجر 🛒", listed=["\x1b[2J"])
+    logging.getLogger("_granian").warning("from %s", "\x1b]0;pwn\x07\nforged")
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 2
+    assert r"Evil\x1b[2J\r\nforged\u202e" in out
+    assert r"\x1b]0;pwn\x07\nforged" in out
+    assert "متجر 🛒" in out
+    assert not any(steering in out for steering in ("\x1b]", "\x1b[2J", "\u202e", "\r"))

@@ -1,14 +1,20 @@
+import errno
+import io
 import multiprocessing
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from whaul.secrets import Cipher, WrongSecretKey, create_private_folder, load_or_create_key_file
+from whaul.folders import create_private_folder
+from whaul.secrets import MAX_SECRET, Cipher, WrongSecretKey, load_or_create_key_file, read_secret, secret_word
 
 
 def _key() -> str:
@@ -107,6 +113,64 @@ def test_a_key_file_is_made_on_first_use_for_the_owner_only(tmp_path: Path) -> N
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_key_file_is_made_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", _no_links)
+    path = tmp_path / "key"
+    assert load_or_create_key_file(path) == load_or_create_key_file(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [("abc", "abc"), (" a+/=\r\n", "a+/="), ("\ufeff\tabc\n", "abc"), ("'a\"", "'a\""), ('"', '"')],
+)
+def test_a_word_is_what_is_left_without_what_stands_around_it(text: str, word: str) -> None:
+    assert secret_word(text) == word
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "empty"),
+        ("\r\n \ufeff ", "empty"),
+        ("x" * (MAX_SECRET + 1), "longer than"),
+        ("hush-\u00e9", "ASCII"),
+        ("hush-\udcff", "ASCII"),
+        ("hush\nhush", "line end"),
+        ("hush\x00", "control character"),
+        ("hush\x7f", "control character"),
+        ("hush hush", "space"),
+        ('"hush"', "quotation marks"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_with_the_reason_and_not_repeated(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=f"^does not hold one word of plain text: it .*{problem}") as caught:
+        secret_word(text)
+    assert "hush" not in str(caught.value)
+
+
+@given(st.text())
+def test_every_word_can_be_sent_in_a_header(text: str) -> None:
+    with suppress(ValueError):
+        assert re.fullmatch(r"[\x21-\x7e]+", secret_word(text))
+
+
+@pytest.mark.parametrize(("content", "problem"), [(b"\xff\xfea\x00", "is not UTF-8"), (b"x" * 70_000, "has more than")])
+def test_a_file_that_holds_no_secret_is_refused(content: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        read_secret(io.BytesIO(content))
+
+
+def test_a_byte_order_mark_of_a_file_is_no_part_of_its_text() -> None:
+    assert read_secret(io.BytesIO(b"\xef\xbb\xbfabc\r\n")) == "abc\r\n"
+
+
+def test_a_line_end_that_was_stored_is_no_part_of_the_secret() -> None:
+    cipher = Cipher(SecretStr(_key()))
+    assert cipher.decrypt(cipher.encrypt(SecretStr("EAAG\r\n"))).get_secret_value() == "EAAG"
+
+
 def test_a_key_file_is_read_on_second_use(tmp_path: Path) -> None:
     path = tmp_path / "key"
     assert load_or_create_key_file(path) == load_or_create_key_file(path)
@@ -119,15 +183,22 @@ def test_a_key_file_may_hold_several_keys(tmp_path: Path) -> None:
     Cipher(load_or_create_key_file(path))
 
 
-def _load(path: Path, ready, answers) -> None:
+def _no_links(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")  # as Linux says on a file system without them
+
+
+def _load(path: Path, ready, answers, links: bool) -> None:
+    if not links:
+        os.link = _no_links
     ready.wait()
     answers.put(load_or_create_key_file(path).get_secret_value())
 
 
-def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path, *, links: bool) -> None:
     context = multiprocessing.get_context("spawn")
     ready, answers = context.Barrier(6), context.Queue()
-    processes = [context.Process(target=_load, args=(tmp_path / "key", ready, answers)) for _ in range(6)]
+    processes = [context.Process(target=_load, args=(tmp_path / "key", ready, answers, links)) for _ in range(6)]
     for process in processes:
         process.start()
     keys = {answers.get(timeout=60) for _ in processes}

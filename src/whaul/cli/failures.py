@@ -1,5 +1,6 @@
 """What a command says when it cannot do what was asked: one message, and a traceback only under `--debug`."""
 
+import sys
 import traceback
 from pathlib import PurePath
 
@@ -44,14 +45,22 @@ def _message(error: BaseException) -> str:
     from whaul.registry.errors import RegistryUnavailable
 
     if isinstance(error, RegistryUnavailable) and error.reason:
-        return f"{error} Its driver says: {' '.join(error.reason.split())}"
+        return f"{error} Its driver says: {' '.join(error.reason.split())}. Check WHAUL_DATABASE_URL."
     if isinstance(error, known()):
         return error.message if isinstance(error, ApiError) else str(error)
-    # What is not ours may hold a secret in its text, as HTTP clients' errors do: the header that cannot be sent.
+    return _foreign_message(error)
+
+
+def _foreign_message(error: BaseException) -> str:
+    """Say what went wrong without the error's own text, which may hold a secret: a header that cannot be sent, say."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "") + "; --debug shows where"
     if isinstance(error, ModuleNotFoundError):
         return f"the Python package {error.name} is not installed; `pip install whaul` with the extra that needs it"
+    if isinstance(error, UnicodeError) and not all(argument.isprintable() for argument in sys.argv):
+        return "an argument is not text in this terminal's encoding; write it in UTF-8, under a UTF-8 locale"
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        return "this user has no home folder; set HOME"
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" at {PurePath(place[0].filename).name}:{place[0].lineno}" if place else ""
     return (

@@ -15,12 +15,17 @@ def cipher(settings: Settings) -> Cipher:
         return Cipher(settings.secret_key)
     url = settings.database_url.get_secret_value()
     path = key_file(url)
-    if database_exists(url) and not path.exists():
-        raise SettingsError([f"WHAUL_SECRET_KEY: unset, and the key file of the database is gone: {path}; restore it"])
     try:
+        if database_exists(url) and not path.exists():
+            told = f"WHAUL_SECRET_KEY: unset, and the key file of the database is gone: {path}; restore it"
+            raise SettingsError([told])
         return Cipher(load_or_create_key_file(path))
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise SettingsError([f"WHAUL_SECRET_KEY: unset, and the key file cannot be used: {error}"]) from None
+    except OSError as error:
+        advice = "set WHAUL_DATABASE_URL to a file in a folder that this user may write, or set WHAUL_SECRET_KEY"
+        told = f"WHAUL_SECRET_KEY: unset, and the key file {path} cannot be used: {error.strerror}; {advice}"
+        raise SettingsError([told]) from None
 
 
 @asynccontextmanager

@@ -27,8 +27,12 @@ def key_file(url: str) -> Path:
 
 
 def database_exists(url: str) -> bool:
-    """Say whether there is a database, whatever is in it; that of PostgreSQL is taken to be there."""
-    return is_postgresql(url) or database_file(url).exists()
+    """Say whether there is a database, whatever is in it; that of PostgreSQL is taken to be there.
+
+    Raises RegistryUnavailable for a folder that may not be looked into.
+    """
+    with translated():
+        return is_postgresql(url) or database_file(url).exists()
 
 
 def create_database(url: str) -> None:

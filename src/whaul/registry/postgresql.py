@@ -81,7 +81,8 @@ async def _connect(url: str, arguments: dict[str, Any]) -> Any:
         except (OSError, UnicodeError, asyncpg.CannotConnectNowError) as exc:
             failure = exc
             down.add(server)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as exc:
+        # KeyError: the URL names no user, and the user of this process has no name.
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, KeyError) as exc:
             raise RegistryUnavailable from exc
     raise RegistryUnavailable from failure
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from whaul.database_url import database_file
-from whaul.secrets import create_private_folder
+from whaul.folders import create_private_folder
 
 if TYPE_CHECKING:
     import aiosqlite

@@ -19,6 +19,7 @@ from typing import TypeVar
 from pyreqwest.bytes import Bytes
 
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
+from whaul.folders import sync_folder
 from whaul.model import MediaInfo
 from whaul.outbound.http import Body
 from whaul.storage.naming import EXTENSIONS, split_name
@@ -92,11 +93,7 @@ class Directory:
         return next((name for name in names if (self._path / name).is_file()), None)
 
     def _sync(self) -> None:
-        descriptor = os.open(self._path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(self._path)
 
 
 class DirectoryDestination:
@@ -151,8 +148,10 @@ class _Temporary:
             self._path = directory / f".whaul-{secrets.token_hex(16)}.part"
             self._file = self._path.open("xb", buffering=0)
             fcntl.flock(self._file, fcntl.LOCK_EX)
-            if os.fstat(self._file.fileno()).st_nlink:
-                return
+            # By its name: some file systems count no links.
+            with suppress(FileNotFoundError):
+                if self._path.stat().st_ino == os.fstat(self._file.fileno()).st_ino:
+                    return
             self._file.close()  # another run took it for a leftover before it was locked
 
     def write(self, parts: Iterable[bytes | Bytes]) -> None:

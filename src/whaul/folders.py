@@ -1,0 +1,28 @@
+"""Folders: made for their owner only, and synced where the file system can."""
+
+import errno
+import os
+from pathlib import Path
+
+_NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR})
+"""What file systems say that sync files only, as some network and FUSE mounts do."""
+
+
+def create_private_folder(path: Path) -> None:
+    """Create a folder and its missing parents for the owner only; folders that exist keep their mode."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def sync_folder(path: Path) -> None:
+    """Put the names of a folder's files on disk, so that those just made survive a power cut."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCED:
+            raise

@@ -1,0 +1,198 @@
+"""Commands where the machine is not as usual: its output, its user, its folders, its character set."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from whaul.stack.local import ITSELF
+
+TOKEN = "EAAGs3cr3tT0ken"
+NAME = "Müller 🛒\x1b[2J"
+KEYS = ["keys", "create", "--name", "crm", "--allow-all"]
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return os.environ | {"WHAUL_DATABASE_URL": f"sqlite:///{tmp_path / 'whaul.db'}", "WHATSAPP_ACCESS_TOKEN": TOKEN}
+
+
+def run(environ: dict[str, str], *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.run([*ITSELF, *arguments], env=environ, text=True, timeout=60, check=False, **streams)  # type: ignore[call-overload, no-any-return]
+
+
+def link(environ: dict[str, str]) -> None:
+    done = run(environ, "link", "--no-verify", "--waba-id", "77", "--name", NAME, "--phone-number", "1=+15550100")
+    assert done.returncode == 0, done.stderr
+
+
+@contextmanager
+def unread() -> Iterator[int]:
+    """The writing end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@contextmanager
+def full() -> Iterator[int]:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("output", [full, unread])
+@pytest.mark.parametrize("arguments", [["accounts"], ["accounts", "--json"], ["--version"], ["migrate"], ["doctor"]])
+def test_an_output_that_takes_nothing_is_one_message(environ: dict[str, str], output, arguments: list[str]) -> None:
+    with output() as descriptor:
+        done = run(environ, *arguments, stdout=descriptor)
+    reason = "No space left on device" if output is full else "Broken pipe"
+    assert (done.returncode, done.stderr) == (1, f"whaul: standard output cannot be written: {reason}\n")
+
+
+@pytest.mark.parametrize("output", [full, unread])
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_a_key_whose_secret_nobody_saw_is_disabled(environ: dict[str, str], output, json_option: list[str]) -> None:
+    with output() as descriptor:
+        done = run(environ, *KEYS, *json_option, stdout=descriptor)
+    assert done.returncode == 1
+    (key,) = json.loads(run(environ, "keys", "list", "--json").stdout)["accessKeys"]
+    assert key["status"] == "Inactive"
+    assert key["accessKeyId"] in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["accounts", "--help"], ["--show-completion"]])
+def test_even_help_says_that_the_output_is_full(environ: dict[str, str], arguments: list[str]) -> None:
+    with full() as descriptor:
+        done = run(environ | {"SHELL": "/bin/bash"}, *arguments, stdout=descriptor)
+    assert done.returncode == 1
+    assert done.stderr.startswith("whaul: No space left on device")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_error_output_that_is_full_changes_nothing(environ: dict[str, str]) -> None:
+    with full() as descriptor:
+        done = run(environ, *KEYS, stderr=descriptor)
+        assert done.returncode == 0
+        assert "AWS_SECRET_ACCESS_KEY=" in done.stdout
+        assert run(environ, "unlink", "--yes", "waba-none", stderr=descriptor).returncode == 1
+
+
+CLOSING = """
+import os, sys
+for number in map(int, sys.argv[1].split(",")):
+    os.close(number)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0,1,2", "0,2"])
+def test_streams_that_are_closed_are_no_place_for_the_database(environ: dict[str, str], closed: str) -> None:
+    link(environ)
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSING, closed, *ITSELF, *KEYS],
+        env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if "1" in closed:
+        assert done.returncode == 1
+        assert "2" in closed or done.stderr.startswith("whaul: standard output is closed; redirect it")
+    else:
+        assert done.returncode == 0
+        assert "AWS_SECRET_ACCESS_KEY=" in done.stdout
+    assert run(environ, "accounts").returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [["unlink", "77"], ["link", "--waba-id", "77", "--token-file", "-"]])
+def test_a_closed_standard_input_has_ended(environ: dict[str, str], arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSING, "0", *ITSELF, *arguments],
+        env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_names_are_shown_in_whatever_the_terminal_takes(environ: dict[str, str], encoding: str) -> None:
+    link(environ)
+    shown = run(environ | {"PYTHONIOENCODING": encoding}, "accounts", encoding=encoding)
+    assert shown.returncode == 0, shown.stderr
+    assert "\x1b" not in shown.stdout
+    name = NAME.replace("\x1b", "\\x1b").encode(encoding, "backslashreplace").decode(encoding)
+    assert f"  {name}  (WABA 77" in shown.stdout
+    document = run(environ | {"PYTHONIOENCODING": encoding}, "accounts", "--json", encoding=encoding).stdout
+    assert json.loads(document)["linkedAccounts"][0]["wabaName"] == NAME
+
+
+def test_in_the_c_locale_names_are_what_they_are(environ: dict[str, str]) -> None:
+    environ |= {"LC_ALL": "C"}
+    link(environ)
+    assert (
+        json.loads(run(environ, "accounts", "--json", encoding="utf-8").stdout)["linkedAccounts"][0]["wabaName"] == NAME
+    )
+
+
+def test_an_argument_that_is_no_text_is_refused(environ: dict[str, str]) -> None:
+    name = os.fsdecode(b"\xff")
+    done = run(environ, "link", "--no-verify", "--waba-id", "7", "--name", name, "--phone-number", "1=+15550100")
+    assert (done.returncode, done.stderr.startswith("whaul: an argument is not text")) == (1, True)
+
+
+NOBODY = 54321
+
+
+def as_nobody(environ: dict[str, str], *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a user without a name or a home."""
+    if os.geteuid() != 0:
+        pytest.skip("NOT TESTED: only root can become another user")
+    kept = {name: value for name, value in environ.items() if name in {"PATH", "WHATSAPP_ACCESS_TOKEN"}}
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    command = [*become, *ITSELF, *arguments]
+    return subprocess.run(command, env=kept | variables, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command", [["accounts"], ["migrate"], ["serve", "--port", "0"], KEYS])
+@pytest.mark.parametrize("home", [None, "/", "/nonexistent", "closed"])
+def test_a_user_without_a_place_for_the_database_is_told_what_to_set(
+    environ: dict[str, str], tmp_path: Path, command: list[str], home: str | None
+) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    variables = {} if home is None else {"HOME": str(tmp_path / home)}
+    done = as_nobody(environ, *command, **variables)
+    assert done.returncode == 1
+    assert "WHAUL_DATABASE_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "unforeseen" not in done.stderr
+
+
+def test_a_database_in_a_folder_that_cannot_be_written_is_one_message(environ: dict[str, str], tmp_path: Path) -> None:
+    link(environ)
+    for path in (tmp_path, *tmp_path.parents[:-2]):
+        path.chmod(path.stat().st_mode | 0o055)
+    for path in tmp_path.glob("whaul.db*"):
+        os.chown(path, NOBODY, NOBODY)
+    done = as_nobody(environ, "accounts", WHAUL_DATABASE_URL=environ["WHAUL_DATABASE_URL"])
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "Check WHAUL_DATABASE_URL" in done.stderr
+
+
+def test_a_user_without_a_name_needs_one_for_postgresql(environ: dict[str, str]) -> None:
+    key = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
+    done = as_nobody(environ, "accounts", WHAUL_DATABASE_URL="postgresql://127.0.0.1:1/x", WHAUL_SECRET_KEY=key)
+    assert done.returncode == 1
+    assert done.stderr.startswith("whaul: The registry's database did not answer.")
+
+
+def test_completion_without_a_home_says_so(environ: dict[str, str]) -> None:
+    done = as_nobody(environ, "--install-completion", SHELL="/bin/bash")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
