@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -46,6 +46,8 @@ log = structlog.get_logger()
 
 DATABASE_PAUSE = 1.0
 """Seconds until a worker that starts asks for the database again."""
+TOKENS_PAUSE = 5.0
+"""Seconds between two looks at when tokens end."""
 GARBAGE = 20_000
 """New objects between two looks of the garbage collector: a few megabytes at the most."""
 
@@ -119,6 +121,7 @@ async def _serving(
         stack.push_async_callback(messages.land)
         refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
         stack.push_async_callback(refreshes.aclose)
+        await stack.enter_async_context(_token_expiries(registry, metrics))
         accounts = AccountOperations(registry, refreshes, account_id=settings.account_id, region=settings.region)
         signup = SignupOperation(
             registry, graph, account_id=settings.account_id, region=settings.region, deadline=settings.deadline
@@ -173,6 +176,28 @@ async def _registry(stack: AsyncExitStack, settings: Settings) -> Registry:
                 log.error("the database does not answer; this worker waits for it", error=logs.without_text(error))
             waits = True
             await asyncio.sleep(DATABASE_PAUSE)
+
+
+@asynccontextmanager
+async def _token_expiries(registry: Registry, metrics: Metrics) -> AsyncGenerator[None]:
+    """Show when the tokens of accounts end, as long as the server runs."""
+
+    async def read() -> None:
+        with suppress(RegistryUnavailable):
+            metrics.set_token_expiries(await registry.token_expiries())
+
+    async def follow() -> None:
+        while True:
+            await asyncio.sleep(TOKENS_PAUSE)
+            await read()
+
+    await read()
+    task = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def _collect_seldom() -> None:

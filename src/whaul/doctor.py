@@ -12,13 +12,14 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 
 from pyreqwest.http import Url
 
 from whaul.errors import ApiError, Retry
+from whaul.graph.accounts import MetaAccount
 from whaul.graph.client import GraphClient
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, HttpClient, HttpFailure
@@ -39,6 +40,8 @@ PATIENCE = 10.0
 """Seconds for each check."""
 LARGEST_SKEW = 300.0
 """Seconds that the clock may be off: a margin below the 15 minutes at which AWS refuses signatures."""
+EXPIRES_SOON = timedelta(days=7)
+"""A token that ends within this is worth a warning."""
 ACCOUNTS_AT_ONCE = 16
 PROBE = b"written by whaul doctor\n"
 PROBE_PREFIX = ".whaul-doctor-"
@@ -166,7 +169,7 @@ class Doctor:
         async def examined(account: LinkedAccount) -> Finding:
             name = f"account {account.meta_waba_id}"
             async with gate:
-                return await self._bounded(name, _account(name, account, registry, graph))
+                return await self._bounded(name, _account(name, account, registry, graph, self._now()))
 
         tasks = [asyncio.create_task(examined(account)) for account in accounts]
         try:
@@ -264,7 +267,7 @@ async def _secret_key(registry: Registry) -> Finding:
     return Finding("secret key", Outcome.OK, "it decrypts what is stored")
 
 
-async def _account(name: str, account: LinkedAccount, registry: Registry, graph: GraphClient) -> Finding:
+async def _account(name: str, account: LinkedAccount, registry: Registry, graph: GraphClient, now: datetime) -> Finding:
     again = f"link it again: whaul link --waba-id {account.meta_waba_id} --token-file FILE"
     if account.has_app_secret:
         again += " --app-secret-file FILE"
@@ -273,6 +276,7 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
         if credentials is None:
             return Finding(name, Outcome.SKIPPED, "it was unlinked meanwhile")
         found = await graph.account(credentials, account.meta_waba_id)
+        expires_at = await graph.token_expiry(credentials, account.token_expires_at)
     except WrongSecretKey:
         return Finding(name, Outcome.SKIPPED, "the secret key does not decrypt its token")
     except RegistryUnavailable:
@@ -280,6 +284,19 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
     except ApiError as error:
         advice = "try again later" if error.retry is Retry.YES else again
         return Finding(name, Outcome.FAILED, error.message, advice)
+    return _expiry(name, expires_at, now, again) or _numbers(name, account, found, again)
+
+
+def _expiry(name: str, expires_at: datetime | None, now: datetime, again: str) -> Finding | None:
+    """Tell of a token that has ended, or soon will."""
+    if expires_at is None or expires_at - now >= EXPIRES_SOON:
+        return None
+    if expires_at <= now:
+        return Finding(name, Outcome.FAILED, f"the token expired at {expires_at:%Y-%m-%d %H:%M} UTC", again)
+    return Finding(name, Outcome.WARNING, f"the token expires at {expires_at:%Y-%m-%d %H:%M} UTC", again)
+
+
+def _numbers(name: str, account: LinkedAccount, found: MetaAccount, again: str) -> Finding:
     linked = {number.meta_id for number in account.phone_numbers}
     at_meta = {number.meta_id for number in found.phone_numbers}
     if linked != at_meta:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from harness.world import Gateway, Key, World
+from harness.world import Gateway, Key, World, eventually
 from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
@@ -49,6 +49,35 @@ def failure(done: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def test_the_end_of_a_token_is_told_by_commands_and_metrics(desk: World, simulator: Simulator, token_file: str) -> None:
+    link = ("link", "--waba-id", simulator.waba_id, "--token-file", token_file)
+    simulator.configure(token_expires_at=4_000_000_000, token_data_access_expires_at=3_900_000_000)
+    id_ = document(desk.run(*link, "--json"))["account"]["id"]
+    assert document(desk.run("accounts", "--json"))["tokenExpiry"] == {id_: "2093-08-01T21:20:00+00:00"}
+    assert "token expires 2093-08-01 21:20 UTC" in desk.run("accounts").stdout
+    metric = f'whaul_token_expiry_timestamp_seconds{{account="{id_}"}} 3.9e+09'
+    for workers in ("1", "2"):
+        with desk.gateway(WHAUL_WORKERS=workers) as running:
+            assert metric in running.send("GET", "/metrics").body.decode()
+            if workers == "1":
+                simulator.configure(token_expires_at=0, token_data_access_expires_at=0)
+                assert desk.run(*link).returncode == 0
+                eventually(lambda r=running: metric not in r.send("GET", "/metrics").body.decode())
+                assert "tokenExpiry" not in document(desk.run("accounts", "--json"))
+                simulator.configure(token_data_access_expires_at=3_900_000_000)
+                assert desk.run(*link).returncode == 0
+
+
+def test_an_account_is_linked_though_meta_does_not_describe_its_token(
+    desk: World, simulator: Simulator, token_file: str
+) -> None:
+    simulator.fault("debug_token", kind="error", code=100, times=1)
+    done = desk.run("link", "--waba-id", simulator.waba_id, "--token-file", token_file)
+    assert done.returncode == 0, done.stderr
+    assert simulator.token not in done.stdout + done.stderr
+    assert "token expire" not in desk.run("accounts").stdout
 
 
 def test_accounts_are_linked_listed_and_unlinked(desk: World, token_file: str) -> None:

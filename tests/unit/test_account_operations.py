@@ -14,7 +14,7 @@ from whaul.api.request import Request
 from whaul.auth.authenticator import Caller
 from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.errors import ResourceNotFoundException
-from whaul.graph.accounts import AccountCalls, MetaAccount
+from whaul.graph.accounts import AccountCalls, MetaAccount, MetaToken
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
@@ -45,8 +45,8 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
 class EmptyAccountAtMeta:
     """A Graph API that knows one account, without phone numbers."""
 
-    async def managed_accounts(self, _access: object) -> tuple[str, ...]:
-        return (WABA,)
+    async def token(self, _token: object) -> MetaToken:
+        return MetaToken(True, (WABA,), None)
 
     async def account(self, _access: object, waba_id: str) -> MetaAccount:
         return MetaAccount(waba_id, "Harbour", ())

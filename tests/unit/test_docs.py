@@ -148,6 +148,9 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         name = metric._name + ("_total" if metric._type == "counter" else "")
         kind, labels = documented.pop(name)
         assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (metric._type, list(metric._labelnames))
+    for family in Metrics()._tokens.collect():
+        kind, labels = documented.pop(family.name)
+        assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (family.type, list(family._labelnames))
     assert not documented
 
 

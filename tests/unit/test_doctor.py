@@ -230,6 +230,27 @@ async def test_an_account_that_the_token_may_not_see_is_to_be_linked_again(clini
     assert failed(found) == {f"account {WABA}"}
 
 
+@pytest.mark.parametrize(
+    ("left", "outcome", "told"),
+    [
+        (timedelta(days=7), Outcome.OK, "the token is good"),
+        (timedelta(days=7, seconds=-1), Outcome.WARNING, "the token expires at 20"),
+        (timedelta(0), Outcome.FAILED, "the token expired at 20"),
+        (timedelta(days=-40), Outcome.FAILED, "the token expired at 20"),
+    ],
+)
+async def test_a_token_that_ends_soon_is_to_be_linked_again(
+    clinic: Clinic, left: timedelta, outcome: Outcome, told: str
+) -> None:
+    ends = int((NOW + left).timestamp())
+    described = reply(200, {"data": {"is_valid": True, "expires_at": 0, "data_access_expires_at": ends}})
+    found = await clinic.look(lambda request: described if "debug_token" in request.target else meta(request))
+    finding = found[f"account {WABA}"]
+    assert finding.outcome is outcome
+    assert told in finding.detail
+    assert ("whaul link" in finding.advice) == (outcome is not Outcome.OK)
+
+
 async def test_a_passing_fault_of_meta_is_not_blamed_on_the_token(clinic: Clinic) -> None:
     broken = reply(500, {"error": {"message": "x", "code": 2}})
     found = await clinic.look(lambda request: broken if WABA in request.target else meta(request))

@@ -5,6 +5,7 @@ import base64
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -365,3 +366,47 @@ async def test_a_stored_token_that_cannot_be_sent_is_refused_by_name_and_not_rep
             await meta.client(server).media(GraphToken(SecretStr(token)), "42")
     assert "s3cr3t" not in str(caught.value)
     assert server.requests == []
+
+
+def token_of(**members: object) -> Answer:
+    return reply(200, {"data": {"is_valid": True} | members})
+
+
+@pytest.mark.parametrize(
+    ("answer", "ends"),
+    [
+        (token_of(), None),
+        (token_of(expires_at=0, data_access_expires_at=0), None),
+        (token_of(expires_at=1_800_000_000), 1_800_000_000),
+        (token_of(expires_at=0, data_access_expires_at=1_700_000_000), 1_700_000_000),
+        (token_of(expires_at=1_800_000_000, data_access_expires_at=1_700_000_000), 1_700_000_000),
+        (token_of(expires_at=1_600_000_000, data_access_expires_at=1_700_000_000), 1_600_000_000),
+        (token_of(expires_at=-1), None),
+        (token_of(expires_at=10**30), None),
+        (token_of(expires_at="soon", data_access_expires_at=None), None),
+    ],
+)
+async def test_a_token_ends_with_whatever_ends_first(meta: Meta, answer: Answer, ends: int | None) -> None:
+    async with Loopback(answer) as server:
+        found = await meta.client(server).token_expiry(ACCESS, datetime(2030, 1, 1, tzinfo=UTC))
+        (request,) = server.requests
+    assert found == (None if ends is None else datetime.fromtimestamp(ends, UTC))
+    assert request.target.partition("?")[0].endswith("/debug_token")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(400, {"error": {"message": "no", "code": 100}}),
+        reply(401, {"error": {"message": "no", "code": 190}}),
+        reply(500, b"broken"),
+        reply(200, b"no JSON"),
+        reply(200, {"data": {"is_valid": False, "expires_at": 5}}),
+        BREAK,
+    ],
+)
+async def test_an_end_that_meta_does_not_tell_is_what_is_known(meta: Meta, answer: Answer) -> None:
+    known = datetime(2030, 1, 1, tzinfo=UTC)
+    async with Loopback(answer) as server:
+        assert await meta.client(server).token_expiry(ACCESS, known) == known
+        assert await meta.client(server).token_expiry(ACCESS) is None

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_metas_usage_shows_what_it_said_last() -> None:
     found = samples(metrics)
     assert found["whaul_meta_usage_percent", "app"] == 13
     assert found["whaul_meta_usage_percent", "business"] == 80
+
+
+def test_the_ends_of_tokens_are_those_that_were_read_last() -> None:
+    metrics = Metrics()
+    name = "whaul_token_expiry_timestamp_seconds"
+    assert not [found for found in samples(metrics) if found[0] == name]
+    metrics.set_token_expiries({"waba-1": datetime(2030, 1, 1, tzinfo=UTC), "waba-2": datetime(2031, 1, 1, tzinfo=UTC)})
+    metrics.set_token_expiries({"waba-1": datetime(2029, 1, 1, tzinfo=UTC)})
+    found = {key: value for key, value in samples(metrics).items() if key[0] == name}
+    assert found == {(name, "waba-1"): datetime(2029, 1, 1, tzinfo=UTC).timestamp()}
 
 
 def test_two_gateways_in_one_process_count_apart() -> None:

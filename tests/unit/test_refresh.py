@@ -112,6 +112,22 @@ async def test_what_was_linked_unverified_is_refreshed_soon(world: World) -> Non
     assert await world.end() == "ok"
 
 
+async def test_the_end_of_a_token_is_asked_for_and_kept_while_meta_does_not_tell(world: World) -> None:
+    account = await world.link()
+    for ends, fault in ((1_800_000_000, False), (0, True), (0, False)):
+        world.now += FRESH
+        world.simulator.configure(token_expires_at=ends)
+        if fault:
+            world.simulator.fault("debug_token", kind="error", code=100, times=1)
+        await world.serve()
+        assert await world.end() == "ok"
+        known = datetime.fromtimestamp(1_800_000_000, UTC) if ends or fault else None
+        refreshed = await world.registry.account(account.id)
+        assert refreshed is not None
+        assert refreshed.token_expires_at == known
+        assert await world.registry.token_expiries() == ({account.id: known} if known else {})
+
+
 async def test_calls_at_once_share_one_refresh(world: World) -> None:
     await world.link()
     world.now += FRESH

@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,10 +72,12 @@ async def _link(
     from whaul.parts.outbound import graph_client, http_client
     from whaul.registry.records import NewAccount, NewPhoneNumber
 
-    verified = name is None
+    verified, token_expires_at = name is None, None
     if name is None:
         async with http_client(settings) as http:
-            found = await graph_client(settings, http).account(token, waba_id)
+            graph = graph_client(settings, http)
+            found = await graph.account(token, waba_id)
+            token_expires_at = await graph.token_expiry(token)
         name = found.name
         numbers = tuple(
             NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
@@ -87,6 +90,7 @@ async def _link(
         app_secret=token.app_secret,
         phone_numbers=numbers,
         verified=verified,
+        token_expires_at=token_expires_at,
     )
     async with stored.registry(settings) as registry:
         return await registry.link(new)
@@ -99,7 +103,9 @@ def list_accounts(json: Json = False) -> None:
 
     accounts = asyncio.run(_accounts(Settings.load()))
     if json:
-        output.document({"linkedAccounts": [linked_account_summary(account) for account in accounts]})
+        document: dict[str, object] = {"linkedAccounts": [linked_account_summary(account) for account in accounts]}
+        expiries = {each.id: each.token_expires_at.isoformat() for each in accounts if each.token_expires_at}
+        output.document(document | ({"tokenExpiry": expiries} if expiries else {}))
         return
     if not accounts:
         output.line("No account is linked. `whaul link --waba-id ID --token-file FILE` links one.")
@@ -136,7 +142,11 @@ async def _unlink(settings: "Settings", account: str) -> bool:
 
 
 def _show(account: "LinkedAccount") -> None:
-    output.line(f"{account.id}  {account.name}  (WABA {account.meta_waba_id}, linked {account.linked_at:%Y-%m-%d})")
+    facts = [f"WABA {account.meta_waba_id}", f"linked {account.linked_at:%Y-%m-%d}"]
+    if account.token_expires_at is not None:
+        verb = "expires" if account.token_expires_at > datetime.now(UTC) else "expired"
+        facts.append(f"token {verb} {account.token_expires_at:%Y-%m-%d %H:%M} UTC")
+    output.line(f"{account.id}  {account.name}  ({', '.join(facts)})")
     rows = [(n.id, n.display_phone_number, n.verified_name, f"Meta id {n.meta_id}") for n in account.phone_numbers]
     output.rows(rows or [("no phone numbers",)])
 

@@ -3,12 +3,15 @@
 https://developers.facebook.com/documentation/business-messaging/whatsapp/embedded-signup/overview
 """
 
+import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 from pydantic import SecretStr
 
+from whaul.errors import ApiError
 from whaul.graph.calls import GraphCalls, decoded, not_documented
 from whaul.graph.errors import CallKind
 from whaul.model import GraphToken
@@ -17,6 +20,9 @@ LARGEST_PAGE = 100
 MOST_PAGES = 100
 MANAGEMENT: Final = "whatsapp_business_management"
 """The permission whose targets are the accounts that a token manages."""
+MAX_SECONDS_FOR_EXPIRY = 5.0
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999."""
 REGISTERING: Final = CallKind(is_repeatable=False, names_object=False)
 """Meta counts registrations, and locks a number after too many."""
 
@@ -42,6 +48,17 @@ class MetaAccount:
     waba_id: str
     name: str
     phone_numbers: tuple[MetaPhoneNumber, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetaToken:
+    """An access token, as Meta describes it."""
+
+    is_valid: bool
+    account_ids: tuple[str, ...]
+    """The accounts that it may manage, by Meta's ids, the newest first; a system user's token names none."""
+    expires_at: datetime | None
+    """When it, or its access to data, ends, whichever comes first; None for never."""
 
 
 class _Account(msgspec.Struct):
@@ -79,6 +96,8 @@ class _Scope(msgspec.Struct):
 class _Token(msgspec.Struct):
     is_valid: bool = False
     granular_scopes: list[_Scope] = []
+    expires_at: object = 0
+    data_access_expires_at: object = 0
 
 
 class _DebuggedToken(msgspec.Struct):
@@ -88,19 +107,26 @@ class _DebuggedToken(msgspec.Struct):
 class AccountCalls(GraphCalls):
     """The calls about accounts."""
 
-    async def managed_accounts(self, token: GraphToken) -> tuple[str, ...] | None:
-        """Ask which accounts a token may manage, by Meta's ids, the newest first; None when it is not valid.
+    async def token(self, token: GraphToken) -> MetaToken:
+        """Ask what a token is good for.
 
-        A token that is not bound to accounts (a system user's) names none.
-        https://developers.facebook.com/docs/whatsapp/embedded-signup/manage-accounts
+        https://developers.facebook.com/docs/graph-api/reference/debug_token
         """
         doing = "checking the access token"
         query = {"input_token": token.access_token.get_secret_value()}
         found = decoded(await self._get(token, "debug_token", query, doing), _DebuggedToken, doing).data
-        if not found.is_valid:
-            return None
         ids = [id_ for scope in found.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
-        return tuple(dict.fromkeys(ids))
+        ends = [moment for moment in map(_moment, (found.expires_at, found.data_access_expires_at)) if moment]
+        return MetaToken(found.is_valid, tuple(dict.fromkeys(ids)), min(ends, default=None))
+
+    async def token_expiry(self, token: GraphToken, known: datetime | None = None) -> datetime | None:
+        """Ask when a token ends; the answer is `known` if Meta does not say, since nothing depends on it."""
+        try:
+            async with asyncio.timeout(MAX_SECONDS_FOR_EXPIRY):
+                found = await self.token(token)
+        except (ApiError, TimeoutError):
+            return known
+        return found.expires_at if found.is_valid else known
 
     async def account(self, token: GraphToken, waba_id: str) -> MetaAccount:
         """Read a WhatsApp Business Account and all its phone numbers: also the proof that the token is good."""
@@ -144,3 +170,10 @@ class AccountCalls(GraphCalls):
     async def subscribe(self, token: GraphToken, waba_id: str) -> None:
         """Subscribe the token's app to the account's webhooks."""
         await self._post(token, f"{waba_id}/subscribed_apps", {}, "subscribing the app to the account")
+
+
+def _moment(value: object) -> datetime | None:
+    """Read a Unix time; 0 means never, and what is none is taken to be."""
+    if not isinstance(value, int) or not 0 < value <= LAST_SECOND:
+        return None
+    return datetime.fromtimestamp(value, UTC)

@@ -126,7 +126,8 @@ class Refreshes:
             NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
             for n in found.phone_numbers
         )
-        await self._accounts.refresh(account.id, found.name, numbers)
+        expires_at = await self._graph.token_expiry(token, current.token_expires_at)
+        await self._accounts.refresh(account.id, found.name, numbers, expires_at)
 
     def _failed(self, account: LinkedAccount, error: Exception) -> None:
         known = self._failing.pop(account.id, None)

@@ -55,22 +55,22 @@ class SignupOperation:
     async def _begin(self, access_token: SecretStr, attempts: Attempts) -> bytes:
         """Find the accounts that a token may manage, and keep it for the second step."""
         token = GraphToken(access_token)
-        ids = await attempts.run(lambda: self._graph.managed_accounts(token))
-        if ids is None:
+        found = await attempts.run(lambda: self._graph.token(token))
+        if not found.is_valid:
             raise InvalidParametersException("Meta says that the access token is not valid. Sign up again.")
-        if not ids:
+        if not found.account_ids:
             raise InvalidParametersException(
                 "The access token is bound to no WhatsApp Business Account (whatsapp_business_management). "
                 "A system user's token is linked with `whaul link`."
             )
-        found = {}
-        for id_ in ids[:MOST_ACCOUNTS]:
+        accounts = {}
+        for id_ in found.account_ids[:MOST_ACCOUNTS]:
             account = await attempts.run(lambda id_=id_: self._graph.account(token, id_))  # type: ignore[misc]
-            found[id_] = await self._incomplete(id_, account)
+            accounts[id_] = await self._incomplete(id_, account)
         in_progress = await self._signups.begin_signup(access_token)
         result = {
             "associateInProgressToken": in_progress.get_secret_value(),
-            "linkedAccountsWithIncompleteSetup": found,
+            "linkedAccountsWithIncompleteSetup": accounts,
         }
         return response.body({"signupCallbackResult": result, "statusCode": 200})
 
@@ -111,6 +111,7 @@ class SignupOperation:
             access_token=access_token,
             app_secret=None,
             phone_numbers=tuple(_registered(number, registered.get(number.meta_id)) for number in _numbers(account)),
+            token_expires_at=await self._graph.token_expiry(token),
         )
         try:
             linked = await self._signups.finish_signup(step.token, new, tags)

@@ -1,6 +1,7 @@
 """Linked accounts and their phone numbers, read and written in transactions."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, delete, or_, select
@@ -47,8 +48,14 @@ class Accounts(TaggedResources):
             await session.execute(delete(AccountRow).where(AccountRow.id == id_))
             return True
 
-    async def refresh(self, account_id: str, name: str, numbers: Iterable[NewPhoneNumber]) -> None:
-        """Record what Meta says now of an account and of those of its numbers that are linked."""
+    async def refresh(
+        self,
+        account_id: str,
+        name: str,
+        numbers: Iterable[NewPhoneNumber],
+        token_expires_at: datetime | None = None,
+    ) -> None:
+        """Record what Meta says now of an account, its token, and those of its numbers that are linked."""
         said = {arns.phone_number_id(self._account_id, number.meta_id): number for number in numbers}
         async with self._writing() as session:
             statement = (
@@ -60,6 +67,7 @@ class Accounts(TaggedResources):
             if account is None:  # unlinked meanwhile
                 return
             account.name, account.refreshed_at = name, self._clock()
+            account.token_expires_at = token_expires_at
             for row in account.phone_numbers:
                 number = said.get(row.id)
                 if number is not None:
@@ -78,6 +86,12 @@ class Accounts(TaggedResources):
         )
         async with self._reading() as session:
             return tuple(self._account(row) for row in await session.scalars(statement))
+
+    async def token_expiries(self) -> dict[str, datetime]:
+        """When the tokens end that do, by the ids of their accounts."""
+        statement = select(AccountRow.id, AccountRow.token_expires_at).where(AccountRow.owner == self._account_id)
+        async with self._reading() as session:
+            return {row.id: row.token_expires_at for row in await session.execute(statement) if row.token_expires_at}
 
     async def account_page(self, most: int, token: str | None = None) -> AccountPage:
         """List linked accounts in the same order, at most so many, from where `token` (of the last page) points.
@@ -159,6 +173,7 @@ class Accounts(TaggedResources):
         account.access_token = self._cipher.encrypt(new.access_token)
         account.app_secret = self._encrypt(new.app_secret)
         account.refreshed_at = now if new.verified else None
+        account.token_expires_at = new.token_expires_at
         await session.flush()
         ids = {arns.phone_number_id(self._account_id, number.meta_id): number for number in new.phone_numbers}
         replaced = or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(ids))
@@ -216,4 +231,5 @@ class Accounts(TaggedResources):
                 for number in row.phone_numbers
             ),
             refreshed_at=row.refreshed_at,
+            token_expires_at=row.token_expires_at,
         )

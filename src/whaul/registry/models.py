@@ -65,6 +65,7 @@ class AccountRow(Table):
     app_secret: Mapped[str | None] = mapped_column(Encrypted)
     linked_at: Mapped[datetime] = mapped_column(UtcDateTime)
     refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    token_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     phone_numbers: Mapped[list["PhoneNumberRow"]] = relationship(
         back_populates="account", order_by="PhoneNumberRow.meta_id", lazy="raise", passive_deletes="all"

@@ -41,6 +41,8 @@ class NewAccount:
     phone_numbers: tuple[NewPhoneNumber, ...]
     verified: bool = True
     """Whether Meta was asked; what was not is refreshed soon."""
+    token_expires_at: datetime | None = None
+    """When the token ends; None for never, or if Meta did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class LinkedAccount:
     """Ordered by Meta's id."""
     refreshed_at: datetime | None = None
     """When Meta was last asked about the account, UTC."""
+    token_expires_at: datetime | None = None
+    """When the token ends, UTC; None for never, or if Meta did not say."""
 
     @property
     def is_complete(self) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from whaul.registry.database import create_database, database_exists, for_writing, open_engine, translated
 from whaul.registry.errors import SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision in `migrations/versions`, oldest first; a test holds the two together."""
 
 HEAD: Final = REVISIONS[-1]

@@ -5,12 +5,16 @@ what is loaded before must not import this module.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from whaul.telemetry.call import Call
 
@@ -73,6 +77,9 @@ class Metrics:
             "whaul_audit_failures", "Attempts to write the audit log that failed.", registry=registry
         )
 
+        self._tokens = _TokenExpiries()
+        registry.register(self._tokens)
+
         # Looking a label up takes longer than counting; there are few, all of them our own words.
         self._calls_of = cache(self.calls.labels)
         self._call_seconds_of = cache(self.call_seconds.labels)
@@ -94,6 +101,10 @@ class Metrics:
         for kind, percent in usage.items():
             self.meta_usage.labels(kind).set(percent)
 
+    def set_token_expiries(self, expiries: Mapping[str, datetime]) -> None:
+        """Take over when the tokens of accounts end."""
+        self._tokens.by_account = {account: moment.timestamp() for account, moment in expiries.items()}
+
     def exposition(self) -> bytes:
         """Write all metrics in Prometheus's text format."""
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
@@ -102,7 +113,25 @@ class Metrics:
         _forget_dead_workers(Path(folder))
         joined = CollectorRegistry()
         MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
+        joined.register(self._tokens)
         return generate_latest(joined)
+
+
+class _TokenExpiries(Collector):
+    """What every worker reads for itself; the files that join their metrics would keep accounts that are unlinked."""
+
+    by_account: Mapping[str, float] = MappingProxyType({})
+
+    def collect(self) -> Iterable[Metric]:
+        """Make the samples."""
+        gauge = GaugeMetricFamily(
+            "whaul_token_expiry_timestamp_seconds",
+            "When the token of a linked account ends, for tokens that do.",
+            labels=["account"],
+        )
+        for account, seconds in self.by_account.items():
+            gauge.add_metric([account], seconds)
+        yield gauge
 
 
 def _forget_dead_workers(folder: Path) -> None:
