@@ -26,7 +26,7 @@ GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` writes
 
 SETTING_GROUPS: Mapping[str, Sequence[str]] = {
     "Listener": (
-        *("host", "port", "workers", "tls_cert_file", "tls_key_file", "trusted_proxies", "auth"),
+        *("host", "port", "workers", "idle_timeout", "tls_cert_file", "tls_key_file", "trusted_proxies", "auth"),
         *("root_access_key_id", "root_secret_access_key"),
     ),
     "Registry": ("database_url", "secret_key", "account_id", "region"),

@@ -33,9 +33,11 @@ from whaul.parts.s3 import s3_store
 from whaul.registry.cache import CachedRegistry
 from whaul.registry.errors import RegistryError, RegistryUnavailable
 from whaul.registry.store import Registry
+from whaul.server import DRAIN_SIGNAL
 from whaul.server.gateway import Gateway, Service
 from whaul.server.limits import RateLimit, TransferSlots
-from whaul.settings import DRAIN_SIGNAL, Settings
+from whaul.server.unfinished_heads import UnfinishedHeads
+from whaul.settings import Settings
 from whaul.storage.s3 import S3Store
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
@@ -129,6 +131,7 @@ async def _serving(
         tags = TagOperations(registry, account_id=settings.account_id, region=settings.region)
         if threading.current_thread() is threading.main_thread():  # signals reach no other
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
+        await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
         _collect_seldom()
         log.info("ready", region=settings.region, s3_endpoint=store.endpoint, graph=settings.graph_url)
         yield Service(

@@ -8,7 +8,6 @@ here: botocore finds them as any AWS tool does.
 import ipaddress
 import os
 import re
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,8 +35,6 @@ from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
 from whaul.terminal import visible
 
 DOCUMENTATION = "docs/settings.md"
-DRAIN_SIGNAL = signal.SIGUSR1
-"""Tells a worker to take no new calls; `whaul serve` sends it to its workers on SIGTERM."""
 MIN_ROOT_SECRET = 16
 """Characters."""
 LARGEST_SINGLE_PUT = 5 * 1024**3
@@ -122,7 +119,11 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on, or a name of this machine, which is resolved at the start (IPv4 before "
+        "IPv6). `0.0.0.0`: all IPv4 addresses; `::`: all addresses.",
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Worker processes.")
     database_url: SecretStr = Field(
@@ -213,6 +214,13 @@ class Settings(BaseSettings):
         description="Calls that a rested access key may make at once under `WHAUL_RATE_LIMIT`. Unset: one second's "
         "worth, at least 1.",
     )
+    idle_timeout: float = Field(
+        75.0,
+        ge=1,
+        le=3600,
+        description="Seconds that a connection may be idle between requests. Longer than a load balancer in front "
+        "keeps its idle connections, or a call may meet one that is being closed.",
+    )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
     tls_key_file: Path | None = Field(None, description="Private key (PEM, PKCS#8) of that certificate.")
     trusted_proxies: Commas = Field(
@@ -274,7 +282,7 @@ class Settings(BaseSettings):
     @field_validator("auth")
     @classmethod
     def _open_only_on_loopback(cls, value: str, info: ValidationInfo) -> str:
-        if value == "none" and not is_loopback(info.data.get("host", "")):
+        if value == "none" and not is_loopback(info.data.get("host", "").lower().rstrip(".")):
             raise ValueError("'none' is accepted on a loopback listener only; set WHAUL_HOST=127.0.0.1")
         return value
 

@@ -7,13 +7,12 @@ import pytest
 
 from whaul.api.request import MAX_REQUEST
 from whaul.auth.authenticator import sigv4
-from whaul.cli import serve
 from whaul.environment import environment_name
 from whaul.graph import client
 from whaul.operations import numbers
 from whaul.outbound import http
 from whaul.registry import cache
-from whaul.server import asgi
+from whaul.server import asgi, supervisor, unfinished_heads
 from whaul.settings import Settings
 from whaul.storage import presigned
 
@@ -23,9 +22,10 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize(
     ("sentence", "number"),
     [
-        (r"takes up to (\d+),", serve.MOST_CONNECTIONS),
-        (r"gives each (\d+) seconds for a request's headers", serve.HEADER_TIMEOUT / 1000),
-        (r"headers and (\d+) for its body", asgi.BODY_TIMEOUT),
+        (r"takes up to (\d+),", supervisor.MAX_CONNECTIONS),
+        (r"a head that has begun (\d+) seconds", unfinished_heads.HEAD_TIMEOUT),
+        (r"idle for (\d+) seconds", Settings.model_fields["idle_timeout"].default),
+        (r"and a body (\d+)", asgi.BODY_TIMEOUT),
         (r"body of (\d+) KiB", MAX_REQUEST / 1024),
         (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),

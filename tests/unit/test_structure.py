@@ -48,8 +48,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stack": {"secrets", "simulator"},
     "testing": VALUES | {"outbound"},
     "cli": VALUES
-    | {"__init__", "arns", "auth", "bulk", "doctor", "graph", "outbound", "parts", "registry", "secrets", "settings"}
-    | {"environment", "simulator", "stack", "storage", "telemetry", "terminal", "transfer"},
+    | {
+        "__init__",
+        "arns",
+        "auth",
+        "bulk",
+        "doctor",
+        "graph",
+        "outbound",
+        "parts",
+        "registry",
+        "secrets",
+        "server",
+        "settings",
+    }
+    | {"environment", "settings", "simulator", "stack", "storage", "telemetry", "terminal", "transfer"},
     "__main__": {"cli"},
 }
 """What of ours each part (a module or a package directly in `whaul`) may import, besides itself."""

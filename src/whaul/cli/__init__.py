@@ -26,7 +26,7 @@ COMMANDS: Mapping[str, str] = {
     "keys": "access_keys:app",
     "get": "get:get",
     "simulate": "simulate:simulate",
-    "migrate": "serve:migrate",
+    "migrate": "migration:migrate",
     "doctor": "doctor:doctor",
     "rotate-secrets": "rotation:rotate_secrets",
 }

@@ -18,10 +18,12 @@ def known() -> tuple[type[Exception], ...]:
     from whaul.errors import ApiError
     from whaul.registry.errors import RegistryError
     from whaul.secrets import WrongSecretKey
+    from whaul.server.listener import ListenerError
     from whaul.settings import SettingsError
     from whaul.stack.processes import StackFailed
 
-    return ApiError, CommandFailed, OutputError, PolicyError, RegistryError, SettingsError, StackFailed, WrongSecretKey
+    ours = ApiError, CommandFailed, ListenerError, OutputError, PolicyError, RegistryError, SettingsError, StackFailed
+    return *ours, WrongSecretKey
 
 
 def report(error: BaseException, *, debug: bool = False) -> None:

@@ -28,6 +28,7 @@ from whaul.registry.errors import RegistryUnavailable
 from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
 from whaul.server.limits import RateLimit
+from whaul.server.unfinished_heads import Peer
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call
@@ -76,17 +77,26 @@ class Gateway:
         self._service: Service
         self._draining = False
         self._large_bodies = 0
+        self.busy: set[Peer] = set()
+        """The clients whose requests are being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request, or the server's start and end, as ASGI."""
         if scope["type"] == "lifespan":
             await asgi.live(receive, send, self._running())
-        elif scope["type"] != "http":
+            return
+        if scope["type"] != "http":
             await send({"type": "websocket.close"})
-        elif scope["path"] in PROBES:
-            await self._probe(scope, send)
-        else:
-            await self._call(scope, receive, send)
+            return
+        peer = tuple(scope.get("client") or ("", 0))
+        self.busy.add(peer)
+        try:
+            if scope["path"] in PROBES:
+                await self._probe(scope, send)
+            else:
+                await self._call(scope, receive, send)
+        finally:
+            self.busy.discard(peer)
 
     def drain(self) -> None:
         """Take no new calls, and say so on `/readyz`; those under way go on."""

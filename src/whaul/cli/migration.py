@@ -1,0 +1,17 @@
+"""`whaul migrate`."""
+
+import asyncio
+
+from whaul.cli import output
+
+
+def migrate() -> None:
+    """Bring the database to the current schema."""
+    from whaul.parts import stored
+    from whaul.registry import schema
+    from whaul.settings import Settings
+
+    settings = Settings.load()
+    stored.cipher(settings)  # makes the key file of a new SQLite database, which is not made later
+    revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
+    output.line(f"The database is at revision {revision}.")

@@ -1,0 +1,66 @@
+"""What `whaul serve` finds out before it starts, so that a bad setting is one message and not a worker's traceback."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+
+from whaul.outbound.netguard import is_loopback
+from whaul.parts import stored
+from whaul.parts.audit import check_audit_log
+from whaul.parts.outbound import check_outbound
+from whaul.parts.s3 import s3_config
+from whaul.parts.tls import check_tls
+from whaul.server.listener import listen_address
+from whaul.server.supervisor import Plan
+from whaul.settings import Settings, SettingsError
+from whaul.stack.processes import check_free
+
+METRICS_FOLDERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+"""Names under which prometheus_client finds the folder in which workers keep their counters."""
+
+
+async def checked(settings: Settings) -> Plan:
+    """Check everything that a worker will need, and return what the supervisor needs.
+
+    Raises what says in one message what cannot be used: SettingsError, ListenerError, RegistryError, StackFailed.
+    """
+    address = listen_address(settings.host)
+    if settings.auth == "none" and not is_loopback(address):
+        raise SettingsError([f"WHAUL_AUTH: 'none' is accepted on a loopback listener only, and that is {address}"])
+    s3_config(settings)
+    check_outbound()
+    check_tls(settings)
+    check_audit_log(settings)
+    check_metrics_folder(os.environ, settings.workers)
+    async with stored.registry(settings) as registry:
+        await registry.ping()
+    check_free(address, settings.port)
+    return Plan(
+        address=address,
+        port=settings.port,
+        workers=settings.workers,
+        deadline=settings.deadline,
+        idle_timeout=settings.idle_timeout,
+        max_transfers=settings.max_transfers,
+        tls_cert_file=str(settings.tls_cert_file) if settings.tls_cert_file else None,
+        tls_key_file=str(settings.tls_key_file) if settings.tls_key_file else None,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
+
+
+def check_metrics_folder(environ: Mapping[str, str], workers: int) -> None:
+    """Refuse, with `SettingsError`, a folder for counters that no file can be made in."""
+    named = [(name, environ[name]) for name in METRICS_FOLDERS if environ.get(name)]
+    try:
+        for _, folder in named:
+            tempfile.TemporaryFile(dir=folder).close()
+        if workers > 1 and not named:
+            tempfile.TemporaryDirectory(prefix="whaul-metrics-").cleanup()
+    except OSError as error:
+        if named:
+            found = ", ".join(f"{name}={folder}" for name, folder in named)
+            raise SettingsError([f"{found}: expected a folder that can be written to: {error.strerror}"]) from None
+        raise SettingsError(
+            [f"PROMETHEUS_MULTIPROC_DIR: unset, and no temporary folder can be made: {error.strerror}; name a folder"]
+        ) from None

@@ -1,0 +1,138 @@
+"""Sends clients away that begin a request's head and do not finish it.
+
+The server beneath counts its one timeout from the last response, so it cannot tell a connection that a load balancer
+keeps idle, which may take minutes, from a client that dribbles a head to hold a connection. The kernel can: it counts
+the bytes of each connection. Bytes that came since the last response, while no request of the connection is being
+answered, are a head (or a TLS handshake) that has begun.
+
+Only Linux tells this (TCP_INFO). Elsewhere the server's own timeout bounds such a client too.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+HEAD_TIMEOUT = 15.0
+"""Seconds in which a head that has begun must be there."""
+LOOKS = 3.0
+"""Seconds between two looks; a head may take as much longer."""
+_OPEN_FILES = "/proc/self/fd"
+_INFO = struct.Struct("=44x I 4x I 72x Q 64x Q")
+"""Of Linux's `struct tcp_info`, which only grows at its end: `tcpi_last_data_sent`, `tcpi_last_data_recv` (milliseconds
+ago), `tcpi_bytes_received`, `tcpi_bytes_sent` (since Linux 4.19)."""
+
+Peer = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """A connection at the last look."""
+
+    sent: int
+    received: int
+    begun: float | None
+    """When a head was first seen to have begun."""
+
+
+class UnfinishedHeads:
+    """Looks after the connections that this process accepted at a port."""
+
+    def __init__(self, port: int, busy: Collection[Peer], clock: Callable[[], float] = time.monotonic) -> None:
+        """`busy` are the clients whose requests are being answered now; others may change it."""
+        self._port = port
+        self._busy = busy
+        self._clock = clock
+        self._seen: dict[int, _Seen] = {}
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncGenerator[None]:
+        """Look every few seconds while the block runs, where the system can be asked."""
+        if sys.platform != "linux":
+            yield
+            return
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch())
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOKS)
+            await asyncio.to_thread(self.look, {port for _, port in self._busy})
+
+    def look(self, busy: Collection[int]) -> None:
+        """Close the connections whose heads have taken too long; `busy` are their clients' ports to leave alone."""
+        now = self._clock()
+        before, self._seen = self._seen, {}
+        for inode, connection in self._accepted():
+            with closing(connection), suppress(OSError):  # it may end at any moment, or not be counted
+                info = _Info.of(connection)
+                seen = before.get(inode)
+                if connection.getpeername()[1] in busy:
+                    begun = None
+                elif seen is None or seen.sent != info.sent:  # a response went out: what counts is what came after it
+                    begun = now if info.received_last else None
+                else:
+                    begun = now if seen.begun is None and info.received != seen.received else seen.begun
+                self._seen[inode] = _Seen(info.sent, info.received, begun)
+                if begun is not None and now - begun >= HEAD_TIMEOUT:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _accepted(self) -> Iterator[tuple[int, socket.socket]]:
+        """The connections with their inodes, each as a duplicate, so that it stays itself while it is looked at."""
+        try:
+            names = [path.name for path in Path(_OPEN_FILES).iterdir()]
+        except OSError:  # no file is left to open; the next look may find one
+            return
+        for name in names:
+            try:
+                status = os.fstat(int(name))
+                if not stat.S_ISSOCK(status.st_mode):
+                    continue
+                connection = socket.socket(fileno=os.dup(int(name)))
+            except OSError:  # closed meanwhile
+                continue
+            if _is_connection_at(connection, self._port):
+                yield status.st_ino, connection
+            else:
+                connection.close()
+
+
+def _is_connection_at(connection: socket.socket, port: int) -> bool:
+    if connection.family not in {socket.AF_INET, socket.AF_INET6} or connection.type != socket.SOCK_STREAM:
+        return False
+    try:
+        return connection.getsockname()[1] == port and bool(connection.getpeername())
+    except OSError:  # it listens, or has ended
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Info:
+    """What the kernel knows of a connection."""
+
+    sent: int
+    received: int
+    received_last: bool
+    """Whether bytes came since the last that were sent."""
+
+    @classmethod
+    def of(cls, connection: socket.socket) -> Self:
+        """Ask; raises `OSError`."""
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        if len(info) < _INFO.size:
+            raise OSError(errno.ENOTSUP, "this system does not count the bytes of a connection")
+        since_sent, since_received, received, sent = _INFO.unpack(info)
+        return cls(sent, received, since_received < since_sent if sent else received > 0)
