@@ -19,17 +19,10 @@ from harness.postgresql import PostgresqlServer
 from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.database_url import database_file
 from whaul.model import GraphToken, PhoneNumber
-from whaul.registry import (
-    NewAccount,
-    NewPhoneNumber,
-    Registry,
-    RegistryError,
-    RegistryUnavailable,
-    SchemaMissing,
-    open_registry,
-)
 from whaul.registry.database import for_writing, open_engine
-from whaul.registry.store import _encrypted_columns
+from whaul.registry.errors import RegistryError, RegistryUnavailable, SchemaMissing
+from whaul.registry.records import NewAccount, NewPhoneNumber
+from whaul.registry.store import Registry, _encrypted_columns, open_registry
 from whaul.secrets import Cipher, WrongSecretKey
 
 pytestmark = pytest.mark.anyio

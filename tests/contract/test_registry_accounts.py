@@ -16,10 +16,11 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from whaul.arns import phone_number_id, waba_id
-from whaul.registry import NewAccount, NewPhoneNumber, Registry, open_registry
 from whaul.registry.database import open_engine
 from whaul.registry.errors import BadPageToken, TooManyTags
 from whaul.registry.pages import seal
+from whaul.registry.records import NewAccount, NewPhoneNumber
+from whaul.registry.store import Registry, open_registry
 from whaul.registry.tags import MOST_TAGS
 from whaul.secrets import Cipher
 

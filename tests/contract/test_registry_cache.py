@@ -5,8 +5,9 @@ import pytest
 from pydantic import SecretStr
 
 from whaul.model import AccessKey, GraphToken, PhoneNumber
-from whaul.registry import CachedRegistry, RegistryUnavailable, cache
-from whaul.registry.cache import GRACE, PATIENCE, REST, TTL
+from whaul.registry import cache
+from whaul.registry.cache import GRACE, PATIENCE, REST, TTL, CachedRegistry
+from whaul.registry.errors import RegistryUnavailable
 from whaul.secrets import WrongSecretKey
 
 pytestmark = pytest.mark.anyio

@@ -13,8 +13,10 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from harness.postgresql import PostgresqlServer, give_away, postgresql_server
-from whaul.registry import NewAccount, Registry, RegistryUnavailable, open_registry
 from whaul.registry.database import open_engine
+from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.records import NewAccount
+from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.stack.processes import free_ports
 

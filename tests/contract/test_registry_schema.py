@@ -18,8 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from whaul.database_url import database_file
-from whaul.registry import RegistryUnavailable, SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew, schema
+from whaul.registry import schema
 from whaul.registry.database import create_database, for_writing, key_file, open_engine
+from whaul.registry.errors import RegistryUnavailable, SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew
 from whaul.registry.models import Table
 
 pytestmark = pytest.mark.anyio
@@ -121,8 +122,8 @@ def test_the_revisions_are_alembic_s_in_order() -> None:
 def test_checking_does_not_load_alembic(url: str) -> None:
     run(schema.migrate(url))
     program = (
-        "import asyncio, sys, whaul.registry as r\n"
-        "asyncio.run(r.schema.check(sys.argv[1]))\n"
+        "import asyncio, sys\nfrom whaul.registry import schema\n"
+        "asyncio.run(schema.check(sys.argv[1]))\n"
         "assert 'alembic' not in sys.modules\n"
         "assert ('asyncpg' in sys.modules) == sys.argv[1].startswith('postgresql')"
     )
@@ -130,6 +131,11 @@ def test_checking_does_not_load_alembic(url: str) -> None:
         [sys.executable, "-W", "error", "-c", program, url], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_may_fail_is_known_without_a_database() -> None:
+    program = "import sys, whaul.registry.errors\nassert 'sqlalchemy' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 async def test_a_migrated_database_passes_the_check(url: str) -> None:

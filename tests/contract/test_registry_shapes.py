@@ -7,7 +7,7 @@ import pytest
 from botocore.model import ServiceModel, StructureShape
 from botocore.parsers import create_parser
 
-from whaul.registry import LinkedAccount, LinkedPhoneNumber
+from whaul.registry.records import LinkedAccount, LinkedPhoneNumber
 from whaul.registry.shapes import linked_account, linked_account_summary, phone_number
 
 NUMBER = LinkedPhoneNumber(

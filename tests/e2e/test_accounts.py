@@ -17,7 +17,7 @@ from harness.error_rows import fails, shows
 from harness.postgresql import PostgresqlServer
 from harness.world import ACCOUNT_ID, Gateway, Key, World, signed
 from whaul.parts import stored
-from whaul.registry import NewAccount, NewPhoneNumber
+from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
 from whaul.stack.local import REGION
 

@@ -18,7 +18,8 @@ from whaul.graph.accounts import AccountCalls, MetaAccount, MetaToken
 from whaul.operations.accounts import AccountOperations
 from whaul.operations.refresh import Refreshes
 from whaul.operations.signup import SignupOperation
-from whaul.registry import LinkedAccount, NewAccount, NewPhoneNumber, Registry, open_registry
+from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
+from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.telemetry.call import Call
 

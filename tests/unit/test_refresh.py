@@ -15,7 +15,8 @@ from whaul.graph.client import GraphClient
 from whaul.operations.refresh import AT_ONCE, FRESH, MOST_WAITING, Refreshes
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
-from whaul.registry import LinkedAccount, NewAccount, NewPhoneNumber, Registry, open_registry
+from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
+from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.simulator import Simulator
 from whaul.telemetry.call import Call
