@@ -337,7 +337,7 @@ def test_a_terminal_is_shown_a_bar_and_the_failures(world: World, simulator: Sim
     assert process.returncode == 1
     assert "5/5" in text
     assert "999: ResourceNotFoundException" in text
-    assert "\ufffd[2J: ValidationException" in text
+    assert r"\x1b[2J: ValidationException" in text
     assert "\x1b[2J" not in text
     assert "3 stored" in text
     assert "2 failed" in text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from whaul.stack.local import ITSELF
+from whaul.stack.processes import answers, free_ports, wait_until
 
 TOKEN = "EAAGs3cr3tT0ken"
 NAME = "Müller 🛒\x1b[2J"
@@ -196,3 +198,21 @@ def test_completion_without_a_home_says_so(environ: dict[str, str]) -> None:
     done = as_nobody(environ, "--install-completion", SHELL="/bin/bash")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("output", [full, unread])
+def test_a_gateway_whose_log_finds_no_room_answers_calls(environ: dict[str, str], output, tmp_path: Path) -> None:
+    complaints = tmp_path / "complaints"
+    with output() as descriptor, complaints.open("wb") as stderr, free_ports(1) as (port,):
+        command = [*ITSELF, "serve", "--port", str(port)]
+        process = subprocess.Popen(command, env=environ, stdout=descriptor, stderr=stderr)
+        try:
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), process, "the gateway", complaints, 60)
+            for _ in range(3):
+                assert answers(f"http://127.0.0.1:{port}/nowhere", [404])
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+    assert set(complaints.read_text().splitlines()) == {
+        f"whaul: log lines are lost: {'No space left on device' if output is full else 'Broken pipe'}"
+    }

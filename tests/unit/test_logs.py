@@ -1,9 +1,11 @@
 """What is logged, and what never is."""
 
+import io
 import json
 import logging
 import logging.config
 import re
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -182,3 +184,32 @@ def test_on_a_terminal_what_others_wrote_is_visible_text(capsys: pytest.CaptureF
     assert r"\x1b]0;pwn\x07\nforged" in out
     assert "متجر 🛒" in out
     assert not any(steering in out for steering in ("\x1b]", "\x1b[2J", "\u202e", "\r"))
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_output_that_takes_no_more_costs_the_lines_and_nothing_else(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = open("/dev/full", "w", encoding="ascii", buffering=1)  # noqa: PTH123, SIM115
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        logs.configure("info", "json")
+        for _ in range(3):
+            structlog.get_logger().info("call")
+        logging.getLogger("_granian").warning("from the server")
+    assert capsys.readouterr().err == "whaul: log lines are lost: No space left on device\n" * 2
+    with pytest.raises(OSError, match="No space left"):
+        full.close()
+
+
+@pytest.mark.usefixtures("restored")
+def test_json_is_utf_8_whatever_the_terminal_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    logs.configure("info", "json")
+    structlog.get_logger().info("call", caller="متجر 🛒")
+    assert json.loads(raw.getvalue())["caller"] == "متجر 🛒"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw := io.BytesIO(), encoding="ascii"))
+    logs.configure("info", "console")
+    structlog.get_logger().info("call", caller="é")
+    assert b"\\xe9" in raw.getvalue()

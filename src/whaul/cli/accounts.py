@@ -12,7 +12,6 @@ import typer
 
 from whaul.cli import output
 from whaul.cli.failures import CommandFailed
-from whaul.terminal import visible
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -127,8 +126,8 @@ def unlink(
     """Remove a linked account with its phone numbers and its token."""
     from whaul.settings import Settings
 
-    if not yes:
-        typer.confirm(visible(f"Remove {account}, its phone numbers and its token?"), abort=True)
+    if not yes and not output.confirms(f"Remove {account}, its phone numbers and its token?"):
+        raise CommandFailed("nothing was removed")
     if not asyncio.run(_unlink(Settings.load(), account)):
         raise CommandFailed(f"{account} is not linked; `whaul accounts` lists what is")
     output.line(f"Removed {account}.")

@@ -25,7 +25,7 @@ def prepare() -> None:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     if sys.stdout is None:
         raise OutputError("standard output is closed; redirect it to a file, or to /dev/null")
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
@@ -40,6 +40,13 @@ def tell(text: str) -> None:
     """Print one line on standard error; a reader that is gone, or a full disk, changes nothing."""
     with suppress(OSError):
         print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line's voice
+
+
+def confirms(question: str) -> bool:
+    """Ask for a yes; anything else is a no, the end of standard input too. Raises `OutputError`."""
+    with _translated():
+        print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def document(value: object) -> None:

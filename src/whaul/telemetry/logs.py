@@ -3,13 +3,16 @@
 Nothing secret is ever handed to a logger; a test searches all output for tokens, signed URLs and secret keys.
 """
 
+import io
 import logging
 import logging.config
 import sys
+import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import structlog
@@ -20,18 +23,59 @@ from whaul.terminal import visible
 LONGEST_CHAIN = 8
 """Errors that caused each other, at the most, in a description."""
 
+QUIET = 60.0
+"""Seconds between two complaints about a log that cannot be written."""
+
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
 def configure(level: str, log_format: str) -> None:
     """Set up logging for this process; the server's own messages take the same form."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # JSON is UTF-8 whatever the terminal's own character set is: RFC 8259, section 8.1.
+        encoding = sys.stdout.encoding if _is_console(log_format) else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     structlog.configure(
         processors=_processors(log_format),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LogOutput())),
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(server_logging(level, log_format))
+
+
+class LogOutput(io.TextIOBase):
+    """Standard output for log lines.
+
+    One that takes no more, since the disk is full or its reader has gone, costs the lines and nothing else: calls are
+    answered, and standard error is told now and then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told = float("-inf")
+
+    def write(self, text: str) -> int:
+        """Write, if it can be written."""
+        try:
+            return sys.stdout.write(text)
+        except OSError as error:
+            self._tell(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, if it can be written."""
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if time.monotonic() - self._told < QUIET:
+            return
+        self._told = time.monotonic()
+        with suppress(OSError):
+            print(f"whaul: log lines are lost: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - no log
 
 
 def server_logging(level: str, log_format: str) -> dict[str, Any]:
@@ -44,7 +88,7 @@ def server_logging(level: str, log_format: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
-        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": sys.stdout, "formatter": "structured"}},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": LogOutput(), "formatter": "structured"}},
         "loggers": {"_granian": {"level": level.upper(), "propagate": True}},  # in place of Granian's own handlers
         # Libraries below a warning tell too much: botocore's debug lines hold what it signs, with the signature.
         "root": {"level": "WARNING", "handlers": ["stdout"]},
@@ -52,14 +96,19 @@ def server_logging(level: str, log_format: str) -> dict[str, Any]:
 
 
 def _processors(log_format: str) -> list[Any]:
-    console = log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
-    form = [_visible, structlog.dev.ConsoleRenderer()] if console else [structlog.processors.JSONRenderer(_json)]
+    form: list[Any] = [structlog.processors.JSONRenderer(_json)]
+    if _is_console(log_format):
+        form = [_visible, structlog.dev.ConsoleRenderer()]
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _without_traceback,
         *form,
     ]
+
+
+def _is_console(log_format: str) -> bool:
+    return log_format == "console" or (log_format == "auto" and sys.stdout.isatty())
 
 
 def _without_traceback(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
