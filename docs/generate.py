@@ -56,8 +56,11 @@ counts as unset. What Kubernetes puts into the environment for Services named `w
 engines for links of that name (`WHAUL_SERVICE_HOST`, `WHAUL_PORT=tcp://…`), is ignored. The commands read the same \
 settings as the server, so give them the same environment.
 
-A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. White space around the \
-file's content is ignored. Setting both is an error.
+A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. Setting both is an error.
+
+White space and line ends around a value are ignored, and a byte order mark before a secret, as `echo`, editors and \
+Windows leave them. A secret or token that cannot be sent in an HTTP header (a line end within, quotation marks \
+around it, characters other than ASCII) is refused in a message that does not repeat it.
 
 [Variables of other tools](#variables-of-other-tools) that whaul honours are at the end of the page.
 """
@@ -131,8 +134,14 @@ CLI_HEAD = """\
 
 `whaul COMMAND --help` shows the same on the terminal.
 
-- Exit codes: 0 done, 1 failed, 2 wrong usage. A failure is one message on standard error.
+- Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. A failure is one message on standard error; \
+`--debug`, anywhere in the line, adds where in the code it came from, without the texts of errors, which may hold \
+secrets.
 - `--json` prints one JSON document on standard output and nothing else there.
+- What others wrote (names, errors, paths) is shown as visible text: a control character, a line end or a \
+bidirectional override as its escape, `\\x1b` say. JSON is exact.
+- `whaul --install-completion` installs completion of commands and options for bash, zsh, fish or PowerShell; \
+`whaul --show-completion` only prints it.
 - All commands read the [settings](settings.md) from the environment, except `demo` and `dev`, which bring their \
 own, and `simulate`, which has none.
 - Real secrets come from files, standard input or the environment, never from an option.
