@@ -121,6 +121,7 @@ class Settings(BaseSettings):
 
     host: str = Field(
         "127.0.0.1",
+        min_length=1,
         description="Address to listen on, or a name of this machine, which is resolved at the start (IPv4 before "
         "IPv6). `0.0.0.0`: all IPv4 addresses; `::`: all addresses.",
     )
@@ -234,7 +235,9 @@ class Settings(BaseSettings):
         "auto", description="`auto`: readable on a terminal, JSON otherwise."
     )
     audit_log: str | None = Field(
-        None, description="File that gets one JSON line for each API call; `-` for standard output. Unset: none."
+        None,
+        min_length=1,
+        description="File that gets one JSON line for each API call; `-` for standard output. Unset: none.",
     )
     audit_log_max_size: int = Field(
         104_857_600, ge=16_384, description="Bytes; the audit log's file is rotated before it grows larger."

@@ -141,6 +141,8 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
+        ("WHAUL_HOST", " "),
+        ("WHAUL_AUDIT_LOG", "\n"),
         ("WHAUL_PORT", "80x"),
         ("WHAUL_PORT", "-1"),
         ("WHAUL_PORT", "65536"),
