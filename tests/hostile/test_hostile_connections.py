@@ -17,7 +17,7 @@ import pytest
 
 from harness.hostile_gateway import CALL, PATIENCE, POST, Reply, Target, connected, replies
 from harness.peer import Peer
-from whaul.server.gateway import MOST_LARGE_BODIES
+from whaul.server.limits import MAX_LARGE_BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 INNER = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -230,23 +230,32 @@ def test_calls_are_answered_while_many_send_nonsense(target: Target) -> None:
     assert [reply.status for reply in good] == [200] * 40
 
 
-def test_large_bodies_that_do_not_come_take_a_bounded_number_of_places(target: Target) -> None:
-    head = b"POST /v1/whatsapp/send HTTP/1.1\r\nHost: a\r\nContent-Length: "
-    too_many = 4
+@pytest.mark.parametrize(("path", "size"), [("send", 3_000_000), ("media/get", 200_000)])
+def test_large_bodies_of_strangers_share_a_bounded_amount_of_memory(target: Target, path: str, size: int) -> None:
+    head = f"POST /v1/whatsapp/{path} HTTP/1.1\r\nHost: a\r\nContent-Length: ".encode()
+    places = MAX_LARGE_BODIES // size
     answers: list[bytes] = []
     with ExitStack() as stack:
-        waiting = [stack.enter_context(connected(target.port)) for _ in range(MOST_LARGE_BODIES + too_many)]
+        waiting = [stack.enter_context(connected(target.port)) for _ in range(places + 4)]
         for connection in waiting:
-            connection.sendall(head + b"1000000\r\n\r\n{")
-        while len(answers) < too_many:
+            connection.sendall(head + b"%d\r\n\r\n{" % size)
+        while len(answers) < 4:
             answered, _, _ = select.select(waiting, [], [], PATIENCE)
             assert answered, "no more of them were refused"
             for connection in answered:
-                answers.append(connection.recv(65536))
+                answers.append(connection.recv(65536).lower())
+                assert connection.recv(1) == b"", "the connection goes on"
                 waiting.remove(connection)
+        assert len(waiting) <= places
         assert all(b" 429 " in answer.partition(b"\r\n")[0] for answer in answers), answers
+        assert all(b"\r\nretry-after: 1\r\n" in answer for answer in answers), answers
         assert replies(target.port, head + b"2\r\n\r\n{}") == ([403], True)
-    assert len(waiting) == MOST_LARGE_BODIES
+        assert target.call().status == 200
+        padded = target.members() + b" " * 100_000
+        answer = target.call(padded)
+        while answer.status == 429:  # until those that wait have been there for a second
+            answer = target.call(padded)
+        assert answer.status == 200
 
 
 def test_random_bytes_are_no_trouble(target: Target) -> None:

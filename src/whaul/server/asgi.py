@@ -20,15 +20,27 @@ BODY_TIMEOUT = 15.0
 """Seconds in which a request's body must come."""
 
 
-async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
-    """Read a request's body of `most` bytes.
+def body_size(scope: Scope, max_size: int) -> int:
+    """Return how many bytes the body may turn out to have: its stated length, else `max_size`, or 0 without a body.
 
-    Raises `RequestEntityTooLargeException`, before reading when the length is given, and `SerializationException`
-    for a body that does not come.
+    Raises `RequestEntityTooLargeException` for a stated length above `max_size`.
     """
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if len(announced) > 15 or (announced.isdigit() and int(announced) > most):
-        raise _too_large(most)
+    chunked = False
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit() or len(value) > 15 or int(value) > max_size:
+                raise _too_large(max_size)
+            return int(value)
+        chunked = chunked or name == b"transfer-encoding"
+    return max_size if chunked else 0
+
+
+async def read_body(receive: Receive, max_size: int) -> bytes:
+    """Read a request's body.
+
+    Raises `RequestEntityTooLargeException` above `max_size` bytes, and `SerializationException` for a body that does
+    not come.
+    """
     body = b""
     more = True
     try:
@@ -39,18 +51,12 @@ async def read_body(scope: Scope, receive: Receive, most: int) -> bytes:
                     raise SerializationException("The request body broke off.")
                 part = message.get("body", b"")
                 body = body + part if body else part
-                if len(body) > most:
-                    raise _too_large(most)
+                if len(body) > max_size:
+                    raise _too_large(max_size)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise SerializationException(f"The request body did not come within {BODY_TIMEOUT:.0f} seconds.") from None
     return body
-
-
-def announces_at_most(scope: Scope, size: int) -> bool:
-    """Whether a request says that its body has no more than `size` bytes; one without a length says nothing."""
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return announced.isdigit() and len(announced) <= 15 and int(announced) <= size
 
 
 async def answer(send: Send, status: int, content_type: str, headers: Iterable[tuple[str, str]], body: bytes) -> None:
@@ -77,5 +83,5 @@ async def live(receive: Receive, send: Send, running: AbstractAsyncContextManage
         raise
 
 
-def _too_large(most: int) -> RequestEntityTooLargeException:
-    return RequestEntityTooLargeException(f"The body may have {most} bytes at the most.")
+def _too_large(max_size: int) -> RequestEntityTooLargeException:
+    return RequestEntityTooLargeException(f"The request body is larger than {max_size} bytes.")

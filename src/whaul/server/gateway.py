@@ -27,7 +27,7 @@ from whaul.errors import (
 from whaul.registry.errors import RegistryUnavailable
 from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
-from whaul.server.limits import RateLimit
+from whaul.server.limits import SMALL_BODY, BodyBudget, RateLimit
 from whaul.server.unfinished_heads import Peer
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
@@ -42,9 +42,6 @@ JSON = "application/json"
 READ = ("GET", "HEAD")
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """What monitors ask, over and over: not logged, not counted."""
-
-MOST_LARGE_BODIES = 16
-"""Requests at once with a body above `MAX_REQUEST`, so that they fill no memory before they are proven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class Gateway:
         self._audit = audit
         self._service: Service
         self._draining = False
-        self._large_bodies = 0
+        self._bodies = BodyBudget()
         self.busy: set[Peer] = set()
         """The clients whose requests are being answered."""
 
@@ -143,27 +140,18 @@ class Gateway:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
         if self._draining:
             raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
-        most = request.MAX_REQUESTS.get(name, request.MAX_REQUEST)
-        async with self._room(scope, most):
-            body = await asgi.read_body(scope, receive, most)
+        call.arriving = True
+        size = asgi.body_size(scope, request.MAX_REQUESTS.get(name, request.MAX_REQUEST))
+        if size <= SMALL_BODY:
+            body = await asgi.read_body(receive, size)
             return await self._perform(scope, operation, body, call)
-
-    @asynccontextmanager
-    async def _room(self, scope: Scope, most: int) -> AsyncGenerator[None]:
-        """Hold a place for a large body as long as it is held; raises `ThrottledRequestException` without one."""
-        if most <= request.MAX_REQUEST or asgi.announces_at_most(scope, request.MAX_REQUEST):
-            yield
-            return
-        if self._large_bodies >= MOST_LARGE_BODIES:
-            raise ThrottledRequestException("Too many large requests are under way. Try again later.", retry_after=1)
-        self._large_bodies += 1
-        try:
-            yield
-        finally:
-            self._large_bodies -= 1
+        with self._bodies.room(size) as room:
+            body = await room.fill(asgi.read_body(receive, size))
+            return await self._perform(scope, operation, body, call)
 
     async def _perform(self, scope: Scope, operation: Operation, body: bytes, call: Call) -> Response:
         """Let a proven caller's call through to the operation."""
+        call.arriving = False
         query, headers = scope["query_string"], tuple(scope["headers"])
         caller = await self._service.authenticator.authenticate(
             scope["method"], scope["raw_path"], query, headers, body
@@ -185,7 +173,7 @@ class Gateway:
             log.error("database_failed", request_id=call.request_id, error=logs.without_text(error))
         call.error, call.message = api_error.code, api_error.message
         body, headers = response.error(api_error)
-        if self._draining:
+        if self._draining or call.arriving:
             headers.append(("Connection", "close"))
         return api_error.status, body, headers
 

@@ -32,6 +32,8 @@ class Call:
     `open` at the source, `wait` for a transfer slot."""
     stale: bool = False
     """Whether the answer tells of accounts what Meta said some time ago, because it cannot be asked now."""
+    arriving: bool = False
+    """Whether its body is not here whole: an error that is answered now ends the connection."""
     body: Body = field(default=b"", repr=False)
     """What a proven caller sent: for the audit log only, which shows what is not sensitive."""
     answer: Body = field(default=b"", repr=False)
