@@ -160,3 +160,19 @@ async def test_a_proxy_that_makes_no_tunnel_is_told(status: int, message: str, r
     assert caught.value.retry is retry
     assert not caught.value.arrived
     assert not re.search(r"S3cret|127\.0\.0\.1", str(caught.value))
+
+
+@pytest.mark.anyio
+async def test_a_proxy_that_wants_credentials_is_not_taken_for_the_server() -> None:
+    async with Loopback(reply(407)) as proxy, HttpClient(proxies=Proxies(http=proxy.url)) as http:
+        target = Url("http://s3.example/")
+        for failing in (
+            http.get(target, {}),
+            http.call("POST", target, {}, b"x"),
+            http.send("PUT", target, {}, b"x", 1),
+        ):
+            with pytest.raises(HttpFailure, match="proxy") as caught:
+                await failing
+            assert caught.value.retry is Retry.NO
+    async with Loopback(reply(407)) as server, HttpClient() as http:
+        assert (await http.get(Url(server.url), {})).status == 407

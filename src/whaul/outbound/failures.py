@@ -30,6 +30,8 @@ FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
 )
 """The first class that fits names the failure."""
 
+PROXY_REFUSAL = "the proxy wants other credentials; see HTTP_PROXY and HTTPS_PROXY"
+
 REFUSALS: tuple[tuple[str, str], ...] = (
     (
         "CaUsedAsEndEntity",
@@ -57,7 +59,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
         "received fatal alert: HandshakeFailure",
         "it refused the TLS handshake: it wants a client certificate, or offers old ciphers only",
     ),
-    ("proxy authorization required", "the proxy wants other credentials; see HTTP_PROXY and HTTPS_PROXY"),
+    ("proxy authorization required", PROXY_REFUSAL),
     ("tunnel error", "the proxy refused to connect to it"),
 )
 """What a cause's text shows, and that trying again does not change. The first that fits names the failure."""

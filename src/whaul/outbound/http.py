@@ -47,7 +47,7 @@ from pyreqwest.response import Response
 from whaul.errors import Retry
 from whaul.outbound.certificates import CertificatesError
 from whaul.outbound.circuit import Circuits
-from whaul.outbound.failures import described, is_unconnected
+from whaul.outbound.failures import PROXY_REFUSAL, described, is_unconnected
 from whaul.outbound.proxies import Proxies
 
 CONNECT_TIMEOUT = 10.0
@@ -203,7 +203,7 @@ class HttpClient:
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
         try:
-            yield Download(response)
+            yield self._opened(response, url)
         finally:
             await request.__aexit__(None, None, None)
 
@@ -222,7 +222,7 @@ class HttpClient:
         with self._circuit(url, upload):
             try:
                 async with upload, request as response:
-                    return await Download(response).answer()
+                    return await self._opened(response, url).answer()
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
 
@@ -235,9 +235,14 @@ class HttpClient:
         with self._circuit(url):
             try:
                 async with request as response:
-                    return await Download(response).answer()
+                    return await self._opened(response, url).answer()
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
+
+    def _opened(self, response: Response, url: Url) -> Download:
+        if response.status == 407 and self._clients(url) is self._proxied:
+            raise HttpFailure(PROXY_REFUSAL, retry=Retry.NO)
+        return Download(response)
 
     def _clients(self, url: Url) -> "_Clients":
         if self._proxied is not None and self._proxies.is_used_for(url):
