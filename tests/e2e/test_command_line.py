@@ -231,7 +231,7 @@ def test_a_certificate_or_key_that_cannot_be_used_stops_the_start(
     cert, key = (str(tmp_path / name) for name in swap)
     message = failure(desk.run("serve", "--port", "0", WHAUL_TLS_CERT_FILE=cert, WHAUL_TLS_KEY_FILE=key))
     assert "WHAUL_TLS_CERT_FILE" in message
-    assert "WHAUL_TLS_KEY_FILE" in message
+    assert cert in message
 
 
 def test_serve_refuses_to_let_everyone_in_from_elsewhere(desk: World) -> None:

@@ -39,7 +39,7 @@ def trusted_certificates(environ: Mapping[str, str], profile_bundle: str | None)
     found: dict[bytes, None] = {}  # each once: /etc/ssl/certs, for one, holds all of them twice
     for name, path in named_bundles(environ, profile_bundle):
         try:
-            found |= dict.fromkeys(_of_bundle(name, path))
+            found |= dict.fromkeys(read_bundle(name, path))
         except OSError as error:
             raise CertificatesError(f"{name}: cannot read {path}: {error.strerror}") from None
     return list(found)
@@ -58,11 +58,15 @@ def named_bundles(environ: Mapping[str, str], profile_bundle: str | None) -> Ite
             yield from ((name, Path(part)) for part in parts if part)
 
 
-def _of_bundle(name: str, path: Path) -> list[bytes]:
+def read_bundle(name: str, path: Path) -> list[bytes]:
+    """Return the certificates (DER) of a file, or folder, that the variable `name` names.
+
+    Raises `CertificatesError`, or `OSError` when it cannot be read.
+    """
     files = [path]
     if path.is_dir():
         if name not in FOLDERS:
-            raise CertificatesError(f"{name}: {path} is a folder; expected a PEM file (SSL_CERT_DIR names folders)")
+            raise CertificatesError(f"{name}: {path} is a folder; expected a PEM file")
         files = sorted(file for file in path.iterdir() if file.is_file())
     elif path.exists() and not path.is_file():
         raise CertificatesError(f"{name}: {path} is not a regular file; expected a PEM file")
