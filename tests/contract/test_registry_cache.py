@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from whaul.model import AccessKey, GraphToken, PhoneNumber
 from whaul.registry import cache
-from whaul.registry.cache import GRACE, PATIENCE, REST, TTL, CachedRegistry
+from whaul.registry.cache import GRACE, PATIENCE, PAUSE, TTL, CachedRegistry
 from whaul.registry.errors import RegistryUnavailable
 from whaul.secrets import WrongSecretKey
 
@@ -157,7 +157,7 @@ async def test_an_error_reaches_every_caller_and_is_not_kept(
     answers = await asyncio.gather(*(cached.phone_number("a") for _ in range(3)), return_exceptions=True)
     assert answers == [registry.failure] * 3
     registry.failure = None
-    clock.now += REST
+    clock.now += PAUSE
     assert await cached.phone_number("a") is not None
 
 
@@ -171,12 +171,12 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_lost(
     task = asyncio.create_task(cached.phone_number("a"))
     await registry.reached.wait()
     task.cancel()
-    fetch = cached._phone_numbers._asking["a"].task
+    fetch = cached._phone_numbers._queries["a"].task
     registry.gate.set()
     await asyncio.wait([task, fetch])
     del task, fetch
     await asyncio.sleep(0)
-    assert cached._phone_numbers._asking == {}
+    assert cached._phone_numbers._queries == {}
     assert reports == []
 
 
@@ -202,7 +202,7 @@ async def test_the_last_answer_is_not_given_for_ever(cached: CachedRegistry, reg
     clock.now += 0.001
     with pytest.raises(RegistryUnavailable):
         await cached.access_key("a")
-    clock.now += REST
+    clock.now += PAUSE
     with pytest.raises(RegistryUnavailable):
         await cached.access_key("a")
 
@@ -239,7 +239,7 @@ async def test_a_database_that_did_not_answer_is_left_alone_for_a_while(
     with pytest.raises(RegistryUnavailable):
         await cached.phone_number("d")
     assert registry.asked.total() == 1
-    clock.now += REST
+    clock.now += PAUSE
     await cached.access_key("a")
     assert registry.asked.total() == 2
 
@@ -253,10 +253,10 @@ async def test_news_are_seen_as_soon_as_the_database_is_back(
     assert await cached.access_key("a") is not None
     registry.failure = None
     registry.known.remove("a")
-    clock.now += REST
+    clock.now += PAUSE
     registry.gate.clear()
     assert await cached.access_key("a") is not None  # does not wait for the answer
-    task = cached._access_keys._asking["a"].task
+    task = cached._access_keys._queries["a"].task
     registry.gate.set()
     await task
     assert await cached.access_key("a") is None
@@ -287,12 +287,12 @@ async def test_a_database_that_takes_too_long_keeps_only_the_first_caller_waitin
     assert outages == [True]
     monkeypatch.setattr(cache, "PATIENCE", 3600)
     assert await cached.access_key("a") is known
-    clock.now += REST
+    clock.now += PAUSE
     assert await cached.access_key("a") is known
     assert registry.asked["a"] == 2
-    (question,) = cached._access_keys._asking.values()
+    (query,) = cached._access_keys._queries.values()
     registry.gate.set()
-    await question.task
+    await query.task
     assert outages == [True, False]
 
 
@@ -302,31 +302,31 @@ async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(registry:
     await cached.access_key("a")
     registry.failure = RegistryUnavailable()
     for _ in range(3):
-        clock.now += REST
+        clock.now += PAUSE
         with pytest.raises(RegistryUnavailable):
             await cached.phone_number("b")
     assert outages == [True]
     registry.failure = None
-    clock.now += REST
+    clock.now += PAUSE
     await cached.phone_number("b")
     assert outages == [True, False]
 
 
 async def test_the_answer_longest_unused_makes_room(registry: Counted, clock: Clock) -> None:
-    cached = CachedRegistry(registry, size=2, clock=clock)
+    cached = CachedRegistry(registry, max_entries=2, clock=clock)
     for id_ in ("a", "b", "a", "c", "a", "b"):
         await cached.phone_number(id_)
     assert registry.asked == {"a": 1, "b": 2, "c": 1}
 
 
 async def test_unknown_ids_push_no_answer_out(registry: Counted, clock: Clock) -> None:
-    cached = CachedRegistry(registry, size=1, clock=clock)
+    cached = CachedRegistry(registry, max_entries=1, clock=clock)
     await cached.access_key("a")
     for number in range(100):
         await cached.access_key(f"stranger-{number}")
     await cached.access_key("a")
     assert registry.asked["a"] == 1
-    assert len(cached._access_keys._kept) == 1
+    assert len(cached._access_keys._entries) == 1
 
 
 async def test_closing_ends_the_questions_under_way(cached: CachedRegistry, registry: Counted) -> None:
@@ -336,4 +336,4 @@ async def test_closing_ends_the_questions_under_way(cached: CachedRegistry, regi
     await cached.aclose()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert cached._phone_numbers._asking == {}
+    assert cached._phone_numbers._queries == {}

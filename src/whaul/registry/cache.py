@@ -1,29 +1,37 @@
-"""Answers of the registry, kept for a few seconds, so that a call costs no database work as a rule.
+"""What the registry said, kept for a few seconds, so that most calls cost no database work.
 
-Owns how old an answer may be. What changes in the database is seen within the time to live; while the database does
-not answer, what was known last goes on counting for a while.
+A value is used for `TTL` seconds, counted from when the query for it began. A key that was disabled, a policy that
+was narrowed and a token that was replaced are therefore in force everywhere within five seconds, with no messages
+between servers. Only values are kept. An id that is not found is asked for each time: a new key works at once, and
+ids made up by strangers push nothing out.
+
+Callers that miss the same id at once share one query. It is a task of its own, so that a caller who gives up does not
+end it for the others, and so that it can go on when nobody waits any longer.
+
+When the database does not answer, the old value is used for up to `GRACE` seconds. A value that is too old for `TTL`
+asks the database, and waits for `PATIENCE` seconds. `TTL` and `PATIENCE` together stay below the five seconds: a
+database that is slow delays news by no more than one that answers. After that the database counts as down. While it
+is down, callers get the old value at once, and a query goes out every `PAUSE` seconds to see whether it is back. Its
+answer counts even if it comes late. Callers without an old value get an error, at once during the pause.
+
+What was found to be gone while the database was up stays gone: the entry is removed, not merely out of date.
 """
 
 import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from whaul.model import AccessKey, PhoneNumber
 from whaul.registry.errors import RegistryUnavailable
 
 TTL: Final = 3.0
-"""Seconds. A key that was disabled must stop working within five."""
 PATIENCE: Final = 1.5
-"""Seconds that the database has to answer before the last answer is given again; with `TTL` below those five."""
 GRACE: Final = 300.0
-"""Seconds that the last answer is given while the database does not answer."""
-REST: Final = 1.0
-"""Seconds that the database is not asked after it did not answer."""
-SIZE: Final = 4096
-"""Answers of each kind."""
+PAUSE: Final = 1.0
+MAX_ENTRIES: Final = 4096
+"""Of each kind; the one that was not used for longest makes room."""
 
 Value = TypeVar("Value")
 
@@ -41,32 +49,30 @@ class Lookup(Protocol):
 
 
 class CachedRegistry:
-    """A `Lookup` in front of another. `ttl` is in seconds, `clock` is monotonic, in seconds too.
+    """A `Lookup` in front of another; raises what that raises.
 
-    Callers that miss the same id at once share one query. Unknown ids and errors are not kept: a key works as soon
-    as it is made, and ids made up by strangers push nothing out. `on_outage` is told when the database stops
-    answering (True) and when it answers again (False).
+    `clock` is monotonic, in seconds. `on_outage` is told when the database stops answering (True) and when it answers
+    again (False).
     """
 
     def __init__(
         self,
         registry: Lookup,
         *,
-        ttl: float = TTL,
-        size: int = SIZE,
         clock: Callable[[], float] = time.monotonic,
-        on_outage: Callable[[bool], None] = lambda _out: None,
+        max_entries: int = MAX_ENTRIES,
+        on_outage: Callable[[bool], None] = lambda _is_down: None,
     ) -> None:
         outage = _Outage(clock, on_outage)
-        self._phone_numbers = _Answers(registry.phone_number, ttl, size, clock, outage)
-        self._access_keys = _Answers(registry.access_key, ttl, size, clock, outage)
+        self._phone_numbers = _Cache(registry.phone_number, outage, clock, max_entries)
+        self._access_keys = _Cache(registry.access_key, outage, clock, max_entries)
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
-        """Find a linked phone number by its id; raises what the registry raises."""
+        """Find a linked phone number by its id."""
         return await self._phone_numbers.get(phone_number_id)
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
-        """Find an access key that is not disabled; raises what the registry raises."""
+        """Find an access key that is not disabled."""
         return await self._access_keys.get(access_key_id)
 
     async def aclose(self) -> None:
@@ -81,111 +87,95 @@ class _Outage:
     def __init__(self, clock: Callable[[], float], on_change: Callable[[bool], None]) -> None:
         self._clock = clock
         self._on_change = on_change
-        self._rests_until = 0.0
-        self.lasts = False
+        self._ask_again_at = 0.0
+        self.is_down = False
 
-    @property
-    def rests(self) -> bool:
-        """Whether the database is not to be asked now."""
-        return self.lasts and self._clock() < self._rests_until
+    def may_ask(self) -> bool:
+        return not self.is_down or self._clock() >= self._ask_again_at
 
-    def goes_on(self) -> None:
-        """The database did not answer."""
-        self._rests_until = self._clock() + REST
-        self._change(True)
-
-    def ends(self) -> None:
-        """The database answered."""
-        self._change(False)
-
-    def _change(self, lasts: bool) -> None:
-        if self.lasts != lasts:
-            self.lasts = lasts
-            self._on_change(lasts)
+    def mark(self, *, is_down: bool) -> None:
+        if is_down:
+            self._ask_again_at = self._clock() + PAUSE
+        if self.is_down != is_down:
+            self.is_down = is_down
+            self._on_change(is_down)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept(Generic[Value]):
-    asked: float
-    """When the question was asked: the answer may be as old as that."""
+class _Entry(NamedTuple, Generic[Value]):
+    asked_at: float
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Question(Generic[Value]):
-    asked: float
+class _Query(NamedTuple, Generic[Value]):
+    asked_at: float
     task: asyncio.Task[Value | None]
 
 
-class _Answers(Generic[Value]):
+class _Cache(Generic[Value]):
     def __init__(
         self,
         ask: Callable[[str], Awaitable[Value | None]],
-        ttl: float,
-        size: int,
-        clock: Callable[[], float],
         outage: _Outage,
+        clock: Callable[[], float],
+        max_entries: int,
     ) -> None:
         self._ask = ask
-        self._ttl = ttl
-        self._size = size
-        self._clock = clock
         self._outage = outage
-        self._kept: OrderedDict[str, _Kept[Value]] = OrderedDict()
-        self._asking: dict[str, _Question[Value]] = {}
+        self._clock = clock
+        self._max_entries = max_entries
+        self._entries: OrderedDict[str, _Entry[Value]] = OrderedDict()
+        self._queries: dict[str, _Query[Value]] = {}
 
     async def get(self, id_: str) -> Value | None:
-        kept = self._kept.get(id_)
-        age = float("inf") if kept is None else self._clock() - kept.asked
-        if kept is not None and age < self._ttl:
-            self._kept.move_to_end(id_)
-            return kept.value
-        last = kept if age < GRACE else None
-        if self._outage.rests:
-            if last is None:
+        now = self._clock()
+        entry = self._entries.get(id_)
+        if entry is not None and now - entry.asked_at < TTL:
+            self._entries.move_to_end(id_)
+            return entry.value
+        old = entry if entry is not None and now - entry.asked_at < GRACE else None
+        if not self._outage.may_ask():
+            if old is None:
                 raise RegistryUnavailable
-            return last.value
-        question = self._asking.get(id_)
-        if question is None:
-            asked = self._clock()
-            question = self._asking[id_] = _Question(asked, asyncio.create_task(self._fetch(id_, asked)))
-            question.task.add_done_callback(lambda done: self._finish(id_, done))
-        task = question.task
-        if last is None:
-            # A caller who gives up does not end the query for the others who share it.
-            return await asyncio.shield(task)
-        # While the database is out, callers go on with the last answer at once, and the query tells when it is back.
-        patience = 0.0 if self._outage.lasts else max(0.0, question.asked + PATIENCE - self._clock())
-        await asyncio.wait({task}, timeout=patience)
-        if not task.done():
-            self._outage.goes_on()
-            return last.value
+            return old.value
+        query = self._queries.get(id_) or self._start(id_, now)
+        if old is None:
+            return await asyncio.shield(query.task)
+        patience = 0.0 if self._outage.is_down else max(0.0, query.asked_at + PATIENCE - now)
+        await asyncio.wait({query.task}, timeout=patience)
+        if not query.task.done():
+            self._outage.mark(is_down=True)
+            return old.value
         try:
-            return task.result()
+            return query.task.result()
         except RegistryUnavailable:
-            return last.value
+            return old.value
 
     async def aclose(self) -> None:
-        tasks = [question.task for question in self._asking.values()]
+        tasks = [query.task for query in self._queries.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fetch(self, id_: str, asked: float) -> Value | None:
+    def _start(self, id_: str, now: float) -> _Query[Value]:
+        def end(task: asyncio.Task[Value | None]) -> None:
+            del self._queries[id_]
+            if not task.cancelled():
+                task.exception()  # looked at, so that asyncio does not report it when every caller has given up
+
+        query = self._queries[id_] = _Query(now, asyncio.create_task(self._query(id_, now)))
+        query.task.add_done_callback(end)
+        return query
+
+    async def _query(self, id_: str, now: float) -> Value | None:
         try:
             value = await self._ask(id_)
         except RegistryUnavailable:
-            self._outage.goes_on()
+            self._outage.mark(is_down=True)
             raise
-        self._outage.ends()
-        self._kept.pop(id_, None)
+        self._outage.mark(is_down=False)
+        self._entries.pop(id_, None)
         if value is not None:
-            self._kept[id_] = _Kept(asked, value)
-            if len(self._kept) > self._size:
-                self._kept.popitem(last=False)
+            self._entries[id_] = _Entry(now, value)
+            if len(self._entries) > self._max_entries:
+                self._entries.popitem(last=False)
         return value
-
-    def _finish(self, id_: str, task: asyncio.Task[Value | None]) -> None:
-        del self._asking[id_]
-        if not task.cancelled():
-            task.exception()  # looked at, so that asyncio does not report it when every caller has given up
