@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from whaul.graph.client import GraphClient
-from whaul.operations.refresh import AT_ONCE, FRESH, MOST_WAITING, Refreshes
+from whaul.operations.refresh import MAX_RUNNING, MAX_TASKS, TTL, Refreshes
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
@@ -59,7 +59,11 @@ class World:
         return call
 
     async def end(self) -> str:
-        return await asyncio.wait_for(self.ends.get(), 20)
+        """How the next refresh ends, once all are over."""
+        async with asyncio.timeout(20):
+            outcome = await self.ends.get()
+            await asyncio.gather(*self.refreshes._tasks.values())
+        return outcome
 
 
 @pytest.fixture
@@ -84,16 +88,16 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 async def test_what_is_fresh_is_not_asked_for(world: World) -> None:
     await world.link()
-    world.now += FRESH - timedelta(seconds=1)
+    world.now += TTL - timedelta(seconds=1)
     call = await world.serve()
     assert not call.stale
-    assert world.refreshes._workers == set()
+    assert world.refreshes._tasks == {}
     assert world.simulator.requests == []
 
 
 async def test_what_is_old_is_served_at_once_and_then_refreshed(world: World) -> None:
     account = await world.link()
-    world.now += FRESH
+    world.now += TTL
     assert not (await world.serve()).stale
     assert await world.registry.account(account.id) == account, "the answer did not wait"
     assert await world.end() == "ok"
@@ -116,7 +120,7 @@ async def test_what_was_linked_unverified_is_refreshed_soon(world: World) -> Non
 async def test_the_end_of_a_token_is_asked_for_and_kept_while_meta_does_not_tell(world: World) -> None:
     account = await world.link()
     for ends, fault in ((1_800_000_000, False), (0, True), (0, False)):
-        world.now += FRESH
+        world.now += TTL
         world.simulator.configure(token_expires_at=ends)
         if fault:
             world.simulator.fault("debug_token", kind="error", code=100, times=1)
@@ -131,7 +135,7 @@ async def test_the_end_of_a_token_is_asked_for_and_kept_while_meta_does_not_tell
 
 async def test_calls_at_once_share_one_refresh(world: World) -> None:
     await world.link()
-    world.now += FRESH
+    world.now += TTL
     for _ in range(5):
         await world.serve()
     assert await world.end() == "ok"
@@ -140,7 +144,7 @@ async def test_calls_at_once_share_one_refresh(world: World) -> None:
 
 async def test_what_was_read_before_a_refresh_and_served_after_it_is_not_asked_for_again(world: World) -> None:
     await world.link()
-    world.now += FRESH
+    world.now += TTL
     old = await world.registry.accounts()
     await world.serve()
     assert await world.end() == "ok"
@@ -149,47 +153,47 @@ async def test_what_was_read_before_a_refresh_and_served_after_it_is_not_asked_f
     assert world.simulator.count(world.simulator.waba_id)["metadata"] == 2
 
 
-async def test_while_meta_is_down_what_is_old_is_served_and_marked_and_asked_for_less_and_less_often(
+async def test_while_meta_is_down_what_is_old_is_served_and_marked_and_asked_for_once_a_minute(
     world: World,
 ) -> None:
     account = await world.link()
     world.simulator.fault(kind="error", code=190)
-    world.now += FRESH
+    world.now += TTL
     with capture_logs() as lines:
         assert not (await world.serve()).stale, "nobody knows yet"
         assert await world.end() == "AccessDeniedByMetaException"
     assert [(line["event"], line["account"], line["log_level"]) for line in lines] == [("stale", account.id, "warning")]
     assert world.simulator.token not in repr(lines)
-    for rest in (FRESH, FRESH * 2, FRESH * 4):
-        world.now += rest - timedelta(seconds=1)
+    for _ in range(3):
+        world.now += TTL - timedelta(seconds=1)
         assert (await world.serve()).stale
-        assert world.refreshes._workers == set(), "too early"
+        assert world.refreshes._tasks == {}, "too early"
         world.now += timedelta(seconds=1)
         assert (await world.serve()).stale
         assert await world.end() == "AccessDeniedByMetaException"
     world.simulator.clear_faults()
-    world.now += FRESH * 8
+    world.now += TTL
     await world.serve()
     assert await world.end() == "ok"
-    world.now += FRESH
+    world.now += TTL
     assert not (await world.serve()).stale
 
 
 async def test_an_account_that_was_linked_again_or_refreshed_elsewhere_fails_no_longer(world: World) -> None:
     account = await world.link()
     world.simulator.fault(kind="error", code=190)
-    for rest in (FRESH, FRESH, FRESH * 2, FRESH * 4):
-        world.now += rest
+    for _ in range(4):
+        world.now += TTL
         await world.serve()
         assert await world.end() == "AccessDeniedByMetaException"
     world.simulator.clear_faults()
     for told_elsewhere in (world.link, lambda: world.registry.refresh(account.id, "Told elsewhere", ())):
         await told_elsewhere()
-        world.now += FRESH
+        world.now += TTL
         assert not (await world.serve()).stale
         assert await world.end() == "ok"
         world.simulator.fault(kind="error", code=190)
-        world.now += FRESH
+        world.now += TTL
         await world.serve()
         assert await world.end() == "AccessDeniedByMetaException"
         world.simulator.clear_faults()
@@ -197,30 +201,43 @@ async def test_an_account_that_was_linked_again_or_refreshed_elsewhere_fails_no_
 
 async def test_an_account_that_is_gone_meanwhile_is_no_failure(world: World) -> None:
     account = await world.link()
-    world.now += FRESH
+    world.now += TTL
     await world.registry.unlink(account.id)
     world.refreshes.served([account], Call("id"))
     assert await world.end() == "ok"
     assert await world.registry.accounts() == ()
 
 
-async def test_a_long_list_is_refreshed_few_at_a_time_and_not_all_of_it(world: World) -> None:
+async def test_a_long_list_is_refreshed_few_at_a_time_and_not_all_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     account = await world.link()
-    world.now += FRESH
+    world.now += TTL
     many = [replace(account, id=f"waba-{i:032x}") for i in range(1000)]
+    running: set[str] = set()
+    most = 0
+
+    async def counted(id_: str) -> None:
+        nonlocal most
+        running.add(id_)
+        most = max(most, len(running))
+        await asyncio.sleep(0)
+        running.remove(id_)
+
+    monkeypatch.setattr(world.registry, "account", counted)
     world.refreshes.served(many, Call("id"))
-    assert len(world.refreshes._workers) == AT_ONCE
-    ends = [await world.end() for _ in range(MOST_WAITING)]
-    assert ends == ["ok"] * MOST_WAITING
+    ends = [await world.end() for _ in range(MAX_TASKS)]
+    assert ends == ["ok"] * MAX_TASKS
     assert world.ends.empty()
+    assert most == MAX_RUNNING
 
 
 async def test_closing_breaks_off_what_is_under_way(world: World) -> None:
     await world.link()
     world.simulator.fault(kind="stall", hop="metadata")
-    world.now += FRESH
+    world.now += TTL
     await world.serve()
     async with asyncio.timeout(20):
         await world.refreshes.aclose()
-    assert world.refreshes._workers == set()
+    assert world.refreshes._tasks == {}
     assert world.ends.empty()

@@ -1,15 +1,13 @@
-"""Names, ratings and statuses of linked accounts, asked for again at Meta in the background.
+"""Names, ratings, statuses and ends of tokens of linked accounts, asked for at Meta again in the background.
 
-A call is answered at once with what is known; when that is older than `FRESH`, the account is asked about afterwards,
-few at a time, so that a long list does not become a burst of calls to Meta.
+A call is answered at once with what is stored. If that is older than `TTL`, the account is refreshed afterwards, by one
+task at a time. An account that Meta refuses is left alone for `TTL` too, and calls about it are marked as stale.
 """
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -20,33 +18,27 @@ from whaul.registry.records import LinkedAccount, NewPhoneNumber
 from whaul.telemetry import logs
 from whaul.telemetry.call import Call
 
-FRESH: Final = timedelta(seconds=60)
-"""How old what Meta said may be before it is asked again."""
-LONGEST_REST: Final = timedelta(hours=1)
-"""An account that Meta refuses is left alone for `FRESH`, then twice as long each time, up to this."""
-AT_ONCE: Final = 2
-PAUSE: Final = 0.4
-"""Seconds between two refreshes of one worker: with `AT_ONCE` workers, ten calls to Meta a second at the most."""
-MOST_WAITING: Final = 200
-"""Accounts that wait for a refresh; those beyond are taken when they are served again."""
-MOST_FAILING: Final = 10_000
-"""Failing accounts that are remembered."""
+TTL: Final = timedelta(seconds=60)
+MAX_RUNNING: Final = 2
+PAUSE: Final = 0.6
+"""Seconds between a refresh and the next one; with `MAX_RUNNING`, at most ten calls to Meta a second."""
+MAX_TASKS: Final = 200
+"""Accounts that wait or are being refreshed, so that a long list is no burst. The others have their turn next time."""
 DEADLINE: Final = 30.0
 """Seconds for one refresh."""
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Failing:
-    failures: int
-    again_at: datetime
+class _Failure(NamedTuple):
+    in_a_row: int
+    at: datetime
     refreshed_at: datetime | None
-    """The account's at the failure; another one tells that Meta answered since, to another process or a new token."""
+    """The account's `refreshed_at` then. If it has changed since, someone else has refreshed the account."""
 
 
 class Refreshes:
-    """The accounts that wait for a refresh, and those that Meta did not tell of."""
+    """The refreshes of this process."""
 
     def __init__(
         self,
@@ -63,60 +55,61 @@ class Refreshes:
         self._now = now
         self._sleep = sleep
         self._on_end = on_end
-        self._waiting: deque[LinkedAccount] = deque()
-        self._ids: set[str] = set()
-        """Of those that wait or are under way."""
-        self._failing: OrderedDict[str, _Failing] = OrderedDict()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._running = asyncio.Semaphore(MAX_RUNNING)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, _Failure] = {}
 
     def served(self, accounts: Iterable[LinkedAccount], call: Call) -> None:
-        """Take note that a call is answered with what is known of accounts, and refresh what is old.
-
-        The call is marked stale when that is old because Meta could not tell.
-        """
+        """Refresh those of the accounts that are out of date; a call that is answered with them may be stale."""
         now = self._now()
         for account in accounts:
             if _is_fresh(account, now):
                 continue
-            failing = self._failing.get(account.id)
-            if failing is not None and failing.refreshed_at != account.refreshed_at:
-                del self._failing[account.id]
-                failing = None
-            call.stale = call.stale or failing is not None
-            rests = failing is not None and now < failing.again_at
-            if not rests and account.id not in self._ids and len(self._waiting) < MOST_WAITING:
-                self._ids.add(account.id)
-                self._waiting.append(account)
-        while len(self._workers) < min(AT_ONCE, len(self._waiting)):
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            failure = self._failures.get(account.id)
+            if failure is not None and failure.refreshed_at != account.refreshed_at:
+                del self._failures[account.id]
+                failure = None
+            call.stale = call.stale or failure is not None
+            pauses = failure is not None and now - failure.at < TTL
+            if not pauses and account.id not in self._tasks and len(self._tasks) < MAX_TASKS:
+                task = self._tasks[account.id] = asyncio.create_task(self._run(account))
+                task.add_done_callback(lambda _, id_=account.id: self._tasks.pop(id_))  # type: ignore[misc]
 
     async def aclose(self) -> None:
-        """Break off what is under way; what is known stays as it is."""
-        workers = list(self._workers)
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        """End what is under way; what is stored stays as it is."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self) -> None:
-        while self._waiting:
-            account = self._waiting.popleft()
-            try:
-                async with asyncio.timeout(DEADLINE):
-                    await self._refresh(account)
-            except Exception as error:  # noqa: BLE001 - told, and the worker goes on with the others
-                self._failed(account, error)
-            else:
-                self._failing.pop(account.id, None)
-                self._on_end("ok")
-            finally:
-                self._ids.discard(account.id)
+    async def _run(self, account: LinkedAccount) -> None:
+        async with self._running:
+            await self._attempt(account)
             await self._sleep(PAUSE)
+
+    async def _attempt(self, account: LinkedAccount) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE):
+                await self._refresh(account)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: it is logged and counted
+            before = self._failures.get(account.id)
+            in_a_row = before.in_a_row + 1 if before else 1
+            self._failures[account.id] = _Failure(in_a_row, self._now(), account.refreshed_at)
+            log.warning(
+                "stale",
+                account=account.id,
+                refreshed_at=account.refreshed_at and account.refreshed_at.isoformat(),
+                failures=in_a_row,
+                error=error.message if isinstance(error, ApiError) else logs.without_text(error),
+            )
+            self._on_end(error.code if isinstance(error, ApiError) else type(error).__name__)
+        else:
+            self._failures.pop(account.id, None)
+            self._on_end("ok")
 
     async def _refresh(self, account: LinkedAccount) -> None:
         current = await self._accounts.account(account.id)
-        if current is None or _is_fresh(current, self._now()):  # unlinked, or refreshed by somebody else, meanwhile
+        if current is None or _is_fresh(current, self._now()):  # unlinked, or refreshed by someone else
             return
         token = await self._accounts.credentials(account.id)
         if token is None:
@@ -129,22 +122,6 @@ class Refreshes:
         expires_at = await self._graph.token_expiry(token, current.token_expires_at)
         await self._accounts.refresh(account.id, found.name, numbers, expires_at)
 
-    def _failed(self, account: LinkedAccount, error: Exception) -> None:
-        known = self._failing.pop(account.id, None)
-        failures = known.failures + 1 if known else 1
-        rest = min(FRESH * 2 ** min(failures - 1, 10), LONGEST_REST)
-        self._failing[account.id] = _Failing(failures, self._now() + rest, account.refreshed_at)
-        if len(self._failing) > MOST_FAILING:
-            self._failing.popitem(last=False)
-        log.warning(
-            "stale",
-            account=account.id,
-            refreshed_at=account.refreshed_at.isoformat() if account.refreshed_at else None,
-            failures=failures,
-            error=error.message if isinstance(error, ApiError) else logs.without_text(error),
-        )
-        self._on_end(error.code if isinstance(error, ApiError) else type(error).__name__)
-
 
 def _is_fresh(account: LinkedAccount, now: datetime) -> bool:
-    return account.refreshed_at is not None and now - account.refreshed_at < FRESH
+    return account.refreshed_at is not None and now - account.refreshed_at < TTL
