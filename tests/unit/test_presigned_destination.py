@@ -201,6 +201,7 @@ def test_any_headers_are_sent_or_refused(given: dict[str, str]) -> None:
         (s3_refusal(400, "SlowDown"), ThrottledRequestException, Retry.YES, "SlowDown"),
         (reply(429, b""), ThrottledRequestException, Retry.YES, "429"),
         *((s3_refusal(400, code), InvalidParametersException, Retry.NO, "checksum") for code in sorted(CHECKSUM_CODES)),
+        (s3_refusal(307, "TemporaryRedirect"), InvalidParametersException, Retry.NO, "redirects"),
         (s3_refusal(409, "OperationAborted"), DependencyException, Retry.YES, "OperationAborted"),
         (s3_refusal(501, "NotImplemented"), InvalidParametersException, Retry.NO, "NotImplemented"),
         (s3_refusal(400, "RequestTimeout"), DependencyException, Retry.YES, "RequestTimeout"),

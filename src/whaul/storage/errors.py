@@ -27,7 +27,6 @@ TRANSIENT_CODES = frozenset(
         "InternalError",
         "OperationAborted",
         "RequestTimeout",
-        "TemporaryRedirect",
     }
 )
 """Codes that blame the moment, not the request, whatever their status."""
@@ -75,7 +74,7 @@ def s3_error(answer: Answer, *, reads: bool = False) -> ApiError:
         return _foreign_error("S3", answer)
     if code in CREDENTIAL_CODES:
         return AccessDeniedException(f"{told} The server's S3 credentials are not good; its operator must renew them.")
-    if code in CHECKSUM_CODES:
+    if code in CHECKSUM_CODES or code == "TemporaryRedirect":  # a bucket so new that its name is not known everywhere
         return DependencyException(f"{told} Try again later.", retry=Retry.YES)
     if answer.status in {401, 403}:
         doing = "read this object, or it does not exist" if reads else "write this object"
