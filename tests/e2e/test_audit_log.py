@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness.http_wire import send
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually
+from harness.waiting import eventually
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World
 
 JPEG = "100000000000001"
 FILE = {"bucketName": BUCKET, "key": "audited/"}

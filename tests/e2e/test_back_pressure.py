@@ -6,7 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from harness.stand_in import Answer, StandIn
-from harness.world import Gateway, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 LARGE = 60_000_000

@@ -8,7 +8,8 @@ import pytest
 from test_audit_log import records
 
 from harness.error_rows import fails, shows
-from harness.world import Gateway, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 UPDATE_PATH = "/v1/whatsapp/waba/phone"

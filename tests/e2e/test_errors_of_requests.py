@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 
 from harness.error_rows import ROWS, STATUS, fails, shows
 from harness.http_wire import Reply, send
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, eventually, signed
+from harness.waiting import eventually
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, signed
 from whaul.simulator import Simulator
 from whaul.testing import signed_headers
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from harness.stand_in import Answer, StandIn, s3_answer
-from harness.world import BUCKET, PATIENCE, READER, Store, World, eventually
+from harness.waiting import PATIENCE, eventually
+from harness.world import BUCKET, READER, Store, World
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = MEDIA = ("100000000000001", "100000000000002", "100000000000003")

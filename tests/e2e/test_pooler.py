@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
 from harness.postgresql import PostgresqlServer
-from harness.world import World, eventually
+from harness.waiting import eventually
+from harness.world import World
 
 PDF = "100000000000003"
 

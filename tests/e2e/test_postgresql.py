@@ -19,7 +19,8 @@ from cryptography.fernet import Fernet
 
 from harness.database_proxy import DatabaseProxy, database_proxy
 from harness.postgresql import PostgresqlServer
-from harness.world import Gateway, Key, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, Key, World
 from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.processes import answers

@@ -3,7 +3,8 @@
 import pytest
 
 from harness.http_wire import Reply
-from harness.world import Gateway, Key, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, Key, World
 from whaul.simulator import Simulator
 
 SLOW = "0.01"

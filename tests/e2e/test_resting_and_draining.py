@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.world import Gateway, Store, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, Store, World
 from whaul.operations.numbers import MOST_REFUSALS
 from whaul.simulator import Simulator
 

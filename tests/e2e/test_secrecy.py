@@ -10,7 +10,8 @@ from botocore.exceptions import ClientError
 
 from harness.http_wire import Reply
 from harness.stand_in import StandIn, s3_answer
-from harness.world import BUCKET, Gateway, Store, World, eventually
+from harness.waiting import eventually
+from harness.world import BUCKET, Gateway, Store, World
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 

@@ -13,7 +13,8 @@ import pytest
 
 from harness.http_wire import send
 from harness.stand_in import stand_in
-from harness.world import MEDIA_PATH, PATIENCE, Store, World, eventually, gateway
+from harness.waiting import PATIENCE, eventually
+from harness.world import MEDIA_PATH, Store, World, gateway
 from tools.certificates import Certificates, make_certificates
 from whaul.simulator import Simulator
 

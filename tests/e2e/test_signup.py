@@ -7,7 +7,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness.error_rows import fails, shows
-from harness.world import Gateway, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 PIN = "654321"

@@ -13,7 +13,8 @@ from pathlib import Path
 import boto3
 import pytest
 
-from harness.world import PATIENCE, Gateway, Store, eventually
+from harness.waiting import PATIENCE, eventually
+from harness.world import Gateway, Store
 from whaul.simulator import Simulator
 from whaul.stack.local import clean_environment
 

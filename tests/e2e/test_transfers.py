@@ -14,7 +14,8 @@ from botocore.exceptions import ClientError
 
 from harness.http_wire import connection_to, request_bytes
 from harness.stand_in import Answer, StandIn
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, eventually, signed
+from harness.waiting import eventually
+from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, signed
 from whaul.simulator import Simulator
 
 KIB, MIB = 1024, 1024 * 1024

@@ -14,7 +14,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from harness.commands import whaul
-from harness.peer import PATIENCE, Peer
+from harness.peer import Peer
+from harness.waiting import PATIENCE
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment, gateway
 from whaul.stack.processes import free_ports

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
-PATIENCE = 20.0
+from harness.waiting import PATIENCE
 
 
 @dataclass(frozen=True)

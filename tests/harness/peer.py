@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
-PATIENCE = 30.0
+from harness.waiting import PATIENCE
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 Answer = bytes | Callable[[bytes], bytes]

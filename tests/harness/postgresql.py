@@ -22,7 +22,7 @@ import asyncpg
 
 from whaul.stack.processes import free_ports
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 60.0
 CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 max_connections = 200

@@ -10,11 +10,11 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.waiting import PATIENCE
 from whaul.simulator import Exchange, Simulator, simulator_in_thread
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
 MISSING = "999999999999999"
-WAIT = 5  # seconds until a test gives up
 
 
 class Clock:
@@ -49,7 +49,7 @@ class Client:
 
     def send(self, method: str, target: str, *, token: str | None = None, body: Any = None, **headers: str) -> Reply:
         """One request on a connection of its own; `target` is a path or a whole URL."""
-        with closing(HTTPConnection("127.0.0.1", self.sim.port, timeout=WAIT)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.sim.port, timeout=PATIENCE)) as connection:
             parts = urlsplit(target)
             path = parts.path + (f"?{parts.query}" if parts.query else "")
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -74,14 +74,14 @@ class Client:
     def over(self, kind: str) -> Exchange:
         """Wait until the server is done with a request that a fault of this kind hit."""
         while True:
-            exchange = self.finished.get(timeout=WAIT)
+            exchange = self.finished.get(timeout=PATIENCE)
             if exchange.fault == kind:
                 return exchange
 
     @contextmanager
     def raw(self, url: str) -> Iterator[socket.socket]:
         """A socket on which the request for a download URL has been sent."""
-        with closing(socket.create_connection(("127.0.0.1", self.sim.port), timeout=WAIT)) as connection:
+        with closing(socket.create_connection(("127.0.0.1", self.sim.port), timeout=PATIENCE)) as connection:
             parts = urlsplit(url)
             request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nHost: x\r\n"
             connection.sendall(f"{request}Authorization: Bearer {self.sim.token}\r\n\r\n".encode())

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from harness.waiting import PATIENCE
+
 KEPT_BYTES = 64 * 1024
 BLOCK = 256 * 1024
 ETAG = '"0123456789abcdef"'
@@ -135,7 +137,7 @@ class _Connection(socketserver.StreamRequestHandler):
         stand_in.requests.append(received)
         self._read_body(received, answer)
         if answer.silent is not None:
-            answer.silent.wait(60)
+            answer.silent.wait(PATIENCE)
             return False
         if answer.breaks:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -5,8 +5,7 @@ Everything is started as a user would start it, and reached as a user's program 
 
 import json
 import ssl
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from botocore.credentials import Credentials
 
 from harness.commands import whaul
 from harness.http_wire import Reply, send
+from harness.waiting import PATIENCE, eventually
 from whaul.simulator import Simulator
 from whaul.stack.local import ITSELF, REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
@@ -31,17 +31,6 @@ BUCKET = "inbox"
 MEDIA_PATH = "/v1/whatsapp/media/get"
 READER = ("reader-s3-key", "reader-s3-secret-key")
 """An identity of the store that may not write."""
-START_TIMEOUT = 30.0
-PATIENCE = 20.0
-"""Seconds until a test gives up waiting for something that must happen."""
-
-
-def eventually(happened: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until it has happened."""
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 SERVE = (*ITSELF, "serve")
@@ -96,7 +85,13 @@ class World:
         """Run a command as it stands."""
         command = [*ITSELF, *arguments]
         return run(
-            command, env=self.environ | environ, input=stdin, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env=self.environ | environ,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
 
     @contextmanager
@@ -242,7 +237,7 @@ def gateway(
         line = [*command, "--port", str(port)]
         process = stack.enter_context(program(line, world.environ | dict(settings), log))
         url = f"https://localhost:{port}" if ca_file else f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(f"{url}/readyz", (200, 503), context), process, "The gateway", log, START_TIMEOUT)
+        wait_until(lambda: answers(f"{url}/readyz", (200, 503), context), process, "The gateway", log, PATIENCE)
         running = Gateway(world, url, log, process, str(ca_file) if ca_file else None)
         stack.callback(running.close)
         yield running

@@ -15,8 +15,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from harness.hostile_gateway import CALL, PATIENCE, POST, Reply, Target, connected, replies
+from harness.hostile_gateway import CALL, POST, Reply, Target, connected, replies
 from harness.peer import Peer
+from harness.waiting import PATIENCE
 from whaul.server.limits import MAX_LARGE_BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"

@@ -12,7 +12,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from harness.simulator_client import JPEG, WAIT, bearer
+from harness.simulator_client import JPEG, bearer
+from harness.waiting import PATIENCE
 
 RUN = "import sys; sys.argv = ['whaul', 'simulate', *sys.argv[1:]]; from whaul.cli import main; main()"
 
@@ -51,12 +52,12 @@ def test_it_says_what_it_serves_and_how_to_point_whaul_at_it(tmp_path: Path) -> 
 def test_it_stops_cleanly_and_shows_requests_without_tokens(number: signal.Signals) -> None:
     with simulate("--token", "made-up") as (process, printed):
         base = printed.partition("WHAUL_GRAPH_URL=")[2].partition(" ")[0]
-        with urlopen(f"{base}/v25.0/{JPEG}?access_token=made-up", timeout=WAIT) as answer:
+        with urlopen(f"{base}/v25.0/{JPEG}?access_token=made-up", timeout=PATIENCE) as answer:
             assert answer.status == 200
-        with urlopen(Request(f"{base}/v25.0/{JPEG}", headers=bearer("made-up")), timeout=WAIT):
+        with urlopen(Request(f"{base}/v25.0/{JPEG}", headers=bearer("made-up")), timeout=PATIENCE):
             pass
         process.send_signal(number)
-        rest, _ = process.communicate(timeout=WAIT)
+        rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert rest.count(f"GET  /v25.0/{JPEG}  200") == 2
     assert "made-up" not in rest
@@ -67,7 +68,11 @@ def test_a_taken_port_is_said_in_one_line_and_exit_code_1() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-c", RUN, "--port", str(port)], capture_output=True, text=True, timeout=WAIT, check=False
+            [sys.executable, "-c", RUN, "--port", str(port)],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
     assert done.returncode == 1
     assert done.stderr.startswith(f"whaul: cannot listen on 127.0.0.1 port {port}:")
@@ -77,7 +82,7 @@ def test_a_taken_port_is_said_in_one_line_and_exit_code_1() -> None:
 
 def test_without_aiohttp_it_says_what_to_install() -> None:
     run = f"import sys; sys.modules['aiohttp'] = None; {RUN}"
-    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=WAIT, check=False)
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 1
     assert 'pip install "whaul[simulator]"' in done.stderr
     assert "Traceback" not in done.stderr
@@ -86,6 +91,6 @@ def test_without_aiohttp_it_says_what_to_install() -> None:
 @pytest.mark.parametrize("wrong", [["--port", "70000"], ["--media-dir", "/does/not/exist"], ["--colour", "red"]])
 def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *wrong], capture_output=True, text=True, timeout=WAIT, check=False
+        [sys.executable, "-c", RUN, *wrong], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 2

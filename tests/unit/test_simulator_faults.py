@@ -10,7 +10,8 @@ from http.client import HTTPConnection, IncompleteRead, RemoteDisconnected
 
 import pytest
 
-from harness.simulator_client import JPEG, MISSING, PDF, WAIT, Client, read_until_end, read_until_reset, running
+from harness.simulator_client import JPEG, MISSING, PDF, Client, read_until_end, read_until_reset, running
+from harness.waiting import PATIENCE
 from whaul.simulator import BadFaultError
 from whaul.simulator.faults import KINDS
 
@@ -220,7 +221,7 @@ def test_a_longer_body_has_more_bytes_than_the_metadata_says(client: Client, fra
 def test_a_client_of_http_1_0_gets_a_longer_body_without_chunks(client: Client) -> None:
     parts = client.url().removeprefix(client.sim.url)
     client.sim.fault(JPEG, kind="longer")
-    with socket.create_connection(("127.0.0.1", client.sim.port), timeout=WAIT) as connection:
+    with socket.create_connection(("127.0.0.1", client.sim.port), timeout=PATIENCE) as connection:
         connection.sendall(f"GET {parts} HTTP/1.0\r\nAuthorization: Bearer {client.sim.token}\r\n\r\n".encode())
         head, _, body = read_until_end(connection).partition(b"\r\n\r\n")
     assert b"chunked" not in head
@@ -275,7 +276,7 @@ def test_a_reset_in_the_body_comes_after_exactly_its_bytes(client: Client, at: i
 def test_a_reset_during_an_upload_needs_no_body(client: Client) -> None:
     number = client.sim.phone_numbers[0].id
     client.sim.fault(number, kind="reset", hop="upload")
-    connection = HTTPConnection("127.0.0.1", client.sim.port, timeout=WAIT)
+    connection = HTTPConnection("127.0.0.1", client.sim.port, timeout=PATIENCE)
     try:
         connection.putrequest("POST", f"/v25.0/{number}/media")
         connection.putheader("Authorization", f"Bearer {client.sim.token}")
@@ -308,7 +309,7 @@ def test_a_stall_is_silent_until_the_client_leaves(client: Client, at: int | Non
 def test_a_stalled_upload_ends_when_its_client_leaves(client: Client) -> None:
     number = client.sim.phone_numbers[0].id
     client.sim.fault(number, kind="stall", hop="upload")
-    with socket.create_connection(("127.0.0.1", client.sim.port), timeout=WAIT) as connection:
+    with socket.create_connection(("127.0.0.1", client.sim.port), timeout=PATIENCE) as connection:
         head = f"POST /v25.0/{number}/media HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.sim.token}\r\n"
         connection.sendall(f"{head}Content-Length: 9000000\r\n\r\n".encode() + bytes(5_000_000))
     assert client.over("stall").outcome == "broken"

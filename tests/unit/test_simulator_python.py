@@ -9,7 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from harness.simulator_client import JPEG, VOICE, WAIT, bearer, read_until_end, running
+from harness.simulator_client import JPEG, VOICE, bearer, read_until_end, running
+from harness.waiting import PATIENCE
 from whaul.simulator import DEFAULT_TOKEN, Simulator, simulator_in_thread
 
 
@@ -27,7 +28,7 @@ def test_an_async_program_fetches_a_media_and_then_the_port_is_closed() -> None:
 
     port = asyncio.run(program())
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=WAIT)
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def test_broken_connections_leave_no_task_behind() -> None:
@@ -46,7 +47,7 @@ def test_broken_connections_leave_no_task_behind() -> None:
                 writer.close()
             await sim.settled()
             if ending := asyncio.all_tasks() - before:
-                _, left = await asyncio.wait(ending, timeout=WAIT)
+                _, left = await asyncio.wait(ending, timeout=PATIENCE)
                 assert not left
             assert len([e for e in sim.requests if e.outcome == "broken"]) == 20
 
@@ -66,7 +67,7 @@ def test_stopping_ends_stalls_and_drips_at_once() -> None:
                 target = url.removeprefix(sim.url)
                 writer.write(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sim.token}\r\n\r\n".encode())
                 writers.append(writer)
-            async with asyncio.timeout(WAIT):
+            async with asyncio.timeout(PATIENCE):
                 while len(sim.requests) < 4:  # noqa: ASYNC110 - no event tells of a request that came in
                     await asyncio.sleep(0)
         assert all(exchange.outcome != "pending" for exchange in sim.requests)
@@ -74,7 +75,7 @@ def test_stopping_ends_stalls_and_drips_at_once() -> None:
             writer.close()
 
     async def in_time() -> None:
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(PATIENCE):
             await program()
 
     asyncio.run(in_time())
@@ -82,7 +83,7 @@ def test_stopping_ends_stalls_and_drips_at_once() -> None:
 
 def metadata_url(sim: Simulator) -> str:
     """Ask for the JPEG's URL on a connection that ends at once."""
-    with socket.create_connection(("127.0.0.1", sim.port), timeout=WAIT) as connection:
+    with socket.create_connection(("127.0.0.1", sim.port), timeout=PATIENCE) as connection:
         request = f"GET /v25.0/{JPEG} HTTP/1.1\r\nHost: 127.0.0.1:{sim.port}\r\nConnection: close\r\n"
         connection.sendall(f"{request}Authorization: Bearer {sim.token}\r\n\r\n".encode())
         body = read_until_end(connection).partition(b"\r\n\r\n")[2].decode()
@@ -111,7 +112,7 @@ def test_what_is_under_way_at_a_reset_is_no_request_of_what_comes_after() -> Non
         client.over("stall")
         assert client.sim.requests == []
         client.download(client.url())
-        while client.finished.get(timeout=WAIT).hop != "download":
+        while client.finished.get(timeout=PATIENCE).hop != "download":
             pass
         assert len(client.sim.requests) == 2
         assert client.sim.count(JPEG)["completed_downloads"] == 1
@@ -245,12 +246,12 @@ def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_neither_file_nor
     head = b'--B\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: image/png\r\n\r\n'
     with running() as client:
         folder = client.sim.state.spool().parent
-        with socket.create_connection(("127.0.0.1", client.sim.port), timeout=WAIT) as connection:
+        with socket.create_connection(("127.0.0.1", client.sim.port), timeout=PATIENCE) as connection:
             request = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.sim.token}\r\n"
             kind = "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 9000000\r\n\r\n"
             connection.sendall((request + kind).encode() + head + bytes(1_000_000))
         if path.startswith("/v25.0"):
-            assert client.finished.get(timeout=WAIT).outcome == "broken"
+            assert client.finished.get(timeout=PATIENCE).outcome == "broken"
             assert list(folder.iterdir()) == []
         assert client.graph(JPEG).status == 200
     assert not folder.exists()

@@ -1,0 +1,15 @@
+"""Waiting for what must happen."""
+
+import time
+from collections.abc import Callable
+
+PATIENCE = 60.0
+"""Seconds until a test gives up: far more than a busy machine needs, so that only what never happens fails."""
+
+
+def eventually(happened: Callable[[], bool]) -> None:
+    """Wait until it has happened."""
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
