@@ -67,7 +67,7 @@ def gateway(world: World) -> Iterator[Gateway]:
 @pytest.fixture(scope="session")
 def brief_gateway(world: World) -> Iterator[Gateway]:
     """A gateway that gives up soon, for failures that are tried again until then, and takes small files only."""
-    with world.gateway(WHAUL_DEADLINE="1.5", WHAUL_MAX_FILE_SIZE="5000000") as running:
+    with world.gateway(WHAUL_DEADLINE="2", WHAUL_MAX_FILE_SIZE="5000000") as running:
         yield running
 
 
@@ -87,6 +87,13 @@ def s3_stand_in(running_stand_in: StandIn) -> Iterator[StandIn]:
 
 @pytest.fixture(scope="session")
 def recorded_gateway(world: World, running_stand_in: StandIn) -> Iterator[Gateway]:
+    """A gateway that stores into the stand-in."""
+    with world.gateway(AWS_ENDPOINT_URL_S3=running_stand_in.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def brief_recorded_gateway(world: World, running_stand_in: StandIn) -> Iterator[Gateway]:
     """A gateway that stores into the stand-in, and gives up soon."""
     with world.gateway(AWS_ENDPOINT_URL_S3=running_stand_in.url, WHAUL_DEADLINE="2") as running:
         yield running

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from harness.stand_in import Answer, StandIn
 from harness.waiting import eventually
-from harness.world import Gateway, World
+from harness.world import World
 from whaul.simulator import Simulator
 
 LARGE = 60_000_000
@@ -51,21 +51,3 @@ def test_a_store_that_takes_no_more_stops_the_download_and_holds_up_no_other_cal
         over.set()
         assert stuck.result()["fileSize"] == LARGE
     assert [received.complete for received in running_stand_in.requests] == [False, True, True]
-
-
-def test_a_full_queue_is_answered_at_once_while_transfers_go_on(world: World, simulator: Simulator) -> None:
-    media_id = simulator.add_generated(2_000_000, "image/png", seed=1)
-    simulator.fault(media_id, kind="drip", bytes_per_second=1_000_000)
-    with world.gateway(WHAUL_MAX_TRANSFERS="1", WHAUL_MAX_QUEUE="0") as gateway, ThreadPoolExecutor() as pool:
-        under_way = pool.submit(gateway.get, media_id)
-        eventually(lambda: simulator.count(media_id)["download"] == 1)
-        refused = refusals(gateway, 20)
-        assert not under_way.done()
-        assert under_way.result()["fileSize"] == 2_000_000
-    assert refused == {(429, "ThrottledRequestException", "1")}
-    assert simulator.count("1")["metadata"] == 0
-
-
-def refusals(gateway: Gateway, times: int) -> set[tuple[int, str, str]]:
-    replies = [gateway.post(gateway.request()) for _ in range(times)]
-    return {(reply.status, reply.headers["x-amzn-errortype"], reply.headers["retry-after"]) for reply in replies}

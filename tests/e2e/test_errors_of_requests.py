@@ -128,7 +128,7 @@ def test_a_key_that_nobody_knows(gateway: Gateway) -> None:
 
 
 @shows("auth: unknown or disabled key")
-def test_a_disabled_key_stops_working_within_five_seconds(gateway: Gateway) -> None:
+def test_a_disabled_key_stops_working(gateway: Gateway) -> None:
     key = gateway.world.make_key("--allow-all")
     gateway.get(PDF, key=key)
     assert gateway.world.run("keys", "disable", key.id).returncode == 0
@@ -140,7 +140,7 @@ def test_a_disabled_key_stops_working_within_five_seconds(gateway: Gateway) -> N
             return bool(error.response["Error"]["Code"] == ROWS["auth: unknown or disabled key"])
         return False
 
-    eventually(is_refused, 5.0)
+    eventually(is_refused)
 
 
 @shows("auth: signature differs")
@@ -207,7 +207,7 @@ def test_a_policy_hides_which_phone_numbers_are_linked(gateway: Gateway, clerk: 
 
 
 @shows("policy: action not allowed")
-def test_a_changed_policy_is_followed_within_five_seconds(gateway: Gateway) -> None:
+def test_a_changed_policy_is_followed(gateway: Gateway) -> None:
     world = gateway.world
     key = world.key_with_policy({"Effect": "Allow", "Action": "social-messaging:Send*", "Resource": "*"})
     message = fails(gateway, "policy: action not allowed", lambda: gateway.get(PDF, key=key, metadataOnly=True))
@@ -222,7 +222,7 @@ def test_a_changed_policy_is_followed_within_five_seconds(gateway: Gateway) -> N
             return False
         return True
 
-    eventually(is_allowed, 5.0)
+    eventually(is_allowed)
 
 
 @shows("registry: not linked", "registry: of another account or region")
@@ -253,8 +253,8 @@ def test_a_phone_number_that_is_not_linked_here(gateway: Gateway, number: str, r
 
 @pytest.fixture(scope="module")
 def narrow_gateway(world: World) -> Iterator[Gateway]:
-    """A gateway with one transfer at a time, no queue, and two calls per second and key."""
-    limits = {"WHAUL_MAX_TRANSFERS": "1", "WHAUL_MAX_QUEUE": "0", "WHAUL_RATE_LIMIT": "2"}
+    """A gateway with one transfer at a time, no queue, and two calls in 200 seconds for each key."""
+    limits = {"WHAUL_MAX_TRANSFERS": "1", "WHAUL_MAX_QUEUE": "0", "WHAUL_RATE_LIMIT": "0.01", "WHAUL_RATE_BURST": "2"}
     with world.gateway(**limits) as running:
         yield running
 
@@ -263,13 +263,11 @@ def narrow_gateway(world: World) -> Iterator[Gateway]:
 def test_a_caller_beyond_its_rate_is_told_when_to_try_again(narrow_gateway: Gateway, world: World) -> None:
     key, other = world.make_key("--allow-all"), world.make_key("--allow-all")
     narrow_gateway.client(key)
-    answers = []
-    for _ in range(3):
-        try:
-            answers.append(narrow_gateway.get(PDF, key=key, metadataOnly=True)["fileSize"])
-        except narrow_gateway.client(key).exceptions.ThrottledRequestException as error:
-            answers.append(error.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"])
-    assert answers == [1308, 1308, "1"]
+    for _ in range(2):
+        assert narrow_gateway.get(PDF, key=key, metadataOnly=True)["fileSize"] == 1308
+    with pytest.raises(narrow_gateway.client(key).exceptions.ThrottledRequestException) as refusal:
+        narrow_gateway.get(PDF, key=key, metadataOnly=True)
+    assert 1 < int(refusal.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"]) <= 100
     assert narrow_gateway.get(PDF, key=other, metadataOnly=True)["fileSize"] == 1308
 
 
@@ -277,17 +275,20 @@ def test_a_caller_beyond_its_rate_is_told_when_to_try_again(narrow_gateway: Gate
 def test_a_call_beyond_the_queue_is_told_when_to_try_again(
     narrow_gateway: Gateway, simulator: Simulator, world: World
 ) -> None:
-    key = world.make_key("--allow-all")
+    key = world.make_key("--allow-all", "--rate-limit", "0")
     narrow_gateway.client(key)
-    simulator.fault(JPEG, kind="latency", seconds=2, times=1)
+    simulator.fault(JPEG, kind="latency", seconds=60, times=1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(narrow_gateway.get, JPEG)
         eventually(lambda: simulator.count(JPEG)["metadata"] == 1)
-        with pytest.raises(narrow_gateway.client().exceptions.ThrottledRequestException) as refusal:
-            narrow_gateway.get(PDF, key=key)
+        for _ in range(20):
+            with pytest.raises(narrow_gateway.client().exceptions.ThrottledRequestException) as refusal:
+                narrow_gateway.get(PDF, key=key)
+            assert refusal.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "1"
         assert not slow.done()
+        simulator.advance(60)
         assert slow.result()["fileSize"] == 71300
-    assert refusal.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "1"
+    assert simulator.count(PDF)["metadata"] == 0
     assert narrow_gateway.get(PDF, key=key)["fileSize"] == 1308
 
 

@@ -15,9 +15,9 @@ PDF = "100000000000003"
 SMALL, LARGE = 100_000, 3_000_000
 
 
-@pytest.fixture(params=[SMALL, LARGE], ids=["small", "large"])
-def media_id(simulator: Simulator, request: pytest.FixtureRequest) -> str:
-    return simulator.add_generated(request.param, "image/png", seed=4)
+@pytest.fixture
+def media_id(simulator: Simulator) -> str:
+    return simulator.add_generated(SMALL, "image/png", seed=4)
 
 
 @shows("S3: no such bucket")
@@ -57,19 +57,7 @@ def test_credentials_with_a_wrong_secret_are_not_good(world: World) -> None:
 
 
 @shows("S3: access denied", "S3: bad or expired server credentials")
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (403, "AccessDenied"),
-        (403, "AllAccessDisabled"),
-        (401, "Unauthorized"),
-        (400, "ExpiredToken"),
-        (400, "InvalidToken"),
-        (400, "TokenRefreshRequired"),
-        (403, "InvalidAccessKeyId"),
-        (403, "RequestTimeTooSkewed"),
-    ],
-)
+@pytest.mark.parametrize(("status", "code"), [(403, "AllAccessDisabled"), (400, "ExpiredToken")])
 def test_a_denial_is_told_with_its_code_and_not_tried_again(
     recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str, status: int, code: str
 ) -> None:
@@ -81,19 +69,7 @@ def test_a_denial_is_told_with_its_code_and_not_tried_again(
 
 
 @shows("S3: other 4xx")
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
-        (400, "KeyTooLongError"),
-        (400, "InvalidRequest"),
-        (400, "EntityTooLarge"),
-        (404, "NoSuchKey"),
-        (405, "MethodNotAllowed"),
-        (412, "PreconditionFailed"),
-        (409, "InvalidBucketState"),
-        (501, "NotImplemented"),
-    ],
-)
+@pytest.mark.parametrize(("status", "code"), [(400, "InvalidRequest"), (501, "NotImplemented")])
 def test_another_refusal_of_s3_is_told_with_its_code_and_not_tried_again(
     *, recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str, status: int, code: str
 ) -> None:
@@ -103,92 +79,73 @@ def test_another_refusal_of_s3_is_told_with_its_code_and_not_tried_again(
     assert len(s3_stand_in.requests) == 1
 
 
-THROTTLES = [
-    s3_answer(503, "SlowDown"),
-    s3_answer(503, "ServiceUnavailable"),
-    s3_answer(429, "TooManyRequests"),
-    Answer(429, {}),
-    Answer(503, {}, b"<html>"),
-    s3_answer(503, "SlowDown", {"Retry-After": "1"}),
-]
-FAULTS = [
-    s3_answer(500, "InternalError"),
-    s3_answer(502, ""),
-    s3_answer(409, "OperationAborted"),
-    Answer(404, {}, b"<html>no such route"),
-    s3_answer(400, "BadDigest"),
-    s3_answer(400, "XAmzContentSHA256Mismatch"),
-    s3_answer(400, "IncompleteBody"),
-    s3_answer(400, "RequestTimeout"),
-    Answer(breaks=True),
-    Answer(breaks=True, reads=0),
-    Answer(breaks=True, reads=50_000),
-]
-
-
-def name(answer: Answer) -> str:
-    return f"{answer.status}-{answer.body[47:80]!r}-{answer.breaks}-{answer.reads}"
+FAULTS = {
+    "throttle": s3_answer(503, "SlowDown"),
+    "fault": s3_answer(500, "InternalError"),
+    "damaged": s3_answer(400, "BadDigest"),
+    "a proxy's page": Answer(404, {}, b"<html>no such route"),
+    "broken": Answer(breaks=True),
+    "broken early": Answer(breaks=True, reads=0),
+}
+STAYING = {
+    "throttle": "S3: SlowDown, 429, 503",
+    "fault": "S3: 5xx, connection errors, timeouts, BadDigest",
+    "damaged": "S3: 5xx, connection errors, timeouts, BadDigest",
+    "broken": "S3: 5xx, connection errors, timeouts, BadDigest",
+}
 
 
 @shows("S3: SlowDown, 429, 503", "S3: 5xx, connection errors, timeouts, BadDigest")
-@pytest.mark.parametrize("answer", THROTTLES + FAULTS, ids=name)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_what_may_pass_is_tried_again_and_a_small_file_is_not_fetched_again(
-    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, media_id: str, answer: Answer
+    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, size: int, fault: str
 ) -> None:
-    s3_stand_in.script(answer)
+    media_id = simulator.add_generated(size, "image/png", seed=4)
+    s3_stand_in.script(FAULTS[fault])
     recorded_gateway.get(media_id)
     last = s3_stand_in.requests[-1]
-    media = simulator.media[media_id]
     assert len(s3_stand_in.requests) == 2
-    assert (last.complete, last.sha256) == (True, media.sha256().hex())
-    downloads = 1 if media.size == SMALL else 2
+    assert (last.complete, last.sha256) == (True, simulator.media[media_id].sha256().hex())
+    downloads = 1 if size == SMALL else 2
     assert simulator.count(media_id)["download"] == downloads
     assert simulator.count(media_id)["metadata"] == downloads
 
 
-@shows("S3: SlowDown, 429, 503", "S3: 5xx, connection errors, timeouts, BadDigest")
-@pytest.mark.parametrize(
-    ("answer", "row"),
-    [
-        (s3_answer(503, "SlowDown"), "S3: SlowDown, 429, 503"),
-        (s3_answer(500, "InternalError"), "S3: 5xx, connection errors, timeouts, BadDigest"),
-        (s3_answer(400, "BadDigest"), "S3: 5xx, connection errors, timeouts, BadDigest"),
-        (Answer(breaks=True), "S3: 5xx, connection errors, timeouts, BadDigest"),
-    ],
-    ids=["slow-down", "internal-error", "bad-digest", "broken"],
-)
+@shows(*STAYING.values())
+@pytest.mark.parametrize("fault", STAYING)
 def test_what_does_not_pass_before_the_deadline_is_told(
-    recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str, answer: Answer, row: str
+    brief_recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str, fault: str
 ) -> None:
-    s3_stand_in.always(answer)
-    fails(recorded_gateway, row, lambda: recorded_gateway.get(media_id))
-    assert len(s3_stand_in.requests) >= 2
+    s3_stand_in.always(FAULTS[fault])
+    fails(brief_recorded_gateway, STAYING[fault], lambda: brief_recorded_gateway.get(media_id))
+    assert s3_stand_in.requests
 
 
 @shows("S3: SlowDown, 429, 503")
 def test_the_wait_that_s3_asks_for_reaches_the_caller(
     recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str
 ) -> None:
-    s3_stand_in.always(s3_answer(503, "SlowDown", {"Retry-After": "17"}))
+    s3_stand_in.always(s3_answer(503, "SlowDown", {"Retry-After": "77"}))
     with pytest.raises(recorded_gateway.client().exceptions.ThrottledRequestException) as refusal:
         recorded_gateway.get(media_id)
-    assert refusal.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "17"
+    assert refusal.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "77"
     assert len(s3_stand_in.requests) == 1
 
 
 @shows("S3: 5xx, connection errors, timeouts, BadDigest")
 def test_a_store_that_says_nothing_is_a_failed_dependency(
-    recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str
+    brief_recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str
 ) -> None:
     over = threading.Event()
     s3_stand_in.always(Answer(silent=over))
     row = "S3: 5xx, connection errors, timeouts, BadDigest"
-    fails(recorded_gateway, row, lambda: recorded_gateway.get(media_id))
+    assert "deadline" in fails(brief_recorded_gateway, row, lambda: brief_recorded_gateway.get(media_id))
     over.set()
 
 
 @shows("S3: access denied")
-@pytest.mark.parametrize("reads", [0, 1000, 200_000])
+@pytest.mark.parametrize("reads", [0, 200_000])
 def test_a_refusal_before_the_body_was_read_is_understood(
     recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, reads: int
 ) -> None:
@@ -206,12 +163,9 @@ MALFORMED = b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>eu-central
     ("answer", "bucket"),
     [
         (s3_answer(301, "PermanentRedirect", REGION), "elsewhere-301"),
-        (s3_answer(307, "TemporaryRedirect", REGION), "elsewhere-307"),
-        (Answer(301, REGION), "elsewhere-bare"),
-        (s3_answer(400, "IllegalLocationConstraintException", REGION), "elsewhere-400"),
         (Answer(400, {}, MALFORMED), "elsewhere-malformed"),
     ],
-    ids=["301", "307", "bare", "400", "malformed"],
+    ids=["301", "malformed"],
 )
 def test_a_bucket_of_another_region_is_found_once_and_remembered(
     *, recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, media_id: str, answer: Answer, bucket: str
@@ -230,11 +184,9 @@ def test_a_bucket_of_another_region_is_found_once_and_remembered(
     "answers",
     [
         [s3_answer(301, "PermanentRedirect")],
-        [s3_answer(301, "PermanentRedirect", {"Location": "https://elsewhere.example/"})],
-        [s3_answer(301, "PermanentRedirect", {"x-amz-bucket-region": "us-east-1"})],
         [s3_answer(301, "P", {"x-amz-bucket-region": f"eu-west-{n}"}) for n in (1, 2)],
     ],
-    ids=["untold", "elsewhere", "the same", "another again"],
+    ids=["untold", "another again"],
 )
 def test_a_region_that_cannot_be_found_out_is_told(
     recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str, answers: list[Answer]
@@ -256,15 +208,14 @@ def presigned(stand_in: StandIn) -> dict[str, Any]:
 
 
 @shows("presigned: 403")
-@pytest.mark.parametrize("code", ["AccessDenied", "SignatureDoesNotMatch", "ExpiredToken"])
 def test_a_presigned_url_that_is_denied(
-    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, media_id: str, code: str
+    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, media_id: str
 ) -> None:
-    s3_stand_in.always(s3_answer(403, code))
+    s3_stand_in.always(s3_answer(403, "ExpiredToken"))
     message = fails(
         recorded_gateway, "presigned: 403", lambda: recorded_gateway.get(media_id, **presigned(s3_stand_in))
     )
-    assert code in message
+    assert "ExpiredToken" in message
     assert "new URL" in message
     assert len(s3_stand_in.requests) == 1
     assert simulator.count(media_id)["download"] == 1
@@ -287,25 +238,19 @@ def test_a_presigned_url_that_has_expired_at_a_real_store(
 
 
 @shows("presigned: other 4xx")
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [(400, "InvalidRequest"), (404, "NoSuchBucket"), (405, "MethodNotAllowed"), (411, "MissingContentLength")],
-)
-def test_another_refusal_of_a_presigned_url(
-    recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str, status: int, code: str
-) -> None:
-    s3_stand_in.always(s3_answer(status, code))
+def test_another_refusal_of_a_presigned_url(recorded_gateway: Gateway, s3_stand_in: StandIn, media_id: str) -> None:
+    s3_stand_in.always(s3_answer(404, "NoSuchBucket"))
     row = "presigned: other 4xx"
-    assert code in fails(recorded_gateway, row, lambda: recorded_gateway.get(media_id, **presigned(s3_stand_in)))
+    message = fails(recorded_gateway, row, lambda: recorded_gateway.get(media_id, **presigned(s3_stand_in)))
+    assert "NoSuchBucket" in message
     assert len(s3_stand_in.requests) == 1
 
 
 @shows("S3: SlowDown, 429, 503", "S3: 5xx, connection errors, timeouts, BadDigest")
-@pytest.mark.parametrize("answer", [s3_answer(503, "SlowDown"), s3_answer(500, "InternalError"), Answer(breaks=True)])
 def test_what_may_pass_is_tried_again_at_a_presigned_url_too(
-    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, media_id: str, answer: Answer
+    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, media_id: str
 ) -> None:
-    s3_stand_in.script(answer)
+    s3_stand_in.script(FAULTS["fault"])
     recorded_gateway.get(media_id, **presigned(s3_stand_in))
     assert len(s3_stand_in.requests) == 2
     assert s3_stand_in.requests[-1].sha256 == simulator.media[media_id].sha256().hex()

@@ -2,10 +2,12 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from harness.waiting import eventually
 from harness.world import Gateway
 from whaul.simulator import Simulator
 
@@ -224,8 +226,15 @@ def test_an_sdk_that_tries_again_on_its_own_sends_no_second_message(
 def test_an_sdk_that_loses_patience_gets_the_answer_to_its_first_attempt(
     gateway: Gateway, simulator: Simulator
 ) -> None:
-    simulator.fault(hop="send", kind="latency", seconds=2, times=1)
-    answer = send_as_sdks_do(gateway, read_timeout=0.5, retries={"mode": "legacy", "total_max_attempts": 10})
+    simulator.fault(hop="send", kind="latency", seconds=60, times=1)
+    impatient = {"retries": {"mode": "legacy", "total_max_attempts": 10}, "read_timeout": 0.5}
+    attempts: list[object] = []
+    gateway.client(**impatient).meta.events.register("before-send", lambda **_: attempts.append(None))
+    with ThreadPoolExecutor(1) as beside:
+        sent = beside.submit(send_as_sdks_do, gateway, **impatient)
+        eventually(lambda: len(attempts) > 1)
+        simulator.advance(60)
+        answer = sent.result()
     (message,) = simulator.messages
     assert (answer["messageId"], sendings(simulator)) == (message.id, 1)
     assert answer["ResponseMetadata"]["RetryAttempts"] > 0

@@ -6,7 +6,6 @@ import re
 import signal
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +18,7 @@ from cryptography.fernet import Fernet
 
 from harness.database_proxy import DatabaseProxy, database_proxy
 from harness.postgresql import PostgresqlServer
-from harness.waiting import eventually
+from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway, Key, World
 from tools.certificates import make_certificates
 from whaul.simulator import Simulator
@@ -27,8 +26,6 @@ from whaul.stack.processes import answers
 
 PDF = "100000000000003"
 GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"
-IN_FORCE = 5.0
-"""Seconds until a change is in force in every process."""
 SECOND_ACCOUNT = ["--waba-id", "900", "--no-verify", "--name", "Second", "--phone-number", "901=+15550199"]
 
 
@@ -91,7 +88,7 @@ class Load:
             thread.join()
 
 
-def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token_within_5_seconds(
+def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
     shared: World, simulator: Simulator
 ) -> None:
     doomed, narrowed = shared.make_key("--allow-all"), shared.make_key("--allow-all")
@@ -126,9 +123,8 @@ def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token_wit
         ]
         for (arguments, environ), (code, call) in zip(commands, changes, strict=True):
             assert shared.run(*arguments, **environ).returncode == 0
-            end = time.monotonic() + IN_FORCE
             for gateway in gateways:
-                eventually(lambda g=gateway, c=call, w=code: code_of(lambda: c(g)) == w, end - time.monotonic())
+                eventually(lambda g=gateway, c=call, w=code: code_of(lambda: c(g)) == w)
         # In force, and for good.
         for code, call in changes * 2:
             assert [code_of(lambda g=gateway, c=call: c(g)) for gateway in gateways] == [code] * 4
@@ -162,7 +158,7 @@ def test_a_gateway_goes_on_while_its_database_is_away_and_finds_it_when_it_is_ba
             eventually(lambda: readiness(gateway) == (200, []))
             shared.run("keys", "disable", unknown.id)
             refused = "UnrecognizedClientException"
-            eventually(lambda: code_of(lambda: gateway.get(PDF, key=unknown, metadataOnly=True)) == refused, IN_FORCE)
+            eventually(lambda: code_of(lambda: gateway.get(PDF, key=unknown, metadataOnly=True)) == refused)
     assert load.failures == []
     log = gateway.log.read_text()
     assert log.count("the database does not answer") == log.count("the database answers again") == 1
@@ -189,7 +185,7 @@ def test_a_worker_that_crashes_while_the_database_is_away_ends_no_other_and_come
 
 def readiness(gateway: Gateway) -> tuple[int, list[str]]:
     try:
-        with urlopen(f"{gateway.url}/readyz", timeout=30) as answer:
+        with urlopen(f"{gateway.url}/readyz", timeout=PATIENCE) as answer:
             return answer.status, json.load(answer)["reasons"]
     except HTTPError as error:
         return error.code, json.load(error)["reasons"]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.waiting import eventually
+from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway, Store, World
 from whaul.operations.numbers import MOST_REFUSALS
 from whaul.simulator import Simulator
@@ -51,7 +51,7 @@ def test_a_gateway_that_is_told_to_stop_says_so_refuses_new_calls_and_finishes_t
     world: World, simulator: Simulator, store: Store, prefix: str
 ) -> None:
     media_id = simulator.add_generated(2_000_000, "image/png", seed=3)
-    simulator.fault(media_id, kind="drip", bytes_per_second=400_000)
+    simulator.fault(media_id, kind="latency", hop="download", seconds=60)
     with world.gateway() as gateway, ThreadPoolExecutor() as pool:
         under_way = pool.submit(gateway.get_to, media_id, prefix)
         eventually(lambda: simulator.count(media_id)["download"] == 1)
@@ -63,6 +63,7 @@ def test_a_gateway_that_is_told_to_stop_says_so_refuses_new_calls_and_finishes_t
         assert (refused.status, refused.headers["x-amzn-errortype"]) == (429, "ThrottledRequestException")
         assert refused.headers["retry-after"] == "1"
         assert refused.headers["connection"] == "close"
+        simulator.advance(60)
         assert under_way.result()["fileSize"] == 2_000_000
-        assert gateway.process.wait(30) == 0
+        assert gateway.process.wait(PATIENCE) == 0
     assert len(store.read(f"{prefix}{media_id}.png")) == 2_000_000

@@ -120,7 +120,7 @@ class Gateway:
         """An unmodified boto3 client; without `config` it does not try again by itself, so that tests can count."""
         key = key or self.world.key
         config = config or {"retries": {"total_max_attempts": 1}}
-        known = (key, repr(config))
+        known = (key, repr(sorted(config.items())))
         if known not in self._clients:
             self._clients[known] = boto3.client(
                 "socialmessaging",

@@ -10,8 +10,9 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 
 from aiohttp import web
 
@@ -33,35 +34,67 @@ class EndsWithConnection(web.StreamResponse):
     _length_check = False  # else aiohttp chooses chunks
 
 
-async def pause(closing: asyncio.Event, seconds: float) -> None:
-    """Wait, but not past the end of the server."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(closing.wait(), seconds)
+class Pauses:
+    """The waits of a server: each ends when its time has passed, by itself or at once, and with the server."""
+
+    def __init__(self) -> None:
+        self.closing = asyncio.Event()
+        self._advanced = 0.0
+        self._wakes: set[Callable[[], object]] = set()
+
+    def now(self) -> float:
+        """The time that the waits go by, in seconds."""
+        return asyncio.get_running_loop().time() + self._advanced
+
+    async def until(self, end: float) -> None:
+        """Wait until `now` is this."""
+        moved = asyncio.Event()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, moved.set)
+        self._wakes.add(wake)
+        try:
+            while not self.closing.is_set() and (left := end - self.now()) > 0:
+                moved.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await moved.wait()
+        finally:
+            self._wakes.discard(wake)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass at once; may be called from any thread."""
+        self._advanced += seconds
+        for wake in list(self._wakes):
+            wake()
+
+    def close(self) -> None:
+        """End all waits, now and later."""
+        self.closing.set()
+        self.advance(0)
 
 
 async def deliver(
-    request: web.Request, planned: Response, fault: Fault | None, exchange: Exchange, closing: asyncio.Event
+    request: web.Request, planned: Response, fault: Fault | None, exchange: Exchange, pauses: Pauses
 ) -> web.StreamResponse:
     """Send the response, or as much of it as the fault lets through."""
     if isinstance(fault, faults.Stall | faults.Reset) and fault.at is None:
-        return await _break(request, fault, closing)
+        return await _break(request, fault, pauses)
     response = _framed(request, planned, fault)
     exchange.status = planned.status
     exchange.body_size = planned.content.size
     try:
         await response.prepare(request)
-        async for piece in _pieces(request, planned, fault, closing):
+        async for piece in _pieces(request, planned, fault, pauses):
             exchange.bytes_sent += len(piece)
             await response.write(piece)
     except ConnectionError:
         return response  # the client left
     if isinstance(fault, faults.Truncate | faults.Reset | faults.Stall):
-        return await _break(request, fault, closing)
+        return await _break(request, fault, pauses)
     return response
 
 
 async def _break(
-    request: web.Request, fault: faults.Truncate | faults.Reset | faults.Stall, closing: asyncio.Event
+    request: web.Request, fault: faults.Truncate | faults.Reset | faults.Stall, pauses: Pauses
 ) -> web.StreamResponse:
     """End the connection in the fault's way. The response is for aiohttp, which finds nobody to send it to."""
     transport = request.transport
@@ -81,7 +114,7 @@ async def _break(
             with suppress(ConnectionError, web.RequestPayloadError):
                 async for _ in request.content.iter_any():
                     pass
-            await closing.wait()
+            await pauses.closing.wait()
             transport.abort()
     return web.Response()
 
@@ -102,15 +135,14 @@ def _framed(request: web.Request, planned: Response, fault: Fault | None) -> web
     return response
 
 
-async def _pieces(
-    request: web.Request, planned: Response, fault: Fault | None, closing: asyncio.Event
-) -> AsyncIterator[bytes]:
+async def _pieces(request: web.Request, planned: Response, fault: Fault | None, pauses: Pauses) -> AsyncIterator[bytes]:
     """The body as the fault leaves it, at the speed that it allows."""
     if request.method == "HEAD" or planned.status in {204, 304}:
         return
     size = planned.content.size
     left = cut(fault, size)
     rate = fault.bytes_per_second if isinstance(fault, faults.Drip) else None
+    due = pauses.now()
     for whole in distort_blocks(fault, planned.content.blocks(), size):
         block = whole if left is None else whole[:left]
         if left is not None:
@@ -121,10 +153,11 @@ async def _pieces(
         else:
             step = max(1, rate // STEPS_PER_SECOND)
             for start in range(0, len(block), step):
-                if closing.is_set():
+                if pauses.closing.is_set():
                     return
                 yield block[start : start + step]
-                await pause(closing, step / rate)
+                due += step / rate
+                await pauses.until(due)
         if left == 0:
             return
 

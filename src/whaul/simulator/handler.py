@@ -1,12 +1,11 @@
 """The life of a request: noted, admitted, hit by a fault or answered, sent, noted again."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from whaul.simulator.access import token_state
-from whaul.simulator.delivery import deliver, pause
+from whaul.simulator.delivery import Pauses, deliver
 from whaul.simulator.faults import Fault, Hop, Latency
 from whaul.simulator.faults.effects import substitute
 from whaul.simulator.responses import RefusedError, Response
@@ -22,7 +21,8 @@ class Handler:
 
     def __init__(self, state: State) -> None:
         self.state = state
-        self.closing = asyncio.Event()
+        self.pauses = Pauses()
+        state.on_advance = self.pauses.advance
 
     async def handle(
         self,
@@ -39,7 +39,7 @@ class Handler:
         `admit` and `respond` may raise `RefusedError`; `finish` completes every response, refusals and faults too.
         Faults meet only those calls that were admitted.
         """
-        state = self.state
+        state, begun = self.state, self.pauses.now()
         token = token_state(state, request)
         exchange = state.journal.open(request, at=state.now(), hop=hop, object_id=object_id, token=token)
         fault: Fault | None = None
@@ -49,15 +49,11 @@ class Handler:
                 fault = state.faults.take(object_id, hop, state.now()) if hop is not None else None
                 if fault is not None:
                     exchange.fault = fault.kind
-                    await self._wait(fault)
+                    late = fault.seconds if isinstance(fault, Latency) else 0.0
+                    await self.pauses.until(begun + fault.delay + late)
                 response = substitute(fault) or await respond(fault)
             except RefusedError as refused:
                 response = refused.response
-            return await deliver(request, finish(response, fault), fault, exchange, self.closing)
+            return await deliver(request, finish(response, fault), fault, exchange, self.pauses)
         finally:
             state.journal.close(exchange)
-
-    async def _wait(self, fault: Fault) -> None:
-        seconds = fault.delay + (fault.seconds if isinstance(fault, Latency) else 0.0)
-        if seconds:
-            await pause(self.closing, seconds)

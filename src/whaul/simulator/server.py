@@ -105,7 +105,7 @@ class Simulator:
 
     async def stop(self) -> None:
         """Stop listening, end what is under way, remove uploaded files."""
-        self._handler.closing.set()
+        self._handler.pauses.close()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

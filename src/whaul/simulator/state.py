@@ -137,6 +137,7 @@ class State:
         self.journal = journal
         self.faults = FaultQueue()
         self.url_key = secrets.token_bytes(32)
+        self.on_advance: Callable[[float], object] = lambda _seconds: None
         self._clock = clock
         self._next_id = FIRST_ADDED_ID
         self._spool: Path | None = None
@@ -182,6 +183,7 @@ class State:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._skew += seconds
+        self.on_advance(seconds)
 
     def scan(self) -> None:
         """Follow the media folder: new, changed and deleted files. A file's id comes from its name and stays."""
