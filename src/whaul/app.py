@@ -30,12 +30,14 @@ from whaul.parts import stored
 from whaul.parts.audit import audit_log
 from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
+from whaul.registry.batches import BatchedLookup
 from whaul.registry.cache import CachedRegistry
 from whaul.registry.errors import RegistryError, RegistryUnavailable
 from whaul.registry.store import Registry
 from whaul.server import DRAIN_SIGNAL
 from whaul.server.gateway import Gateway, Service
 from whaul.server.limits import RateLimit, TransferSlots
+from whaul.server.readiness import Readiness
 from whaul.server.unfinished_heads import UnfinishedHeads
 from whaul.settings import Settings
 from whaul.storage.s3 import S3Store
@@ -80,7 +82,9 @@ async def _serving(
             await stack.enter_async_context(audit.writer.running())
         registry = await _registry(stack, settings)
         http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
-        known = CachedRegistry(registry, on_outage=_tell_of_outage)
+        batched = BatchedLookup(registry)
+        stack.push_async_callback(batched.aclose)
+        known = CachedRegistry(batched, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
         store = s3_store(settings, http)
         numbers = Numbers(
@@ -145,7 +149,7 @@ async def _serving(
                 required=settings.auth == "sigv4",
             ),
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
-            unready=lambda: _unready(registry, store),
+            unready=Readiness(lambda: _unready(registry, store)).unready,
             operations={
                 "AssociateWhatsAppBusinessAccount": signup.associate,
                 "DeleteWhatsAppMessageMedia": uploads.delete,

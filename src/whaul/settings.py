@@ -228,7 +228,9 @@ class Settings(BaseSettings):
         (), description="Addresses or networks whose `X-Forwarded-For` is believed in logs, comma-separated."
     )
     auth: Literal["sigv4", "none"] = Field(
-        "sigv4", description="`none` lets everyone in; accepted on a loopback listener only."
+        "sigv4",
+        description="`none` lets every program on this machine in, and no page in its browser; accepted on a loopback "
+        "listener only.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
@@ -285,7 +287,7 @@ class Settings(BaseSettings):
     @field_validator("auth")
     @classmethod
     def _open_only_on_loopback(cls, value: str, info: ValidationInfo) -> str:
-        if value == "none" and not is_loopback(info.data.get("host", "").lower().rstrip(".")):
+        if value == "none" and not is_loopback(info.data.get("host", "")):
             raise ValueError("'none' is accepted on a loopback listener only; set WHAUL_HOST=127.0.0.1")
         return value
 

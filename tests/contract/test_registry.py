@@ -299,6 +299,14 @@ async def test_an_unknown_access_key_is_not_found(registry: Registry, change: Ca
     assert await registry.access_key(key.access_key_id) == key
 
 
+async def test_usable_access_keys_are_told_from_others(registry: Registry) -> None:
+    usable, disabled = [(await registry.create_access_key("ci", POLICY)).access_key_id for _ in range(2)]
+    await registry.disable_access_key(disabled)
+    made_up = [f"AKIA{number:016}" for number in range(500)]
+    assert await registry.usable_access_keys([usable, disabled, *made_up]) == {usable}
+    assert await registry.usable_access_keys([]) == set()
+
+
 async def test_a_disabled_access_key_is_not_found_but_listed(registry: Registry, clock: Clock) -> None:
     key = await registry.create_access_key("ci", POLICY)
     created = clock.now

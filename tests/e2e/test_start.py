@@ -1,5 +1,6 @@
 """How `whaul serve` starts: what it refuses in one message, what it tells systemd, what it keeps in memory."""
 
+import json
 import os
 import signal
 import socket
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from harness.http_wire import HTTPConnection, exchange
-from harness.world import World, eventually
+from harness.world import MEDIA_PATH, World, eventually
 
+JPEG = "100000000000001"
 MAX_OWN_MEMORY = 45 * 1024 * 1024
 
 
@@ -61,6 +63,27 @@ def test_a_name_is_listened_on(world: World) -> None:
 
 def test_an_open_door_on_a_name_that_leads_elsewhere_is_refused(world: World) -> None:
     assert "WHAUL_AUTH" in refused(world, WHAUL_HOST="0", WHAUL_AUTH="none")
+
+
+def test_without_keys_programs_are_let_in_and_pages_in_a_browser_are_not(world: World) -> None:
+    body = json.dumps(
+        {"mediaId": JPEG, "originationPhoneNumberId": world.phone_number_id, "metadataOnly": True}
+    ).encode()
+    with world.gateway(WHAUL_AUTH="none") as running:
+        assert running.send("POST", MEDIA_PATH, body).status == 200
+        for headers in (
+            {"Origin": "https://evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Referer": "https://evil.example/"},
+            {"Host": "evil.example"},
+        ):
+            refused = running.send("POST", MEDIA_PATH, body, headers=headers)
+            assert (refused.status, refused.code) == (403, "AccessDeniedException")
+            assert "programs on this machine" in refused.message
+        asked = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
+        preflight = running.send("OPTIONS", MEDIA_PATH, headers=asked)
+        assert (preflight.status, preflight.code) == (403, "AccessDeniedException")
+        assert not [name for name in preflight.headers if name.startswith("access-control-")]
 
 
 def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, tmp_path: Path) -> None:

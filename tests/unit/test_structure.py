@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "server": VALUES | {"api", "auth", "registry", "telemetry"},
     "api": {"errors"},
     "wire": VALUES | {"api"},
-    "auth": VALUES | {"sigv4"},
+    "auth": VALUES | {"outbound", "sigv4"},
     "registry": {"arns", "database_url", "folders", "model", "secrets"},
     "operations": VALUES
     | {"api", "arns", "wire", "auth", "server", "registry", "telemetry", "outbound", "transfer", "graph", "storage"},

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from whaul import sigv4
+from whaul.auth.local_callers import check_local
 from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError, denial
 from whaul.errors import AccessDeniedException, ExpiredTokenException, UnrecognizedClientException
 from whaul.model import AccessKey
@@ -74,6 +75,11 @@ class Authenticator:
         # Deriving a key takes four HMACs, and parsing a policy some JSON; neither changes from call to call.
         self._signing_key = lru_cache(CACHED_KEYS)(sigv4.signing_key)
         self._policy = lru_cache(CACHED_KEYS)(Policy.parse)
+
+    def admit(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Refuse, with `AccessDeniedException`, who may not even try: a page in a browser, where no key is needed."""
+        if not self._required:
+            check_local(headers)
 
     async def authenticate(
         self, method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes

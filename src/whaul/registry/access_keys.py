@@ -1,6 +1,7 @@
 """Access keys, read and written in transactions."""
 
 import string
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 
@@ -107,6 +108,16 @@ class AccessKeys(Tenant):
             rate_limit=row.rate_limit,
             rate_burst=row.rate_burst,
         )
+
+    async def usable_access_keys(self, access_key_ids: Collection[str]) -> set[str]:
+        """Return those of the ids that are access keys and not disabled."""
+        statement = select(AccessKeyRow.access_key_id).where(
+            AccessKeyRow.access_key_id.in_(access_key_ids),
+            AccessKeyRow.owner == self._account_id,
+            AccessKeyRow.disabled_at.is_(None),
+        )
+        async with self._reading() as session:
+            return set(await session.scalars(statement))
 
     async def disable_access_key(self, access_key_id: str) -> bool:
         """Disable an access key for good; False if it is unknown. One that is disabled already keeps its date."""

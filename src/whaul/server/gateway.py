@@ -128,6 +128,7 @@ class Gateway:
 
     async def _operate(self, scope: Scope, receive: Receive, call: Call) -> Response:
         """Do what was asked. Raises an `ApiError`."""
+        self._service.authenticator.admit(scope["headers"])
         method, path = scope["method"], scope["path"]
         name = ROUTES.get((method, path))
         if name is None:

@@ -1,0 +1,71 @@
+"""How often anybody's question whether calls can be served leads to a look."""
+
+import asyncio
+
+import pytest
+
+from whaul.server.readiness import MAX_AGE, Readiness
+from whaul.testing import Clock
+
+pytestmark = pytest.mark.anyio
+
+
+class Looks:
+    def __init__(self) -> None:
+        self.count = 0
+        self.reasons: list[str] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self) -> list[str]:
+        self.count += 1
+        await self.gate.wait()
+        return self.reasons
+
+
+async def test_a_look_is_for_all_who_ask_within_a_second() -> None:
+    looks, clock = Looks(), Clock()
+    readiness = Readiness(looks, clock)
+    assert await asyncio.gather(*(readiness.unready() for _ in range(100))) == [[]] * 100
+    looks.reasons = ["the database does not answer"]
+    clock.advance(MAX_AGE / 2)
+    assert await readiness.unready() == []
+    assert looks.count == 1
+    clock.advance(MAX_AGE / 2)
+    assert await readiness.unready() == ["the database does not answer"]
+    assert looks.count == 2
+
+
+async def test_a_look_that_takes_long_is_joined_and_survives_who_gives_up() -> None:
+    looks, clock = Looks(), Clock()
+    readiness = Readiness(looks, clock)
+    looks.gate.clear()
+    impatient = asyncio.create_task(readiness.unready())
+    patient = asyncio.create_task(readiness.unready())
+    await asyncio.sleep(0)
+    clock.advance(10 * MAX_AGE)
+    late = asyncio.create_task(readiness.unready())
+    await asyncio.sleep(0)
+    impatient.cancel()
+    looks.gate.set()
+    assert await asyncio.gather(patient, late) == [[], []]
+    assert looks.count == 1
+    assert await readiness.unready() == []
+    assert looks.count == 2
+
+
+async def test_a_look_that_fails_is_told_and_not_kept_for_long() -> None:
+    clock = Clock()
+    answers: list[Exception | list[str]] = [ValueError("once"), []]
+
+    async def look() -> list[str]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    readiness = Readiness(look, clock)
+    with pytest.raises(ValueError, match="once"):
+        await readiness.unready()
+    clock.advance(MAX_AGE)
+    assert await readiness.unready() == []
