@@ -339,6 +339,8 @@ class Settings(BaseSettings):
                 "unset, and this user has no home folder for a database; set it, for example to "
                 "sqlite:////var/lib/whaul/whaul.db"
             )
+        if re.search(r"[\x00-\x1f\x7f]", url):
+            raise ValueError("the database URL holds a line end or another control character")
         check_database_url(url)
         return SecretStr(url)
 

@@ -378,6 +378,7 @@ def test_postgresql_needs_a_secret_key_of_its_own(load: Loader) -> None:
         ("WHAUL_SECRET_KEY", f"{KEY},"),
         ("WHAUL_DATABASE_URL", f"mysql://user:{SECRET}@host/db"),
         ("WHAUL_DATABASE_URL", f"postgresql://user:{SECRET}@host"),
+        ("WHAUL_DATABASE_URL", f"sqlite:///{SECRET}\nx.db"),
         ("WHAUL_DATABASE_URL", SECRET),
         ("WHAUL_ROOT_SECRET_ACCESS_KEY", SECRET),
         ("WHAUL_ROOT_SECRET_ACCESS_KEY", "short"),
