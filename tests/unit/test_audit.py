@@ -10,12 +10,11 @@ import botocore.session
 import pytest
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
 
-from whaul.api.service import OPERATIONS
+from whaul.api.service import OPERATIONS, SHAPES, members
 from whaul.telemetry.audit import (
     HIDDEN,
     HIDDEN_MEMBERS,
-    LARGEST_FIELD,
-    SHOWN_MEMBERS,
+    MAX_FIELD,
     AuditLog,
     shown,
 )
@@ -194,29 +193,20 @@ def test_the_presigned_form_of_a_request_shows_nothing_of_its_signature() -> Non
 
 
 def test_members_that_the_model_does_not_have_are_left_out_wherever_they_are() -> None:
-    assert shown({"secret": "s", "tags": [{"key": "k", "value": "v", "secret": "s"}], "mediaId": {"secret": "s"}}) == {
-        "tags": [{"key": "k", "value": "v"}],
-        "mediaId": {},
-    }
+    document = {"secret": "s", "resourceArn": {"secret": "s"}, "tags": [{"key": "k", "value": "v", "secret": "s"}, "s"]}
+    assert shown("TagResourceInput", document) == {"resourceArn": None, "tags": [{"key": "k", "value": "v"}, {}]}
 
 
-def test_a_map_shows_its_scalars_only() -> None:
-    assert shown({"filters": {"searchKey": "x", "deep": {"accessToken": "s"}, "list": ["s"]}}) == {
-        "filters": {"searchKey": "x"}
-    }
-
-
-def test_a_deep_document_is_cut() -> None:
-    document: Any = {"mediaId": "bottom"}
-    for _ in range(100):
-        document = {"tags": [document]}
-    assert "bottom" not in json.dumps(shown(document))
+def test_a_map_shows_what_the_model_says_is_in_it() -> None:
+    filters = {"searchKey": "x", "deep": {"accessToken": "s"}, "list": ["s"]}
+    shape = next(name for name, found in SHAPES.items() if "filters" in found.members)
+    assert shown(shape, {"filters": filters}) == {"filters": {"searchKey": "x", "deep": None, "list": None}}
 
 
 def test_members_beyond_cloudtrails_limit_are_told_by_their_size_only() -> None:
-    found = record(good_call(mediaId="1" * LARGEST_FIELD))["requestParameters"]
+    found = record(good_call(mediaId="1" * MAX_FIELD))["requestParameters"]
     assert found["omitted"] is True
-    assert found["originalSize"] > LARGEST_FIELD
+    assert found["originalSize"] > MAX_FIELD
     assert "mediaId" not in found
 
 
@@ -236,9 +226,16 @@ def test_what_is_no_id_of_a_resource_names_none(named: str) -> None:
 ACCOUNT_ARN = f"arn:aws:social-messaging:eu-west-1:111122223333:waba/{'cd' * 16}"
 
 
-@pytest.mark.parametrize("query", [f"id=waba-{'cd' * 16}", f"resourceArn={ACCOUNT_ARN}", f"id={ACCOUNT_ARN}"])
-def test_an_operation_on_an_account_names_it(query: str) -> None:
-    call = Call("id", "GetLinkedWhatsAppBusinessAccount", None, "AKIAEXAMPLE", "inbox")
+@pytest.mark.parametrize(
+    ("operation", "query"),
+    [
+        ("GetLinkedWhatsAppBusinessAccount", f"id=waba-{'cd' * 16}"),
+        ("GetLinkedWhatsAppBusinessAccount", f"id={ACCOUNT_ARN}"),
+        ("ListTagsForResource", f"resourceArn={ACCOUNT_ARN}"),
+    ],
+)
+def test_an_operation_on_an_account_names_it(operation: str, query: str) -> None:
+    call = Call("id", operation, None, "AKIAEXAMPLE", "inbox")
     assert record(call, query=query.encode())["resources"] == [{"accountId": "111122223333", "ARN": ACCOUNT_ARN}]
 
 
@@ -250,9 +247,9 @@ def test_a_resource_of_elsewhere_is_not_named() -> None:
 def test_a_request_that_names_no_operation_is_not_recorded(tmp_path: Path) -> None:
     log = audit_log(tmp_path / "audit.log")
     log.record(Call("id"), HEADERS, b"")
-    assert log.writer._lines_in == 0
+    assert len(log.writer._lines) == 0
     log.record(good_call(), HEADERS, b"")
-    assert log.writer._lines_in == 1
+    assert len(log.writer._lines) == 1
 
 
 # What the model says, member by member
@@ -284,13 +281,10 @@ def documents() -> Iterator[Any]:
             yield pytest.param(operation.output_shape, id=f"{name}-answer")
 
 
-DOCUMENTS = list(documents())
-
-
-@pytest.mark.parametrize("shape", DOCUMENTS)
-def test_every_sensitive_member_of_the_model_is_hidden_and_every_other_is_known(shape: StructureShape) -> None:
+@pytest.mark.parametrize("shape", list(documents()))
+def test_every_sensitive_member_of_the_model_is_hidden_and_every_other_is_shown(shape: StructureShape) -> None:
     kept: list[tuple[str, bool]] = []
-    text = json.dumps(shown(leaves(shape, shape.name, sensitive=False, kept=kept)))
+    text = json.dumps(shown(shape.name, leaves(shape, shape.name, sensitive=False, kept=kept)))
     for leaf, sensitive in kept:
         names = re.findall(r"\w+", leaf)[1:]
         if sensitive:
@@ -299,27 +293,8 @@ def test_every_sensitive_member_of_the_model_is_hidden_and_every_other_is_known(
             assert (leaf in text) != bool(HIDDEN_MEMBERS & set(names)), leaf
 
 
-def names_in(shape: Shape) -> Iterator[str]:
-    if isinstance(shape, StructureShape):
-        for name, member in shape.members.items():
-            yield member.serialization.get("name", name)
-            if not member.metadata.get("sensitive"):
-                yield from names_in(member)
-    elif isinstance(shape, ListShape):
-        yield from names_in(shape.member)
-    elif isinstance(shape, MapShape):
-        yield from names_in(shape.value)
-    else:
-        assert shape.type_name in {"string", "boolean", "integer", "blob", "timestamp", "float", "long"}
-
-
-def test_the_tables_have_every_member_of_the_model_once_and_none_too_many() -> None:
-    assert len(DOCUMENTS) > 60
-    modelled = {name for param in DOCUMENTS for name in names_in(param.values[0])}
-    below_hidden = {"accountName", "arn", "displayPhoneNumber", "displayPhoneNumberName", "metaPhoneNumberId"}
-    below_hidden |= {"qualityRating", "registrationStatus", "unregisteredWhatsAppPhoneNumbers", "wabaId"}
-    assert not SHOWN_MEMBERS & HIDDEN_MEMBERS
-    assert modelled - below_hidden == SHOWN_MEMBERS | HIDDEN_MEMBERS
+def test_what_is_hidden_besides_is_in_the_model() -> None:
+    assert {name for name, _ in members()} >= HIDDEN_MEMBERS
 
 
 def test_every_operation_of_the_model_can_be_recorded() -> None:

@@ -19,8 +19,8 @@ from whaul.telemetry.metrics import Metrics
 pytestmark = pytest.mark.anyio
 
 
-def writer(sink: audit_writer.Sink, most_waiting: int = 1_000_000) -> AuditWriter:
-    made = AuditWriter(sink, Metrics(), most_waiting=most_waiting)
+def writer(sink: audit_writer.Sink, max_waiting: int = 1_000_000) -> AuditWriter:
+    made = AuditWriter(sink, Metrics(), max_waiting=max_waiting)
     made.gap = lambda dropped: b"dropped %d" % dropped
     return made
 
@@ -49,7 +49,7 @@ def all_lines(folder: Path) -> list[bytes]:
 class ScriptedSink:
     """Fails or blocks as it is told, and keeps what it was given."""
 
-    most = 1000
+    max_block = 1000
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -192,7 +192,7 @@ async def test_without_room_records_are_dropped_counted_told_and_marked_in_the_l
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sink = ScriptedSink()
-    log = writer(sink, most_waiting=10)
+    log = writer(sink, max_waiting=10)
     async with log.running():
         sink.free.clear()
         assert offer(log, b"12345") == [b"12345"]
@@ -206,7 +206,7 @@ async def test_without_room_records_are_dropped_counted_told_and_marked_in_the_l
 
 async def test_after_a_gap_records_are_written_again_and_a_second_gap_is_told_apart() -> None:
     sink = ScriptedSink()
-    log = writer(sink, most_waiting=1)
+    log = writer(sink, max_waiting=1)
     async with log.running():
         for _ in range(2):
             sink.free.clear()
@@ -222,10 +222,10 @@ async def test_after_a_gap_records_are_written_again_and_a_second_gap_is_told_ap
 async def test_a_pipe_that_nobody_reads_holds_up_neither_calls_nor_the_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(audit_writer, "LAST_PATIENCE", 0.1)
+    monkeypatch.setattr(audit_writer, "STOP_PATIENCE", 0.1)
     os.mkfifo(tmp_path / "pipe")
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
-    log = writer(AuditFile(tmp_path / "pipe", 1000, 1), most_waiting=300_000)
+    log = writer(AuditFile(tmp_path / "pipe", 1000, 1), max_waiting=300_000)
     lines = [b"%0999d" % number for number in range(400)]
     async with log.running():
         kept = offer(log, *lines)

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "secrets": {"folders"},
     "terminal": set(),
     "sigv4": {"errors"},
-    "telemetry": {"terminal"},
+    "telemetry": {"api", "terminal"},
     "simulator": set(),
     "database_url": set(),
     "outbound": {"errors", "partitions"},

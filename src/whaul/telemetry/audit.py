@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from whaul.api.service import OPERATIONS, SHAPES
 from whaul.telemetry.audit_writer import AuditWriter
 from whaul.telemetry.call import Call
 
@@ -20,41 +21,16 @@ EVENT_VERSION = "1.11"
 EVENT_SOURCE = "social-messaging.amazonaws.com"
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 """CloudTrail's own words in place of a sensitive value."""
-LARGEST_FIELD = 100 * 1024
+MAX_FIELD = 100 * 1024
 """Bytes of `requestParameters` or `responseElements`, beyond which only their size is told, as CloudTrail does."""
-LONGEST_USER_AGENT = 1024
-DEEPEST = 8
-"""Levels of a document that are looked into; the model has fewer."""
-
-# What the members of botocore's model 2024-01-01 are, by their names on the wire. A test compares both tables with
-# the model: what it calls sensitive is hidden, and no member is missing.
-SHOWN_MEMBERS = frozenset(
-    (  # noqa: SIM905 - a line for each would be a hundred
-        "addContactNumber addLearnMoreLink addSecurityRecommendation addTrackPackageLink callEnabled callHours callId "
-        "callIconVisibility callSettings callbackPermissionStatus categories category cloneFlowId closeTime "
-        "codeExpirationMinutes ctaUrlLinkTrackingOptedOut dataLocalizationRegion datasetId date dayOfWeek "
-        "deleteAllTemplates enabled endTime endpointUri eventDestinationArn eventDestinations filters flowId flowName "
-        "holidaySchedule hours id invalidate key kmsKeyArn libraryTemplateBodyInputs libraryTemplateButtonInputs "
-        "libraryTemplateName linkedWhatsAppBusinessAccountId maxResults mediaId messageId metaApiVersion metaAppId "
-        "metaHeaderHandle metaLibraryTemplate metaTemplateId metadataOnly minutes nextToken openTime "
-        "originationPhoneNumberId otpType parameterFormat phoneNumberId phoneNumberParent phoneNumbers publish "
-        "requestId resourceArn roleArn setupFinalization signupCallback signupCallbackResult startTime statusCode "
-        "success supportedApps tagKeys tags templateCategory templateLanguage templateLanguageCode templateName "
-        "templateStatus timezone type validationErrors value waba weeklyOperatingHours zeroTapTermsAccepted"
-    ).split()
-)
-SHOWN_MAPS = frozenset({"filters", "supportedApps"})
-"""Shown members whose own names the caller chooses."""
+MAX_USER_AGENT = 1024
 HIDDEN_MEMBERS = frozenset(
-    (  # noqa: SIM905 - as above
-        # sensitive in the model
-        "associateInProgressToken callEvent destinationPhoneNumber destinationS3File destinationS3PresignedUrl "
-        "endUserBsuid eventData message sourceS3File sourceS3PresignedUrl twoFactorPin "
-        # not called so there, but secret, personal, or a document of its own
-        "accessToken businessPublicKey callbackUrl flowJson linkedAccountsWithIncompleteSetup phoneNumber "
-        "templateComponents templateDefinition url"
-    ).split()
+    {
+        *("accessToken", "businessPublicKey", "callbackUrl", "flowJson", "linkedAccountsWithIncompleteSetup"),
+        *("phoneNumber", "templateComponents", "templateDefinition", "url"),
+    }
 )
+"""Members that the model does not call sensitive, but are secret, personal, or a document of their own."""
 
 RESOURCE_TYPES = {"phone-number-id": "AWS::SocialMessaging::PhoneNumberId"}
 """CloudTrail has a type for phone numbers only.
@@ -103,7 +79,7 @@ class AuditLog:
         user_agent, credential = None, query
         for name, value in headers:
             if name == b"user-agent":
-                user_agent = value[:LONGEST_USER_AGENT].decode("latin-1")
+                user_agent = value[:MAX_USER_AGENT].decode("latin-1")
             elif name == b"authorization":
                 credential = value
         record: dict[str, Any] = {
@@ -120,9 +96,11 @@ class AuditLog:
             record["errorCode"] = call.error
             record["errorMessage"] = call.message
         # What somebody unproven sent is not worth reading.
-        members = {} if call.access_key_id is None else _members(query, call.body)
+        members = {} if call.access_key_id is None else _members(operation, query, call.body)
         record["requestParameters"] = _bounded(members)
-        record["responseElements"] = None if reads or not call.answer else _elements(call.answer)
+        record["responseElements"] = None
+        if call.answer and not reads:
+            record["responseElements"] = _bounded(shown(OPERATIONS[operation].output, _decode(call.answer)))
         record["requestID"] = call.request_id
         record["eventID"] = str(uuid.uuid4())
         record["readOnly"] = reads
@@ -182,35 +160,30 @@ class AuditLog:
         return resource | ({"type": RESOURCE_TYPES[kind]} if kind in RESOURCE_TYPES else {})
 
 
-def shown(document: Any, depth: int = DEEPEST) -> Any:
-    """What may be seen of a document: members that are known, sensitive ones by their name only."""
-    if isinstance(document, dict):
-        if not depth:
-            return {}
+def shown(name: str, document: Any) -> Any:
+    """What may be seen of a value of the model's shape `name`: what is modelled, sensitive members by name only."""
+    shape = SHAPES[name]
+    if shape.type == "structure":
+        named = {member.location_name or name: member.shape for name, member in shape.members.items()}
+        given = document if isinstance(document, dict) else {}
         return {
-            name: HIDDEN
-            if name in HIDDEN_MEMBERS
-            else _scalars(value)
-            if name in SHOWN_MAPS
-            else shown(value, depth - 1)
-            for name, value in document.items()
-            if name in SHOWN_MEMBERS or name in HIDDEN_MEMBERS
+            name: HIDDEN if name in HIDDEN_MEMBERS or _is_sensitive(named[name]) else shown(named[name], value)
+            for name, value in given.items()
+            if name in named
         }
-    if isinstance(document, list):
-        return [shown(item, depth - 1) for item in document] if depth else []
-    return document
+    if shape.type == "list":
+        return [shown(shape.member, item) for item in document] if isinstance(document, list) else []
+    if shape.type == "map":
+        return {name: shown(shape.value, item) for name, item in document.items()} if isinstance(document, dict) else {}
+    return None if isinstance(document, dict | list) else document
 
 
-def _scalars(document: Any) -> Any:
-    """A map, or a list of maps, whose names are anything; values that are no scalars are left out."""
-    if isinstance(document, list):
-        return [_scalars(item) for item in document if isinstance(item, dict)]
-    if not isinstance(document, dict):
-        return document
-    return {name: value for name, value in document.items() if not isinstance(value, dict | list)}
+def _is_sensitive(name: str) -> bool:
+    shape = SHAPES[name]
+    return shape.sensitive or any(SHAPES[part].sensitive for part in (shape.member, shape.key, shape.value) if part)
 
 
-def _members(query: bytes, body: bytes) -> dict[str, Any]:
+def _members(operation: str, query: bytes, body: bytes) -> dict[str, Any]:
     """The members of a request, as far as they may be seen; none of a body that cannot be read."""
     members: dict[str, Any] = {}
     if query:
@@ -221,19 +194,15 @@ def _members(query: bytes, body: bytes) -> dict[str, Any]:
         document = {}
     if isinstance(document, dict):
         members.update(document)
-    return cast("dict[str, Any]", shown(members))
-
-
-def _elements(answer: bytes) -> Any:
-    return _bounded(shown(_decode(answer)))
+    return cast("dict[str, Any]", shown(OPERATIONS[operation].input, members))
 
 
 def _bounded(members: Any) -> Any:
     if not members:
         return None
     raw = _encode(members)
-    if len(raw) > LARGEST_FIELD:
-        return {"omitted": True, "originalSize": len(raw), "reason": f"larger than {LARGEST_FIELD} bytes"}
+    if len(raw) > MAX_FIELD:
+        return {"omitted": True, "originalSize": len(raw), "reason": f"larger than {MAX_FIELD} bytes"}
     return msgspec.Raw(raw)
 
 

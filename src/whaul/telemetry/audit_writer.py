@@ -1,7 +1,7 @@
-"""Writes audit records to a file or to standard output, beside the calls: no call ever waits for it.
+"""Writes audit records to a file or to standard output. No call waits for it.
 
-Records wait in memory, so many bytes at the most, until a thread writes them in whole lines. What finds no room is
-dropped, counted, and told: in the log, and in the audit log itself once it can be written again.
+Records wait in memory, up to a number of bytes, until a thread writes them in whole lines. What finds no room is
+dropped and counted; the log says so, and the audit log itself once it can be written again.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from whaul.telemetry.metrics import Metrics  # see there why it is not loaded early
 
 
-MOST_WAITING = 16 * 1024 * 1024
+MAX_WAITING = 16 * 1024 * 1024
 """Bytes of records that wait to be written, per process; some 16,000 records."""
-LARGEST_BLOCK = 1024 * 1024
+MAX_BLOCK = 1024 * 1024
 """Bytes of one write."""
 GATHERING = 0.05
 """Seconds in which records gather, to be written together: how much a killed process may lose."""
 RETRY_PAUSE = 1.0
 """Seconds until a write that failed is tried again."""
-LAST_PATIENCE = 5.0
+STOP_PATIENCE = 5.0
 """Seconds that a stop waits for the last records to be written."""
 QUIET = 60.0
 """Seconds between two lines of log about the same trouble."""
@@ -42,19 +42,14 @@ log = structlog.get_logger()
 class Sink(Protocol):
     """Where lines go. Its methods may block; those that fail raise OSError."""
 
-    most: int
-    """Bytes of a block."""
+    max_block: int
+    """Bytes of one write."""
 
-    def open(self) -> None:
-        """Open it."""
-        ...
+    def open(self) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
 
     def write(self, block: bytes) -> None:
         """Append whole lines: all of them, or none when it raises."""
-        ...
-
-    def close(self) -> None:
-        """Close it."""
         ...
 
 
@@ -66,13 +61,13 @@ class AuditFile:
     may rename the file as well. A named pipe takes the place of a file; it is not rotated.
     """
 
-    def __init__(self, path: Path, most: int, files: int) -> None:
-        """`most` is in bytes; `files` is how many rotated files are kept."""
+    def __init__(self, path: Path, max_size: int, files: int) -> None:
+        """`max_size` is in bytes; `files` is how many rotated files are kept."""
         self._path = path
-        self._limit = most
+        self._max_size = max_size
         self._files = files
         self._descriptor: int | None = None
-        self.most = min(most, LARGEST_BLOCK)
+        self.max_block = min(max_size, MAX_BLOCK)
 
     def open(self) -> None:
         """See `Sink`; a new file is made for its owner only (mode 0600)."""
@@ -110,7 +105,7 @@ class AuditFile:
             if not self._is_current(found):
                 return False
             is_file = stat.S_ISREG(found.st_mode)
-            if is_file and found.st_size and found.st_size + len(block) > self._limit:
+            if is_file and found.st_size and found.st_size + len(block) > self._max_size:
                 self._rotate()
                 return False
             try:
@@ -143,7 +138,7 @@ class AuditFile:
 class StandardOutput:
     """This process's standard output; its lines stand among those of the log."""
 
-    most = LARGEST_BLOCK
+    max_block = MAX_BLOCK
 
     def open(self) -> None:
         """See `Sink`."""
@@ -158,28 +153,21 @@ class StandardOutput:
 
 
 class AuditWriter:
-    """The queue and the thread. `put` is for one thread only, the event loop's.
+    """The queue, and the thread that empties it. `has_room` and `put` are for one thread only, the event loop's."""
 
-    Each counter is written by one thread, so that none needs a lock: those of what came and was dropped by the event
-    loop's, those of what was written and told by the writer's.
-    """
-
-    def __init__(self, sink: Sink, metrics: "Metrics", *, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, sink: Sink, metrics: "Metrics", *, max_waiting: int = MAX_WAITING) -> None:
         self.gap: Callable[[int], bytes]
         """Writes the record that stands for so many dropped ones."""
         self._sink = sink
         self._metrics = metrics
-        self._most_waiting = most_waiting
+        self._max_waiting = max_waiting
+        self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
-        self._block: list[bytes] = []
-        self._bytes_in = self._bytes_out = 0
-        self._lines_in = self._lines_out = 0
+        """Those being written included; changed while `_changed` is held, as is the sum of their bytes."""
+        self._waiting = 0
         self._dropped = self._dropped_told = 0
-        self._drop_logged = self._failure_logged = float("-inf")
-        self._failing = False
-        self._closed = False
-        self._wake = threading.Event()
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
+        self._told: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
 
     @asynccontextmanager
@@ -190,81 +178,74 @@ class AuditWriter:
         try:
             yield
         finally:
-            self._closed = True
-            self._stop.set()
-            self._wake.set()
-            await asyncio.to_thread(self._thread.join, LAST_PATIENCE)
-            lost = self._lines_in - self._lines_out
-            if lost:
-                self._metrics.audit_dropped.inc(lost)
-                log.error("audit_dropped", records=lost, reason="they could not be written before the stop")
+            with self._changed:
+                self._stopping.set()
+                self._changed.notify()
+            await asyncio.to_thread(self._thread.join, STOP_PATIENCE)
+            if self._lines:
+                self._metrics.audit_dropped.inc(len(self._lines))
+                reason = "they could not be written before the stop"
+                log.error("audit_dropped", records=len(self._lines), reason=reason)
 
     def has_room(self) -> bool:
         """Whether a record can be put; if not, it counts as dropped."""
-        if self._bytes_in - self._bytes_out < self._most_waiting and not self._closed:
+        stopping = self._stopping.is_set()
+        if self._waiting < self._max_waiting and not stopping:
             return True
         self._dropped += 1
         self._metrics.audit_dropped.inc()
-        now = time.monotonic()
-        if now - self._drop_logged >= QUIET:
-            self._drop_logged = now
-            reason = "the server is stopping" if self._closed else "they wait for a log that cannot be written"
-            log.error("audit_dropped", records_so_far=self._dropped, reason=reason)
+        reason = "the server is stopping" if stopping else "they wait for a log that cannot be written"
+        self._tell("audit_dropped", records_so_far=self._dropped, reason=reason)
         return False
 
     def put(self, line: bytes) -> None:
         """Have a line (without its end) written soon."""
-        self._lines.append(line)
-        self._bytes_in += len(line)
-        self._lines_in += 1
-        if not self._wake.is_set():
-            self._wake.set()
+        with self._changed:
+            self._lines.append(line)
+            self._waiting += len(line)
+            self._changed.notify()
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            self._wake.wait()
-            self._stop.wait(GATHERING)
-            self._wake.clear()
-            stopping = self._stop.is_set()
+        ends = False
+        while not ends:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines or self._stopping.is_set())
+            ends = self._stopping.wait(GATHERING)  # once more then, since no more lines come
             try:
-                self._write_waiting()
+                while self._lines or self._dropped > self._dropped_told:
+                    self._write_some()
+                    if self._told.pop("audit_unwritable", None) is not None:
+                        log.warning("audit_writable")
             except OSError as error:
-                self._failed(error)
-                self._stop.wait(RETRY_PAUSE)
-                self._wake.set()
+                self._metrics.audit_failures.inc()
+                self._tell("audit_unwritable", reason=os.strerror(error.errno or 0), waiting=len(self._lines))
+                self._stopping.wait(RETRY_PAUSE)
         self._sink.close()
 
-    def _write_waiting(self) -> None:
-        while self._block or self._lines:
-            size = sum(map(len, self._block)) + len(self._block)
-            while self._lines and (not self._block or size + len(self._lines[0]) < self._sink.most):
-                self._block.append(self._lines.popleft())
-                size += len(self._block[-1]) + 1
-            self._send(b"\n".join(self._block))
-            self._lines_out += len(self._block)
-            self._bytes_out += size - len(self._block)
-            self._block = []
+    def _write_some(self) -> None:
+        """Write a block of lines; without lines, that some are missing. Raises OSError."""
+        block: list[bytes] = []
+        size = 0
+        with self._changed:
+            for line in self._lines:
+                size += len(line) + 1
+                if block and size > self._sink.max_block:
+                    break
+                block.append(line)
         missing = self._dropped - self._dropped_told
-        if missing:
-            self._send(self.gap(missing))
+        self._sink.write(b"\n".join(block or [self.gap(missing)]) + b"\n")
+        if not block:
             self._dropped_told += missing
+        with self._changed:
+            for _ in block:
+                self._waiting -= len(self._lines.popleft())
 
-    def _failed(self, error: OSError) -> None:
-        self._metrics.audit_failures.inc()
+    def _tell(self, event: str, **fields: object) -> None:
+        """Log an event, once a minute: the same trouble comes with every record."""
         now = time.monotonic()
-        if not self._failing or now - self._failure_logged >= QUIET:
-            self._failure_logged = now
-            log.error(
-                "audit_unwritable", reason=os.strerror(error.errno or 0), waiting=self._lines_in - self._lines_out
-            )
-        self._failing = True
-
-    def _send(self, lines: bytes) -> None:
-        self._sink.write(lines + b"\n")
-        if self._failing:
-            self._failing = False
-            log.warning("audit_writable")
+        if now - self._told.get(event, float("-inf")) >= QUIET:
+            self._told[event] = now
+            log.error(event, **fields)
 
 
 def _write_all(descriptor: int, block: bytes) -> None:
