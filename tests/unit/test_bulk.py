@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pyreqwest.bytes import Bytes
 
-from whaul.bulk.ids import LONGEST_LINE, PIECE, MediaIds
+from whaul.bulk.media_ids import MAX_LINE, PIECE, MediaIds
 from whaul.bulk.run import Outcome, Run
 from whaul.errors import AccessDeniedByMetaException, ApiError, DependencyException, ResourceNotFoundException, Retry
 from whaul.model import MediaInfo
@@ -58,7 +58,7 @@ async def each(ids: MediaIds) -> AsyncIterator[str]:
         (b"1 # not a comment\n", ["1 # not a comment"]),
         (b"\xff\n1", ["\ufffd", "1"]),
         (b"1\0\n", ["1\0"]),
-        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * LONGEST_LINE, "1"]),
+        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * MAX_LINE, "1"]),
         (b"1\n" * PIECE, ["1"] * PIECE),
     ],
     ids=lambda value: repr(value)[:20],

@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": set(),
     "errors": set(),
     "partitions": set(),
+    "threads": set(),
     "arns": {"partitions"},
     "folders": set(),
     "secrets": {"folders"},
@@ -38,8 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"api", "arns", "wire", "auth", "server", "registry", "telemetry", "outbound", "transfer", "graph", "storage"},
     "transfer": VALUES | {"graph", "outbound", "storage"},
     "graph": VALUES | {"outbound", "secrets"},
-    "storage": VALUES | {"folders", "outbound", "partitions", "secrets", "sigv4"},
-    "bulk": VALUES | {"storage", "transfer"},
+    "storage": VALUES | {"folders", "outbound", "partitions", "secrets", "sigv4", "threads"},
+    "bulk": VALUES | {"storage", "threads", "transfer"},
     # those that build the others: nothing but another of them imports them
     "parts": {"arns", "graph", "outbound", "partitions", "registry", "secrets", "settings", "storage", "telemetry"},
     "app": VALUES

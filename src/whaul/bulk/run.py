@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal, Protocol
 
-from whaul.bulk.ids import MediaIds
+from whaul.bulk.media_ids import MediaIds
 from whaul.errors import (
     AccessDeniedByMetaException,
     AccessDeniedException,

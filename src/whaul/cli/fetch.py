@@ -12,7 +12,7 @@ import typer
 import uvloop
 
 from whaul import arns
-from whaul.bulk.ids import MediaIds
+from whaul.bulk.media_ids import MediaIds
 from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli import INTERRUPTED
 from whaul.cli.failures import CommandFailed

@@ -10,13 +10,11 @@ import asyncio
 import os
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import botocore.session
 import structlog
@@ -24,8 +22,9 @@ from botocore.config import Config
 from botocore.credentials import ProcessProvider, ReadOnlyCredentials
 from botocore.exceptions import ClientError
 
-from whaul.errors import AccessDeniedException, ApiError
+from whaul.errors import AccessDeniedException
 from whaul.secrets import secret_word
+from whaul.threads import in_daemon_thread
 
 PATIENCE = 10.0
 """Seconds that a call waits for credentials."""
@@ -37,8 +36,6 @@ RELOAD_EVERY = 10.0
 """Seconds for which credentials are not loaded again only because the store refused them."""
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 
 class CredentialChain:
@@ -79,7 +76,7 @@ class CredentialChain:
             return found
         if self._loading is None:
             old = None if is_outdated else found
-            self._loading = _in_thread(lambda: _refreshed(old) if old else _load(self._patience))
+            self._loading = in_daemon_thread(lambda: _refreshed(old) if old else _load(self._patience))
             self._loading.add_done_callback(self._loaded)
         if found is not None and not is_outdated and not _is_expired(found.chain):
             return found  # botocore renews credentials long before they expire
@@ -88,8 +85,8 @@ class CredentialChain:
             return await asyncio.wait_for(asyncio.shield(self._loading), self._patience)
         except TimeoutError:
             denied = _not_loaded(f"no answer within {self._patience:g} seconds")
-        except AccessDeniedException as error:
-            denied = AccessDeniedException(error.message)  # the error of a future belongs to all that wait for it
+        except Exception as error:  # noqa: BLE001 - whatever files, programs and peers lead to
+            denied = _translated(error)
         if found is None or self._is_refused or _is_expired(found.chain):
             raise denied
         self._next_look = self._clock() + LOOK_EVERY
@@ -206,27 +203,9 @@ def _shared_files() -> tuple[object, ...]:
     return tuple(states)
 
 
-def _in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Do the work in a thread that keeps no program from ending; all that it raises becomes an `ApiError`."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def do() -> None:
-        settle: Callable[[], None]
-        try:
-            settle = partial(future.set_result, work())
-        except Exception as error:  # noqa: BLE001 - the chain raises whatever its files, programs and peers lead to
-            settle = partial(future.set_exception, _translated(error))
-        with suppress(RuntimeError):  # the loop is closed: nobody waits
-            loop.call_soon_threadsafe(settle)
-
-    threading.Thread(target=do, name="credentials", daemon=True).start()
-    return future
-
-
-def _translated(error: Exception) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
+def _translated(error: Exception) -> AccessDeniedException:
+    if isinstance(error, AccessDeniedException):
+        return AccessDeniedException(error.message)  # a new one, since all that wait for a future share its own
     if isinstance(error, subprocess.TimeoutExpired):
         return _not_loaded("credential_process did not end in time")
     reason = type(error).__name__  # its text may hold anything
