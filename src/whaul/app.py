@@ -32,7 +32,7 @@ from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
 from whaul.registry.batches import BatchedLookup
 from whaul.registry.cache import CachedRegistry
-from whaul.registry.errors import RegistryError, RegistryUnavailable
+from whaul.registry.errors import RegistryError, RegistryUnavailableError
 from whaul.registry.store import Registry
 from whaul.server import DRAIN_SIGNAL
 from whaul.server.gateway import Gateway, Service
@@ -178,7 +178,7 @@ async def _registry(stack: AsyncExitStack, settings: Settings) -> Registry:
     while True:
         try:
             return await stack.enter_async_context(stored.registry(settings))
-        except RegistryUnavailable as error:
+        except RegistryUnavailableError as error:
             if not waits:
                 log.error("the database does not answer; this worker waits for it", error=logs.without_text(error))
             waits = True
@@ -190,7 +190,7 @@ async def _token_expiries(registry: Registry, metrics: Metrics) -> AsyncGenerato
     """Show when the tokens of accounts end, as long as the server runs."""
 
     async def read() -> None:
-        with suppress(RegistryUnavailable):
+        with suppress(RegistryUnavailableError):
             metrics.set_token_expiries(await registry.token_expiries())
 
     async def follow() -> None:

@@ -28,10 +28,10 @@ from whaul.parts.outbound import graph_client, http_client
 from whaul.parts.s3 import s3_store
 from whaul.registry import schema
 from whaul.registry.database import key_file
-from whaul.registry.errors import RegistryError, RegistryUnavailable, SchemaError
+from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError
 from whaul.registry.records import LinkedAccount
 from whaul.registry.store import Registry, open_registry
-from whaul.secrets import WrongSecretKey
+from whaul.secrets import SecretKeyError
 from whaul.settings import Settings, SettingsError
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.s3 import S3Store
@@ -127,7 +127,7 @@ class Doctor:
             await schema.check(self._settings.database_url.get_secret_value())
         except SchemaError as error:
             return Finding("database", Outcome.FAILED, str(error), "run `whaul migrate` unless told otherwise")
-        except RegistryUnavailable as error:
+        except RegistryUnavailableError as error:
             cause = getattr(error.__cause__, "orig", None) or error.__cause__  # its text may be anything, its class not
             return Finding(
                 *("database", Outcome.FAILED, f"it does not answer, or does not let us in ({type(cause).__name__})"),
@@ -154,7 +154,7 @@ class Doctor:
             return
         try:
             accounts = await registry.accounts()
-        except RegistryUnavailable:
+        except RegistryUnavailableError:
             yield Finding("accounts", Outcome.FAILED, "the database no longer answers", "see the database")
             return
         if not accounts:
@@ -257,12 +257,12 @@ def _settings_findings(settings: Settings) -> Iterator[Finding]:
 async def _secret_key(registry: Registry) -> Finding:
     try:
         await registry.check_secret_key()
-    except WrongSecretKey:
+    except SecretKeyError:
         return Finding(
             *("secret key", Outcome.FAILED, "it does not decrypt what is stored"),
             "set WHAUL_SECRET_KEY to the key of this database, or restore its key file",
         )
-    except RegistryUnavailable:
+    except RegistryUnavailableError:
         return Finding("secret key", Outcome.FAILED, "the database no longer answers", "see the database")
     return Finding("secret key", Outcome.OK, "it decrypts what is stored")
 
@@ -277,9 +277,9 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
             return Finding(name, Outcome.SKIPPED, "it was unlinked meanwhile")
         found = await graph.account(credentials, account.meta_waba_id)
         expires_at = await graph.token_expiry(credentials, account.token_expires_at)
-    except WrongSecretKey:
+    except SecretKeyError:
         return Finding(name, Outcome.SKIPPED, "the secret key does not decrypt its token")
-    except RegistryUnavailable:
+    except RegistryUnavailableError:
         return Finding(name, Outcome.FAILED, "the database no longer answers", "see the database")
     except ApiError as error:
         advice = "try again later" if error.retry is Retry.YES else again

@@ -71,7 +71,7 @@ def secret_word(text: str) -> str:
     raise ValueError(f"does not hold one word of plain text: {problem}")
 
 
-class WrongSecretKey(Exception):  # noqa: N818 - it names the fault and the variable to look at
+class SecretKeyError(Exception):
     """The secret key does not decrypt what is stored; check WHAUL_SECRET_KEY."""
 
     def __init__(self) -> None:
@@ -104,16 +104,16 @@ class Cipher:
         return self._fernet.encrypt(secret.get_secret_value().encode()).decode("ascii")
 
     def decrypt(self, token: str) -> SecretStr:
-        """Undo `encrypt`. Raises WrongSecretKey when no key fits or the text was altered."""
+        """Undo `encrypt`. Raises SecretKeyError when no key fits or the text was altered."""
         try:
             return SecretStr(trimmed(self._fernet.decrypt(token).decode()))  # earlier versions stored line ends, too
         except InvalidToken as exc:
-            raise WrongSecretKey from exc
+            raise SecretKeyError from exc
 
     def renew(self, token: str) -> str | None:
         """Encrypt with the first key what another one encrypted; None when there is nothing to do.
 
-        Raises WrongSecretKey when no key fits.
+        Raises SecretKeyError when no key fits.
         """
         try:
             self._newest.decrypt(token)

@@ -20,10 +20,10 @@ from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.database_url import database_file
 from whaul.model import GraphToken, PhoneNumber
 from whaul.registry.database import for_writing, open_engine
-from whaul.registry.errors import RegistryError, RegistryUnavailable, SchemaMissing
+from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaMissingError
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.registry.store import Registry, _encrypted_columns, open_registry
-from whaul.secrets import Cipher, WrongSecretKey
+from whaul.secrets import Cipher, SecretKeyError
 
 pytestmark = pytest.mark.anyio
 
@@ -224,7 +224,7 @@ async def test_a_number_given_twice_is_stored_once(registry: Registry) -> None:
 async def test_a_link_that_fails_half_way_changes_nothing(registry: Registry) -> None:
     before = await registry.link(SHRUB)
     impossible = replace(FIRST, verified_name=None)  # type: ignore[arg-type]
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         await registry.link(replace(SHRUB, name="Other", access_token=SecretStr("x"), phone_numbers=(impossible,)))
     assert await registry.accounts() == (before,)
     number = await registry.phone_number(before.phone_numbers[0].id)
@@ -387,7 +387,7 @@ async def test_an_expiry_in_another_time_zone_is_the_same_moment(registry: Regis
 
 
 async def test_an_expiry_without_a_time_zone_is_refused(registry: Registry) -> None:
-    with pytest.raises(RegistryUnavailable) as caught:
+    with pytest.raises(RegistryUnavailableError) as caught:
         await registry.create_access_key("ci", POLICY, expires_at=datetime(2026, 1, 1))  # noqa: DTZ001
     assert "time zone" in caught.value.reason
     assert await registry.access_keys() == ()
@@ -439,11 +439,11 @@ async def test_another_secret_key_is_told_apart_from_an_unknown_id(reopen: Opene
         account = await registry.link(SHRUB)
         key = await registry.create_access_key("ci", POLICY)
     async with reopen(keys=SecretStr(Fernet.generate_key().decode())) as registry:
-        with pytest.raises(WrongSecretKey, match="WHAUL_SECRET_KEY"):
+        with pytest.raises(SecretKeyError, match="WHAUL_SECRET_KEY"):
             await registry.phone_number(account.phone_numbers[0].id)
-        with pytest.raises(WrongSecretKey):
+        with pytest.raises(SecretKeyError):
             await registry.access_key(key.access_key_id)
-        with pytest.raises(WrongSecretKey):
+        with pytest.raises(SecretKeyError):
             await registry.credentials(account.id)
         assert await registry.accounts() == (account,)
 
@@ -479,7 +479,7 @@ async def test_rotation_encrypts_every_secret_with_the_first_key(reopen: Opener,
         assert other is not None
         assert (other.token.access_token, other.token.app_secret) == (FERN.access_token, None)
     async with reopen() as registry:
-        with pytest.raises(WrongSecretKey):
+        with pytest.raises(SecretKeyError):
             await registry.check_secret_key()
 
 
@@ -489,7 +489,7 @@ async def test_rotation_without_the_old_key_changes_nothing(reopen: Opener) -> N
     fresh = SecretStr(Fernet.generate_key().decode())
     async with reopen(keys=fresh) as registry:
         await registry.create_access_key("ci", POLICY)
-        with pytest.raises(WrongSecretKey):
+        with pytest.raises(SecretKeyError):
             await registry.rotate_secrets()
     async with reopen() as registry:
         assert await registry.credentials(SHRUB.meta_waba_id) is not None
@@ -513,7 +513,7 @@ async def test_a_wrong_key_for_any_one_secret_is_found(reopen: Opener, last: boo
     async with reopen(keys=fresh) as registry:
         await registry.link(SHRUB)
     async with reopen(keys=fresh) if last else reopen() as registry:
-        with pytest.raises(WrongSecretKey, match="check WHAUL_SECRET_KEY"):
+        with pytest.raises(SecretKeyError, match="check WHAUL_SECRET_KEY"):
             await registry.check_secret_key()
 
 
@@ -580,7 +580,7 @@ async def test_every_method_tells_that_the_database_does_not_answer(registry: Re
         lambda: registry.set_policy("1", POLICY),
         lambda: registry.set_rate_limit("1", 1),
     ):
-        with pytest.raises(RegistryUnavailable) as caught:
+        with pytest.raises(RegistryUnavailableError) as caught:
             await call()
         assert "no such table" in caught.value.reason or "does not exist" in caught.value.reason
         assert caught.value.__cause__ is not None
@@ -594,20 +594,20 @@ async def test_a_ping_tells_that_the_database_is_gone(key: SecretStr, path: Path
     ) as registry:
         await registry._engine.dispose()
         path.unlink()
-        with pytest.raises(RegistryUnavailable, match="did not answer"):
+        with pytest.raises(RegistryUnavailableError, match="did not answer"):
             await registry.ping()
         assert not path.exists()
 
 
 async def test_an_error_of_the_database_holds_no_token(registry: Registry) -> None:
     impossible = replace(FIRST, verified_name=None)  # type: ignore[arg-type]
-    with pytest.raises(RegistryUnavailable) as caught:
+    with pytest.raises(RegistryUnavailableError) as caught:
         await registry.link(replace(SHRUB, phone_numbers=(impossible,)))
     assert "EAAG" not in f"{caught.value} {caught.value.reason} {caught.value.__cause__}"
 
 
 async def test_a_database_is_not_made_unless_asked_for(path: Path, key: SecretStr) -> None:
-    with pytest.raises(SchemaMissing, match="whaul migrate"):
+    with pytest.raises(SchemaMissingError, match="whaul migrate"):
         async with open_registry(f"sqlite:///{path}", Cipher(key), account_id=ACCOUNT_ID, region=REGION):
             pass
     assert not path.exists()
@@ -618,5 +618,5 @@ async def test_opening_a_file_that_is_no_database_is_a_registry_error(path: Path
     with pytest.raises(RegistryError) as caught:
         async with open_registry(f"sqlite:///{path}", Cipher(key), account_id=ACCOUNT_ID, region=REGION):
             pass
-    assert isinstance(caught.value, RegistryUnavailable)
+    assert isinstance(caught.value, RegistryUnavailableError)
     assert "not a database" in caught.value.reason

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from whaul.arns import phone_number_id, waba_id
 from whaul.registry.database import open_engine
-from whaul.registry.errors import BadPageToken, TooManyTags
+from whaul.registry.errors import PageTokenError, TooManyTagsError
 from whaul.registry.pages import seal
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.registry.store import Registry, open_registry
@@ -149,13 +149,13 @@ async def test_an_altered_page_token_is_refused(registry: Registry) -> None:
     token = (await registry.account_page(1)).next_token
     assert token is not None
     for wrong in altered(token):
-        with pytest.raises(BadPageToken):
+        with pytest.raises(PageTokenError):
             await registry.account_page(1, wrong)
 
 
 @pytest.mark.parametrize("wrong", ["x", "0", "ünicode", "eyJhIjoxfQ==", "null", "%00", "A" * 600])
 async def test_what_is_no_page_token_is_refused(registry: Registry, wrong: str) -> None:
-    with pytest.raises(BadPageToken):
+    with pytest.raises(PageTokenError):
         await registry.account_page(1, wrong)
 
 
@@ -165,7 +165,7 @@ async def test_a_page_token_of_another_account_number_key_or_purpose_is_refused(
     stored = Cipher(SecretStr(KEY)).encrypt(SecretStr("EAAG"))
     others = seal(Cipher(SecretStr(OTHER_KEY)), OWNER, now, ID), seal(Cipher(SecretStr(KEY)), "999999999999", now, ID)
     for wrong in (secret, stored, *others):
-        with pytest.raises(BadPageToken):
+        with pytest.raises(PageTokenError):
             await registry.account_page(1, wrong)
 
 
@@ -271,7 +271,7 @@ async def test_a_resource_takes_so_many_tags_and_one_too_many_changes_nothing(re
     full = {f"key{i:02}": "1" for i in range(MOST_TAGS)}
     assert await registry.tag(ID, full)
     assert await registry.tag(ID, {"key00": "2"}), "replacing one is no more"
-    with pytest.raises(TooManyTags):
+    with pytest.raises(TooManyTagsError):
         await registry.tag(ID, {"key00": "3", "new": "1"})
     assert await registry.tags(ID) == full | {"key00": "2"}
 
@@ -280,7 +280,7 @@ async def test_more_keys_than_a_statement_takes_are_handled(registry: Registry) 
     await registry.link(ACCOUNT)
     await registry.tag(ID, {"key0": "1", "kept": "1"})
     keys = [f"key{i}" for i in range(70_000)]
-    with pytest.raises(TooManyTags):
+    with pytest.raises(TooManyTagsError):
         await registry.tag(ID, dict.fromkeys(keys, ""))
     assert await registry.untag(ID, keys)
     assert await registry.tags(ID) == {"kept": "1"}
@@ -357,7 +357,7 @@ async def test_of_two_that_finish_a_signup_at_once_one_does(registry: Registry) 
 
 async def test_a_signup_that_fails_to_finish_can_be_finished_later(registry: Registry) -> None:
     token = await registry.begin_signup(SecretStr(TOKEN))
-    with pytest.raises(TooManyTags):
+    with pytest.raises(TooManyTagsError):
         await registry.finish_signup(token, ACCOUNT, {ID: {str(i): "" for i in range(MOST_TAGS + 1)}})
     assert await registry.accounts() == ()
     assert await registry.finish_signup(token, ACCOUNT, {}) is not None

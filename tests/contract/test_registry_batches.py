@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from whaul.model import AccessKey, PhoneNumber
 from whaul.registry.batches import MAX_BATCH, BatchedLookup
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 
 pytestmark = pytest.mark.anyio
 
@@ -97,9 +97,9 @@ async def test_a_key_that_is_gone_is_a_strangers_again(lookup: BatchedLookup, re
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_not_kept(lookup: BatchedLookup, registry: Counted) -> None:
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     failed = await asyncio.gather(*(lookup.access_key(id_) for id_ in ("made_up", "real")), return_exceptions=True)
-    assert [type(error) for error in failed] == [RegistryUnavailable] * 2
+    assert [type(error) for error in failed] == [RegistryUnavailableError] * 2
     registry.failure = None
     assert await lookup.access_key("real") is not None
 

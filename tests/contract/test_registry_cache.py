@@ -7,8 +7,8 @@ from pydantic import SecretStr
 from whaul.model import AccessKey, GraphToken, PhoneNumber
 from whaul.registry import cache
 from whaul.registry.cache import GRACE, PATIENCE, PAUSE, TTL, CachedRegistry
-from whaul.registry.errors import RegistryUnavailable
-from whaul.secrets import WrongSecretKey
+from whaul.registry.errors import RegistryUnavailableError
+from whaul.secrets import SecretKeyError
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +153,7 @@ async def test_a_caller_who_gives_up_does_not_fail_the_others(cached: CachedRegi
 async def test_an_error_reaches_every_caller_and_is_not_kept(
     cached: CachedRegistry, registry: Counted, clock: Clock
 ) -> None:
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     answers = await asyncio.gather(*(cached.phone_number("a") for _ in range(3)), return_exceptions=True)
     assert answers == [registry.failure] * 3
     registry.failure = None
@@ -167,7 +167,7 @@ async def test_an_error_that_nobody_waits_for_any_more_is_not_reported_as_lost(
     reports: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     registry.gate.clear()
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     task = asyncio.create_task(cached.phone_number("a"))
     await registry.reached.wait()
     task.cancel()
@@ -188,7 +188,7 @@ async def test_the_last_answer_is_given_while_the_database_does_not_answer(
     cached: CachedRegistry, registry: Counted, clock: Clock
 ) -> None:
     known = await cached.access_key("a")
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     for _ in range(10):
         clock.now += TTL
         assert await cached.access_key("a") is known
@@ -196,23 +196,23 @@ async def test_the_last_answer_is_given_while_the_database_does_not_answer(
 
 async def test_the_last_answer_is_not_given_for_ever(cached: CachedRegistry, registry: Counted, clock: Clock) -> None:
     await cached.access_key("a")
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     clock.now += GRACE - 0.001
     assert await cached.access_key("a") is not None
     clock.now += 0.001
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         await cached.access_key("a")
     clock.now += PAUSE
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         await cached.access_key("a")
 
 
 async def test_what_was_never_known_is_an_error_while_the_database_does_not_answer(
     cached: CachedRegistry, registry: Counted
 ) -> None:
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     for _ in range(2):
-        with pytest.raises(RegistryUnavailable):
+        with pytest.raises(RegistryUnavailableError):
             await cached.access_key("a")
 
 
@@ -221,8 +221,8 @@ async def test_no_other_failure_brings_up_the_last_answer(
 ) -> None:
     await cached.access_key("a")
     clock.now += TTL
-    registry.failure = WrongSecretKey()
-    with pytest.raises(WrongSecretKey):
+    registry.failure = SecretKeyError()
+    with pytest.raises(SecretKeyError):
         await cached.access_key("a")
 
 
@@ -232,11 +232,11 @@ async def test_a_database_that_did_not_answer_is_left_alone_for_a_while(
     for id_ in "abc":
         await cached.access_key(id_)
     registry.asked.clear()
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     clock.now += TTL
     for id_ in "abc" * 20:
         await cached.access_key(id_)
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         await cached.phone_number("d")
     assert registry.asked.total() == 1
     clock.now += PAUSE
@@ -248,7 +248,7 @@ async def test_news_are_seen_as_soon_as_the_database_is_back(
     cached: CachedRegistry, registry: Counted, clock: Clock
 ) -> None:
     await cached.access_key("a")
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     clock.now += TTL
     assert await cached.access_key("a") is not None
     registry.failure = None
@@ -269,8 +269,8 @@ async def test_a_key_that_was_disabled_does_not_come_back_in_an_outage(
     registry.known.remove("a")
     clock.now += TTL
     assert await cached.access_key("a") is None
-    registry.failure = RegistryUnavailable()
-    with pytest.raises(RegistryUnavailable):
+    registry.failure = RegistryUnavailableError()
+    with pytest.raises(RegistryUnavailableError):
         await cached.access_key("a")
 
 
@@ -300,10 +300,10 @@ async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(registry:
     outages: list[bool] = []
     cached = CachedRegistry(registry, clock=clock, on_outage=outages.append)
     await cached.access_key("a")
-    registry.failure = RegistryUnavailable()
+    registry.failure = RegistryUnavailableError()
     for _ in range(3):
         clock.now += PAUSE
-        with pytest.raises(RegistryUnavailable):
+        with pytest.raises(RegistryUnavailableError):
             await cached.phone_number("b")
     assert outages == [True]
     registry.failure = None

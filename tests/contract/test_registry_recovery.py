@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from harness.postgresql import PostgresqlServer, give_away, postgresql_server
 from whaul.registry.database import open_engine
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.registry.records import NewAccount
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher
@@ -64,7 +64,7 @@ async def test_sessions_that_stay_read_only_are_replaced_once_they_refused_a_wri
     postgresql.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     async with opened(postgresql_url) as registry:
         await asyncio.gather(*(registry.accounts() for _ in range(5)))
-        with pytest.raises(RegistryUnavailable) as refused:
+        with pytest.raises(RegistryUnavailableError) as refused:
             await registry.link(account("1"))
         assert "read-only transaction" in refused.value.reason
         assert await linked(registry) == []
@@ -85,7 +85,7 @@ async def test_a_server_that_started_again_is_used_at_once(own_server: Postgresq
     async with opened(own_server.url(own_server.create_database())) as registry:
         await registry.link(account("1"))
         own_server.stop()
-        with pytest.raises(RegistryUnavailable):
+        with pytest.raises(RegistryUnavailableError):
             await registry.accounts()
         own_server.start()
         await registry.link(account("2"))
@@ -123,17 +123,17 @@ async def test_of_several_servers_the_primary_is_written_to_and_the_standby_read
         async with opened(url) as registry:
             await registry.link(account("2"))
             own_server.stop()
-            with pytest.raises(RegistryUnavailable):
+            with pytest.raises(RegistryUnavailableError):
                 await registry.link(account("3"))
             assert await linked(registry) == ["1"], "the standby has what it had when it was made"
             own_server.start()
-            with pytest.raises(RegistryUnavailable):  # the standby's refusal ends its sessions
+            with pytest.raises(RegistryUnavailableError):  # the standby's refusal ends its sessions
                 await registry.link(account("3"))
             await registry.link(account("3"))
             assert await linked(registry) == ["1", "2", "3"]
         async with opened(f"{url}?target_session_attrs=prefer-standby") as registry:
             assert await linked(registry) == ["1"]
-        with pytest.raises(RegistryUnavailable):
+        with pytest.raises(RegistryUnavailableError):
             async with opened(f"{own_server.url(name)}?target_session_attrs=standby"):
                 pass
 
@@ -180,7 +180,7 @@ async def greeting(greet: Callable[[bytes], bytes]) -> AsyncIterator[int]:
 )
 async def test_whatever_a_server_says_instead_of_welcome_is_an_outage(says: bytes, reason: str | None) -> None:
     async with greeting(lambda _: says) as port:
-        with pytest.raises(RegistryUnavailable) as refused:
+        with pytest.raises(RegistryUnavailableError) as refused:
             async with opened(f"postgresql://whaul:secret@127.0.0.1:{port}/whaul"):
                 pass
     assert refused.value.reason == reason or reason is None
@@ -197,7 +197,7 @@ async def test_a_server_that_starts_up_is_passed_over_for_the_next(
 
 
 async def test_a_host_whose_name_cannot_be_one_is_an_outage() -> None:
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         async with opened(f"postgresql://whaul:secret@{'a' * 64}.invalid/whaul"):
             pass
 
@@ -248,9 +248,9 @@ async def test_a_file_that_was_gone_for_a_while_is_used_again(folder: Path) -> N
         await registry.link(account("1"))
         path.rename(folder / "away.db")
         for _ in range(2):
-            with pytest.raises(RegistryUnavailable):
+            with pytest.raises(RegistryUnavailableError):
                 await registry.accounts()
-            with pytest.raises(RegistryUnavailable):
+            with pytest.raises(RegistryUnavailableError):
                 await registry.link(account("2"))
         (folder / "away.db").rename(path)
         await registry.link(account("2"))
@@ -263,7 +263,7 @@ async def test_a_file_that_was_damaged_for_a_while_is_used_again(folder: Path) -
     whole = path.read_bytes()
     async with opened(f"sqlite:///{path}") as registry:
         path.write_bytes(b"x" * len(whole))
-        with pytest.raises(RegistryUnavailable):
+        with pytest.raises(RegistryUnavailableError):
             await registry.accounts()
         path.write_bytes(whole)
         assert await linked(registry) == ["1"]

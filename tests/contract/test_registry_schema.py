@@ -20,7 +20,13 @@ from sqlalchemy import Connection, inspect, text
 from whaul.database_url import database_file
 from whaul.registry import schema
 from whaul.registry.database import create_database, for_writing, key_file, open_engine
-from whaul.registry.errors import RegistryUnavailable, SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew
+from whaul.registry.errors import (
+    RegistryUnavailableError,
+    SchemaError,
+    SchemaMissingError,
+    SchemaOutdatedError,
+    SchemaTooNewError,
+)
 from whaul.registry.models import Table
 
 pytestmark = pytest.mark.anyio
@@ -163,14 +169,14 @@ async def test_migrating_again_keeps_what_is_stored(url: str) -> None:
 
 
 async def test_a_missing_database_is_told_and_not_made(sqlite_url: str, path: Path) -> None:
-    with pytest.raises(SchemaMissing, match="whaul migrate"):
+    with pytest.raises(SchemaMissingError, match="whaul migrate"):
         await schema.check(sqlite_url)
     assert not path.exists()
 
 
 async def test_an_empty_database_is_told_and_can_be_migrated(url: str) -> None:
     create_database(url)
-    with pytest.raises(SchemaMissing):
+    with pytest.raises(SchemaMissingError):
         await schema.check(url)
     await schema.migrate(url)
     await schema.check(url)
@@ -180,7 +186,7 @@ async def test_an_older_database_is_told_with_what_to_run(url: str, monkeypatch:
     await schema.migrate(url)
     monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
     monkeypatch.setattr(schema, "HEAD", "9999")
-    with pytest.raises(SchemaOutdated, match="run `whaul migrate`"):
+    with pytest.raises(SchemaOutdatedError, match="run `whaul migrate`"):
         await schema.check(url)
 
 
@@ -188,7 +194,7 @@ async def test_a_newer_database_is_told_and_left_alone(url: str) -> None:
     await schema.migrate(url)
     await _execute(url, "UPDATE alembic_version SET version_num = '9999'")
     for call in (schema.check, schema.migrate):
-        with pytest.raises(SchemaTooNew, match="newer whaul"):
+        with pytest.raises(SchemaTooNewError, match="newer whaul"):
             await call(url)
 
 
@@ -197,7 +203,7 @@ async def test_the_database_of_another_program_is_told_and_left_alone(url: str) 
     for call in (schema.check, schema.migrate):
         with pytest.raises(SchemaError, match="another program") as caught:
             await call(url)
-        assert not isinstance(caught.value, SchemaMissing)
+        assert not isinstance(caught.value, SchemaMissingError)
     assert await _tables(url) == ["recipes"]
 
 
@@ -209,7 +215,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(url: str, monkeypatc
         connection.execute(text("SELECT * FROM no_such_table"))
 
     monkeypatch.setattr(schema, "_upgrade", upgrade_and_fail)
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         await schema.migrate(url)
     assert await _tables(url) == []
 
@@ -299,7 +305,7 @@ async def test_connections_are_set_up_for_many_readers_and_lasting_writes(sqlite
 
 async def test_a_database_in_a_folder_that_cannot_be_made_is_a_registry_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RegistryUnavailable):
+    with pytest.raises(RegistryUnavailableError):
         await schema.migrate(f"sqlite:///{tmp_path}/file/registry.db")
 
 

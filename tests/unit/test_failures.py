@@ -5,9 +5,9 @@ import errno
 import pytest
 
 from whaul.cli import failures
-from whaul.cli.failures import CommandFailed
+from whaul.cli.failures import CommandError
 from whaul.errors import DependencyException
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.settings import SettingsError
 
 SECRET = "EAAGs3cr3tT0ken"
@@ -81,14 +81,14 @@ def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [CommandFailed("no\nwhaul: forged\x1b[2J"), DependencyException("no\nwhaul: forged\x1b[2J")],
+    [CommandError("no\nwhaul: forged\x1b[2J"), DependencyException("no\nwhaul: forged\x1b[2J")],
 )
 def test_a_message_is_one_line_of_visible_text(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(error, capsys) == "whaul: no\\nwhaul: forged\\x1b[2J\n"
 
 
 def test_what_the_database_said_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    error = RegistryUnavailable()
+    error = RegistryUnavailableError()
     error.__cause__ = OSError("refused\nHINT: is it running?\x1b[2J")
     assert said(error, capsys) == (
         "whaul: The registry's database did not answer. Its driver says: refused HINT: is it running?\\x1b[2J. "

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from whaul.stack import processes
-from whaul.stack.processes import StackFailed, check_free, free_ports
+from whaul.stack.processes import StackError, check_free, free_ports
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port is only looked for, and not kept")
@@ -31,5 +31,5 @@ def test_no_port_is_picked_twice() -> None:
 def test_more_ports_than_there_are_end_with_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with free_ports(1) as [port]:
         monkeypatch.setattr(processes, "PORTS", range(port, port + 1))
-        with pytest.raises(StackFailed, match="not enough free ports"), free_ports(1):
+        with pytest.raises(StackError, match="not enough free ports"), free_ports(1):
             pass

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from whaul.folders import create_private_folder
-from whaul.secrets import MAX_SECRET, Cipher, WrongSecretKey, load_or_create_key_file, read_secret, secret_word
+from whaul.secrets import MAX_SECRET, Cipher, SecretKeyError, load_or_create_key_file, read_secret, secret_word
 
 
 def _key() -> str:
@@ -44,7 +44,7 @@ def test_the_first_of_several_keys_encrypts() -> None:
     old, new = _key(), _key()
     token = Cipher(SecretStr(f"{new},{old}")).encrypt(SecretStr("s"))
     assert Cipher(SecretStr(new)).decrypt(token).get_secret_value() == "s"
-    with pytest.raises(WrongSecretKey):
+    with pytest.raises(SecretKeyError):
         Cipher(SecretStr(old)).decrypt(token)
 
 
@@ -56,7 +56,7 @@ def test_every_one_of_several_keys_decrypts() -> None:
 
 def test_another_key_is_told_as_a_wrong_secret_key_that_names_the_variable() -> None:
     token = Cipher(SecretStr(_key())).encrypt(SecretStr("s"))
-    with pytest.raises(WrongSecretKey, match="check WHAUL_SECRET_KEY"):
+    with pytest.raises(SecretKeyError, match="check WHAUL_SECRET_KEY"):
         Cipher(SecretStr(_key())).decrypt(token)
 
 
@@ -65,7 +65,7 @@ def test_altered_text_does_not_decrypt(spoil) -> None:
     cipher = Cipher(SecretStr(_key()))
     token = cipher.encrypt(SecretStr("a secret"))
     assert spoil(token) != token
-    with pytest.raises(WrongSecretKey):
+    with pytest.raises(SecretKeyError):
         cipher.decrypt(spoil(token))
 
 

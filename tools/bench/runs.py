@@ -17,7 +17,7 @@ from tools.bench.measure import Peak, cpu_seconds
 from tools.bench.stage import BUCKET
 from tools.bench.workloads import Workload
 from whaul.stack.local import REGION
-from whaul.stack.processes import StackFailed
+from whaul.stack.processes import StackError
 
 READY_TIMEOUT = 60.0
 """Seconds until a contestant has warmed up."""
@@ -58,7 +58,7 @@ def run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watch
     """Run it once. Raises `Failed`, or `NotThere` for a contestant that this machine cannot run."""
     try:
         return _run(contestant, workload, ground, watch)
-    except (StackFailed, OSError, subprocess.SubprocessError, ValueError) as error:
+    except (StackError, OSError, subprocess.SubprocessError, ValueError) as error:
         raise Failed(_one_line(str(error)) or repr(error)) from error
 
 

@@ -11,7 +11,7 @@ import typer
 from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.cli import output
 from whaul.cli.accounts import Json
-from whaul.cli.failures import CommandFailed
+from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def create(
                 output.line(f"{VARIABLES[member]}={value}")
     except OutputError as error:
         asyncio.run(_disable(settings, key.access_key_id))
-        raise CommandFailed(f"{error}; the key that nobody saw, {key.access_key_id}, was disabled") from error
+        raise CommandError(f"{error}; the key that nobody saw, {key.access_key_id}, was disabled") from error
     if not json:
         output.tell("Keep the secret now: it is not shown again.")
 
@@ -214,16 +214,16 @@ def _policy(path: Path) -> str:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CommandFailed(f"cannot read {path}: {reason}") from None
+        raise CommandError(f"cannot read {path}: {reason}") from None
     try:
         Policy.parse(text)
     except PolicyError as error:
-        raise CommandFailed(f"{path}: {error}") from None
+        raise CommandError(f"{path}: {error}") from None
     return text
 
 
-def _unknown(key_id: str) -> CommandFailed:
-    return CommandFailed(f"there is no access key {key_id}; `whaul keys list` lists them")
+def _unknown(key_id: str) -> CommandError:
+    return CommandError(f"there is no access key {key_id}; `whaul keys list` lists them")
 
 
 def _duration(text: str) -> timedelta:

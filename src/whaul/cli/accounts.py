@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whaul.cli import output
-from whaul.cli.failures import CommandFailed
+from whaul.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -127,9 +127,9 @@ def unlink(
     from whaul.settings import Settings
 
     if not yes and not output.confirms(f"Remove {account}, its phone numbers and its token?"):
-        raise CommandFailed("nothing was removed")
+        raise CommandError("nothing was removed")
     if not asyncio.run(_unlink(Settings.load(), account)):
-        raise CommandFailed(f"{account} is not linked; `whaul accounts` lists what is")
+        raise CommandError(f"{account} is not linked; `whaul accounts` lists what is")
     output.line(f"Removed {account}.")
 
 
@@ -162,7 +162,7 @@ def _token(path: str | None) -> "SecretStr":
         return _secret("--token-file", path)
     token = output.environment(TOKEN_VARIABLE)
     if token is None:
-        raise CommandFailed(f"no access token; give --token-file FILE, --token-file - or set {TOKEN_VARIABLE}")
+        raise CommandError(f"no access token; give --token-file FILE, --token-file - or set {TOKEN_VARIABLE}")
     return _word(TOKEN_VARIABLE, token)
 
 
@@ -174,9 +174,9 @@ def _secret(option: str, path: str) -> "SecretStr":
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
             text = read_secret(file)
     except OSError as error:
-        raise CommandFailed(f"{option}: cannot read {_source(path)}: {error.strerror}") from None
+        raise CommandError(f"{option}: cannot read {_source(path)}: {error.strerror}") from None
     except ValueError as error:
-        raise CommandFailed(f"{option}: {_source(path)} {error}") from None
+        raise CommandError(f"{option}: {_source(path)} {error}") from None
     return _word(f"{option}: {_source(path)}", text)
 
 
@@ -192,4 +192,4 @@ def _word(source: str, text: str) -> "SecretStr":
     try:
         return SecretStr(secret_word(text))
     except ValueError as error:
-        raise CommandFailed(f"{source} {error}") from None
+        raise CommandError(f"{source} {error}") from None

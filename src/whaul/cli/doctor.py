@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whaul.cli import output
-from whaul.cli.failures import CommandFailed
+from whaul.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from whaul.doctor import Finding
@@ -28,7 +28,7 @@ def doctor(
         ]
         output.document({"ok": not failed, "checks": checks})
     if failed:
-        raise CommandFailed(f"{failed} of {len(findings)} checks failed")
+        raise CommandError(f"{failed} of {len(findings)} checks failed")
 
 
 async def _examine(bucket: str | None, *, show: bool) -> "list[Finding]":

@@ -8,7 +8,7 @@ from whaul.cli import output
 from whaul.cli.output import OutputError
 
 
-class CommandFailed(Exception):  # noqa: N818 - what happened
+class CommandError(Exception):
     """A command cannot do what was asked; the message says why and what to do."""
 
 
@@ -17,23 +17,23 @@ def known() -> tuple[type[Exception], ...]:
     from whaul.auth.policy import PolicyError
     from whaul.errors import ApiError
     from whaul.registry.errors import RegistryError
-    from whaul.secrets import WrongSecretKey
+    from whaul.secrets import SecretKeyError
     from whaul.server.listener import ListenerError
     from whaul.settings import SettingsError
-    from whaul.stack.processes import StackFailed
+    from whaul.stack.processes import StackError
 
-    ours = ApiError, CommandFailed, ListenerError, OutputError, PolicyError, RegistryError, SettingsError, StackFailed
-    return *ours, WrongSecretKey
+    ours = ApiError, CommandError, ListenerError, OutputError, PolicyError, RegistryError, SettingsError, StackError
+    return *ours, SecretKeyError
 
 
 def report(error: BaseException, *, debug: bool = False) -> None:
     """Print the error on standard error."""
     from whaul.settings import SettingsError
-    from whaul.stack.processes import StackFailed
+    from whaul.stack.processes import StackError
 
     text = _message(error)
     # These build their messages of lines themselves; in any other, a line's end comes from somebody else.
-    lines = text.split("\n") if isinstance(error, SettingsError | StackFailed) else [text]
+    lines = text.split("\n") if isinstance(error, SettingsError | StackError) else [text]
     output.tell(f"whaul: {lines[0]}")
     for line in lines[1:]:
         output.tell(line)
@@ -44,9 +44,9 @@ def report(error: BaseException, *, debug: bool = False) -> None:
 
 def _message(error: BaseException) -> str:
     from whaul.errors import ApiError
-    from whaul.registry.errors import RegistryUnavailable
+    from whaul.registry.errors import RegistryUnavailableError
 
-    if isinstance(error, RegistryUnavailable) and error.reason:
+    if isinstance(error, RegistryUnavailableError) and error.reason:
         return f"{error} Its driver says: {' '.join(error.reason.split())}. Check WHAUL_DATABASE_URL."
     if isinstance(error, known()):
         return error.message if isinstance(error, ApiError) else str(error)

@@ -15,7 +15,7 @@ from whaul import arns
 from whaul.bulk.media_ids import MediaIds
 from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli import INTERRUPTED
-from whaul.cli.failures import CommandFailed
+from whaul.cli.failures import CommandError
 from whaul.cli.progress import Display
 from whaul.errors import ApiError
 from whaul.graph.source import MediaSource
@@ -135,7 +135,7 @@ async def _number(settings: Settings, given: str) -> PhoneNumber:
     async with stored.registry(settings) as registry:
         number = None if phone_number_id is None else await registry.phone_number(phone_number_id)
     if number is None:
-        raise CommandFailed(f"no phone number {given} is linked; `whaul accounts` lists what is")
+        raise CommandError(f"no phone number {given} is linked; `whaul accounts` lists what is")
     return number
 
 
@@ -159,4 +159,4 @@ def _opened(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise CommandFailed(f"cannot read {path}: {error.strerror}") from None
+        raise CommandError(f"cannot read {path}: {error.strerror}") from None

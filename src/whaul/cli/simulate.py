@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whaul.cli import output
-from whaul.cli.failures import CommandFailed
+from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def simulate(
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] != "aiohttp":
             raise
-        raise CommandFailed('the simulator needs aiohttp; install it with: pip install "whaul[simulator]"') from exc
+        raise CommandError('the simulator needs aiohttp; install it with: pip install "whaul[simulator]"') from exc
 
     stop = asyncio.Event()
     unread: list[OutputError] = []
@@ -62,7 +62,7 @@ def simulate(
     try:
         asyncio.run(_serve(simulator, stop))
     except OSError as exc:
-        raise CommandFailed(
+        raise CommandError(
             f"cannot listen on {host} port {port}: {exc.strerror or 'the address is not usable'}; "
             "choose another with --host and --port"
         ) from exc

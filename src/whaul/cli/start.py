@@ -22,7 +22,7 @@ METRICS_FOLDERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 async def checked(settings: Settings) -> Plan:
     """Check everything that a worker will need, and return what the supervisor needs.
 
-    Raises what says in one message what cannot be used: SettingsError, ListenerError, RegistryError, StackFailed.
+    Raises what says in one message what cannot be used: SettingsError, ListenerError, RegistryError, StackError.
     """
     address = listen_address(settings.host)
     if settings.auth == "none" and not is_loopback(address):

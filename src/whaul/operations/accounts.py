@@ -11,7 +11,7 @@ from whaul.errors import ResourceNotFoundException, ValidationException
 from whaul.operations.refresh import Refreshes
 from whaul.registry import shapes
 from whaul.registry.accounts import Accounts
-from whaul.registry.errors import BadPageToken
+from whaul.registry.errors import PageTokenError
 from whaul.telemetry.call import Call
 from whaul.wire import accounts as inputs
 
@@ -39,7 +39,7 @@ class AccountOperations:
         caller.authorize(LIST, "*")  # the action has no resources at AWS
         try:
             page = await self._accounts.account_page(most, token)
-        except BadPageToken:
+        except PageTokenError:
             raise ValidationException(
                 "1 validation error detected: Value at 'nextToken' failed to satisfy constraint: Member must be the "
                 "nextToken of an earlier answer to this operation, unchanged"

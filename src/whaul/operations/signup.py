@@ -15,7 +15,7 @@ from whaul.graph.accounts import AccountCalls, MetaAccount
 from whaul.model import GraphToken
 from whaul.operations.tags import TAG, too_many
 from whaul.registry import shapes
-from whaul.registry.errors import TooManyTags
+from whaul.registry.errors import TooManyTagsError
 from whaul.registry.records import LinkedPhoneNumber, NewAccount, NewPhoneNumber, Tags
 from whaul.registry.signups import Signups
 from whaul.registry.tags import MOST_TAGS
@@ -115,7 +115,7 @@ class SignupOperation:
         )
         try:
             linked = await self._signups.finish_signup(step.token, new, tags)
-        except TooManyTags:
+        except TooManyTagsError:
             raise too_many() from None
         if linked is None:
             raise _unknown()

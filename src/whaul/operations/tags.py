@@ -5,7 +5,7 @@ from whaul.api.request import Request
 from whaul.api.response import Response
 from whaul.auth.authenticator import Caller
 from whaul.errors import InvalidParametersException
-from whaul.registry.errors import TooManyTags
+from whaul.registry.errors import TooManyTagsError
 from whaul.registry.tags import MOST_TAGS, TaggedResources
 from whaul.telemetry.call import Call
 from whaul.wire import tags as shapes
@@ -29,7 +29,7 @@ class TagOperations:
         id_ = self._authorized(TAG, arn, caller)
         try:
             known = await self._resources.tag(id_, tags)
-        except TooManyTags:
+        except TooManyTagsError:
             raise too_many() from None
         if not known:
             raise _unknown()

@@ -30,7 +30,7 @@ def cipher(settings: Settings) -> Cipher:
 
 @asynccontextmanager
 async def registry(settings: Settings) -> AsyncGenerator[Registry]:
-    """The registry; a database that does not exist yet is made. Raises `WrongSecretKey` for keys that do not fit."""
+    """The registry; a database that does not exist yet is made. Raises `SecretKeyError` for keys that do not fit."""
     url = settings.database_url.get_secret_value()
     account_id, region = settings.account_id, settings.region
     async with open_registry(url, cipher(settings), account_id=account_id, region=region, create=True) as opened:

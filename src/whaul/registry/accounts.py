@@ -97,7 +97,7 @@ class Accounts(TaggedResources):
         """List linked accounts in the same order, at most so many, from where `token` (of the last page) points.
 
         Accounts that are linked or unlinked between two pages make others neither missing nor double. Raises
-        BadPageToken.
+        PageTokenError.
         """
         statement = (
             select(AccountRow)

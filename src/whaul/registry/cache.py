@@ -24,7 +24,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from whaul.model import AccessKey, PhoneNumber
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 
 TTL: Final = 3.0
 PATIENCE: Final = 1.5
@@ -135,7 +135,7 @@ class _Cache(Generic[Value]):
         old = entry if entry is not None and now - entry.asked_at < GRACE else None
         if not self._outage.may_ask():
             if old is None:
-                raise RegistryUnavailable
+                raise RegistryUnavailableError
             return old.value
         query = self._queries.get(id_) or self._start(id_, now)
         if old is None:
@@ -147,7 +147,7 @@ class _Cache(Generic[Value]):
             return old.value
         try:
             return query.task.result()
-        except RegistryUnavailable:
+        except RegistryUnavailableError:
             return old.value
 
     async def aclose(self) -> None:
@@ -169,7 +169,7 @@ class _Cache(Generic[Value]):
     async def _query(self, id_: str, now: float) -> Value | None:
         try:
             value = await self._ask(id_)
-        except RegistryUnavailable:
+        except RegistryUnavailableError:
             self._outage.mark(is_down=True)
             raise
         self._outage.mark(is_down=False)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from whaul.database_url import check_database_url, database_file, is_postgresql
 from whaul.registry import postgresql, sqlite
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 
 _WRITES: Final = "whaul_writes"
 
@@ -29,7 +29,7 @@ def key_file(url: str) -> Path:
 def database_exists(url: str) -> bool:
     """Say whether there is a database, whatever is in it; that of PostgreSQL is taken to be there.
 
-    Raises RegistryUnavailable for a folder that may not be looked into.
+    Raises RegistryUnavailableError for a folder that may not be looked into.
     """
     with translated():
         return is_postgresql(url) or database_file(url).exists()
@@ -71,8 +71,8 @@ def for_writing(engine: AsyncEngine) -> AsyncEngine:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what a database or its driver raises into RegistryUnavailable, keeping the cause."""
+    """Turn what a database or its driver raises into RegistryUnavailableError, keeping the cause."""
     try:
         yield
     except (SQLAlchemyError, OSError) as exc:
-        raise RegistryUnavailable from exc
+        raise RegistryUnavailableError from exc

@@ -1,11 +1,11 @@
 """How the registry fails, for those who run it; what an API caller is told of it is decided elsewhere.
 
     RegistryError
-    ├── RegistryUnavailable  the database did not answer; the foreign exception is the cause
-    └── SchemaError          the database answered, but is not at this version's schema (or not whaul's at all)
-        ├── SchemaMissing    there is nothing in it yet
-        ├── SchemaOutdated   `whaul migrate` brings it up
-        └── SchemaTooNew     a newer whaul has been here
+    ├── RegistryUnavailableError   the database did not answer; the foreign exception is the cause
+    └── SchemaError                the database answered, but is not at this version's schema (or not whaul's at all)
+        ├── SchemaMissingError     there is nothing in it yet
+        ├── SchemaOutdatedError    `whaul migrate` brings it up
+        └── SchemaTooNewError      a newer whaul has been here
 
 Messages name no address and no credential of the database. Those of a SchemaError say what to do.
 """
@@ -18,7 +18,7 @@ class RegistryError(Exception):
         super().__init__(message or (type(self).__doc__ or "").strip())
 
 
-class RegistryUnavailable(RegistryError):  # noqa: N818 - a state, as its siblings
+class RegistryUnavailableError(RegistryError):
     """The registry's database did not answer."""
 
     @property
@@ -31,26 +31,26 @@ class SchemaError(RegistryError):
     """The registry's database is not at this version's schema."""
 
 
-class SchemaMissing(SchemaError):  # noqa: N818
+class SchemaMissingError(SchemaError):
     """The registry's database is empty; run `whaul migrate`."""
 
 
-class SchemaOutdated(SchemaError):  # noqa: N818
+class SchemaOutdatedError(SchemaError):
     """The registry's database has the schema of an older whaul; run `whaul migrate`."""
 
 
-class SchemaTooNew(SchemaError):  # noqa: N818
+class SchemaTooNewError(SchemaError):
     """The registry's database was brought to its schema by a newer whaul; run that version or restore a backup."""
 
 
-class BadPageToken(ValueError):  # noqa: N818
+class PageTokenError(ValueError):
     """The page token is none that this registry gave out for this list."""
 
     def __init__(self) -> None:
         super().__init__((type(self).__doc__ or "").strip())
 
 
-class TooManyTags(ValueError):  # noqa: N818
+class TooManyTagsError(ValueError):
     """The resource would have more tags than a resource can have."""
 
     def __init__(self) -> None:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from whaul.registry.errors import BadPageToken
-from whaul.secrets import Cipher, WrongSecretKey
+from whaul.registry.errors import PageTokenError
+from whaul.secrets import Cipher, SecretKeyError
 
 _LIST: Final = "linked accounts"
 """Part of every token, so that what was encrypted for another purpose is none."""
@@ -21,14 +21,14 @@ def seal(cipher: Cipher, owner: str, linked_at: datetime, account_id: str) -> st
 
 
 def unseal(cipher: Cipher, owner: str, token: str) -> tuple[datetime, str]:
-    """Read a token of the same account number; any process with one of the keys can. Raises BadPageToken."""
+    """Read a token of the same account number; any process with one of the keys can. Raises PageTokenError."""
     try:
         # The cipher drops characters that are not of its alphabet; a token is only what `seal` wrote.
         if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode() != token:
-            raise BadPageToken
+            raise PageTokenError
         content: Any = json.loads(cipher.decrypt(token).get_secret_value())
-    except (binascii.Error, ValueError, WrongSecretKey) as exc:
-        raise BadPageToken from exc
+    except (binascii.Error, ValueError, SecretKeyError) as exc:
+        raise PageTokenError from exc
     if not isinstance(content, list) or content[:2] != [_LIST, owner]:
-        raise BadPageToken
+        raise PageTokenError
     return datetime.fromisoformat(content[2]), content[3]

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from whaul.database_url import SYSTEM_ROOTS, postgresql_options, postgresql_servers
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 
 MAX_CONNECTIONS: Final = 5
 """Per process. What was read is cached for seconds, so few queries reach the database."""
@@ -61,7 +61,7 @@ def create_engine(url: str, *, patient: bool) -> AsyncEngine:
 
 
 async def _connect(url: str, arguments: dict[str, Any]) -> Any:
-    """Connect to the first server that will do. Raises RegistryUnavailable."""
+    """Connect to the first server that will do. Raises RegistryUnavailableError."""
     import asyncpg  # noqa: PLC0415 - loaded for PostgreSQL only
 
     servers, wanted = postgresql_servers(url), postgresql_options(url).get("target_session_attrs")
@@ -83,8 +83,8 @@ async def _connect(url: str, arguments: dict[str, Any]) -> Any:
             down.add(server)
         # KeyError: the URL names no user, and the user of this process has no name.
         except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, KeyError) as exc:
-            raise RegistryUnavailable from exc
-    raise RegistryUnavailable from failure
+            raise RegistryUnavailableError from exc
+    raise RegistryUnavailableError from failure
 
 
 def begin(connection: Connection, writes: bool) -> None:

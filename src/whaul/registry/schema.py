@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from whaul.registry.database import create_database, database_exists, for_writing, open_engine, translated
-from whaul.registry.errors import SchemaError, SchemaMissing, SchemaOutdated, SchemaTooNew
+from whaul.registry.errors import SchemaError, SchemaMissingError, SchemaOutdatedError, SchemaTooNewError
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision in `migrations/versions`, oldest first; a test holds the two together."""
@@ -25,7 +25,7 @@ async def migrate(url: str) -> str:
     """Bring the database to HEAD, making it when there is none, and answer the revision it is at now.
 
     All or nothing; of processes that do it at once, one does it and the others wait for it. Raises ValueError for
-    a bad URL, SchemaTooNew, SchemaError when the tables are another program's, RegistryUnavailable.
+    a bad URL, SchemaTooNewError, SchemaError when the tables are another program's, RegistryUnavailableError.
     """
     create_database(url)
     engine = open_engine(url, patient=True)
@@ -35,7 +35,7 @@ async def migrate(url: str) -> str:
                 # Inside the write lock: what another process has just done is seen here.
                 revision = await connection.run_sync(_current_revision)
                 if revision is not None and revision not in REVISIONS:
-                    raise SchemaTooNew
+                    raise SchemaTooNewError
                 if revision != HEAD:
                     await connection.run_sync(_upgrade)
     finally:
@@ -44,12 +44,12 @@ async def migrate(url: str) -> str:
 
 
 async def check(url: str) -> None:
-    """Raise SchemaMissing, SchemaOutdated, SchemaTooNew or plain SchemaError unless the database is at HEAD.
+    """Raise a SchemaError unless the database is at HEAD.
 
-    Makes no file. Raises ValueError for a bad URL, RegistryUnavailable when the database does not answer.
+    Makes no file. Raises ValueError for a bad URL, RegistryUnavailableError when the database does not answer.
     """
     if not database_exists(url):
-        raise SchemaMissing
+        raise SchemaMissingError
     engine = open_engine(url)
     try:
         await check_engine(engine)
@@ -63,11 +63,11 @@ async def check_engine(engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             revision = await connection.run_sync(_current_revision)
     if revision is None:
-        raise SchemaMissing
+        raise SchemaMissingError
     if revision not in REVISIONS:
-        raise SchemaTooNew
+        raise SchemaTooNewError
     if revision != HEAD:
-        raise SchemaOutdated
+        raise SchemaOutdatedError
 
 
 def _current_revision(connection: Connection) -> str | None:

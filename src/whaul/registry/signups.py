@@ -49,7 +49,7 @@ class Signups(Accounts):
     async def finish_signup(self, token: SecretStr, new: NewAccount, tags: Mapping[str, Tags]) -> LinkedAccount | None:
         """Link the account, set tags by resource id, and use the sign-up up; None when somebody else just did.
 
-        Raises TooManyTags, and nothing is done then.
+        Raises TooManyTagsError, and nothing is done then.
         """
         used = (
             delete(SignupRow)

@@ -10,7 +10,7 @@ from sqlalchemy import Column, select, update
 from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
 from whaul.registry.database import open_engine
-from whaul.registry.errors import SchemaMissing
+from whaul.registry.errors import SchemaMissingError
 from whaul.registry.models import Encrypted, Table
 from whaul.registry.signups import Signups
 from whaul.registry.tenant import utc_now
@@ -20,12 +20,12 @@ from whaul.secrets import Cipher
 class Registry(Signups, AccessKeys):
     """Linked accounts, phone numbers and access keys of one account number.
 
-    Every method raises RegistryUnavailable when the database does not answer; those that return a secret raise
-    WrongSecretKey when the cipher's keys do not fit.
+    Every method raises RegistryUnavailableError when the database does not answer; those that return a secret raise
+    SecretKeyError when the cipher's keys do not fit.
     """
 
     async def check_secret_key(self) -> None:
-        """Raise WrongSecretKey when any of what is stored was encrypted with other keys; an empty registry passes."""
+        """Raise SecretKeyError when any of what is stored was encrypted with other keys; an empty registry passes."""
         async with self._reading() as session:
             for column in _encrypted_columns():
                 for token in await session.scalars(select(column).where(_owner(column) == self._account_id)):
@@ -35,7 +35,7 @@ class Registry(Signups, AccessKeys):
     async def rotate_secrets(self) -> int:
         """Encrypt with the first key all that other keys encrypted; answer how many secrets that were.
 
-        All or nothing. Raises WrongSecretKey when no key fits one of them.
+        All or nothing. Raises SecretKeyError when no key fits one of them.
         """
         renewed = 0
         async with self._writing() as session:
@@ -76,12 +76,13 @@ async def open_registry(
 ) -> AsyncIterator[Registry]:
     """Open the registry behind a database URL, and dispose of its connections at the end.
 
-    A database that is missing or empty is made with `create`, and is SchemaMissing without. Raises SchemaOutdated
-    or SchemaTooNew, ValueError for a bad URL, RegistryUnavailable when the database does not answer.
+    A database that is missing or empty is made with `create`, and is SchemaMissingError without. Raises
+    SchemaOutdatedError or SchemaTooNewError, ValueError for a bad URL, RegistryUnavailableError when the database does
+    not answer.
     """
     try:
         await schema.check(url)
-    except SchemaMissing:
+    except SchemaMissingError:
         if not create:
             raise
         await schema.migrate(url)

