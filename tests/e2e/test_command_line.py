@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from botocore.session import Session
 
-from harness.world import Gateway, Key, World, eventually
+from harness.waiting import eventually
+from harness.world import Gateway, Key, World
 from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment

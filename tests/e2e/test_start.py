@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.http_wire import HTTPConnection, exchange
-from harness.world import MEDIA_PATH, World, eventually
+from harness.waiting import eventually
+from harness.world import MEDIA_PATH, World
 
 JPEG = "100000000000001"
 MAX_OWN_MEMORY = 45 * 1024 * 1024
@@ -139,5 +140,5 @@ def test_a_head_that_does_not_end_is_sent_away_long_before_an_idle_connection(wo
             except OSError:
                 return True
 
-        eventually(is_closed_after_one_byte_more, 60)
+        eventually(is_closed_after_one_byte_more)
         assert exchange(idle, "GET", "/healthz", b"", {}).status == 200
