@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyreqwest.bytes import Bytes
 
+from harness.waiting import PATIENCE
 from whaul.errors import DependencyException, InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl, S3File
 from whaul.outbound.http import HttpClient
@@ -72,7 +73,7 @@ class Place:
     async def settled(self) -> None:
         """Wait until the store is done with what was sent, or broken off."""
         if self.store is not None:
-            await asyncio.wait_for(self.store.ended.wait(), 5)
+            await asyncio.wait_for(self.store.ended.wait(), PATIENCE)
             self.store.ended.clear()
 
 

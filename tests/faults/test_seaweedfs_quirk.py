@@ -1,13 +1,13 @@
 """What SeaweedFS does with a PUT that is closed before its body; AWS S3 does nothing then. See docs/reliability.md."""
 
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from harness.waiting import eventually
 from tools.faults.bench import SINGLE_CLIENT, Lane, Result, Seen, World, final_key, lane, world
 from tools.faults.fault_proxy import Fault
 from tools.faults.fault_table import DESTINATIONS, PUT, SMALL, Destination
@@ -37,7 +37,7 @@ def test_seaweedfs_puts_an_empty_object_in_place_of_one_when_a_put_without_a_typ
     head = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 1000\r\n\r\n"
     with socket.create_connection(("127.0.0.1", bench.store.port)) as connection:
         connection.sendall(head.encode())
-    assert emptied(bench, "raw")
+    eventually(lambda: bench.look("raw").size == 0)
 
 
 @pytest.mark.parametrize("destination", DESTINATIONS)
@@ -63,7 +63,8 @@ def test_a_put_without_a_type_that_is_closed_there_every_time_fails_and_leaves_s
 ) -> None:
     result, _ = cut_before_the_body(ready, "always/", SMALL, None, times=None)
     assert result.error == "DependencyException"
-    assert emptied(ready.world, final_key("always/", ready.media(SMALL)))
+    key = final_key("always/", ready.media(SMALL))
+    eventually(lambda: ready.world.look(key).size == 0)
 
 
 def cut_before_the_body(
@@ -91,13 +92,3 @@ def version_2_url(bench: World, key: str) -> str:
     url = str(bench.store.client.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": key}))
     assert "AWSAccessKeyId=" in url
     return url
-
-
-def emptied(bench: World, key: str) -> bool:
-    """Whether the store comes to an empty object, once it has dealt with the connection."""
-    end = time.monotonic() + 10
-    while bench.look(key).size:
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.02)
-    return True

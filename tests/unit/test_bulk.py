@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pyreqwest.bytes import Bytes
 
+from harness.waiting import PATIENCE
 from whaul.bulk.media_ids import MAX_LINE, PIECE, MediaIds
 from whaul.bulk.run import Outcome, Run
 from whaul.errors import AccessDeniedByMetaException, ApiError, DependencyException, ResourceNotFoundException, Retry
@@ -101,7 +102,7 @@ async def test_closing_wakes_those_who_wait_for_an_idle_pipe(pipe: tuple[int, in
     waiting = [asyncio.create_task(ids.next()) for _ in range(3)]
     await asyncio.sleep(0)
     ids.close()
-    assert await asyncio.wait_for(asyncio.gather(*waiting), 5) == [None, None, None]
+    assert await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE) == [None, None, None]
     os.close(pipe[1])
 
 

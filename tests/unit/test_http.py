@@ -16,6 +16,7 @@ from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import Url
 
 from harness.loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
+from harness.waiting import PATIENCE
 from whaul.errors import Retry
 from whaul.outbound.failures import FAILURES, described
 from whaul.outbound.http import LARGEST_ANSWER, MOST_SILENCES, HostRefused, HttpClient, HttpFailure, HttpTimeout
@@ -360,7 +361,7 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(server.seen.wait(), 5)
+        await asyncio.wait_for(server.seen.wait(), PATIENCE)
         assert [request.is_whole for request in server.requests] == [False]
 
 
@@ -370,14 +371,14 @@ async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer
     async with HttpClient(silence=0.2, longest=0.5) as http, Loopback(answer) as server:
         with pytest.raises(HttpFailure, match="timed out"):
             await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
-        await asyncio.wait_for(server.hung_up.wait(), 5)
+        await asyncio.wait_for(server.hung_up.wait(), PATIENCE)
 
 
 async def test_a_get_that_is_given_up_leaves_no_connection_behind() -> None:
     async with HttpClient(longest=1) as http, Loopback(HALF) as server:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(http.get(url(server), {}), 0.5)
-        await asyncio.wait_for(server.hung_up.wait(), 5)
+        await asyncio.wait_for(server.hung_up.wait(), PATIENCE)
 
 
 async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -> None:
@@ -405,6 +406,6 @@ async def test_an_answer_before_the_end_of_the_body_is_taken(http: HttpClient) -
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     async with server:
         target = Url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x")
-        answer = await asyncio.wait_for(http.send("PUT", target, {}, endless(), 10**12), 10)
-        await asyncio.wait_for(left.wait(), 10)
+        answer = await asyncio.wait_for(http.send("PUT", target, {}, endless(), 10**12), PATIENCE)
+        await asyncio.wait_for(left.wait(), PATIENCE)
     assert (answer.status, answer.body) == (403, b"no")

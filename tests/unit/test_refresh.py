@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
+from harness.waiting import PATIENCE
 from whaul.graph.client import GraphClient
 from whaul.operations.refresh import MAX_RUNNING, MAX_TASKS, TTL, Refreshes
 from whaul.outbound.http import HttpClient
@@ -60,7 +61,7 @@ class World:
 
     async def end(self) -> str:
         """How the next refresh ends, once all are over."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             outcome = await self.ends.get()
             await asyncio.gather(*self.refreshes._tasks.values())
         return outcome
@@ -237,7 +238,7 @@ async def test_closing_breaks_off_what_is_under_way(world: World) -> None:
     world.simulator.fault(kind="stall", hop="metadata")
     world.now += TTL
     await world.serve()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await world.refreshes.aclose()
     assert world.refreshes._tasks == {}
     assert world.ends.empty()
