@@ -23,6 +23,7 @@ from whaul.settings import Settings
 from whaul.telemetry.call import Call
 from whaul.telemetry.logs import call_line
 from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.process import ProcessMetrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -148,7 +149,10 @@ def test_every_metric_is_documented_with_its_labels() -> None:
         name = metric._name + ("_total" if metric._type == "counter" else "")
         kind, labels = documented.pop(name)
         assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (metric._type, list(metric._labelnames))
-    for family in Metrics()._tokens.collect():
+    for family in [*Metrics()._tokens.collect(), *ProcessMetrics("1").collect()]:
+        if family.name.startswith("process_"):
+            assert f"`{family.name}" in page("metrics.md")
+            continue
         kind, labels = documented.pop(family.name)
         assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (family.type, list(family._labelnames))
     assert not documented

@@ -1,16 +1,22 @@
 """The metrics, as Prometheus reads them."""
 
 import os
+import platform
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from whaul import __version__
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import SECONDS, Metrics
+from whaul.telemetry.process import ProcessMetrics
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -77,7 +83,38 @@ def test_every_metric_has_a_help_text_and_the_project_as_prefix() -> None:
     lines = Metrics().exposition().decode().splitlines()
     helps = dict(line.split(" ", 3)[2:] for line in lines if line.startswith("# HELP"))
     assert len(helps) >= 7
-    assert all(name.startswith("whaul_") and text.endswith(".") for name, text in helps.items())
+    assert all(name.startswith(("whaul_", "process_")) and text.endswith(".") for name, text in helps.items())
+
+
+def test_what_runs_is_told() -> None:
+    found = samples(Metrics())
+    assert found["whaul_build_info", platform.python_implementation(), platform.python_version(), __version__] == 1
+
+
+@LINUX
+def test_what_the_process_uses_is_told() -> None:
+    found = samples(Metrics())
+    assert found["process_cpu_seconds_total",] > 0
+    assert found["process_resident_memory_bytes",] > 10_000_000
+    assert 0 < found["process_open_fds",] < found["process_max_fds",]
+    assert found["process_start_time_seconds",] <= time.time()
+
+
+@LINUX
+def test_what_several_processes_use_is_added_up() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        one = values(ProcessMetrics("1", lambda: [os.getpid()]))
+        both = values(ProcessMetrics("1", lambda: [os.getpid(), other.pid]))
+        gone = values(ProcessMetrics("1", lambda: [os.getpid(), 2**22 + 1]))
+        other.communicate(b"\n")
+    assert both["process_resident_memory_bytes"] > one["process_resident_memory_bytes"] + 1_000_000
+    assert both["process_open_fds"] > one["process_open_fds"]
+    assert both["process_start_time_seconds"] == one["process_start_time_seconds"]
+    assert gone.keys() == one.keys()
+
+
+def values(collector: ProcessMetrics) -> dict[str, float]:
+    return {sample.name: sample.value for metric in collector.collect() for sample in metric.samples}
 
 
 def test_the_buckets_reach_from_milliseconds_past_the_deadline() -> None:
@@ -106,4 +143,6 @@ def test_with_several_workers_each_answers_for_all(tmp_path: Path) -> None:
     )
     assert 'whaul_calls_total{operation="GetWhatsAppMessageMedia",outcome="ok"} 2.0' in last.stdout
     assert "whaul_stored_bytes_total 20.0" in last.stdout
+    assert "whaul_build_info{" in last.stdout
+    assert last.stdout.count("\nprocess_resident_memory_bytes ") == (1 if sys.platform == "linux" else 0)
     assert "whaul_transfers 1.0" in last.stdout, "a gauge adds up the living workers only"

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "secrets": {"folders"},
     "terminal": set(),
     "sigv4": {"errors"},
-    "telemetry": {"api", "terminal"},
+    "telemetry": {"__init__", "api", "terminal"},
     "simulator": set(),
     "database_url": set(),
     "outbound": {"errors", "partitions"},

@@ -16,8 +16,12 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from whaul import __version__
 from whaul.telemetry.call import Call
+from whaul.telemetry.process import ProcessMetrics
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several workers keep their metrics."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 """Upper bounds of the duration buckets."""
 
@@ -28,6 +32,8 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
+        if not os.environ.get(FOLDER):  # else `exposition` adds those of all workers
+            registry.register(ProcessMetrics(__version__))
         self.calls = Counter(
             "whaul_calls", "API calls, by operation and outcome.", ["operation", "outcome"], registry=registry
         )
@@ -107,11 +113,12 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Write all metrics in Prometheus's text format."""
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        folder = os.environ.get(FOLDER)
         if folder is None:
             return generate_latest(self._registry)
         _forget_dead_workers(Path(folder))
         joined = CollectorRegistry()
+        joined.register(ProcessMetrics(__version__, lambda: _workers(Path(folder))))
         MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
         joined.register(self._tokens)
         return generate_latest(joined)
@@ -136,8 +143,12 @@ class _TokenExpiries(Collector):
 
 def _forget_dead_workers(folder: Path) -> None:
     """Take the gauges of workers that are no more out of the sum: a crashed one can not do so itself."""
-    for worker in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
+    for worker in _workers(folder):
         try:
             os.kill(worker, 0)
         except OSError:  # no such process, or by now another user's
             mark_process_dead(worker)  # type: ignore[no-untyped-call]
+
+
+def _workers(folder: Path) -> set[int]:
+    return {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}
