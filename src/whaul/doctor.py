@@ -1,7 +1,7 @@
-"""What stands between this set-up and calls that succeed: one finding for each thing that is looked at.
+"""Checks everything that a call needs, and says for each thing whether it works and what to do if not.
 
-Looks at the settings, the database, the secret key, Meta, each linked account's token, the clock, S3 and a bucket.
-Makes nothing but a small object in the bucket that is named, and removes it again. Shows no secret.
+Checks the settings, the database, the secret key, Meta, each linked account's token, the clock, S3 and a bucket. It
+writes nothing but a small object to the named bucket, and removes it again. It shows no secret.
 """
 
 import asyncio
@@ -38,25 +38,23 @@ from whaul.storage.s3 import S3Store
 
 PATIENCE = 10.0
 """Seconds for each check."""
-LARGEST_SKEW = 300.0
-"""Seconds that the clock may be off: a margin below the 15 minutes at which AWS refuses signatures."""
+MAX_SKEW = 300.0
+"""Seconds that the clock may be wrong: well below the 15 minutes from which AWS refuses signatures."""
 EXPIRES_SOON = timedelta(days=7)
-"""A token that ends within this is worth a warning."""
+"""A token that expires within this time is worth a warning."""
 ACCOUNTS_AT_ONCE = 16
 PROBE = b"written by whaul doctor\n"
 PROBE_PREFIX = ".whaul-doctor-"
-SET_THE_CLOCK = "set this machine's clock, with NTP say: signatures are refused when it is off"
+SET_THE_CLOCK = "set this machine's clock, for example by NTP: with a wrong clock, signatures are refused"
 
 
 class Outcome(StrEnum):
-    """How it stands with one thing."""
+    """The result of one check."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and somebody should know of it."""
     FAILED = "failed"
     SKIPPED = "skipped"
-    """It was not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +65,31 @@ class Finding:
     outcome: Outcome
     detail: str
     advice: str = ""
-    """What to do; empty when there is nothing to be done."""
+    """What to do; empty if nothing."""
+
+
+def ok(check: str, detail: str) -> Finding:
+    """It works."""
+    return Finding(check, Outcome.OK, detail)
+
+
+def warning(check: str, detail: str, advice: str) -> Finding:
+    """It works, but somebody should know."""
+    return Finding(check, Outcome.WARNING, detail, advice)
+
+
+def failed(check: str, detail: str, advice: str) -> Finding:
+    """It does not work."""
+    return Finding(check, Outcome.FAILED, detail, advice)
+
+
+def skipped(check: str, detail: str, advice: str = "") -> Finding:
+    """It was not checked."""
+    return Finding(check, Outcome.SKIPPED, detail, advice)
 
 
 class Doctor:
-    """Looks at everything that the settings name, one after the other; a failure ends none but its own check."""
+    """Checks what the settings name, one thing after the other. A check that fails does not end the others."""
 
     def __init__(self, settings: Settings, now: Callable[[], datetime], patience: float = PATIENCE) -> None:
         self._settings = settings
@@ -80,7 +98,7 @@ class Doctor:
         self._skews: dict[str, float] = {}
 
     async def findings(self, bucket: str | None) -> AsyncGenerator[Finding]:
-        """Check after check, as they are made; `bucket` is where a write is tried, None for nowhere."""
+        """Yield findings as the checks are made. A write is tried in `bucket`, if one is given."""
         for finding in _settings_findings(self._settings):
             yield finding
         async with AsyncExitStack() as stack:
@@ -92,16 +110,16 @@ class Doctor:
                     registry = await self._registry(stack)
                     yield await self._bounded("secret key", _secret_key(registry))
                 except SettingsError as error:
-                    yield Finding("secret key", Outcome.FAILED, "; ".join(error.problems), "restore or set the key")
+                    yield failed("secret key", "; ".join(error.problems), "restore or set the key")
                 except RegistryError:
-                    yield Finding("secret key", Outcome.FAILED, "the database no longer answers", "see the database")
+                    yield failed("secret key", "the database no longer answers", "check the database")
             else:
-                yield Finding("secret key", Outcome.SKIPPED, "needs the database")
+                yield skipped("secret key", "needs the database")
             try:
                 http = await stack.enter_async_context(http_client(self._settings))
             except SettingsError as error:
                 detail, advice = "; ".join(error.problems), "give the variable a file, or a proxy, that can be used"
-                yield Finding("certificates and proxies", Outcome.FAILED, detail, advice)
+                yield failed("certificates and proxies", detail, advice)
                 return
             async with aclosing(self._meta(http, registry)) as of_meta:
                 async for finding in of_meta:
@@ -116,9 +134,7 @@ class Doctor:
             async with asyncio.timeout(self._patience):
                 return await finding
         except TimeoutError:
-            return Finding(
-                check, Outcome.FAILED, f"no answer within {self._patience:g} seconds", "see if it can be reached"
-            )
+            return failed(check, f"no answer within {self._patience:g} seconds", "check that it can be reached")
 
     # The database
 
@@ -126,14 +142,12 @@ class Doctor:
         try:
             await schema.check(self._settings.database_url.get_secret_value())
         except SchemaError as error:
-            return Finding("database", Outcome.FAILED, str(error), "run `whaul migrate` unless told otherwise")
+            return failed("database", str(error), "run `whaul migrate` unless told otherwise")
         except RegistryUnavailableError as error:
             cause = getattr(error.__cause__, "orig", None) or error.__cause__  # its text may be anything, its class not
-            return Finding(
-                *("database", Outcome.FAILED, f"it does not answer, or does not let us in ({type(cause).__name__})"),
-                "check WHAUL_DATABASE_URL, that the server runs, and the rights on the file",
-            )
-        return Finding("database", Outcome.OK, f"at revision {schema.HEAD}")
+            detail = f"it does not answer, or does not let us in ({type(cause).__name__})"
+            return failed("database", detail, "check WHAUL_DATABASE_URL, the server, and the rights on the file")
+        return ok("database", f"at revision {schema.HEAD}")
 
     async def _registry(self, stack: AsyncExitStack) -> Registry:
         settings = self._settings
@@ -150,18 +164,18 @@ class Doctor:
         )
         yield reached
         if registry is None:
-            yield Finding("accounts", Outcome.SKIPPED, "needs the database and the secret key")
+            yield skipped("accounts", "needs the database and the secret key")
             return
         try:
             accounts = await registry.accounts()
         except RegistryUnavailableError:
-            yield Finding("accounts", Outcome.FAILED, "the database no longer answers", "see the database")
+            yield failed("accounts", "the database no longer answers", "check the database")
             return
         if not accounts:
-            yield Finding("accounts", Outcome.WARNING, "none is linked", "run `whaul link`")
+            yield warning("accounts", "none is linked", "run `whaul link`")
             return
         if reached.outcome is Outcome.FAILED:
-            yield Finding("accounts", Outcome.SKIPPED, f"{len(accounts)} linked; their tokens need the Graph API")
+            yield skipped("accounts", f"{len(accounts)} linked; their tokens need the Graph API")
             return
         graph = graph_client(settings, http)
         gate = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
@@ -188,30 +202,30 @@ class Doctor:
         try:
             store = s3_store(self._settings, http, chain)
         except SettingsError as error:
-            yield Finding("S3 endpoint", Outcome.FAILED, "; ".join(error.problems), "fix the AWS configuration")
+            yield failed("S3 endpoint", "; ".join(error.problems), "fix the AWS configuration")
             return
         reached = self._reached("S3 endpoint", store.endpoint, http, "AWS_ENDPOINT_URL_S3 and AWS_REGION")
         yield await self._bounded("S3 endpoint", reached)
         if bucket is None:
-            yield Finding("bucket", Outcome.SKIPPED, "no write was tried", "name one with --bucket")
+            yield skipped("bucket", "no write was tried", "name one with --bucket")
         elif credentials.outcome is Outcome.FAILED:
-            yield Finding(f"bucket {bucket}", Outcome.SKIPPED, "needs S3 credentials")
+            yield skipped(f"bucket {bucket}", "needs S3 credentials")
         else:
             yield await self._bounded(f"bucket {bucket}", _bucket(bucket, store))
 
-    # What both have
+    # Both
 
     async def _reached(self, check: str, url: str, http: HttpClient, setting: str) -> Finding:
-        """Any answer will do: nobody has asked for anything yet. Its date tells how the clocks stand."""
+        """Any response will do. Its date shows whether the clock is right."""
         try:
             answer = await http.get(Url(url), {"user-agent": self._settings.graph_user_agent})
         except HttpFailure as failure:
             advice = f"check {setting}, DNS, firewall and proxy"
-            return Finding(check, Outcome.FAILED, f"{url} cannot be reached: {failure}", advice)
+            return failed(check, f"{url} cannot be reached: {failure}", advice)
         self._compare_clocks(check, answer)
         if answer.status >= 500:
-            return Finding(check, Outcome.FAILED, f"{url} answers with HTTP status {answer.status}", "try again later")
-        return Finding(check, Outcome.OK, f"{url} answers")
+            return failed(check, f"{url} answers with HTTP status {answer.status}", "try again later")
+        return ok(check, f"{url} answers")
 
     def _compare_clocks(self, whose: str, answer: Answer) -> None:
         try:
@@ -222,16 +236,16 @@ class Doctor:
 
     def _clock(self) -> Finding:
         if not self._skews:
-            return Finding("clock", Outcome.SKIPPED, "nobody told the time to compare it with")
+            return skipped("clock", "no server sent a date to compare with")
         whose, skew = max(self._skews.items(), key=lambda known: abs(known[1]))
-        if abs(skew) <= LARGEST_SKEW:
-            return Finding("clock", Outcome.OK, f"within {LARGEST_SKEW:.0f} seconds of others")
+        if abs(skew) <= MAX_SKEW:
+            return ok("clock", f"within {MAX_SKEW:.0f} seconds of others")
         direction = "ahead of" if skew > 0 else "behind"
-        return Finding("clock", Outcome.FAILED, f"{abs(skew):.0f} seconds {direction} the {whose}'s", SET_THE_CLOCK)
+        return failed("clock", f"{abs(skew):.0f} seconds {direction} the {whose}'s", SET_THE_CLOCK)
 
 
 def _settings_findings(settings: Settings) -> Iterator[Finding]:
-    """What is unsafe, if on purpose; that they can be read at all is known by now."""
+    """Find settings that are valid but unsafe."""
     unsafe = []
     if settings.auth == "none":
         unsafe.append(("WHAUL_AUTH=none lets in everybody who reaches the port", "unset it, outside of development"))
@@ -249,22 +263,20 @@ def _settings_findings(settings: Settings) -> Iterator[Finding]:
         if mode & 0o077:
             unsafe.append((f"users besides its owner may use {path} (mode {mode:04o})", f"run: chmod 600 {path}"))
     for detail, advice in unsafe:
-        yield Finding("settings", Outcome.WARNING, detail, advice)
+        yield warning("settings", detail, advice)
     if not unsafe:
-        yield Finding("settings", Outcome.OK, "they can be used, and none is unsafe")
+        yield ok("settings", "valid, and none of them is unsafe")
 
 
 async def _secret_key(registry: Registry) -> Finding:
     try:
         await registry.check_secret_key()
     except SecretKeyError:
-        return Finding(
-            *("secret key", Outcome.FAILED, "it does not decrypt what is stored"),
-            "set WHAUL_SECRET_KEY to the key of this database, or restore its key file",
-        )
+        advice = "set WHAUL_SECRET_KEY to the key of this database, or restore its key file"
+        return failed("secret key", "it does not decrypt what is stored", advice)
     except RegistryUnavailableError:
-        return Finding("secret key", Outcome.FAILED, "the database no longer answers", "see the database")
-    return Finding("secret key", Outcome.OK, "it decrypts what is stored")
+        return failed("secret key", "the database no longer answers", "check the database")
+    return ok("secret key", "it decrypts what is stored")
 
 
 async def _account(name: str, account: LinkedAccount, registry: Registry, graph: GraphClient, now: datetime) -> Finding:
@@ -274,36 +286,38 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
     try:
         credentials = await registry.credentials(account.meta_waba_id)
         if credentials is None:
-            return Finding(name, Outcome.SKIPPED, "it was unlinked meanwhile")
+            return skipped(name, "it has been unlinked in the meantime")
         found = await graph.account(credentials, account.meta_waba_id)
         expires_at = await graph.token_expiry(credentials, account.token_expires_at)
     except SecretKeyError:
-        return Finding(name, Outcome.SKIPPED, "the secret key does not decrypt its token")
+        return skipped(name, "the secret key does not decrypt its token")
     except RegistryUnavailableError:
-        return Finding(name, Outcome.FAILED, "the database no longer answers", "see the database")
+        return failed(name, "the database no longer answers", "check the database")
     except ApiError as error:
         advice = "try again later" if error.retry is Retry.YES else again
-        return Finding(name, Outcome.FAILED, error.message, advice)
+        return failed(name, error.message, advice)
     return _expiry(name, expires_at, now, again) or _numbers(name, account, found, again)
 
 
 def _expiry(name: str, expires_at: datetime | None, now: datetime, again: str) -> Finding | None:
-    """Tell of a token that has ended, or soon will."""
+    """Find a token that has expired or soon will."""
     if expires_at is None or expires_at - now >= EXPIRES_SOON:
         return None
     if expires_at <= now:
-        return Finding(name, Outcome.FAILED, f"the token expired at {expires_at:%Y-%m-%d %H:%M} UTC", again)
-    return Finding(name, Outcome.WARNING, f"the token expires at {expires_at:%Y-%m-%d %H:%M} UTC", again)
+        return failed(name, f"the token expired at {expires_at:%Y-%m-%d %H:%M} UTC", again)
+    return warning(name, f"the token expires at {expires_at:%Y-%m-%d %H:%M} UTC", again)
 
 
 def _numbers(name: str, account: LinkedAccount, found: MetaAccount, again: str) -> Finding:
     linked = {number.meta_id for number in account.phone_numbers}
     at_meta = {number.meta_id for number in found.phone_numbers}
     if linked != at_meta:
-        detail = f"the token is good, but of {len(at_meta)} phone numbers at Meta {len(linked & at_meta)} are linked"
+        detail = (
+            f"the token is good, but only {len(linked & at_meta)} of {len(at_meta)} phone numbers at Meta are linked"
+        )
         gone = len(linked - at_meta)
-        return Finding(name, Outcome.WARNING, detail + (f", and {gone} that are gone" if gone else ""), again)
-    return Finding(name, Outcome.OK, f"the token is good; {len(linked)} phone numbers are linked")
+        return warning(name, detail + (f", and {gone} that no longer exist" if gone else ""), again)
+    return ok(name, f"the token is good; {len(linked)} phone numbers are linked")
 
 
 async def _credentials(chain: CredentialChain) -> Finding:
@@ -311,12 +325,12 @@ async def _credentials(chain: CredentialChain) -> Finding:
         source = await chain.source()
     except ApiError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
-        return Finding("S3 credentials", Outcome.FAILED, error.message, advice)
-    return Finding("S3 credentials", Outcome.OK, f"found by botocore's provider {source}")
+        return failed("S3 credentials", error.message, advice)
+    return ok("S3 credentials", f"found by botocore's provider {source}")
 
 
 async def _bucket(bucket: str, store: S3Store) -> Finding:
-    """Write, as the gateway does, and clean up, which the gateway never does."""
+    """Write as the gateway does, then remove the object, which the gateway never does."""
     name = f"bucket {bucket}"
     file = S3File(bucket, PROBE_PREFIX + uuid.uuid4().hex)
     info = MediaInfo(mime_type="text/plain", file_size=len(PROBE), sha256=hashlib.sha256(PROBE).digest(), url="")
@@ -335,15 +349,13 @@ async def _bucket(bucket: str, store: S3Store) -> Finding:
             if "RequestTimeTooSkewed" in error.message
             else "check the bucket's name and s3:PutObject on it"
         )
-        return Finding(name, Outcome.FAILED, error.message, advice)
+        return failed(name, error.message, advice)
     try:
         await store.delete(file)
     except ApiError as error:
-        return Finding(
-            *(name, Outcome.WARNING, f"a write succeeded, but {file.key} is left in it. {error.message}"),
-            "remove the object; the gateway itself needs no s3:DeleteObject",
-        )
+        detail = f"a write succeeded, but the object {file.key} could not be removed. {error.message}"
+        return warning(name, detail, "remove it; the gateway itself does not need s3:DeleteObject")
     if elsewhere:
-        advice = "nothing must be done: each worker asks S3 once. Callers sign for AWS_REGION, too"
-        return Finding(name, Outcome.WARNING, f"a write succeeded in another region. {elsewhere}", advice)
-    return Finding(name, Outcome.OK, "a write succeeded, and was removed again")
+        advice = "nothing to do: each worker asks S3 once. Callers sign for AWS_REGION, too"
+        return warning(name, f"a write succeeded in another region. {elsewhere}", advice)
+    return ok(name, "a write succeeded, and was removed again")

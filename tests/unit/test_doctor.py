@@ -261,7 +261,7 @@ async def test_phone_numbers_that_meta_has_and_whaul_has_not_are_a_warning(clini
     two = reply(200, {"data": [{"id": f"{WABA}7"}, {"id": "8"}]})
     found = await clinic.look(lambda request: two if "phone_numbers" in request.target else meta(request))
     assert found[f"account {WABA}"].outcome is Outcome.WARNING
-    assert "of 2 phone numbers at Meta 1 are linked" in found[f"account {WABA}"].detail
+    assert "only 1 of 2 phone numbers at Meta are linked" in found[f"account {WABA}"].detail
 
 
 async def test_a_set_up_without_accounts_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
