@@ -11,16 +11,17 @@ request, but not one that has been sent and is waiting for its answer, so each e
 (`longest`), later than any deadline. Before the deadline only silence ends an exchange, since a peer that is slow may
 still be in time. Silence is measured by the bytes that move, and three clocks are needed to see them:
 
-- Bytes from the peer: pyreqwest's read timeout starts anew with each read. It also counts while a request is being
-  sent, so it serves requests without a body only (`_getter`); all others go through `_putter`.
+- Bytes from the peer: pyreqwest's read timeout starts again with each byte. But it also counts while a request is
+  being sent, and while nobody reads. So it serves what has no body and is read at once (`_Clients.getter`); who reads
+  a file as it is wanted gets a timeout for each read.
 - Bytes to the peer that it has not acknowledged: only the kernel sees them, and ends a connection on which none gets
   through (TCP_USER_TIMEOUT).
 - The answer to a body. The kernel takes megabytes at once and sends them when it can, so that after the last byte
   left us nobody here knows whether the line is slow or the peer silent. The wait for the answer therefore grows with
   the body, as if the line were the slowest that we serve (`SLOWEST_LINE`).
 
-A body that comes in parts is watched by `_Upload`, because the peer is not to blame for the time in which we wait for
-the next part ourselves.
+A body that comes in parts is watched by `WatchedBody`, because the peer is not to blame for the time in which we wait
+for the next part ourselves.
 
 Hosts that fall silent again and again are not called for a while (`circuit`), so that calls to them hold no transfer
 that others could use.
@@ -49,6 +50,7 @@ from whaul.outbound.certificates import CertificatesError
 from whaul.outbound.circuit import Circuits
 from whaul.outbound.failures import PROXY_REFUSAL, described, is_unconnected
 from whaul.outbound.proxies import Proxies
+from whaul.outbound.sending import SLOWEST_LINE, WatchedBody
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""
@@ -56,14 +58,10 @@ SILENCE_TIMEOUT = 20.0
 """Seconds without a byte from the peer while one is expected."""
 LONGEST_EXCHANGE = 3700.0
 """Seconds until an exchange is over, whoever waits for it: more than the longest deadline that a call can be given."""
-SLOWEST_LINE = 8 * 1024
-"""Bytes a second at which a body is taken to arrive at the least."""
-MOST_UNSEEN = 4 * 1024 * 1024
-"""Bytes of a body that may have left us, and not arrived: what Linux lets a connection hold (`tcp_wmem`)."""
-LOOKS = 8
-"""Checks for silence within its time, while an upload waits for its next part."""
 READ_AHEAD = 64 * 1024
 """Bytes of an answer that are taken from the connection before anyone reads them, if nothing else is said."""
+STEP = 64 * 1024
+"""Bytes of a file that must come before the peer counts as silent."""
 LARGEST_ANSWER = 1024 * 1024
 """Bytes read of an answer that is not a file: Graph JSON, S3's error XML."""
 MOST_SILENCES = 5
@@ -107,8 +105,10 @@ class Answer:
 class Download:
     """A file on its way: the head of the answer, and its bytes on demand."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, silence: float | None = None) -> None:
+        """`silence` bounds each read, in seconds; None where the client does."""
         self.status = response.status
+        self._silence = silence
         self._response = response
         self._reader = response.body_reader
 
@@ -122,7 +122,17 @@ class Download:
     async def read(self, amount: int) -> Bytes | None:
         """Read up to `amount` bytes, fewer only at the end; None when nothing is left."""
         try:
-            return await self._reader.read(amount)
+            if self._silence is None:
+                return await self._reader.read(amount)
+            parts: list[Bytes] = []
+            while amount > 0:
+                async with asyncio.timeout(self._silence):
+                    part = await self._reader.read(min(amount, STEP))
+                if not part:
+                    break
+                parts.append(part)
+                amount -= len(part)
+            return Bytes(b"".join(parts)) if len(parts) > 1 else parts[0] if parts else None
         except (TimeoutError, PyreqwestError) as error:
             raise _translated(error) from error
 
@@ -179,7 +189,7 @@ class HttpClient:
 
     async def get(self, url: Url, headers: Mapping[str, str]) -> Answer:
         """GET an answer that is not a file. Raises `HttpFailure`."""
-        async with self.download(url, headers) as download:
+        async with self.download(url, headers, LARGEST_ANSWER) as download:
             return await download.answer()
 
     async def call(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -193,17 +203,21 @@ class HttpClient:
         """GET a file: its bytes are read as they are wanted, but for `ahead` bytes that come at a time.
 
         So many bytes, or the whole of a smaller file, are here with the head: each wait for bytes costs the event
-        loop a turn. Raises `HttpFailure`.
+        loop a turn. More than `READ_AHEAD` is for those who read without a pause. Raises `HttpFailure`.
         """
-        builder = _with_headers(self._clients(url).getter.get(url), headers)
+        clients = self._clients(url)
+        silence = self._silence if ahead <= READ_AHEAD else None
+        client = clients.getter if silence is None else clients.putter
+        builder = _with_headers(client.get(url), headers)
         request = builder.streamed_read_buffer_limit(ahead).build_streamed()
         with self._circuit(url):
             try:
-                response = await request.__aenter__()
+                async with asyncio.timeout(silence):
+                    response = await request.__aenter__()
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
         try:
-            yield self._opened(response, url)
+            yield self._opened(response, url, silence)
         finally:
             await request.__aexit__(None, None, None)
 
@@ -217,7 +231,7 @@ class HttpClient:
         builder = builder.header("content-length", str(length))
         if isinstance(body, bytes | Bytes):
             return await self._sent(url, builder, body)
-        upload = _Upload(body, self._silence)
+        upload = WatchedBody(body, self._silence)
         request = builder.body_stream(upload).build_streamed()  # type: ignore[arg-type]
         with self._circuit(url, upload):
             try:
@@ -239,10 +253,10 @@ class HttpClient:
             except (TimeoutError, PyreqwestError) as error:
                 raise _translated(error) from error
 
-    def _opened(self, response: Response, url: Url) -> Download:
+    def _opened(self, response: Response, url: Url, silence: float | None = None) -> Download:
         if response.status == 407 and self._clients(url) is self._proxied:
             raise HttpFailure(PROXY_REFUSAL, retry=Retry.NO)
-        return Download(response)
+        return Download(response, silence)
 
     def _clients(self, url: Url) -> "_Clients":
         if self._proxied is not None and self._proxies.is_used_for(url):
@@ -250,7 +264,7 @@ class HttpClient:
         return self._direct
 
     @contextmanager
-    def _circuit(self, url: Url, upload: "_Upload | None" = None) -> Iterator[None]:
+    def _circuit(self, url: Url, upload: WatchedBody | None = None) -> Iterator[None]:
         """Refuse a host that falls silent again and again, so that calls to it hold no slots of others."""
         host = f"{url.host_str}:{url.port_or_known_default}"
         if self._circuits.refusal(host):
@@ -285,67 +299,6 @@ class _Clients:
     async def close(self) -> None:
         await self.getter.close()
         await self.putter.close()
-
-
-class _Upload:
-    """The parts of a body on their way, with two cares that the client does not take.
-
-    The peer may not be silent for too long, but only the time that it is waited for counts, not the time that the
-    next part is. And once the exchange is over no part is waited for or given any more: the client would keep the
-    connection open for it, and go on sending to a peer that has answered.
-    """
-
-    def __init__(self, parts: AsyncIterator[Bytes], silence: float) -> None:
-        self.waiting_since: float | None = time.monotonic()
-        """Since when the peer is waited for; None while the next part is."""
-        self._parts = parts
-        self._timer = asyncio.timeout(None)
-        self._silence = silence
-        self._unseen = 0
-        self._loop = asyncio.get_running_loop()
-        self._step: asyncio.Task[object] | None = None
-        self._is_over = False
-
-    async def __aenter__(self) -> Self:
-        await self._timer.__aenter__()
-        # One look now and then, since moving the timer for every part costs more than the part's own work.
-        self._next_look = self._loop.call_later(self._silence, self._look)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._is_over = True
-        self._next_look.cancel()
-        if self._step is not None and not self._step.done():
-            self._step.cancel()
-            await asyncio.wait({self._step})  # until then nobody may close the parts
-        await self._timer.__aexit__(kind, error, trace)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Bytes:
-        if self._is_over:
-            raise HttpFailure("the exchange is over")
-        self._step = asyncio.current_task()
-        self.waiting_since = None
-        try:
-            part = await anext(self._parts)
-        finally:
-            self.waiting_since = time.monotonic()
-        self._unseen = min(self._unseen + len(part), MOST_UNSEEN)
-        return part
-
-    def _look(self) -> None:
-        """End the exchange if the peer has been silent for too long, else look again when it may have been."""
-        waited = 0.0 if self.waiting_since is None else time.monotonic() - self.waiting_since
-        left = self._silence + self._unseen / SLOWEST_LINE - waited
-        if left <= 0:
-            self._timer.reschedule(self._loop.time())
-        else:
-            pause = self._silence / LOOKS if self.waiting_since is None else left
-            self._next_look = self._loop.call_later(pause, self._look)
 
 
 def _builder(certificates: Sequence[bytes], silence: float, longest: float, proxies: Proxies | None) -> ClientBuilder:
