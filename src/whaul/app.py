@@ -13,6 +13,7 @@ import structlog
 from whaul import arns
 from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
+from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
 from whaul.errors import ApiError
 from whaul.model import AccessKey
 from whaul.operations.accounts import AccountOperations
@@ -26,10 +27,6 @@ from whaul.operations.tags import TagOperations
 from whaul.operations.uploads import UploadOperations, UploadRules
 from whaul.outbound.circuit import Circuits
 from whaul.outbound.netguard import PresignedHosts
-from whaul.parts import stored
-from whaul.parts.audit import audit_log
-from whaul.parts.outbound import graph_client, http_client
-from whaul.parts.s3 import s3_store
 from whaul.registry.batches import BatchedLookup
 from whaul.registry.cache import CachedRegistry
 from whaul.registry.errors import RegistryError, RegistryUnavailableError
@@ -76,7 +73,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
 async def _serving(
     settings: Settings, metrics: Metrics, audit: AuditLog | None, gateway: Gateway
 ) -> AsyncGenerator[Service]:
-    """Build the parts, and close them when the server stops; transfers under way are finished first."""
+    """Build the components, and close them when the server stops; transfers under way are finished first."""
     async with AsyncExitStack() as stack:
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
@@ -177,7 +174,7 @@ async def _registry(stack: AsyncExitStack, settings: Settings) -> Registry:
     waits = False
     while True:
         try:
-            return await stack.enter_async_context(stored.registry(settings))
+            return await stack.enter_async_context(open_registry(settings))
         except RegistryUnavailableError as error:
             if not waits:
                 log.error("the database does not answer; this worker waits for it", error=logs.without_text(error))

@@ -18,14 +18,13 @@ from enum import StrEnum
 
 from pyreqwest.http import Url
 
+from whaul import components
+from whaul.components import graph_client, http_client, s3_store
 from whaul.errors import ApiError, Retry
 from whaul.graph.accounts import MetaAccount
 from whaul.graph.client import GraphClient
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import Answer, HttpClient, HttpFailure
-from whaul.parts import stored
-from whaul.parts.outbound import graph_client, http_client
-from whaul.parts.s3 import s3_store
 from whaul.registry import schema
 from whaul.registry.database import key_file
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError
@@ -151,7 +150,7 @@ class Doctor:
 
     async def _registry(self, stack: AsyncExitStack) -> Registry:
         settings = self._settings
-        url, cipher = settings.database_url.get_secret_value(), stored.cipher(settings)
+        url, cipher = settings.database_url.get_secret_value(), components.cipher(settings)
         opened = open_registry(url, cipher, account_id=settings.account_id, region=settings.region)
         return await stack.enter_async_context(opened)
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from harness.error_rows import fails, shows
 from harness.postgresql import PostgresqlServer
 from harness.world import ACCOUNT_ID, Gateway, Key, World, signed
-from whaul.parts import stored
+from whaul.components import open_registry
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
 from whaul.stack.local import REGION
@@ -60,7 +60,7 @@ async def _link_many(environ: dict[str, str]) -> None:
         for name, value in environ.items():
             patch.setenv(name, value)
         settings = Settings.load()
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         for i in range(COUNT):
             number = NewPhoneNumber(f"6{i:05}", f"+1 555-{i:06}", f"Number {i}", "GREEN")
             await registry.link(NewAccount(f"7{i:05}", f"Account {i}", SecretStr("token"), None, (number,)))

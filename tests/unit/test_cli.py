@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 from whaul import __version__
 from whaul.auth.policy import Policy
 from whaul.cli import app, failures, main, output
+from whaul.components import open_registry
 from whaul.errors import AccessDeniedByMetaException
-from whaul.parts import stored
 from whaul.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -127,7 +127,16 @@ def test_saying_the_version_loads_nothing_that_a_command_needs() -> None:
     assert not {"pydantic", *HEAVY} & set(loaded)
 
 
-HEAVY = {"whaul.parts", "whaul.settings", "sqlalchemy", "botocore", "pyreqwest", "uvloop", "granian", "cryptography"}
+HEAVY = {
+    "whaul.components",
+    "whaul.settings",
+    "sqlalchemy",
+    "botocore",
+    "pyreqwest",
+    "uvloop",
+    "granian",
+    "cryptography",
+}
 ITSELF_AND_ITS_MODULES = """
 import atexit, runpy, sys
 atexit.register(lambda: print(*sys.modules))
@@ -254,7 +263,7 @@ async def test_a_token_with_something_around_it_is_linked_without_it(
     (tmp_path / "token").write_text(text, encoding="utf-8", newline="")
     option = {"environment": [], "file": ["--token-file", str(tmp_path / "token")], "stdin": ["--token-file", "-"]}
     await asyncio.to_thread(done, *LINK, *option[source], stdin=text)
-    async with stored.registry(Settings.load()) as opened:
+    async with open_registry(Settings.load()) as opened:
         credentials = await opened.credentials("400000000000001")
     assert credentials is not None
     assert credentials.access_token.get_secret_value() == TOKEN

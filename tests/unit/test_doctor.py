@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
 from whaul.auth.policy import ALLOW_ALL
+from whaul.components import open_registry
 from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
-from whaul.parts import stored
 from whaul.registry import schema
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
@@ -63,7 +63,7 @@ class Clinic:
         return Settings.load(**self.settings)
 
     async def link(self, *wabas: str) -> None:
-        async with stored.registry(self.load()) as registry:
+        async with open_registry(self.load()) as registry:
             for waba in wabas:
                 numbers = (NewPhoneNumber(f"{waba}7", "+15550100", "Harbour"),)
                 await registry.link(NewAccount(waba, "Harbour", SecretStr(TOKEN), None, numbers))

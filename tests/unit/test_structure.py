@@ -42,10 +42,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "storage": VALUES | {"folders", "outbound", "partitions", "secrets", "sigv4", "threads"},
     "bulk": VALUES | {"storage", "threads", "transfer"},
     # those that build the others: nothing but another of them imports them
-    "parts": {"arns", "graph", "outbound", "partitions", "registry", "secrets", "settings", "storage", "telemetry"},
+    "components": {"arns", "graph", "outbound", "registry", "secrets", "settings", "storage", "telemetry"},
     "app": VALUES
-    | {"arns", "auth", "operations", "outbound", "parts", "registry", "server", "settings", "storage", "telemetry"},
-    "doctor": VALUES | {"graph", "outbound", "parts", "registry", "secrets", "settings", "storage"},
+    | {"arns", "auth", "components", "operations", "outbound", "registry", "server", "settings", "storage"}
+    | {"telemetry"},
+    "doctor": VALUES | {"graph", "outbound", "components", "registry", "secrets", "settings", "storage"},
     "stack": {"secrets", "simulator"},
     "testing": VALUES | {"outbound"},
     "cli": VALUES
@@ -57,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "doctor",
         "graph",
         "outbound",
-        "parts",
+        "components",
         "registry",
         "secrets",
         "server",
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 """What of ours each part (a module or a package directly in `whaul`) may import, besides itself."""
 
-BUILDERS = {"app", "parts", "stack", "doctor", "cli", "testing", "__main__"}
+BUILDERS = {"app", "components", "stack", "doctor", "cli", "testing", "__main__"}
 """Only these may be imported by these."""
 
 CONSTRUCTED_BY_BUILDERS = {
@@ -196,7 +197,7 @@ def test_only_the_builders_construct_the_parts() -> None:
         if CONSTRUCTED_BY_BUILDERS & {call.id for call in calls if isinstance(call, ast.Name)}:
             found.add(part_of(HOUSE, path))
     assert found <= BUILDERS
-    assert {"app", "parts"} <= found, "the search finds nothing any more"
+    assert {"app", "components"} <= found, "the search finds nothing any more"
 
 
 def test_no_module_is_longer_than_its_readers_patience() -> None:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from harness.authority import Authority
-from whaul.parts.tls import check_tls
+from whaul.components import check_tls
 from whaul.settings import Settings, SettingsError
 
 OWN, OTHER = Authority("localhost", ca=False), Authority("localhost", ca=False)
@@ -35,13 +35,17 @@ def test_a_certificate_and_its_key_are_taken(tmp_path: Path) -> None:
     checked(tmp_path, OWN.key_pem + OWN.pem, OWN.key_pem + OWN.pem)
 
 
-@pytest.mark.parametrize("certificate", [b"", OWN.der, OWN.key_pem, OWN.pem[:300], OWN.pem + OTHER.pem[:300]])
+@pytest.mark.parametrize(
+    "certificate", [b"", OWN.der, OWN.key_pem, OWN.pem[:300], OWN.pem + OTHER.pem[:300]], ids=range(5)
+)
 def test_a_certificate_that_cannot_be_served_is_told_with_its_file(certificate: bytes, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"WHAUL_TLS_CERT_FILE: .*server\.crt"):
         checked(tmp_path, certificate, OWN.key_pem)
 
 
-@pytest.mark.parametrize("key", [b"", OTHER.key_pem, OWN.pem, OWN.key_pem[:100], with_password(OWN.key_pem)])
+@pytest.mark.parametrize(
+    "key", [b"", OTHER.key_pem, OWN.pem, OWN.key_pem[:100], with_password(OWN.key_pem)], ids=range(5)
+)
 def test_a_key_that_cannot_be_served_is_told_with_its_file(key: bytes, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"WHAUL_TLS_KEY_FILE: .*server\.key.*WHAUL_TLS_CERT_FILE"):
         checked(tmp_path, OWN.pem, key)

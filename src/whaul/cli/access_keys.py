@@ -79,9 +79,9 @@ def create(
 
 
 async def _create(settings: "Settings", name: str, policy: str, **options: Any) -> "AccessKey":
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.create_access_key(name, policy, **options)
 
 
@@ -102,9 +102,9 @@ def list_keys(json: Json = False) -> None:
 
 
 async def _list(settings: "Settings") -> "tuple[AccessKeyRecord, ...]":
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.access_keys()
 
 
@@ -119,9 +119,9 @@ def disable(key_id: KeyId) -> None:
 
 
 async def _disable(settings: "Settings", key_id: str) -> bool:
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.disable_access_key(key_id)
 
 
@@ -138,9 +138,9 @@ def set_policy(
 
 
 async def _set_policy(settings: "Settings", key_id: str, policy: str) -> bool:
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.set_policy(key_id, policy)
 
 
@@ -164,9 +164,9 @@ def limit(
 
 
 async def _set_limit(settings: "Settings", key_id: str, rate_limit: float | None, rate_burst: int | None) -> bool:
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.set_rate_limit(key_id, rate_limit, rate_burst)
 
 

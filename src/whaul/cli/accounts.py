@@ -67,8 +67,7 @@ def link(
 async def _link(
     settings: "Settings", waba_id: str, token: "GraphToken", name: str | None, numbers: "tuple[NewPhoneNumber, ...]"
 ) -> "LinkedAccount":
-    from whaul.parts import stored
-    from whaul.parts.outbound import graph_client, http_client
+    from whaul.components import graph_client, http_client, open_registry
     from whaul.registry.records import NewAccount, NewPhoneNumber
 
     verified, token_expires_at = name is None, None
@@ -91,7 +90,7 @@ async def _link(
         verified=verified,
         token_expires_at=token_expires_at,
     )
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.link(new)
 
 
@@ -113,9 +112,9 @@ def list_accounts(json: Json = False) -> None:
 
 
 async def _accounts(settings: "Settings") -> "tuple[LinkedAccount, ...]":
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.accounts()
 
 
@@ -134,9 +133,9 @@ def unlink(
 
 
 async def _unlink(settings: "Settings", account: str) -> bool:
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.unlink(account)
 
 

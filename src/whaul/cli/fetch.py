@@ -17,13 +17,11 @@ from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli import INTERRUPTED
 from whaul.cli.failures import CommandError
 from whaul.cli.progress import Display
+from whaul.components import graph_client, http_client, open_registry, s3_store
 from whaul.errors import ApiError
 from whaul.graph.source import MediaSource
 from whaul.model import PhoneNumber
 from whaul.outbound.http import HttpClient
-from whaul.parts import stored
-from whaul.parts.outbound import graph_client, http_client
-from whaul.parts.s3 import s3_store
 from whaul.settings import Settings
 from whaul.storage.directory import Directory
 from whaul.storage.naming import object_key
@@ -132,7 +130,7 @@ class _Interrupts:
 
 async def _number(settings: Settings, given: str) -> PhoneNumber:
     phone_number_id = arns.phone_number_id_from(given, settings.account_id, settings.region)
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         number = None if phone_number_id is None else await registry.phone_number(phone_number_id)
     if number is None:
         raise CommandError(f"no phone number {given} is linked; `whaul accounts` lists what is")

@@ -7,11 +7,11 @@ from whaul.cli import output
 
 def migrate() -> None:
     """Bring the database to the current schema."""
-    from whaul.parts import stored
+    from whaul.components import cipher
     from whaul.registry import schema
     from whaul.settings import Settings
 
     settings = Settings.load()
-    stored.cipher(settings)  # makes the key file of a new SQLite database, which is not made later
+    cipher(settings)  # makes the key file of a new SQLite database, which is not made later
     revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
     output.line(f"The database is at revision {revision}.")

@@ -22,7 +22,7 @@ def rotate_secrets() -> None:
 
 
 async def _rotate(settings: "Settings") -> int:
-    from whaul.parts import stored
+    from whaul.components import open_registry
 
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         return await registry.rotate_secrets()

@@ -4,12 +4,8 @@ import os
 import tempfile
 from collections.abc import Mapping
 
+from whaul.components import check_audit_log, check_outbound, check_tls, open_registry, s3_config
 from whaul.outbound.netguard import is_loopback
-from whaul.parts import stored
-from whaul.parts.audit import check_audit_log
-from whaul.parts.outbound import check_outbound
-from whaul.parts.s3 import s3_config
-from whaul.parts.tls import check_tls
 from whaul.server.listener import listen_address
 from whaul.server.supervisor import Plan
 from whaul.settings import Settings, SettingsError
@@ -32,7 +28,7 @@ async def checked(settings: Settings) -> Plan:
     check_tls(settings)
     check_audit_log(settings)
     check_metrics_folder(os.environ, settings.workers)
-    async with stored.registry(settings) as registry:
+    async with open_registry(settings) as registry:
         await registry.ping()
     check_free(address, settings.port)
     return Plan(

@@ -1,0 +1,248 @@
+"""Makes the components that the gateway and the commands share, from the settings.
+
+Each function imports what it makes, so that a command loads no more than it uses: botocore, SQLAlchemy and the HTTP
+client cost a tenth of a second each. The `check_…` functions open nothing that would not survive a fork; a server
+calls them before it starts its workers. What is wrong with a setting is raised as `SettingsError`.
+"""
+
+import os
+import ssl
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whaul.secrets import Cipher, load_or_create_key_file
+from whaul.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from whaul.graph.client import GraphClient
+    from whaul.outbound.http import HttpClient
+    from whaul.outbound.proxies import Proxies
+    from whaul.registry.store import Registry
+    from whaul.storage.credentials import CredentialChain
+    from whaul.storage.s3 import S3Store
+    from whaul.storage.s3_config import S3Config
+    from whaul.telemetry.audit import AuditLog
+    from whaul.telemetry.audit_writer import Sink
+    from whaul.telemetry.metrics import Metrics
+
+GRACE = 10.0
+"""Seconds beyond a call's deadline until the HTTP client ends an exchange by itself: the deadline decides."""
+
+
+# Registry
+
+
+@asynccontextmanager
+async def open_registry(settings: Settings) -> "AsyncGenerator[Registry]":
+    """Open the registry; make its database if there is none. Raises `SecretKeyError` for a key that does not fit."""
+    from whaul.registry import store
+
+    url = settings.database_url.get_secret_value()
+    account_id, region = settings.account_id, settings.region
+    opening = store.open_registry(url, cipher(settings), account_id=account_id, region=region, create=True)
+    async with opening as registry:
+        await registry.check_secret_key()
+        yield registry
+
+
+def cipher(settings: Settings) -> Cipher:
+    """The cipher of `WHAUL_SECRET_KEY`, or of the key file beside the database, made with it on first use."""
+    if settings.secret_key is not None:
+        return Cipher(settings.secret_key)
+    from whaul.registry.database import database_exists, key_file
+
+    url = settings.database_url.get_secret_value()
+    path = key_file(url)
+    try:
+        if database_exists(url) and not path.exists():
+            problem = f"WHAUL_SECRET_KEY: unset, and the key file of the database is gone: {path}; restore it"
+            raise SettingsError([problem])
+        return Cipher(load_or_create_key_file(path))
+    except ValueError as error:
+        raise SettingsError([f"WHAUL_SECRET_KEY: unset, and the key file cannot be used: {error}"]) from None
+    except OSError as error:
+        advice = "set WHAUL_DATABASE_URL to a file in a folder that this user may write, or set WHAUL_SECRET_KEY"
+        problem = f"WHAUL_SECRET_KEY: unset, and the key file {path} cannot be used: {error.strerror}; {advice}"
+        raise SettingsError([problem]) from None
+
+
+# Meta
+
+
+def check_outbound() -> None:
+    """Refuse certificates and proxies that cannot be used."""
+    _certificates_and_proxies()
+
+
+def http_client(settings: Settings, on_open_circuits: Callable[[int], None] = lambda _open: None) -> "HttpClient":
+    """The outbound client, with the certificates and proxies that the environment names."""
+    from whaul.outbound.certificates import ALL_OF, FIRST_OF, CertificatesError
+    from whaul.outbound.http import HttpClient
+
+    certificates, proxies = _certificates_and_proxies()
+    try:
+        return HttpClient(
+            certificates=certificates,
+            proxies=proxies,
+            longest=settings.deadline + GRACE,
+            on_open_circuits=on_open_circuits,
+        )
+    except CertificatesError as error:
+        raise SettingsError([f"{', '.join((*FIRST_OF, *ALL_OF))}: {error}"]) from None
+
+
+def graph_client(
+    settings: Settings, http: "HttpClient", on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None
+) -> "GraphClient":
+    """The Graph API client; `on_usage` is told the percentages of Meta's usage headers."""
+    from whaul.graph.client import GraphClient
+    from whaul.outbound.netguard import MediaHosts
+
+    return GraphClient(
+        http,
+        url=settings.graph_url,
+        version=settings.graph_version,
+        user_agent=settings.graph_user_agent,
+        media_hosts=MediaHosts(settings.media_hosts),
+        on_usage=on_usage,
+    )
+
+
+def _certificates_and_proxies() -> "tuple[list[bytes], Proxies]":
+    from whaul.outbound.certificates import CertificatesError, trusted_certificates
+    from whaul.outbound.proxies import Proxies, ProxyError
+
+    problems = []
+    certificates: list[bytes] = []
+    proxies = Proxies()
+    try:
+        certificates = trusted_certificates(os.environ, _profile_bundle())
+    except CertificatesError as error:
+        problems.append(str(error))
+    try:
+        proxies = Proxies.named_in(os.environ)
+    except ProxyError as error:
+        problems.append(str(error))
+    if problems:
+        raise SettingsError(problems)
+    return certificates, proxies
+
+
+def _profile_bundle() -> str | None:
+    """The `ca_bundle` of the AWS profile; None without one, or without a profile that can be read."""
+    if os.environ.get("AWS_CA_BUNDLE"):
+        return None
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    from whaul.outbound.certificates import PROFILE
+
+    try:
+        bundle = botocore.session.Session().get_scoped_config().get(PROFILE)
+    except BotoCoreError:
+        return None  # `s3_config` says what is wrong with it
+    return str(bundle) if bundle else None
+
+
+# S3
+
+
+def s3_config(settings: Settings) -> "S3Config":
+    """Read AWS's own configuration; refuse one that names no usable S3 endpoint."""
+    from botocore.exceptions import BotoCoreError
+
+    from whaul.outbound.netguard import ForbiddenUrl, endpoint_url
+    from whaul.storage.s3_config import S3Config
+
+    try:
+        config = S3Config.load()
+        endpoint_url(config.endpoint(settings.region))
+    except BotoCoreError as error:
+        raise SettingsError([f"AWS configuration: {error}"]) from None
+    except ForbiddenUrl as forbidden:
+        raise SettingsError([f"AWS_ENDPOINT_URL_S3 (or another setting of the S3 endpoint): {forbidden}"]) from None
+    except ValueError as error:
+        raise SettingsError([str(error)]) from None
+    return config
+
+
+def s3_store(settings: Settings, http: "HttpClient", credentials: "CredentialChain | None" = None) -> "S3Store":
+    """The operator's S3, as the settings and AWS's own configuration name it."""
+    from whaul.storage.credentials import PATIENCE, CredentialChain
+    from whaul.storage.s3 import ObjectOptions, S3Store
+
+    return S3Store(
+        http,
+        s3_config(settings),
+        # A call still has time to say that the credentials do not come.
+        credentials or CredentialChain(min(PATIENCE, settings.deadline / 2)),
+        region=settings.region,
+        addressing_style=settings.s3_addressing_style,
+        options=ObjectOptions(
+            sse=settings.s3_sse,
+            sse_kms_key_id=settings.s3_sse_kms_key_id,
+            storage_class=settings.s3_storage_class,
+            tagging=settings.s3_tagging,
+            expected_bucket_owner=settings.s3_expected_bucket_owner,
+        ),
+    )
+
+
+# Server
+
+
+def audit_log(settings: Settings, metrics: "Metrics") -> "AuditLog | None":
+    """The audit log, not opened yet; None if the settings name none."""
+    from whaul import arns
+    from whaul.telemetry.audit import AuditLog
+    from whaul.telemetry.audit_writer import AuditWriter
+
+    sink = _audit_sink(settings)
+    if sink is None:
+        return None
+    partition = arns.partition(settings.region)
+    writer = AuditWriter(sink, metrics)
+    return AuditLog(writer, account_id=settings.account_id, region=settings.region, partition=partition)
+
+
+def check_audit_log(settings: Settings) -> None:
+    """Refuse an audit log that cannot be opened."""
+    sink = _audit_sink(settings)
+    try:
+        if sink is not None:
+            sink.open()
+            sink.close()
+    except OSError as error:
+        raise SettingsError([f"WHAUL_AUDIT_LOG={settings.audit_log}: cannot be opened: {error.strerror}"]) from None
+
+
+def _audit_sink(settings: Settings) -> "Sink | None":
+    from whaul.telemetry.audit_writer import AuditFile, StandardOutput
+
+    if settings.audit_log is None:
+        return None
+    if settings.audit_log == "-":
+        return StandardOutput()
+    return AuditFile(Path(settings.audit_log), settings.audit_log_max_size, settings.audit_log_files)
+
+
+def check_tls(settings: Settings) -> None:
+    """Refuse a certificate and key that TLS cannot be served with."""
+    from whaul.outbound.certificates import CertificatesError, read_bundle
+
+    certificate, key = settings.tls_cert_file, settings.tls_key_file
+    if certificate is None or key is None:
+        return
+    try:
+        read_bundle("WHAUL_TLS_CERT_FILE", certificate)
+        # With a password, if an empty one: without, the library would ask whoever sits at the terminal for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, "")
+    except CertificatesError as error:
+        raise SettingsError([str(error)]) from None
+    except OSError:
+        expected = "expected its private key in PEM, without a password"
+        raise SettingsError(
+            [f"WHAUL_TLS_KEY_FILE: {key} cannot be used with WHAUL_TLS_CERT_FILE ({certificate}); {expected}"]
+        ) from None
