@@ -235,6 +235,22 @@ def test_a_certificate_or_key_that_cannot_be_used_stops_the_start(
     assert cert in message
 
 
+@pytest.mark.parametrize("arguments", [("serve", "--port", "0"), ("link", "--waba-id", "1")], ids=lambda a: a[0])
+def test_a_bundle_and_a_proxy_that_cannot_be_used_end_a_command(desk: World, arguments: tuple[str, ...]) -> None:
+    bad = {"AWS_CA_BUNDLE": "/no/such/file", "HTTPS_PROXY": "http://user:S3cret@", "WHATSAPP_ACCESS_TOKEN": "x"}
+    message = failure(desk.run(*arguments, **bad))
+    assert "AWS_CA_BUNDLE: cannot read /no/such/file" in message
+    assert "HTTPS_PROXY: " in message
+    assert "S3cret" not in message
+
+
+def test_the_bundle_of_a_profile_that_cannot_be_used_ends_a_command(desk: World, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(f"[profile minio]\nca_bundle = {tmp_path}\n")
+    message = failure(desk.run("serve", "--port", "0", AWS_CONFIG_FILE=str(config), AWS_PROFILE="minio"))
+    assert f"ca_bundle of the AWS profile: {tmp_path} is a folder" in message
+
+
 def test_serve_refuses_to_let_everyone_in_from_elsewhere(desk: World) -> None:
     message = failure(desk.run("serve", "--host", "0.0.0.0", WHAUL_AUTH="none"))  # noqa: S104 - refused
     assert "loopback" in message
