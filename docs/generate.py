@@ -4,8 +4,6 @@
 """  # noqa: INP001 - a script beside the pages, no package
 
 import argparse
-import ast
-import inspect
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +14,7 @@ import typer.main
 from pydantic.fields import FieldInfo
 
 from whaul import app, cli
-from whaul.api.service import OPERATIONS
+from whaul.api import service
 from whaul.environment import environment_name, is_secret
 from whaul.settings import Settings
 from whaul.storage.naming import EXTENSIONS
@@ -255,21 +253,11 @@ def _cell(text: str | None) -> str:
 
 def operations_part() -> str:
     """List the operations by what happens when they are called."""
-    built = built_operations()
-    missing = [name for name in OPERATIONS if name not in built]
-    lines = [f"Built, {len(built)} of {len(OPERATIONS)}:", ""]
-    lines += [f"- `{name}`" for name in OPERATIONS if name in built]
+    missing = [name for name in service.OPERATIONS if name not in app.OPERATIONS]
+    lines = [f"Built, {len(app.OPERATIONS)} of {len(service.OPERATIONS)}:", ""]
+    lines += [f"- `{name}`" for name in service.OPERATIONS if name in app.OPERATIONS]
     lines += ["", "Not built; a call is answered with `UnknownOperationException` (404) that names the operation:", ""]
     return "\n".join([*lines, *(f"- `{name}`" for name in missing)])
-
-
-def built_operations() -> set[str]:
-    """The operations that the gateway has an implementation for, read from where it lists them."""
-    for node in ast.walk(ast.parse(inspect.getsource(app))):
-        match node:
-            case ast.keyword(arg="operations", value=ast.Dict(keys=keys)):
-                return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
-    raise SystemExit("whaul.app no longer lists its operations as operations={…}")
 
 
 def extensions_part() -> str:

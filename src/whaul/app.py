@@ -1,10 +1,10 @@
-"""The composition root: builds the gateway from the settings. Its routes are the table of operations at the end."""
+"""The composition root: builds the gateway from the settings. What it can do is in `OPERATIONS`."""
 
 import asyncio
 import gc
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
@@ -14,17 +14,12 @@ from whaul import arns
 from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
-from whaul.errors import ApiError
-from whaul.model import AccessKey
-from whaul.operations.accounts import AccountOperations
-from whaul.operations.calling import CallingOperations
-from whaul.operations.media import MediaOperations, MediaRules
-from whaul.operations.messages import MessageOperations
-from whaul.operations.numbers import MOST_REFUSALS, NUMBER_REST, Numbers
+from whaul.errors import AccessDeniedByMetaException, ApiError
+from whaul.model import AccessKey, Account, PhoneNumber
+from whaul.operations import accounts, media, messages, phone_numbers, signup, tags
+from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
+from whaul.operations.components import Components, Rules
 from whaul.operations.refresh import Refreshes
-from whaul.operations.signup import SignupOperation
-from whaul.operations.tags import TagOperations
-from whaul.operations.uploads import UploadOperations, UploadRules
 from whaul.outbound.circuit import Circuits
 from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.batches import BatchedLookup
@@ -53,6 +48,17 @@ GARBAGE = 20_000
 """New objects between two looks of the garbage collector: a few megabytes at the most."""
 
 
+OPERATIONS: Mapping[str, Row] = {
+    **accounts.OPERATIONS,
+    **media.OPERATIONS,
+    **messages.OPERATIONS,
+    **phone_numbers.OPERATIONS,
+    **signup.OPERATIONS,
+    **tags.OPERATIONS,
+}
+"""The operations that are built: the tables of the families, joined."""
+
+
 def create_app(settings: Settings | None = None) -> Gateway:
     """Build the gateway, an ASGI application; without `settings` they are read from the environment.
 
@@ -73,7 +79,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
 async def _serving(
     settings: Settings, metrics: Metrics, audit: AuditLog | None, gateway: Gateway
 ) -> AsyncGenerator[Service]:
-    """Build the components, and close them when the server stops; transfers under way are finished first."""
+    """Build the parts, and close them when the server stops; transfers under way are finished first."""
     async with AsyncExitStack() as stack:
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
@@ -84,52 +90,23 @@ async def _serving(
         known = CachedRegistry(batched, on_outage=_tell_of_outage)
         stack.push_async_callback(known.aclose)
         store = s3_store(settings, http)
-        numbers = Numbers(
-            known,
-            Circuits(MOST_REFUSALS, NUMBER_REST, time.monotonic, metrics.open_circuits.labels("phone_number").set),
-            account_id=settings.account_id,
-            region=settings.region,
-        )
-        partition = arns.partition(settings.region)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
-        presigned_hosts = PresignedHosts(store.endpoint, settings.presigned_hosts)
-        slots = TransferSlots(settings.max_transfers, settings.max_queue, metrics)
-        media = MediaOperations(
-            numbers=numbers,
-            graph=graph,
-            http=http,
-            store=store,
-            presigned_hosts=presigned_hosts,
-            slots=slots,
-            rules=MediaRules(
-                partition=partition,
-                exact_keys=settings.key_mode == "exact",
-                extensions=settings.extensions,
-                max_file_size=settings.max_file_size,
-                deadline=settings.deadline,
-            ),
-        )
-        uploads = UploadOperations(
-            numbers=numbers,
-            graph=graph,
-            http=http,
-            store=store,
-            presigned_hosts=presigned_hosts,
-            slots=slots,
-            rules=UploadRules(partition, settings.max_file_size, settings.deadline),
-        )
-        messages = MessageOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
-        calling = CallingOperations(numbers=numbers, graph=graph, deadline=settings.deadline)
-        stack.push_async_callback(media.land)
-        stack.push_async_callback(messages.land)
         refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
+        parts = Components(
+            rules=_rules(settings),
+            registry=registry,
+            linked=known,
+            graph=graph,
+            circuits={PhoneNumber: _circuits(metrics, "phone_number"), Account: _circuits(metrics, "account")},
+            http=http,
+            store=store,
+            presigned_hosts=PresignedHosts(store.endpoint, settings.presigned_hosts),
+            slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
+            refreshes=refreshes,
+        )
+        stack.push_async_callback(parts.land)
         stack.push_async_callback(refreshes.aclose)
         await stack.enter_async_context(_token_expiries(registry, metrics))
-        accounts = AccountOperations(registry, refreshes, account_id=settings.account_id, region=settings.region)
-        signup = SignupOperation(
-            registry, graph, account_id=settings.account_id, region=settings.region, deadline=settings.deadline
-        )
-        tags = TagOperations(registry, account_id=settings.account_id, region=settings.region)
         if threading.current_thread() is threading.main_thread():  # signals reach no other
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
         await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
@@ -141,28 +118,31 @@ async def _serving(
                 account_id=settings.account_id,
                 region=settings.region,
                 now=lambda: datetime.now(UTC),
-                partition=partition,
+                partition=parts.rules.partition,
                 root=_root_key(settings),
                 required=settings.auth == "sigv4",
             ),
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
             unready=Readiness(lambda: _unready(registry, store)).unready,
-            operations={
-                "AssociateWhatsAppBusinessAccount": signup.associate,
-                "DeleteWhatsAppMessageMedia": uploads.delete,
-                "DisassociateWhatsAppBusinessAccount": accounts.disassociate,
-                "GetLinkedWhatsAppBusinessAccount": accounts.get,
-                "GetLinkedWhatsAppBusinessAccountPhoneNumber": accounts.get_number,
-                "GetWhatsAppMessageMedia": media.get,
-                "ListLinkedWhatsAppBusinessAccounts": accounts.list,
-                "ListTagsForResource": tags.list,
-                "PostWhatsAppMessageMedia": uploads.post,
-                "SendWhatsAppMessage": messages.send,
-                "TagResource": tags.tag,
-                "UntagResource": tags.untag,
-                "UpdateLinkedWhatsAppBusinessAccountPhoneNumber": calling.update_number,
-            },
+            operations={name: operation(name, row, parts) for name, row in OPERATIONS.items()},
         )
+
+
+def _rules(settings: Settings) -> Rules:
+    return Rules(
+        account_id=settings.account_id,
+        region=settings.region,
+        partition=arns.partition(settings.region),
+        deadline=settings.deadline,
+        max_file_size=settings.max_file_size,
+        exact_keys=settings.key_mode == "exact",
+        extensions=settings.extensions,
+    )
+
+
+def _circuits(metrics: Metrics, kind: str) -> Circuits[AccessDeniedByMetaException]:
+    """Those of one kind of what Meta can refuse."""
+    return Circuits(MAX_REFUSALS, REFUSAL_PAUSE, time.monotonic, metrics.open_circuits.labels(kind).set)
 
 
 async def _registry(stack: AsyncExitStack, settings: Settings) -> Registry:

@@ -58,6 +58,12 @@ def resource_id_from(arn: str, account_id: str, region: str) -> str | None:
     return waba_id_from(arn, account_id, region) or phone_number_id_from(arn, account_id, region)
 
 
+def resource_arn(resource_id: str, account_id: str, region: str) -> str:
+    """Name a linked account or a phone number, given its id."""
+    name = waba_arn if resource_id.startswith(f"{_ACCOUNT}-") else phone_number_arn
+    return name(resource_id, account_id, region)
+
+
 def partition(region: str) -> str:
     """Name the AWS partition that a region belongs to, the second field of its ARNs."""
     return partition_of(region).name

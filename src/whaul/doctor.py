@@ -21,9 +21,9 @@ from pyreqwest.http import Url
 from whaul import components
 from whaul.components import graph_client, http_client, s3_store
 from whaul.errors import ApiError, Retry
-from whaul.graph.accounts import MetaAccount
 from whaul.graph.client import GraphClient
 from whaul.model import MediaInfo, S3File
+from whaul.operations.waba import MetaAccount, read_account, token_expiry
 from whaul.outbound.http import Answer, HttpClient, HttpFailure
 from whaul.registry import schema
 from whaul.registry.database import key_file
@@ -286,8 +286,8 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
         credentials = await registry.credentials(account.meta_waba_id)
         if credentials is None:
             return skipped(name, "it has been unlinked in the meantime")
-        found = await graph.account(credentials, account.meta_waba_id)
-        expires_at = await graph.token_expiry(credentials, account.token_expires_at)
+        found = await read_account(graph, credentials, account.meta_waba_id)
+        expires_at = await token_expiry(graph, credentials, account.token_expires_at)
     except SecretKeyError:
         return skipped(name, "the secret key does not decrypt its token")
     except RegistryUnavailableError:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time
+from datetime import datetime
 
 from pydantic import SecretStr
 
@@ -21,78 +21,6 @@ class PresignedUrl:
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class GetMedia:
-    """The input of GetWhatsAppMessageMedia, after its members passed their constraints."""
-
-    media_id: str
-    phone_number_id: str
-    metadata_only: bool
-    s3_file: S3File | None = field(repr=False)
-    presigned_url: PresignedUrl | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class PostMedia:
-    """The input of PostWhatsAppMessageMedia, after its members passed their constraints; one source of the two."""
-
-    phone_number_id: str
-    s3_file: S3File | None = field(repr=False)
-    presigned_url: PresignedUrl | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteMedia:
-    """The input of DeleteWhatsAppMessageMedia."""
-
-    media_id: str
-    phone_number_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class SendMessage:
-    """The input of SendWhatsAppMessage."""
-
-    phone_number_id: str
-    message: bytes = field(repr=False)
-    """A message object of Meta's API, JSON, as the caller wrote it."""
-    api_version: str
-    """`v25.0`, say."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenHours:
-    """A time in which a business takes calls."""
-
-    day: str
-    """A day of the week, `MONDAY`, or a date, `2026-12-24`."""
-    start: time
-    end: time
-
-
-@dataclass(frozen=True, slots=True)
-class CallHours:
-    """When a business takes calls."""
-
-    enabled: bool
-    """If not, it takes them at any time."""
-    timezone: str
-    """`America/New_York`, say."""
-    weekly: tuple[OpenHours, ...]
-    holidays: tuple[OpenHours, ...]
-    """Dates on which other hours hold than those of the week."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallSettings:
-    """How a phone number takes calls. What is None stays as it is at Meta."""
-
-    enabled: bool
-    hours: CallHours | None
-    icon_visibility: str | None
-    callback_permission_status: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +60,17 @@ class PhoneNumber:
 
     id: str
     """`phone-number-id-<32 hex>`."""
+    arn: str
+    meta_id: str
+    token: GraphToken
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A linked WhatsApp Business Account with what a call to Meta on its behalf needs."""
+
+    id: str
+    """`waba-<32 hex>`."""
     arn: str
     meta_id: str
     token: GraphToken

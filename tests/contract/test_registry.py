@@ -18,7 +18,7 @@ from sqlalchemy import text
 from harness.postgresql import PostgresqlServer
 from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
 from whaul.database_url import database_file
-from whaul.model import GraphToken, PhoneNumber
+from whaul.model import Account, GraphToken, PhoneNumber
 from whaul.registry.database import for_writing, open_engine
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaMissingError
 from whaul.registry.records import NewAccount, NewPhoneNumber
@@ -160,6 +160,14 @@ async def test_a_phone_number_comes_with_what_a_call_to_meta_needs(registry: Reg
         meta_id=SECOND.meta_id,
         token=GraphToken(SecretStr("EAAG-access-token"), SecretStr("app-secret-of-shrub")),
     )
+
+
+async def test_an_account_comes_with_what_a_call_to_meta_needs(registry: Registry) -> None:
+    linked = await registry.link(SHRUB)
+    token = GraphToken(SecretStr("EAAG-access-token"), SecretStr("app-secret-of-shrub"))
+    assert await registry.linked_account(linked.id) == Account(linked.id, linked.arn, SHRUB.meta_waba_id, token)
+    for name in (SHRUB.meta_waba_id, linked.arn, "", linked.phone_numbers[0].id):
+        assert await registry.linked_account(name) is None
 
 
 async def test_a_phone_number_of_an_account_without_an_app_secret_has_none(registry: Registry) -> None:

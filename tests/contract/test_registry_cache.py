@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 from pydantic import SecretStr
 
-from whaul.model import AccessKey, GraphToken, PhoneNumber
+from whaul.model import AccessKey, Account, GraphToken, PhoneNumber
 from whaul.registry import cache
 from whaul.registry.cache import GRACE, PATIENCE, PAUSE, TTL, CachedRegistry
 from whaul.registry.errors import RegistryUnavailableError
@@ -44,6 +44,11 @@ class Counted:
         if not await self._answer(phone_number_id):
             return None
         return PhoneNumber(phone_number_id, "arn", "1", GraphToken(SecretStr("t")))
+
+    async def linked_account(self, account_id: str) -> Account | None:
+        if not await self._answer(account_id):
+            return None
+        return Account(account_id, "arn", "1", GraphToken(SecretStr("t")))
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
         if not await self._answer(access_key_id):

@@ -12,6 +12,8 @@ import pytest
 
 from whaul import errors
 from whaul.api.service import ERRORS, OPERATIONS, SHAPES, members
+from whaul.graph import media_types
+from whaul.simulator import uploads
 
 TOOL = Path(__file__).parents[2] / "tools" / "model.py"
 
@@ -75,3 +77,7 @@ def test_members_are_listed_by_their_names_on_the_wire() -> None:
     names = {name for name, _ in members()}
     assert {"deleteAllTemplates", "mediaId", "twoFactorPin", "fileSize"} <= names
     assert "deleteAllLanguages" not in names
+
+
+def test_the_simulator_takes_what_the_gateway_lets_through() -> None:
+    assert {(kind.most, kind.types) for kind in media_types.KINDS} == set(uploads.KINDS.values())

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway, Store, World
-from whaul.operations.numbers import MOST_REFUSALS
+from whaul.operations.call import MAX_REFUSALS
 from whaul.simulator import Simulator
 
 
@@ -26,11 +26,11 @@ def test_a_phone_number_that_meta_refuses_again_and_again_is_left_alone_and_othe
     fine = simulator.add_generated(1000, "image/png", seed=2)
     simulator.fault(refused, kind="error", code=190)
     with world.gateway() as gateway:
-        messages = [denied(gateway, refused) for _ in range(MOST_REFUSALS + 3)]
-        assert "not asked again for a while" not in messages[MOST_REFUSALS - 1]
-        assert "not asked again for a while" in messages[MOST_REFUSALS]
+        messages = [denied(gateway, refused) for _ in range(MAX_REFUSALS + 3)]
+        assert "not asked again for a while" not in messages[MAX_REFUSALS - 1]
+        assert "not asked again for a while" in messages[MAX_REFUSALS]
         assert "code 190" in messages[-1]
-        assert simulator.count(refused)["metadata"] == MOST_REFUSALS
+        assert simulator.count(refused)["metadata"] == MAX_REFUSALS
         assert denied(gateway, fine)
         assert simulator.count(fine)["metadata"] == 0
         other = {"originationPhoneNumberId": world.other_phone_number_id}
@@ -41,7 +41,7 @@ def test_a_phone_number_that_meta_refuses_again_and_again_is_left_alone_and_othe
 def test_what_meta_says_of_a_media_id_never_rests_its_phone_number(world: World, simulator: Simulator) -> None:
     fine = simulator.add_generated(1000, "image/png", seed=2)
     with world.gateway() as gateway:
-        for _ in range(MOST_REFUSALS + 1):
+        for _ in range(MAX_REFUSALS + 1):
             with pytest.raises(gateway.client().exceptions.ResourceNotFoundException):
                 gateway.get("404", metadataOnly=True)
         assert gateway.get(fine, metadataOnly=True)["fileSize"] == 1000

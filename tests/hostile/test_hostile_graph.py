@@ -12,11 +12,12 @@ from pydantic import SecretStr
 
 from harness.examples import examples, json_values, spoilt
 from harness.peer import Peer, answer
-from whaul import wire
 from whaul.api import response
 from whaul.errors import ApiError, DependencyException
 from whaul.graph.client import GraphClient
+from whaul.graph.media import MediaSource
 from whaul.model import GraphToken, MediaInfo
+from whaul.operations.waba import read_account
 from whaul.outbound.http import LARGEST_ANSWER, HttpClient
 from whaul.outbound.netguard import MediaHosts
 from whaul.settings import Settings, SettingsError
@@ -44,7 +45,7 @@ def client(http: HttpClient, peer: Peer, on_usage: Callable[[Any], None] = lambd
 def media(loop: asyncio.Runner, http: HttpClient, peer: Peer) -> MediaInfo | ApiError:
     """What reading a description comes to; anything but these two fails the test."""
     try:
-        info = loop.run(client(http, peer).media(ACCESS, "1"))
+        info = loop.run(MediaSource(client(http, peer), ACCESS, "1").describe())
     except ApiError as error:
         checked(error)
         return error
@@ -52,7 +53,7 @@ def media(loop: asyncio.Runner, http: HttpClient, peer: Peer) -> MediaInfo | Api
     assert len(info.sha256) == 32
     assert info.mime_type.isascii()
     assert info.mime_type.isprintable()
-    wire.get_media_answer(info)
+    response.body({"fileSize": info.file_size, "mimeType": info.mime_type})
     return info
 
 
@@ -61,7 +62,7 @@ def download(loop: asyncio.Runner, http: HttpClient, peer: Peer, url: str) -> by
     info = MediaInfo("image/jpeg", 3, bytes.fromhex(DIGEST), url)
 
     async def read() -> bytes:
-        async with client(http, peer).download(ACCESS, info) as opened:
+        async with MediaSource(client(http, peer), ACCESS, "1").download(info) as opened:
             found = await opened.read(100)
             return found.to_bytes() if found else b""
 
@@ -169,7 +170,7 @@ def test_any_number_in_the_usage_headers_is_counted_or_left_aside(
     peer.reset(json_answer(400, throttle, *(header.encode() for header in headers)))
     seen: list[float] = []
     with pytest.raises(ApiError) as caught:
-        loop.run(client(http, peer, lambda found: seen.extend(found.values())).media(ACCESS, "1"))
+        loop.run(MediaSource(client(http, peer, lambda found: seen.extend(found.values())), ACCESS, "1").describe())
     checked(caught.value)
     assert caught.value.retry_after is None or 0 <= caught.value.retry_after <= 24 * 3600
     assert all(isinstance(value, float | int) for value in seen)
@@ -372,7 +373,7 @@ def test_any_json_is_an_account_or_an_error(
 ) -> None:
     running_peer.reset(json_answer(200, document))
     try:
-        loop.run(client(http, running_peer).account(ACCESS, "1"))
+        loop.run(read_account(client(http, running_peer), ACCESS, "1"))
     except ApiError as error:
         checked(error)
 
@@ -384,7 +385,7 @@ def test_a_list_of_phone_numbers_without_end_is_an_error(loop: asyncio.Runner, h
 
     peer.reset(page)
     with pytest.raises(DependencyException):
-        loop.run(client(http, peer).account(ACCESS, "1"))
+        loop.run(read_account(client(http, peer), ACCESS, "1"))
 
 
 @pytest.mark.parametrize("authority", ["user:word@", ":word@", "user@", "@", ":@"])

@@ -1,32 +1,27 @@
 """What the operations on accounts answer when what they stand on says something rare."""
 
-import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from whaul.api.request import Request
-from whaul.auth.authenticator import Caller
-from whaul.auth.policy import ALLOW_ALL, Policy
+from harness.loopback import Loopback, reply
+from harness.operations import ACCOUNT_ID, REGION, called, components
 from whaul.errors import ResourceNotFoundException
-from whaul.graph.accounts import AccountCalls, MetaAccount, MetaToken
-from whaul.operations.accounts import AccountOperations
-from whaul.operations.refresh import Refreshes
-from whaul.operations.signup import SignupOperation
+from whaul.graph.client import GraphClient
+from whaul.operations.waba import MANAGEMENT
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import MediaHosts
 from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
 from whaul.registry.store import Registry, open_registry
 from whaul.secrets import Cipher
-from whaul.telemetry.call import Call
 
 pytestmark = pytest.mark.anyio
 
-OWNER, REGION, WABA = "111122223333", "eu-west-1", "401"
-CALLER = Caller("AKIA", "ann", "arn:aws:iam::111122223333:user/ann", Policy.parse(ALLOW_ALL))
+WABA = "401"
 ACCOUNT = NewAccount(WABA, "Harbour", SecretStr("EAAG"), None, (NewPhoneNumber("501", "+1 555-010-0001", "One"),))
 
 
@@ -39,18 +34,8 @@ def anyio_backend() -> str:
 async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
     cipher = Cipher(SecretStr(Fernet.generate_key().decode()))
     url = f"sqlite:///{tmp_path / 'whaul.db'}"
-    async with open_registry(url, cipher, account_id=OWNER, region=REGION, create=True) as opened:
+    async with open_registry(url, cipher, account_id=ACCOUNT_ID, region=REGION, create=True) as opened:
         yield opened
-
-
-class EmptyAccountAtMeta:
-    """A Graph API that knows one account, without phone numbers."""
-
-    async def token(self, _token: object) -> MetaToken:
-        return MetaToken(True, (WABA,), None)
-
-    async def account(self, _access: object, waba_id: str) -> MetaAccount:
-        return MetaAccount(waba_id, "Harbour", ())
 
 
 async def test_a_number_that_goes_while_its_account_is_read_is_not_linked(
@@ -62,19 +47,26 @@ async def test_a_number_that_goes_while_its_account_is_read_is_not_linked(
         return replace(account, phone_numbers=())
 
     monkeypatch.setattr(registry, "account_with", read_before_it_went)
-    refreshes = Refreshes(registry, cast("AccountCalls", EmptyAccountAtMeta()))
-    operations = AccountOperations(registry, refreshes, account_id=OWNER, region=REGION)
-    query = f"id={account.phone_numbers[0].id}".encode()
     with pytest.raises(ResourceNotFoundException):
-        await operations.get_number(Request(query, b""), CALLER, Call("id"))
+        await called(
+            "GetLinkedWhatsAppBusinessAccountPhoneNumber",
+            components(registry=registry),
+            id=account.phone_numbers[0].id,
+        )
 
 
 async def test_a_sign_up_calls_an_account_without_numbers_incomplete_as_the_list_does(registry: Registry) -> None:
     await registry.link(replace(ACCOUNT, phone_numbers=()))
-    graph = cast("AccountCalls", EmptyAccountAtMeta())
-    signup = SignupOperation(registry, graph, account_id=OWNER, region=REGION, deadline=20)
-    body = json.dumps({"signupCallback": {"accessToken": "EAAG"}}).encode()
-    answer, _ = await signup.associate(Request(b"", body), CALLER, Call("id"))
-    found: Any = json.loads(answer)["signupCallbackResult"]["linkedAccountsWithIncompleteSetup"][WABA]
+    scope = {"scope": MANAGEMENT, "target_ids": [WABA]}
+    answers = [
+        reply(200, {"data": {"is_valid": True, "granular_scopes": [scope]}}),
+        reply(200, {"id": WABA, "name": "Harbour"}),
+        reply(200, {"data": []}),
+    ]
+    async with HttpClient() as http, Loopback(*answers) as server:
+        graph = GraphClient(http, url=server.url, version="v25.0", user_agent="x", media_hosts=MediaHosts(()))
+        parts = components(registry=registry, graph=graph)
+        document = await called("AssociateWhatsAppBusinessAccount", parts, signupCallback={"accessToken": "EAAG"})
+    found = document["signupCallbackResult"]["linkedAccountsWithIncompleteSetup"][WABA]
     assert found["registrationStatus"] == "INCOMPLETE"
     assert found["unregisteredWhatsAppPhoneNumbers"] == []

@@ -19,9 +19,10 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.graph.calls import appsecret_proof
-from whaul.graph.client import GraphClient
+from whaul.graph.client import GraphClient, appsecret_proof
+from whaul.graph.media import MediaSource
 from whaul.model import GraphToken, MediaInfo
+from whaul.operations.waba import read_account, token_expiry
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 
@@ -72,7 +73,7 @@ def info(url: str, **changes: object) -> MediaInfo:
 
 async def described(meta: Meta, answer: Answer, token: GraphToken = ACCESS) -> MediaInfo:
     async with Loopback(answer) as server:
-        return await meta.client(server).media(token, "42")
+        return await MediaSource(meta.client(server), token, "42").describe()
 
 
 async def refused(meta: Meta, kind: type[ApiError], answer: Answer) -> ApiError:
@@ -93,7 +94,7 @@ def hide_secrets(error: ApiError) -> None:
 
 async def test_a_media_id_is_resolved(meta: Meta) -> None:
     async with Loopback(reply(200, DESCRIBED)) as server:
-        found = await meta.client(server).media(ACCESS, "42")
+        found = await MediaSource(meta.client(server), ACCESS, "42").describe()
         (request,) = server.requests
     assert found == MediaInfo("image/jpeg", len(FILE), DIGEST, str(DESCRIBED["url"]))
     assert (request.method, request.target) == ("GET", "/v25.0/42"), "phone_number_id is not among what is sent"
@@ -176,7 +177,7 @@ async def test_a_graph_api_that_cannot_be_reached_is_a_failed_dependency(meta: M
     async with Loopback() as server:
         client = meta.client(server)
     with pytest.raises(DependencyException, match="could not be made") as caught:
-        await client.media(ACCESS, "42")
+        await MediaSource(client, ACCESS, "42").describe()
     hide_secrets(caught.value)
 
 
@@ -189,9 +190,9 @@ def test_the_proof_is_the_hmac_that_meta_computes() -> None:
 async def test_with_an_app_secret_calls_to_the_graph_api_carry_its_proof_and_downloads_do_not(meta: Meta) -> None:
     token = GraphToken(SecretStr(TOKEN), SecretStr(APP_SECRET))
     async with Loopback(reply(200, DESCRIBED), reply(200, FILE)) as server:
-        client = meta.client(server)
-        await client.media(token, "42")
-        async with client.download(token, info(f"{server.url}/x")):
+        source = MediaSource(meta.client(server), token, "42")
+        await source.describe()
+        async with source.download(info(f"{server.url}/x")):
             pass
         first, second = server.requests
     proof = appsecret_proof(token.access_token, SecretStr(APP_SECRET))
@@ -210,7 +211,7 @@ async def test_metas_usage_is_passed_on_whatever_the_answer(meta: Meta) -> None:
 
 
 async def download(meta: Meta, server: Loopback, url: str, *hosts: str, **changes: object) -> bytes:
-    async with meta.client(server, *hosts).download(ACCESS, info(url, **changes)) as opened:
+    async with MediaSource(meta.client(server, *hosts), ACCESS, "42").download(info(url, **changes)) as opened:
         return bytes(await opened.read(10_000) or b"")
 
 
@@ -322,7 +323,7 @@ ACCOUNT = reply(200, {"id": "7", "name": "Harbour"})
 
 async def test_an_account_is_read_with_all_pages_of_its_numbers(meta: Meta) -> None:
     async with Loopback(ACCOUNT, page("1", "2", after="A"), page("3", after="B"), page("4")) as server:
-        account = await meta.client(server).account(ACCESS, "7")
+        account = await read_account(meta.client(server), ACCESS, "7")
         targets = [parse_qs(urlsplit(request.target).query) for request in server.requests]
     assert (account.waba_id, account.name) == ("7", "Harbour")
     assert [n.meta_id for n in account.phone_numbers] == ["1", "2", "3", "4"]
@@ -342,19 +343,19 @@ async def test_an_account_is_read_with_all_pages_of_its_numbers(meta: Meta) -> N
 )
 async def test_pages_end_where_meta_names_no_next_one(meta: Meta, last: Answer) -> None:
     async with Loopback(ACCOUNT, last) as server:
-        await meta.client(server).account(ACCESS, "7")
+        await read_account(meta.client(server), ACCESS, "7")
         assert len(server.requests) == 2
 
 
 async def test_pages_end_when_meta_repeats_itself(meta: Meta) -> None:
     async with Loopback(ACCOUNT, page("1", after="A")) as server:
-        await meta.client(server).account(ACCESS, "7")
+        await read_account(meta.client(server), ACCESS, "7")
         assert len(server.requests) == 3
 
 
 async def test_a_number_without_details_is_taken_as_it_is(meta: Meta) -> None:
     async with Loopback(ACCOUNT, reply(200, {"data": [{"id": "1"}]})) as server:
-        (found,) = (await meta.client(server).account(ACCESS, "7")).phone_numbers
+        (found,) = (await read_account(meta.client(server), ACCESS, "7")).phone_numbers
     assert (found.meta_id, found.display_phone_number, found.quality_rating) == ("1", "", "UNKNOWN")
 
 
@@ -362,7 +363,7 @@ async def test_a_number_without_details_is_taken_as_it_is(meta: Meta) -> None:
 async def test_a_stored_token_that_cannot_be_sent_is_refused_by_name_and_not_repeated(meta: Meta, token: str) -> None:
     async with Loopback(reply(200, DESCRIBED)) as server:
         with pytest.raises(AccessDeniedByMetaException, match=r"The stored access token .* link") as caught:
-            await meta.client(server).media(GraphToken(SecretStr(token)), "42")
+            await MediaSource(meta.client(server), GraphToken(SecretStr(token)), "42").describe()
     assert "s3cr3t" not in str(caught.value)
     assert server.requests == []
 
@@ -387,7 +388,7 @@ def token_of(**members: object) -> Answer:
 )
 async def test_a_token_ends_with_whatever_ends_first(meta: Meta, answer: Answer, ends: int | None) -> None:
     async with Loopback(answer) as server:
-        found = await meta.client(server).token_expiry(ACCESS, datetime(2030, 1, 1, tzinfo=UTC))
+        found = await token_expiry(meta.client(server), ACCESS, datetime(2030, 1, 1, tzinfo=UTC))
         (request,) = server.requests
     assert found == (None if ends is None else datetime.fromtimestamp(ends, UTC))
     assert request.target.partition("?")[0].endswith("/debug_token")
@@ -407,5 +408,5 @@ async def test_a_token_ends_with_whatever_ends_first(meta: Meta, answer: Answer,
 async def test_an_end_that_meta_does_not_tell_is_what_is_known(meta: Meta, answer: Answer) -> None:
     known = datetime(2030, 1, 1, tzinfo=UTC)
     async with Loopback(answer) as server:
-        assert await meta.client(server).token_expiry(ACCESS, known) == known
-        assert await meta.client(server).token_expiry(ACCESS) is None
+        assert await token_expiry(meta.client(server), ACCESS, known) == known
+        assert await token_expiry(meta.client(server), ACCESS) is None

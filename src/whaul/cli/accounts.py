@@ -44,8 +44,8 @@ def link(
 ) -> None:
     """Link a WhatsApp Business Account: check its token at Meta, store it with its phone numbers."""
     from whaul.model import GraphToken
+    from whaul.operations.shapes import linked_account
     from whaul.registry.records import NewPhoneNumber
-    from whaul.registry.shapes import linked_account
     from whaul.settings import Settings
 
     if not re.fullmatch(r"\d{1,64}", waba_id):
@@ -68,19 +68,16 @@ async def _link(
     settings: "Settings", waba_id: str, token: "GraphToken", name: str | None, numbers: "tuple[NewPhoneNumber, ...]"
 ) -> "LinkedAccount":
     from whaul.components import graph_client, http_client, open_registry
-    from whaul.registry.records import NewAccount, NewPhoneNumber
+    from whaul.operations.waba import read_account, token_expiry
+    from whaul.registry.records import NewAccount
 
     verified, token_expires_at = name is None, None
     if name is None:
         async with http_client(settings) as http:
             graph = graph_client(settings, http)
-            found = await graph.account(token, waba_id)
-            token_expires_at = await graph.token_expiry(token)
-        name = found.name
-        numbers = tuple(
-            NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
-            for n in found.phone_numbers
-        )
+            found = await read_account(graph, token, waba_id)
+            token_expires_at = await token_expiry(graph, token)
+        name, numbers = found.name, found.phone_numbers
     new = NewAccount(
         meta_waba_id=waba_id,
         name=name,
@@ -96,7 +93,7 @@ async def _link(
 
 def list_accounts(json: Json = False) -> None:
     """List the linked accounts and their phone numbers."""
-    from whaul.registry.shapes import linked_account_summary
+    from whaul.operations.shapes import linked_account_summary
     from whaul.settings import Settings
 
     accounts = asyncio.run(_accounts(Settings.load()))

@@ -19,7 +19,7 @@ from whaul.cli.failures import CommandError
 from whaul.cli.progress import Display
 from whaul.components import graph_client, http_client, open_registry, s3_store
 from whaul.errors import ApiError
-from whaul.graph.source import MediaSource
+from whaul.graph.media import MediaSource
 from whaul.model import PhoneNumber
 from whaul.outbound.http import HttpClient
 from whaul.settings import Settings

@@ -1,79 +1,193 @@
-"""The Graph API client: what a media id is and where its bytes are; accounts are in `graph.accounts`.
+"""The Graph API: one call, its token and its proof, what it costs, and what is not a success.
 
-The token goes to the configured Graph API and, for a download, to the allowed media hosts; nowhere else.
-`phone_number_id` is not sent with a media id: Meta refuses it for inbound media
-(https://github.com/chatwoot/chatwoot/pull/13319).
+The token goes to the configured Graph API and, for a download, to the allowed media hosts; nowhere else. What objects
+and edges there are is the business of those who call: the families in `operations`, and `graph.media`.
 """
 
-import base64
-import binascii
-from collections.abc import AsyncGenerator
+import hashlib
+import hmac
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from urllib.parse import urljoin
+from typing import Generic, TypeVar
+from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
+from pydantic import SecretStr
+from pyreqwest.bytes import Bytes
 from pyreqwest.http import Url
 
-from whaul.errors import (
-    AccessDeniedByMetaException,
-    ApiError,
-    DependencyException,
-    ResourceNotFoundException,
-    Retry,
-)
-from whaul.graph.accounts import AccountCalls
-from whaul.graph.calling import CallingCalls
-from whaul.graph.calls import decoded, not_documented
-from whaul.graph.errors import error_from
-from whaul.graph.media_types import MIME_TYPE
-from whaul.graph.messages import MessageCalls
-from whaul.graph.uploads import UploadCalls
-from whaul.model import GraphToken, MediaInfo
-from whaul.outbound.http import READ_AHEAD, Download, HttpFailure
-from whaul.outbound.netguard import ForbiddenUrl
+from whaul.errors import AccessDeniedByMetaException, DependencyException, Retry
+from whaul.graph.errors import READING, UNKNOWN_END, CallKind, call_error, error_from
+from whaul.graph.usage import usage_percent
+from whaul.model import GraphToken
+from whaul.outbound.http import READ_AHEAD, Answer, Download, HttpClient, HttpFailure
+from whaul.outbound.netguard import ForbiddenUrl, MediaHosts
+from whaul.secrets import secret_word
 
-MOST_REDIRECTS = 3
+MAX_REDIRECTS = 3
+PAGE_SIZE = 100
+MAX_PAGES = 100
+
+T = TypeVar("T")
 
 
-class _Media(msgspec.Struct):
-    url: str
-    mime_type: str
-    sha256: str
-    file_size: int | str  # documented as a string, seen as a number: github.com/chatwoot/chatwoot/issues/9809
+class _Cursors(msgspec.Struct):
+    after: str | None = None
 
 
-class GraphClient(AccountCalls, CallingCalls, MessageCalls, UploadCalls):
-    """The Graph API over the shared HTTP client."""
+class _Paging(msgspec.Struct):
+    cursors: _Cursors | None = None
+    next: str | None = None
 
-    async def media(self, token: GraphToken, media_id: str) -> MediaInfo:
-        """Resolve a media id (hop 1). Raises the errors of `graph.errors`."""
-        doing = "reading the media's description"
-        found = decoded(await self._get(token, media_id, {}, doing), _Media, doing)
-        size, sha256 = _size(found.file_size), _digest(found.sha256)
-        if size is None or sha256 is None or not MIME_TYPE.fullmatch(found.mime_type):
-            raise not_documented(doing)
-        return MediaInfo(mime_type=found.mime_type, file_size=size, sha256=sha256, url=found.url)
+
+class _Page(msgspec.Struct, Generic[T]):
+    data: list[T]
+    paging: _Paging | None = None
+
+
+class GraphClient:
+    """Calls over the shared HTTP client, each with the token of the account that it is about.
+
+    `doing` names the call in error messages, as in "reading the account". All raise the errors of `graph.errors`.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        *,
+        url: str,
+        version: str,
+        user_agent: str,
+        media_hosts: MediaHosts,
+        on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None,
+    ) -> None:
+        """`url` is the API's base without version; `user_agent` is sent on every call.
+
+        `on_usage` is told the percentages of Meta's usage headers whenever an answer has some.
+        """
+        self._http = http
+        self._base = url
+        self._version = version
+        self._user_agent = user_agent
+        self._media_hosts = media_hosts
+        self._on_usage = on_usage
+
+    async def get(self, token: GraphToken, path: str, kind: type[T], doing: str, **query: str) -> T:
+        """Read an object or an edge."""
+        return decoded(await self._call("GET", self._url(token, path, query), token, doing), kind, doing)
+
+    async def pages(self, token: GraphToken, path: str, kind: type[T], doing: str, **query: str) -> list[T]:
+        """Read an edge to its end; `kind` is that of one of its objects."""
+        found: list[T] = []
+        query["limit"] = str(PAGE_SIZE)
+        for _ in range(MAX_PAGES):
+            page = await self.get(token, path, _Page[kind], doing, **query)  # type: ignore[valid-type]
+            found += page.data
+            after = page.paging.cursors.after if page.paging and page.paging.next and page.paging.cursors else None
+            if not after or after == query.get("after"):
+                return found
+            query["after"] = after
+        raise not_documented(doing)
+
+    async def post(
+        self,
+        token: GraphToken,
+        path: str,
+        body: object,
+        kind: type[T],
+        doing: str,
+        *,
+        call: CallKind = READING,
+        version: str | None = None,
+    ) -> T:
+        """Send JSON, `body` as it is if it is bytes; `version` is of the API, the settings' if None."""
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        url = self._url(token, path, version=version)
+        return decoded(await self._call("POST", url, token, doing, body=raw, kind=call), kind, doing, call)
+
+    async def delete(self, token: GraphToken, path: str, kind: type[T], doing: str, **query: str) -> T:
+        """Delete an object, or from an edge."""
+        return decoded(await self._call("DELETE", self._url(token, path, query), token, doing), kind, doing)
+
+    async def send(
+        self,
+        token: GraphToken,
+        path: str,
+        parts: AsyncIterator[Bytes],
+        kind: type[T],
+        doing: str,
+        *,
+        call: CallKind,
+        content_type: str,
+        length: int,
+    ) -> T:
+        """Send a body of `length` bytes as it comes. What `parts` raises comes out as it is."""
+        headers = self._headers(token) | {"content-type": content_type}
+        try:
+            answer = await self._http.send("POST", self._url(token, path), headers, parts, length)
+        except HttpFailure as failure:
+            raise call_error(failure, doing, call) from failure
+        self._check(answer, doing, call)
+        return decoded(answer, kind, doing, call)
 
     @asynccontextmanager
-    async def download(self, token: GraphToken, info: MediaInfo, ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
-        """Open a media's download URL (hop 2): a 200 with a file, or an error.
+    async def download(
+        self, token: GraphToken, location: str, check: Callable[[Download], Awaitable[None]], ahead: int = READ_AHEAD
+    ) -> AsyncGenerator[Download]:
+        """Open a file's URL, following redirects to allowed hosts only; `check` raises unless it is the file.
 
-        A URL that Meta refuses (expired, or the token) may be resolved again once; redirects are followed to
-        allowed hosts only. `ahead` is how many bytes may come at a time before they are read.
+        `ahead` is how many bytes may come at a time before they are read.
         """
-        location = info.url
         headers = self._headers(token) | {"accept-encoding": "identity"}
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             try:
                 async with self._http.download(self._allowed(location), headers, ahead) as download:
                     if download.status not in {301, 302, 303, 307, 308}:
-                        await _check_is_file(download, info)
+                        await check(download)
                         yield download
                         return
                     location = _joined(location, download.header("location") or "")
             except HttpFailure as failure:
                 raise DependencyException(f"Downloading from Meta failed: {failure}.", retry=failure.retry) from failure
         raise DependencyException("Downloading from Meta failed: too many redirects.")
+
+    async def _call(
+        self, method: str, url: Url, token: GraphToken, doing: str, *, body: bytes = b"", kind: CallKind = READING
+    ) -> Answer:
+        headers = self._headers(token) | ({"content-type": "application/json"} if body else {})
+        try:
+            answer = await self._http.call(method, url, headers, body)
+        except HttpFailure as failure:
+            raise call_error(failure, doing, kind) from failure
+        self._check(answer, doing, kind)
+        return answer
+
+    def _check(self, answer: Answer, doing: str, kind: CallKind) -> None:
+        """Take note of Meta's usage headers; raise unless the answer is a success."""
+        usage = usage_percent(answer.headers)
+        if usage:
+            self._on_usage(usage)
+        if answer.status != 200:
+            raise error_from(answer, doing, kind)
+
+    def _url(
+        self, token: GraphToken, path: str, query: Mapping[str, str] | None = None, *, version: str | None = None
+    ) -> Url:
+        """The URL of an object or edge, with the proof if need be."""
+        members = dict(query or {})
+        if token.app_secret is not None:
+            members["appsecret_proof"] = appsecret_proof(token.access_token, token.app_secret)
+        url = f"{self._base}/{version or self._version}/{quote(path)}"
+        return Url(url + (f"?{urlencode(members)}" if members else ""))
+
+    def _headers(self, token: GraphToken) -> dict[str, str]:
+        try:
+            word = secret_word(token.access_token.get_secret_value())
+        except ValueError as error:
+            raise AccessDeniedByMetaException(
+                f"The stored access token {error}. Link the account again (whaul link)."
+            ) from None
+        return {"authorization": f"Bearer {word}", "user-agent": self._user_agent}
 
     def _allowed(self, location: str) -> Url:
         try:
@@ -84,45 +198,34 @@ class GraphClient(AccountCalls, CallingCalls, MessageCalls, UploadCalls):
             ) from None
 
 
+def appsecret_proof(token: SecretStr, app_secret: SecretStr) -> str:
+    """Compute the proof that a call knows the app secret.
+
+    https://developers.facebook.com/docs/facebook-login/security#proof
+    """
+    key, message = app_secret.get_secret_value().encode(), token.get_secret_value().encode()
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
+
+
+def decoded(answer: Answer, kind: type[T], doing: str, call: CallKind = READING) -> T:
+    """Read an answer's JSON. Raises `DependencyException` for what is not documented."""
+    try:
+        return msgspec.json.decode(answer.body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise not_documented(doing, call) from None
+
+
+def not_documented(doing: str, call: CallKind = READING) -> DependencyException:
+    """Build the error for an answer that is not what Meta documents."""
+    message = f"Meta's answer to {doing} is not the documented JSON."
+    if call.is_repeatable:
+        return DependencyException(message)
+    return DependencyException(f"{message} {UNKNOWN_END}", retry=Retry.NO)
+
+
 def _joined(base: str, location: str) -> str:
     """Resolve a redirect's target; one that is no URL is returned as it is, and refused with its host."""
     try:
         return urljoin(base, location)
     except ValueError:
         return location
-
-
-async def _check_is_file(download: Download, info: MediaInfo) -> None:
-    """Raise unless the answer can be the file that Meta described."""
-    doing = "the download"
-    if download.status in {401, 403, 404}:
-        # Meta documents 404 for an expired URL and for a bad token alike: a fresh URL tells them apart.
-        kind: type[ApiError] = ResourceNotFoundException if download.status == 404 else AccessDeniedByMetaException
-        raise kind(
-            f"Meta refused the download with HTTP status {download.status}, with a fresh download URL too.",
-            retry=Retry.ONCE,
-        )
-    if download.status != 200:
-        raise error_from(await download.answer(), doing)
-    essence = (download.header("content-type") or "").partition(";")[0].strip().lower()
-    if essence == "text/html" and not info.mime_type.lower().startswith("text/html"):
-        raise DependencyException("Meta sent an HTML page instead of the file.", retry=Retry.FEW)
-    length = download.header("content-length")
-    if length is not None and length != str(info.file_size):
-        message = "Meta announced another length for the download than for the media."
-        raise DependencyException(message, retry=Retry.FEW)
-
-
-def _size(value: int | str) -> int | None:
-    if isinstance(value, str):
-        value = int(value) if value.isascii() and value.isdigit() and len(value) < 20 else -1
-    return value if value >= 0 else None
-
-
-def _digest(text: str) -> bytes | None:
-    """Read a SHA-256 in hex (as seen in answers) or base64 (as in webhooks)."""
-    try:
-        digest = bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        return None
-    return digest if len(digest) == 32 else None

@@ -1,119 +1,185 @@
-"""GetWhatsAppMessageMedia: one call takes a media id to a file in the caller's bucket."""
+"""The media operations: a media id to a file in the caller's bucket, a file to Meta, and a media deleted there."""
 
-import asyncio
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator, Hashable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+from urllib.parse import quote
 
-from whaul import wire
-from whaul.api.request import Request
-from whaul.api.response import Response
-from whaul.auth.authenticator import Caller
-from whaul.graph.client import GraphClient
-from whaul.graph.source import MediaSource
-from whaul.model import GetMedia, MediaInfo, PhoneNumber, S3File, StoredObject
-from whaul.operations.numbers import Numbers
-from whaul.outbound.http import HttpClient
-from whaul.outbound.netguard import PresignedHosts
-from whaul.server.limits import TransferSlots
-from whaul.storage import Destination
-from whaul.storage.naming import extension, object_key
+import msgspec
+from pyreqwest.bytes import Bytes
+
+from whaul.api.request import Members
+from whaul.api.response import Document, Headers
+from whaul.errors import DependencyException, InvalidParametersException, ResourceNotFoundException, Retry
+from whaul.graph.media import MediaSource, upload
+from whaul.graph.media_types import media_kind
+from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
+from whaul.operations.call import NumberCall, Row, on_number
+from whaul.storage import Destination, Source
+from whaul.storage.naming import EXTENSIONS, checked_key, extension, object_key
 from whaul.storage.presigned import PresignedDestination
-from whaul.storage.s3 import S3Destination, S3Store
-from whaul.telemetry.call import Call
-from whaul.transfer.attempts import Attempts
-from whaul.transfer.download import Flights, Transfer
+from whaul.storage.presigned_source import PresignedSource
+from whaul.storage.s3 import S3Destination
+from whaul.storage.s3_source import S3Source
+from whaul.transfer.download import Transfer
+from whaul.transfer.upload import Upload
 
-GET_MEDIA = "social-messaging:GetWhatsAppMessageMedia"
 PUT_OBJECT = "s3:PutObject"
+GET_OBJECT = "s3:GetObject"
 
 
-@dataclass(frozen=True, slots=True)
-class MediaRules:
-    """The settings that decide over a call."""
-
-    partition: str
-    """Of the ARNs of buckets."""
-    exact_keys: bool
-    extensions: Mapping[str, str]
-    max_file_size: int
-    deadline: float
+class _Deleted(msgspec.Struct):
+    success: bool
 
 
-class MediaOperations:
-    """The media operations over their parts."""
+async def get_media(call: NumberCall) -> Document:
+    """GetWhatsAppMessageMedia: one call takes a media id to a file in the caller's bucket."""
+    media_id, parts = call.members["mediaId"], call.parts
+    is_fetched = not call.members.get("metadataOnly")
+    prefix, presigned = _file(call.members, "destinationS3File"), _url(call.members, "destinationS3PresignedUrl")
+    chosen = PresignedDestination(parts.http, parts.presigned_hosts, presigned) if presigned else None
+    destination: Destination | None = chosen
+    file: S3File | None = None
+    max_file_size = parts.rules.max_file_size if is_fetched else None
+    source = MediaSource(parts.graph, call.target.token, media_id, max_file_size)
+    attempts = call.attempts
+    slot = parts.slots.slot(attempts.deadline, call.record, chosen.host if chosen else None)
+    async with call.circuit(), slot, attempts.bounded():
+        with call.record.timed("describe"):
+            info = await attempts.run(source.describe)
+        if prefix is not None and is_fetched:
+            file = _authorized_file(call, prefix, info)
+            destination = S3Destination(parts.store, file)
+        if destination is None or not is_fetched:
+            return _described(info)
+        transfer = Transfer(source, destination, info, attempts, call.record.seconds)
+        # Shared by identical calls, so bounded by a deadline of its own, too: it outlives the call that began it.
+        stored = await parts.transfers.join(_identity(call, prefix, presigned), transfer.run)
+    call.record.bytes = stored.file_size
+    if stored.file_size != info.file_size:  # Meta corrected its description on the way
+        info = replace(info, file_size=stored.file_size)
+    call.headers += stored_headers(stored, file)
+    return _described(info)
 
-    def __init__(
-        self,
-        *,
-        numbers: Numbers,
-        graph: GraphClient,
-        http: HttpClient,
-        store: S3Store,
-        presigned_hosts: PresignedHosts,
-        slots: TransferSlots,
-        rules: MediaRules,
-    ) -> None:
-        self._numbers = numbers
-        self._graph = graph
-        self._http = http
-        self._store = store
-        self._presigned_hosts = presigned_hosts
-        self._slots = slots
-        self._rules = rules
-        self._flights: Flights[StoredObject] = Flights()
 
-    async def get(self, given: Request, caller: Caller, call: Call) -> Response:
-        """Answer GetWhatsAppMessageMedia. Raises an `ApiError`."""
-        request = wire.get_media(given.body)
-        call.media_id = request.media_id
-        number = await self._numbers.authorized(GET_MEDIA, request.phone_number_id, caller, call)
-        file: S3File | None = None
-        presigned = self._presigned(request)
-        destination: Destination | None = presigned
-        attempts = Attempts(asyncio.get_running_loop().time() + self._rules.deadline)
-        token = number.token
-        largest = None if request.metadata_only else self._rules.max_file_size
-        source = MediaSource(self._graph, token, request.media_id, largest)
-        host = presigned.host if presigned else None
-        async with self._numbers.circuit(number), self._slots.slot(attempts.deadline, call, host), attempts.bounded():
-            with call.timed("describe"):
-                info = await attempts.run(source.describe)
-            if request.s3_file is not None and not request.metadata_only:
-                file = self._authorized_file(request.s3_file, request.media_id, info, caller)
-                destination = S3Destination(self._store, file)
-            if destination is None or request.metadata_only:
-                return wire.get_media_answer(info), []
-            transfer = Transfer(source, destination, info, attempts, call.seconds)
-            stored = await self._flights.join(_identity(request, number), transfer.run)
-        call.bytes = stored.file_size
-        if stored.file_size != info.file_size:  # Meta corrected its description on the way
-            info = replace(info, file_size=stored.file_size)
-        return wire.get_media_answer(info), wire.stored_headers(stored, file)
+async def post_media(call: NumberCall) -> Document:
+    """PostWhatsAppMessageMedia: a file from the caller's bucket to Meta."""
+    parts, attempts = call.parts, call.attempts
+    source, host = _source(call)
+    take = partial(_uploaded, call)
+    work = Upload(source, take, parts.rules.max_file_size, attempts, call.record.seconds)
+    async with call.circuit(), parts.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
+        call.record.media_id = await work.run()
+    call.record.bytes = work.size
+    return {"mediaId": call.record.media_id}
 
-    async def land(self) -> None:
-        """Wait for the transfers that no call waits for any more."""
-        await self._flights.land()
 
-    def _presigned(self, request: GetMedia) -> PresignedDestination | None:
-        """Check a presigned destination, before anything is fetched."""
-        if request.presigned_url is None:
-            return None
-        return PresignedDestination(self._http, self._presigned_hosts, request.presigned_url)
+async def delete_media(call: NumberCall) -> Document:
+    """DeleteWhatsAppMessageMedia. `phone_number_id` is not sent, as with a media that is read."""
+    has_tried = False
 
-    def _authorized_file(self, file: S3File, media_id: str, info: MediaInfo, caller: Caller) -> S3File:
-        """Name the object with its final key, and ask the policy for it."""
-        suffix = extension(info.mime_type, self._rules.extensions)
-        final = S3File(file.bucket_name, object_key(file.key, media_id, suffix, exact=self._rules.exact_keys))
-        caller.authorize(
-            PUT_OBJECT,
-            f"arn:{self._rules.partition}:s3:::{final.bucket_name}/{final.key}",
-            shown_as="the bucket and final key of this request",
+    async def attempt() -> None:
+        nonlocal has_tried
+        try:
+            doing = "deleting the media"
+            found = await call.parts.graph.delete(call.target.token, call.members["mediaId"], _Deleted, doing)
+            if not found.success:
+                raise DependencyException("Meta did not delete the media, and gave no reason.", retry=Retry.NO)
+        except ResourceNotFoundException:
+            if not has_tried:  # else the first attempt did it, and only its answer was lost
+                raise
+        except DependencyException:
+            has_tried = True
+            raise
+
+    with call.record.timed("delete"):
+        await call.attempts.run(attempt)
+    return {"success": True}
+
+
+def one_destination(members: Members) -> None:
+    """Raise `InvalidParametersException` for both or no destination."""
+    file, presigned = members.get("destinationS3File"), members.get("destinationS3PresignedUrl")
+    if file is not None and presigned is not None:
+        raise InvalidParametersException("Give either destinationS3File or destinationS3PresignedUrl, not both.")
+    if file is None and presigned is None and not members.get("metadataOnly"):
+        raise InvalidParametersException(
+            "Give a destination: destinationS3File or destinationS3PresignedUrl (or set metadataOnly)."
         )
-        return final
 
 
-def _identity(request: GetMedia, number: PhoneNumber) -> Hashable:
+def one_source(members: Members) -> None:
+    """Raise `InvalidParametersException` for both or no source."""
+    if (members.get("sourceS3File") is None) == (members.get("sourceS3PresignedUrl") is None):
+        raise InvalidParametersException("Give one source: either sourceS3File or sourceS3PresignedUrl.")
+
+
+OPERATIONS: Final[Mapping[str, Row]] = {
+    "GetWhatsAppMessageMedia": on_number(get_media, one_destination, opens=True),
+    "PostWhatsAppMessageMedia": on_number(post_media, one_source, opens=True),
+    "DeleteWhatsAppMessageMedia": on_number(delete_media),
+}
+
+
+def stored_headers(stored: StoredObject, file: S3File | None) -> Headers:
+    """Say where the file went; `file` holds the final key, None for a presigned URL."""
+    headers = [("x-whaul-etag", stored.etag), ("x-whaul-sha256", stored.sha256.hex())]
+    if file is not None:
+        headers += [("x-whaul-bucket", file.bucket_name), ("x-whaul-key", quote(file.key, safe="/~"))]
+    return headers
+
+
+def _described(info: MediaInfo) -> Document:
+    return {"fileSize": info.file_size, "mimeType": info.mime_type}
+
+
+def _file(members: Members, name: str) -> S3File | None:
+    file = members.get(name)
+    return S3File(file["bucketName"], file["key"]) if file is not None else None
+
+
+def _url(members: Members, name: str) -> PresignedUrl | None:
+    presigned = members.get(name)
+    return PresignedUrl(presigned["url"], presigned["headers"]) if presigned is not None else None
+
+
+def _authorized_file(call: NumberCall, prefix: S3File, info: MediaInfo) -> S3File:
+    """Name the object with its final key, and ask the policy for it."""
+    rules = call.parts.rules
+    suffix = extension(info.mime_type, rules.extensions)
+    key = object_key(prefix.key, call.members["mediaId"], suffix, exact=rules.exact_keys)
+    _authorize(call, PUT_OBJECT, prefix.bucket_name, key, "the bucket and final key of this request")
+    return S3File(prefix.bucket_name, key)
+
+
+def _authorize(call: NumberCall, action: str, bucket: str, key: str, shown_as: str) -> None:
+    call.caller.authorize(action, f"arn:{call.parts.rules.partition}:s3:::{bucket}/{key}", shown_as=shown_as)
+
+
+def _identity(call: NumberCall, file: S3File | None, presigned: PresignedUrl | None) -> Hashable:
     """What makes two calls the same transfer."""
-    presigned = request.presigned_url
-    headers = frozenset(presigned.headers.items()) if presigned else None
-    return number.id, request.media_id, request.s3_file, presigned and presigned.url, headers
+    url, headers = (presigned.url, frozenset(presigned.headers.items())) if presigned else (None, None)
+    return call.target.id, call.members["mediaId"], file, url, headers
+
+
+def _source(call: NumberCall) -> tuple[Source, str | None]:
+    """Check the source as far as that goes without asking for it; name its host when the caller chose it."""
+    presigned, file = _url(call.members, "sourceS3PresignedUrl"), _file(call.members, "sourceS3File")
+    if presigned is not None:
+        chosen = PresignedSource(call.parts.http, call.parts.presigned_hosts, presigned)
+        media_kind(chosen.mime_type)
+        return chosen, chosen.host
+    assert file is not None  # noqa: S101 - one_source has seen to it
+    key = checked_key(file.key)
+    _authorize(call, GET_OBJECT, file.bucket_name, key, "the bucket and key of this request")
+    return S3Source(call.parts.store, file), None
+
+
+async def _uploaded(call: NumberCall, mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:
+    """Take a file at Meta, under a neutral name: the source's may be private, and a message states its own."""
+    name = "media" + EXTENSIONS.get(mime_type.partition(";")[0].strip().lower(), "")
+    target = call.target
+    return await upload(
+        call.parts.graph, target.token, target.meta_id, parts, size=size, mime_type=mime_type, file_name=name
+    )

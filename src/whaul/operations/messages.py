@@ -1,75 +1,116 @@
-"""SendWhatsAppMessage: a message object goes to Meta as it came, once."""
+"""SendWhatsAppMessage: a message object goes to Meta as it came, and never twice.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api
+"""
 
 import asyncio
 import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
 
-from whaul import wire
-from whaul.api.request import Request
-from whaul.api.response import Response
-from whaul.auth.authenticator import Caller
-from whaul.errors import DependencyException, Retry
-from whaul.graph.client import GraphClient
-from whaul.model import PhoneNumber, SendMessage
-from whaul.operations.numbers import Numbers
-from whaul.telemetry.call import Call
-from whaul.transfer.attempts import Attempts
-from whaul.transfer.idempotency import Invocations
+import msgspec
 
-SEND_MESSAGE = "social-messaging:SendWhatsAppMessage"
+from whaul.api.request import Members
+from whaul.api.response import Document
+from whaul.errors import DependencyException, InvalidParametersException, Retry
+from whaul.graph.client import not_documented
+from whaul.graph.errors import CallKind
+from whaul.operations.call import NumberCall, Row, on_number
 
+PRODUCT = "whatsapp"
+SENDING: Final = CallKind(is_repeatable=False, names_object=False)
 
-class MessageOperations:
-    """The operations on messages, over their parts."""
+_API_VERSION = re.compile(r"v[1-9][0-9]{0,2}\.[0-9]{1,2}")
+_USER_ID = re.compile(r"\s*\+?[A-Z]{2}(\.[A-Z0-9]+)+\s*", re.ASCII | re.IGNORECASE)
+"""A business-scoped user id, such as US.13491208655302741918 or US.ENT.11815799212886844830, also one that was edited.
 
-    def __init__(self, *, numbers: Numbers, graph: GraphClient, deadline: float) -> None:
-        """`deadline` is in seconds from the start of a call."""
-        self._numbers = numbers
-        self._graph = graph
-        self._deadline = deadline
-        self._invocations: Invocations[str | None] = Invocations()
-
-    async def send(self, given: Request, caller: Caller, call: Call) -> Response:
-        """Answer SendWhatsAppMessage. Raises an `ApiError`."""
-        request = wire.send_message(given.body)
-        number = await self._numbers.authorized(SEND_MESSAGE, request.phone_number_id, caller, call)
-        invocation = given.invocation_id
-        if invocation is None:
-            message_id = await self._send(request, number, call)
-        else:
-            key = _identity(invocation, caller, number, request)
-            message_id = await self._invocations.once(key, lambda: self._send(request, number, call))
-        return wire.send_message_answer(message_id), []
-
-    async def land(self) -> None:
-        """Wait for the messages under way that no call waits for any more."""
-        await self._invocations.land()
-
-    async def _send(self, request: SendMessage, number: PhoneNumber, call: Call) -> str | None:
-        """Send the message; return Meta's id of it, if it gave one."""
-        token = number.token
-        attempts = Attempts(asyncio.get_running_loop().time() + self._deadline)
-
-        async def attempt() -> str | None:
-            return await self._graph.send_message(token, number.meta_id, request.api_version, request.message)
-
-        async with self._numbers.circuit(number):
-            try:
-                # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
-                with call.timed("send"):
-                    async with asyncio.timeout_at(attempts.deadline):
-                        return await attempts.run(attempt)
-            except TimeoutError:
-                raise DependencyException(
-                    "Meta did not answer within the call's deadline (WHAUL_DEADLINE). Whether it sent the message is "
-                    "not known.",
-                    retry=Retry.NO,
-                ) from None
+https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
+"""
 
 
-def _identity(invocation: bytes, caller: Caller, number: PhoneNumber, request: SendMessage) -> bytes:
+class _Message(msgspec.Struct):
+    messaging_product: Any = None
+    to: Any = None
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+class _Sent(msgspec.Struct):
+    messages: list[_Id] = []
+    success: bool = False
+
+
+_message_decoder = msgspec.json.Decoder(_Message)
+
+
+async def send_message(call: NumberCall) -> Document:
+    """Send the message, once for all attempts of an SDK; without `messageId` when Meta gave none."""
+    if call.invocation_id is None:
+        message_id = await _send(call)
+    else:
+        message_id = await call.parts.sent.once(_identity(call.invocation_id, call), lambda: _send(call))
+    return {"messageId": message_id} if message_id is not None else {}
+
+
+def check_message(members: Members) -> None:
+    """Look at what whaul answers for; the rest is between the caller and Meta. Raises `InvalidParametersException`."""
+    if not _API_VERSION.fullmatch(members["metaApiVersion"]):  # it becomes part of a URL
+        raise InvalidParametersException("metaApiVersion must be a version of Meta's API, such as v25.0.")
+    try:
+        message = _message_decoder.decode(members["message"])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidParametersException(
+            "message must be a JSON object, a message object of Meta's API (with an SDK: its bytes, not base64)."
+        ) from None
+    if message.messaging_product != PRODUCT:
+        raise InvalidParametersException(f'message must hold "messaging_product": "{PRODUCT}".')
+    if isinstance(message.to, str) and _USER_ID.fullmatch(message.to):
+        # Meta takes its digits for a phone number: it answers 200, and nobody gets the message.
+        raise InvalidParametersException(
+            "`to` of the message holds a business-scoped user id, to which Meta would deliver nothing: `to` takes a "
+            'phone number, or a group\'s id. Put the id into `recipient`, with "recipient_type": "individual", and '
+            "leave `to` out."
+        )
+
+
+OPERATIONS: Final[Mapping[str, Row]] = {"SendWhatsAppMessage": on_number(send_message, check_message, opens=True)}
+
+
+async def _send(call: NumberCall) -> str | None:
+    """Send the message; return Meta's id of it, if it gave one."""
+    async with call.circuit():
+        try:
+            # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
+            with call.record.timed("send"):
+                async with asyncio.timeout_at(call.attempts.deadline):
+                    return await call.attempts.run(lambda: _attempt(call))
+        except TimeoutError:
+            raise DependencyException(
+                "Meta did not answer within the call's deadline (WHAUL_DEADLINE). Whether it sent the message is "
+                "not known.",
+                retry=Retry.NO,
+            ) from None
+
+
+async def _attempt(call: NumberCall) -> str | None:
+    """Send once. An error is to be tried again only when Meta surely has not got the message, or refused it for now."""
+    doing, path, version = "sending the message", f"{call.target.meta_id}/messages", call.members["metaApiVersion"]
+    sent = await call.parts.graph.post(
+        call.target.token, path, call.members["message"], _Sent, doing, call=SENDING, version=version
+    )
+    if not sent.messages and not sent.success:
+        raise not_documented(doing, SENDING)
+    return sent.messages[0].id if sent.messages else None
+
+
+def _identity(invocation: bytes, call: NumberCall) -> bytes:
     """What makes two requests attempts of one call: the id alone is the client's word."""
     digest = hashlib.sha256()
-    for part in (invocation, caller.access_key_id.encode(), number.id.encode(), request.api_version.encode()):
+    for part in (invocation, call.caller.access_key_id.encode(), call.target.id.encode()):
         digest.update(part + b"\n")
-    digest.update(request.message)
+    digest.update(call.members["metaApiVersion"].encode() + b"\n")
+    digest.update(call.members["message"])
     return digest.digest()

@@ -12,9 +12,10 @@ from typing import Final, NamedTuple
 import structlog
 
 from whaul.errors import ApiError
-from whaul.graph.accounts import AccountCalls
+from whaul.graph.client import GraphClient
+from whaul.operations.waba import read_account, token_expiry
 from whaul.registry.accounts import Accounts
-from whaul.registry.records import LinkedAccount, NewPhoneNumber
+from whaul.registry.records import LinkedAccount
 from whaul.telemetry import logs
 from whaul.telemetry.call import Call
 
@@ -43,7 +44,7 @@ class Refreshes:
     def __init__(
         self,
         accounts: Accounts,
-        graph: AccountCalls,
+        graph: GraphClient,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -114,13 +115,9 @@ class Refreshes:
         token = await self._accounts.credentials(account.id)
         if token is None:
             return
-        found = await self._graph.account(token, account.meta_waba_id)
-        numbers = (
-            NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
-            for n in found.phone_numbers
-        )
-        expires_at = await self._graph.token_expiry(token, current.token_expires_at)
-        await self._accounts.refresh(account.id, found.name, numbers, expires_at)
+        found = await read_account(self._graph, token, account.meta_waba_id)
+        expires_at = await token_expiry(self._graph, token, current.token_expires_at)
+        await self._accounts.refresh(account.id, found.name, found.phone_numbers, expires_at)
 
 
 def _is_fresh(account: LinkedAccount, now: datetime) -> bool:

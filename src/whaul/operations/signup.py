@@ -1,173 +1,229 @@
-"""AssociateWhatsAppBusinessAccount: a customer's accounts found with Meta's token, then one of them linked."""
+"""AssociateWhatsAppBusinessAccount: a customer's accounts found with Meta's token, then one of them linked.
 
-import asyncio
+https://developers.facebook.com/documentation/business-messaging/whatsapp/embedded-signup/overview
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any, Final
 
 from pydantic import SecretStr
 
 from whaul import arns
-from whaul.api import response
-from whaul.api.request import Request
-from whaul.api.response import Response
-from whaul.auth.authenticator import Caller
+from whaul.api.request import Members
+from whaul.api.response import Document
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
-from whaul.graph.accounts import AccountCalls, MetaAccount
+from whaul.graph.errors import CallKind
 from whaul.model import GraphToken
-from whaul.operations.tags import TAG, too_many
-from whaul.registry import shapes
+from whaul.operations.call import ResourceCall, Row, on_service
+from whaul.operations.shapes import phone_number
+from whaul.operations.tags import tags_of, too_many
+from whaul.operations.waba import MetaAccount, read_account, read_token, token_expiry
 from whaul.registry.errors import TooManyTagsError
 from whaul.registry.records import LinkedPhoneNumber, NewAccount, NewPhoneNumber, Tags
-from whaul.registry.signups import Signups
 from whaul.registry.tags import MOST_TAGS
-from whaul.telemetry.call import Call
-from whaul.transfer.attempts import Attempts
-from whaul.wire.signup import Finalization, Registration, associate
 
-ASSOCIATE = "social-messaging:AssociateWhatsAppBusinessAccount"
-MOST_ACCOUNTS = 20
+TAG = "social-messaging:TagResource"
+REGISTERING: Final = CallKind(is_repeatable=False, names_object=False)
+"""Meta counts registrations, and locks a number after too many."""
+MAX_ACCOUNTS = 20
 """Accounts of one token that are described; Meta names the newest first."""
+PIN_DIGITS = 6
 
 
-class SignupOperation:
-    """The operation over the registry and the Graph API."""
+async def associate(call: ResourceCall) -> Document:
+    """Do either step. Raises errors of those that the model has for this operation."""
+    final = call.members.get("setupFinalization")
+    try:
+        async with call.attempts.bounded():
+            return await (_begin(call) if final is None else _finish(call, final))
+    except (AccessDeniedByMetaException, ResourceNotFoundException) as error:  # the model has neither here
+        raise InvalidParametersException(error.message) from error
 
-    def __init__(self, signups: Signups, graph: AccountCalls, *, account_id: str, region: str, deadline: float) -> None:
-        """`deadline` is in seconds, for one call."""
-        self._signups = signups
-        self._graph = graph
-        self._account_id = account_id
-        self._region = region
-        self._deadline = deadline
 
-    async def associate(self, given: Request, caller: Caller, _call: Call) -> Response:
-        """Answer either step. Raises an `ApiError`, of those that the model has for this operation."""
-        step = associate(given.body)
-        caller.authorize(ASSOCIATE, "*")  # the action has no resources at AWS
-        attempts = Attempts(asyncio.get_running_loop().time() + self._deadline)
-        try:
-            async with attempts.bounded():
-                if isinstance(step, Finalization):
-                    return await self._finish(step, caller, attempts), []
-                return await self._begin(step, attempts), []
-        except (AccessDeniedByMetaException, ResourceNotFoundException) as error:  # the model has neither here
-            raise InvalidParametersException(error.message) from error
+def check_step(members: Members) -> None:
+    """Raise `InvalidParametersException` for what makes no sense together, or that this service cannot honour."""
+    callback, final = members.get("signupCallback"), members.get("setupFinalization")
+    if (callback is None) == (final is None):
+        raise InvalidParametersException("Give either signupCallback or setupFinalization.")
+    if final is not None:
+        _check_finalization(final)
+    elif callback is not None:
+        _check_callback(callback)
 
-    async def _begin(self, access_token: SecretStr, attempts: Attempts) -> bytes:
-        """Find the accounts that a token may manage, and keep it for the second step."""
-        token = GraphToken(access_token)
-        found = await attempts.run(lambda: self._graph.token(token))
-        if not found.is_valid:
-            raise InvalidParametersException("Meta says that the access token is not valid. Sign up again.")
-        if not found.account_ids:
-            raise InvalidParametersException(
-                "The access token is bound to no WhatsApp Business Account (whatsapp_business_management). "
-                "A system user's token is linked with `whaul link`."
-            )
-        accounts = {}
-        for id_ in found.account_ids[:MOST_ACCOUNTS]:
-            account = await attempts.run(lambda id_=id_: self._graph.account(token, id_))  # type: ignore[misc]
-            accounts[id_] = await self._incomplete(id_, account)
-        in_progress = await self._signups.begin_signup(access_token)
-        result = {
-            "associateInProgressToken": in_progress.get_secret_value(),
-            "linkedAccountsWithIncompleteSetup": accounts,
-        }
-        return response.body({"signupCallbackResult": result, "statusCode": 200})
 
-    async def _incomplete(self, meta_waba_id: str, account: MetaAccount) -> shapes.Shape:
-        """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
-        id_ = arns.waba_id(self._account_id, meta_waba_id)
-        linked = await self._signups.account(id_)
-        numbers = [self._described(number) for number in _numbers(account)]
-        complete = linked is not None and bool(numbers) and all(number.is_registered for number in numbers)
-        return {
-            "accountName": account.name,
-            "registrationStatus": "COMPLETE" if complete else "INCOMPLETE",
-            "unregisteredWhatsAppPhoneNumbers": [
-                shapes.phone_number(number) for number in numbers if not number.is_registered
-            ],
-            "wabaId": id_,
-        }
+OPERATIONS: Final[Mapping[str, Row]] = {"AssociateWhatsAppBusinessAccount": on_service(associate, check_step)}
 
-    async def _finish(self, step: Finalization, caller: Caller, attempts: Attempts) -> bytes:
-        """Register the numbers, and link their account. What Meta refuses leaves the sign-up to be finished."""
-        meta_waba_id = await self._meta_waba_id(step)
-        tags = self._authorized_tags(step, meta_waba_id, caller)
-        access_token = await self._signups.signup(step.token)
-        if access_token is None:
-            raise _unknown()
-        token = GraphToken(access_token)
-        account = await attempts.run(lambda: self._graph.account(token, meta_waba_id))
-        known = {number.meta_id for number in account.phone_numbers}
-        if not {number.meta_id for number in step.numbers} <= known:
-            raise InvalidParametersException("A phone number that is given is not one of the account's.")
-        for number in step.numbers:  # once: Meta counts attempts, and locks a number after too many
-            await self._graph.register(token, number.meta_id, number.pin, number.region)
-        await attempts.run(lambda: self._graph.subscribe(token, meta_waba_id))
-        registered = {number.meta_id: number for number in step.numbers}
-        new = NewAccount(
-            meta_waba_id=meta_waba_id,
-            name=account.name,
-            access_token=access_token,
-            app_secret=None,
-            phone_numbers=tuple(_registered(number, registered.get(number.meta_id)) for number in _numbers(account)),
-            token_expires_at=await self._graph.token_expiry(token),
+
+def _check_callback(callback: Members) -> None:
+    token = callback["accessToken"]
+    if callback.get("callbackUrl"):
+        raise InvalidParametersException(
+            "whaul receives no webhooks: leave callbackUrl out, and set it in the App Dashboard of your Meta app."
         )
-        try:
-            linked = await self._signups.finish_signup(step.token, new, tags)
-        except TooManyTagsError:
-            raise too_many() from None
-        if linked is None:
-            raise _unknown()
-        return response.body({"statusCode": 200, "linkedWhatsAppBusinessAccountId": linked.id})
+    if not token.isascii() or not token.isprintable():
+        raise InvalidParametersException("signupCallback.accessToken is not an access token of Meta's.")
+    if not token:
+        raise InvalidParametersException("signupCallback.accessToken is empty.")
 
-    async def _meta_waba_id(self, step: Finalization) -> str:
-        if step.meta_waba_id is not None:
-            return step.meta_waba_id
-        id_ = arns.waba_id_from(step.parent or "", self._account_id, self._region)
-        parent = await self._signups.account(id_) if id_ is not None else None
-        if parent is None:
-            raise InvalidParametersException("phoneNumberParent names nothing linked in this account and region.")
-        return parent.meta_waba_id
 
-    def _authorized_tags(self, step: Finalization, meta_waba_id: str, caller: Caller) -> dict[str, Tags]:
-        """The tags by resource id; setting them is an action of its own."""
-        waba_id = arns.waba_id(self._account_id, meta_waba_id)
-        named = [(waba_id, arns.waba_arn(waba_id, self._account_id, self._region), step.tags)]
-        for number in step.numbers:
-            id_ = arns.phone_number_id(self._account_id, number.meta_id)
-            named.append((id_, arns.phone_number_arn(id_, self._account_id, self._region), number.tags))
-        for _, arn, tags in named:
-            if tags:
-                caller.authorize(TAG, arn)
-            if len(tags) > MOST_TAGS:  # told before Meta registers anything
-                raise too_many()
-        return {id_: tags for id_, _, tags in named if tags}
-
-    def _described(self, number: NewPhoneNumber) -> LinkedPhoneNumber:
-        id_ = arns.phone_number_id(self._account_id, number.meta_id)
-        return LinkedPhoneNumber(
-            id=id_,
-            arn=arns.phone_number_arn(id_, self._account_id, self._region),
-            meta_id=number.meta_id,
-            display_phone_number=number.display_phone_number,
-            verified_name=number.verified_name,
-            quality_rating=number.quality_rating,
-            status=number.status,
+def _check_finalization(final: Members) -> None:
+    waba, numbers = final.get("waba") or {}, final["phoneNumbers"]
+    if waba.get("eventDestinations"):
+        raise InvalidParametersException(
+            "whaul has no event destinations: leave eventDestinations out or empty; Meta's webhooks go to your app."
         )
+    if (waba.get("id") is None) == (final.get("phoneNumberParent") is None):
+        raise InvalidParametersException(
+            "Give either waba.id, to link an account, or phoneNumberParent, to add numbers to one that is linked."
+        )
+    if len({number["id"] for number in numbers}) != len(numbers):
+        raise InvalidParametersException("A phone number is given twice.")
+    for number in numbers:
+        pin = number["twoFactorPin"]
+        if len(pin) != PIN_DIGITS or not (pin.isascii() and pin.isdigit()):
+            raise InvalidParametersException(f"A twoFactorPin has {PIN_DIGITS} digits.")
+    for id_ in (waba.get("id"), *(number["id"] for number in numbers)):
+        if id_ is not None and not (id_.isascii() and id_.isdigit()):
+            raise InvalidParametersException("waba.id and phoneNumbers.id are Meta's ids, which are digits.")
+    for tagged in (waba, *numbers):
+        tags_of(tagged.get("tags"))
 
 
-def _numbers(account: MetaAccount) -> tuple[NewPhoneNumber, ...]:
-    return tuple(
-        NewPhoneNumber(n.meta_id, n.display_phone_number, n.verified_name, n.quality_rating, n.status)
-        for n in account.phone_numbers
+async def _begin(call: ResourceCall) -> Document:
+    """Find the accounts that a token may manage, and keep it for the second step."""
+    access_token = SecretStr(call.members["signupCallback"]["accessToken"])
+    token = GraphToken(access_token)
+    found = await call.attempts.run(lambda: read_token(call.parts.graph, token))
+    if not found.is_valid:
+        raise InvalidParametersException("Meta says that the access token is not valid. Sign up again.")
+    if not found.account_ids:
+        raise InvalidParametersException(
+            "The access token is bound to no WhatsApp Business Account (whatsapp_business_management). "
+            "A system user's token is linked with `whaul link`."
+        )
+    accounts = {}
+    for id_ in found.account_ids[:MAX_ACCOUNTS]:
+        accounts[id_] = await _incomplete(call, id_, await _read_account(call, token, id_))
+    in_progress = await call.parts.registry.begin_signup(access_token)
+    result = {
+        "associateInProgressToken": in_progress.get_secret_value(),
+        "linkedAccountsWithIncompleteSetup": accounts,
+    }
+    return {"signupCallbackResult": result, "statusCode": 200}
+
+
+async def _read_account(call: ResourceCall, token: GraphToken, meta_waba_id: str) -> MetaAccount:
+    return await call.attempts.run(lambda: read_account(call.parts.graph, token, meta_waba_id))
+
+
+async def _incomplete(call: ResourceCall, meta_waba_id: str, account: MetaAccount) -> Document:
+    """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
+    id_ = arns.waba_id(call.parts.rules.account_id, meta_waba_id)
+    linked = await call.parts.registry.account(id_)
+    numbers = [_described(call, number) for number in account.phone_numbers]
+    complete = linked is not None and bool(numbers) and all(number.is_registered for number in numbers)
+    return {
+        "accountName": account.name,
+        "registrationStatus": "COMPLETE" if complete else "INCOMPLETE",
+        "unregisteredWhatsAppPhoneNumbers": [phone_number(number) for number in numbers if not number.is_registered],
+        "wabaId": id_,
+    }
+
+
+async def _finish(call: ResourceCall, final: Members) -> Document:
+    """Register the numbers, and link their account. What Meta refuses leaves the sign-up to be finished."""
+    registry, graph = call.parts.registry, call.parts.graph
+    in_progress, chosen = SecretStr(final["associateInProgressToken"]), final["phoneNumbers"]
+    meta_waba_id = await _meta_waba_id(call, final)
+    tags = _authorized_tags(call, final, meta_waba_id)
+    access_token = await registry.signup(in_progress)
+    if access_token is None:
+        raise _unknown()
+    token = GraphToken(access_token)
+    account = await _read_account(call, token, meta_waba_id)
+    if not {number["id"] for number in chosen} <= {number.meta_id for number in account.phone_numbers}:
+        raise InvalidParametersException("A phone number that is given is not one of the account's.")
+    for number in chosen:  # once: Meta counts attempts, and locks a number after too many
+        doing = f"registering phone number {number['id']}"
+        await graph.post(token, f"{number['id']}/register", _registration(number), Any, doing, call=REGISTERING)
+    doing = "subscribing the app to the account"
+    await call.attempts.run(lambda: graph.post(token, f"{meta_waba_id}/subscribed_apps", {}, Any, doing))
+    regions = {number["id"]: number.get("dataLocalizationRegion") for number in chosen}
+    new = NewAccount(
+        meta_waba_id=meta_waba_id,
+        name=account.name,
+        access_token=access_token,
+        app_secret=None,
+        phone_numbers=tuple(
+            replace(number, status="CONNECTED", data_localization_region=regions[number.meta_id])
+            if number.meta_id in regions
+            else number
+            for number in account.phone_numbers
+        ),
+        token_expires_at=await token_expiry(graph, token),
     )
+    try:
+        linked = await registry.finish_signup(in_progress, new, tags)
+    except TooManyTagsError:
+        raise too_many() from None
+    if linked is None:
+        raise _unknown()
+    return {"statusCode": 200, "linkedWhatsAppBusinessAccountId": linked.id}
 
 
-def _registered(number: NewPhoneNumber, registration: Registration | None) -> NewPhoneNumber:
-    if registration is None:
-        return number
-    return replace(number, status="CONNECTED", data_localization_region=registration.region)
+def _registration(number: Members) -> dict[str, str]:
+    """Write what registers a number for the Cloud API, and where its data is kept (ISO 3166, two letters).
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/registration
+    """
+    region = number.get("dataLocalizationRegion")
+    body = {"messaging_product": "whatsapp", "pin": number["twoFactorPin"]}
+    return body | ({"data_localization_region": region} if region is not None else {})
+
+
+async def _meta_waba_id(call: ResourceCall, final: Members) -> str:
+    id_ = (final.get("waba") or {}).get("id")
+    if id_ is not None:
+        return str(id_)
+    rules = call.parts.rules
+    parent_id = arns.waba_id_from(final["phoneNumberParent"], rules.account_id, rules.region)
+    parent = await call.parts.registry.account(parent_id) if parent_id is not None else None
+    if parent is None:
+        raise InvalidParametersException("phoneNumberParent names nothing linked in this account and region.")
+    return parent.meta_waba_id
+
+
+def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> dict[str, Tags]:
+    """The tags by resource id; setting them is an action of its own."""
+    rules, found = call.parts.rules, {}
+    for id_, tags in _tagged(final, rules.account_id, meta_waba_id):
+        if tags:
+            call.caller.authorize(TAG, arns.resource_arn(id_, rules.account_id, rules.region))
+            found[id_] = tags
+        if len(tags) > MOST_TAGS:  # told before Meta registers anything
+            raise too_many()
+    return found
+
+
+def _tagged(final: Members, account_id: str, meta_waba_id: str) -> Iterator[tuple[str, Tags]]:
+    yield arns.waba_id(account_id, meta_waba_id), tags_of((final.get("waba") or {}).get("tags"))
+    for number in final["phoneNumbers"]:
+        yield arns.phone_number_id(account_id, number["id"]), tags_of(number.get("tags"))
+
+
+def _described(call: ResourceCall, number: NewPhoneNumber) -> LinkedPhoneNumber:
+    rules = call.parts.rules
+    id_ = arns.phone_number_id(rules.account_id, number.meta_id)
+    return LinkedPhoneNumber(
+        id=id_,
+        arn=arns.phone_number_arn(id_, rules.account_id, rules.region),
+        meta_id=number.meta_id,
+        display_phone_number=number.display_phone_number,
+        verified_name=number.verified_name,
+        quality_rating=number.quality_rating,
+        status=number.status,
+    )
 
 
 def _unknown() -> ApiError:

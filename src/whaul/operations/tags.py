@@ -1,61 +1,63 @@
 """The operations on tags of linked accounts and phone numbers."""
 
-from whaul import arns
-from whaul.api.request import Request
-from whaul.api.response import Response
-from whaul.auth.authenticator import Caller
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from whaul.api.request import Members
+from whaul.api.response import Document
 from whaul.errors import InvalidParametersException
+from whaul.operations.call import ResourceCall, Row, no_resource, on_resource
 from whaul.registry.errors import TooManyTagsError
-from whaul.registry.tags import MOST_TAGS, TaggedResources
-from whaul.telemetry.call import Call
-from whaul.wire import tags as shapes
+from whaul.registry.records import Tags
+from whaul.registry.tags import MOST_TAGS
 
-TAG = "social-messaging:TagResource"
-UNTAG = "social-messaging:UntagResource"
-LIST_TAGS = "social-messaging:ListTagsForResource"
+RESERVED = "aws:"
+"""No tag's key may begin so, in any case. https://docs.aws.amazon.com/tag-editor/latest/userguide/reference.html"""
+
+DONE: Final = {"statusCode": 200}
 
 
-class TagOperations:
-    """The operations over the registry. Each raises an `ApiError`; the model has no ResourceNotFoundException here."""
+async def tag(call: ResourceCall) -> Document:
+    """TagResource."""
+    try:
+        is_linked = await call.parts.registry.tag(call.resource_id, tags_of(call.members["tags"]))
+    except TooManyTagsError:
+        raise too_many() from None
+    if not is_linked:
+        raise no_resource()
+    return DONE
 
-    def __init__(self, resources: TaggedResources, *, account_id: str, region: str) -> None:
-        self._resources = resources
-        self._account_id = account_id
-        self._region = region
 
-    async def tag(self, given: Request, caller: Caller, _call: Call) -> Response:
-        """Answer TagResource."""
-        arn, tags = shapes.tag_resource(given.body)
-        id_ = self._authorized(TAG, arn, caller)
-        try:
-            known = await self._resources.tag(id_, tags)
-        except TooManyTagsError:
-            raise too_many() from None
-        if not known:
-            raise _unknown()
-        return shapes.done(), []
+async def untag(call: ResourceCall) -> Document:
+    """UntagResource."""
+    if not await call.parts.registry.untag(call.resource_id, call.members["tagKeys"]):
+        raise no_resource()
+    return DONE
 
-    async def untag(self, given: Request, caller: Caller, _call: Call) -> Response:
-        """Answer UntagResource."""
-        arn, keys = shapes.untag_resource(given.body)
-        if not await self._resources.untag(self._authorized(UNTAG, arn, caller), keys):
-            raise _unknown()
-        return shapes.done(), []
 
-    async def list(self, given: Request, caller: Caller, _call: Call) -> Response:
-        """Answer ListTagsForResource."""
-        tags = await self._resources.tags(self._authorized(LIST_TAGS, shapes.list_tags(given.query), caller))
-        if tags is None:
-            raise _unknown()
-        return shapes.listed(tags.items()), []
+async def list_tags(call: ResourceCall) -> Document:
+    """ListTagsForResource."""
+    tags = await call.parts.registry.tags(call.resource_id)
+    if tags is None:
+        raise no_resource()
+    return DONE | {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
-    def _authorized(self, action: str, arn: str, caller: Caller) -> str:
-        """The id of the resource, if it is of this account and region and the caller may do this with it."""
-        id_ = arns.resource_id_from(arn, self._account_id, self._region)
-        if id_ is None:
-            raise _unknown()
-        caller.authorize(action, arn)
-        return id_
+
+def tags_of(tags: Iterable[Mapping[str, Any]] | None) -> Tags:
+    """Take over tags; one without a value has an empty one.
+
+    Raises `InvalidParametersException` for a key that is reserved or comes twice, and for NUL characters.
+    """
+    found: Tags = {}
+    for each in tags or ():
+        key, value = each["key"], each.get("value") or ""
+        if key.lower().startswith(RESERVED):
+            raise InvalidParametersException(f"A tag's key may not begin with {RESERVED}; AWS keeps those for itself.")
+        _check_storable(key, value)
+        if key in found:
+            raise InvalidParametersException("A tag's key is given twice; keep one of them.")
+        found[key] = value
+    return found
 
 
 def too_many() -> InvalidParametersException:
@@ -63,8 +65,21 @@ def too_many() -> InvalidParametersException:
     return InvalidParametersException(f"A resource can have {MOST_TAGS} tags; remove some first (UntagResource).")
 
 
-def _unknown() -> InvalidParametersException:
-    return InvalidParametersException(
-        "This resourceArn names no account or phone number that is linked in this account and region. "
-        "`whaul link --json` and GetLinkedWhatsAppBusinessAccount tell the ARNs."
-    )
+def _check_storable(*texts: str) -> None:
+    if any("\0" in text for text in texts):  # PostgreSQL's text has no such character
+        raise InvalidParametersException("Tags may not hold the character NUL.")
+
+
+def _check_tags(members: Members) -> None:
+    tags_of(members["tags"])
+
+
+def _check_keys(members: Members) -> None:
+    _check_storable(*members["tagKeys"])
+
+
+OPERATIONS: Final[Mapping[str, Row]] = {
+    "TagResource": on_resource(tag, _check_tags),
+    "UntagResource": on_resource(untag, _check_keys),
+    "ListTagsForResource": on_resource(list_tags),
+}

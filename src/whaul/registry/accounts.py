@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from whaul import arns
-from whaul.model import GraphToken, PhoneNumber
+from whaul.model import Account, GraphToken, PhoneNumber
 from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
 from whaul.registry.pages import seal, unseal
 from whaul.registry.records import (
@@ -144,6 +144,19 @@ class Accounts(TaggedResources):
         if row is None:
             return None
         return GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret))
+
+    async def linked_account(self, account_id: str) -> Account | None:
+        """Find a linked account with its token, given its id (not its ARN: see `arns.waba_id_from`)."""
+        async with self._reading() as session:
+            row = await session.get(AccountRow, account_id)
+        if row is None or row.owner != self._account_id:
+            return None
+        return Account(
+            id=row.id,
+            arn=arns.waba_arn(row.id, self._account_id, self._region),
+            meta_id=row.meta_waba_id,
+            token=GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret)),
+        )
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number, given its id (not its ARN: see `arns.phone_number_id_from`)."""

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Final, Protocol
 
-from whaul.model import AccessKey, PhoneNumber
+from whaul.model import AccessKey, Account, PhoneNumber
 from whaul.registry.cache import Lookup
 
 MAX_BATCH: Final = 500
@@ -44,6 +44,10 @@ class BatchedLookup:
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number by its id; raises what the registry raises."""
         return await self._registry.phone_number(phone_number_id)
+
+    async def linked_account(self, account_id: str) -> Account | None:
+        """Find a linked account by its id; raises what the registry raises."""
+        return await self._registry.linked_account(account_id)
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
         """Find an access key that is not disabled; raises what the registry raises."""

@@ -23,7 +23,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from whaul.model import AccessKey, PhoneNumber
+from whaul.model import AccessKey, Account, PhoneNumber
 from whaul.registry.errors import RegistryUnavailableError
 
 TTL: Final = 3.0
@@ -41,6 +41,10 @@ class Lookup(Protocol):
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number by its id."""
+        ...
+
+    async def linked_account(self, account_id: str) -> Account | None:
+        """Find a linked account by its id."""
         ...
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
@@ -65,11 +69,16 @@ class CachedRegistry:
     ) -> None:
         outage = _Outage(clock, on_outage)
         self._phone_numbers = _Cache(registry.phone_number, outage, clock, max_entries)
+        self._accounts = _Cache(registry.linked_account, outage, clock, max_entries)
         self._access_keys = _Cache(registry.access_key, outage, clock, max_entries)
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number by its id."""
         return await self._phone_numbers.get(phone_number_id)
+
+    async def linked_account(self, account_id: str) -> Account | None:
+        """Find a linked account by its id."""
+        return await self._accounts.get(account_id)
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
         """Find an access key that is not disabled."""
@@ -78,6 +87,7 @@ class CachedRegistry:
     async def aclose(self) -> None:
         """End the queries that are under way; to be called before the registry is closed."""
         await self._phone_numbers.aclose()
+        await self._accounts.aclose()
         await self._access_keys.aclose()
 
 

@@ -1,26 +1,26 @@
 """Linked accounts in the words of the AWS API: the shapes that its operations answer.
 
-Holds no text of its own beyond member names; a test compares these with botocore's service model.
+A test compares their members with the service's model.
 """
 
 import re
 from collections.abc import Callable
 from datetime import datetime
 
+from whaul.api.response import Document
 from whaul.registry.records import LinkedAccount, LinkedPhoneNumber
 
-Shape = dict[str, object]
 WriteDate = Callable[[datetime], object]
 
 
-def linked_account(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Shape:
+def linked_account(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Document:
     """Shape a `LinkedWhatsAppBusinessAccount`; `date` writes dates: ISO 8601, as the AWS CLI prints them."""
     return linked_account_summary(account, date) | {
         "phoneNumbers": [phone_number(number) for number in account.phone_numbers]
     }
 
 
-def linked_account_summary(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Shape:
+def linked_account_summary(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Document:
     """Shape a `LinkedWhatsAppBusinessAccountSummary`.
 
     An account without phone numbers, or with one that is not registered, is INCOMPLETE.
@@ -36,12 +36,12 @@ def linked_account_summary(account: LinkedAccount, date: WriteDate = datetime.is
     }
 
 
-def phone_number(number: LinkedPhoneNumber) -> Shape:
+def phone_number(number: LinkedPhoneNumber) -> Document:
     """Shape a `WhatsAppPhoneNumberSummary` or `WhatsAppPhoneNumberDetail`, which have the same members.
 
     `phoneNumber` is the number in E.164, `+15550100100` say.
     """
-    shape: Shape = {
+    shape = {
         "arn": number.arn,
         "phoneNumber": "+" + re.sub(r"[^0-9]", "", number.display_phone_number),
         "phoneNumberId": number.id,

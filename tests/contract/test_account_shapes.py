@@ -7,8 +7,8 @@ import pytest
 from botocore.model import ServiceModel, StructureShape
 from botocore.parsers import create_parser
 
+from whaul.operations.shapes import linked_account, linked_account_summary, phone_number
 from whaul.registry.records import LinkedAccount, LinkedPhoneNumber
-from whaul.registry.shapes import linked_account, linked_account_summary, phone_number
 
 NUMBER = LinkedPhoneNumber(
     id="phone-number-id-0123456789abcdef0123456789abcdef",

@@ -1,31 +1,19 @@
-"""rest-json, with botocore as the oracle: it writes the requests that we read, and reads the answers that we write."""
+"""Requests as members, and the wording in which those are refused that break a constraint."""
 
 import json
-import math
+import re
 from contextlib import suppress
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore.parsers import create_parser
-from botocore.serialize import create_serializer
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from whaul import errors, wire
-from whaul.api import response
-from whaul.api.service import ROUTES
-from whaul.errors import (
-    ApiError,
-    InvalidParametersException,
-    SerializationException,
-    ThrottledRequestException,
-    ValidationException,
-)
-from whaul.model import GetMedia, MediaInfo, PresignedUrl, S3File, StoredObject
+from whaul.api.request import MAX_VIOLATIONS, Members, Reader, Request
+from whaul.api.service import OPERATIONS, SHAPES
+from whaul.errors import ApiError, SerializationException, ValidationException
 
-MODEL = botocore.session.Session().get_service_model("socialmessaging")
-OPERATION = MODEL.operation_model("GetWhatsAppMessageMedia")
+READER = Reader("GetWhatsAppMessageMedia")
 SECRET = "S3cr3tS1gnature"
 NUMBER = "phone-number-id-0123456789abcdef0123456789abcdef"
 ARN = "arn:aws:social-messaging:eu-west-1:123456789012:phone-number-id/0123456789abcdef0123456789abcdef"
@@ -38,60 +26,35 @@ def body(**members: Any) -> bytes:
     return json.dumps(LEAST | members).encode()
 
 
-def refusal(kind: type[ApiError], raw: bytes) -> str:
+def read(raw: bytes) -> Members:
+    return READER.read(Request(b"", raw))
+
+
+def refusal(kind: type[ApiError], raw: bytes, operation: str = "GetWhatsAppMessageMedia", query: bytes = b"") -> str:
     with pytest.raises(ApiError) as caught:
-        wire.get_media(raw)
+        Reader(operation).read(Request(query, raw))
     assert type(caught.value) is kind, caught.value.message
     return caught.value.message
 
 
-# --- what botocore writes is read
-
-
-@pytest.mark.parametrize("number", [NUMBER, ARN])
-@pytest.mark.parametrize(
-    ("members", "expected"),
-    [
-        ({"destinationS3File": FILE}, (False, S3File("inbox", "inbound_"), None)),
-        ({"destinationS3File": FILE | {"key": ""}}, (False, S3File("inbox", ""), None)),
-        ({"destinationS3File": FILE | {"key": "ä/ +%?#\t🐋"}}, (False, S3File("inbox", "ä/ +%?#\t🐋"), None)),
-        (
-            {"destinationS3PresignedUrl": PRESIGNED},
-            (False, None, PresignedUrl(str(PRESIGNED["url"]), {"x-amz-acl": "private"})),
-        ),
-        (
-            {"destinationS3PresignedUrl": PRESIGNED | {"headers": {}}},
-            (False, None, PresignedUrl(str(PRESIGNED["url"]), {})),
-        ),
-        ({"metadataOnly": True}, (True, None, None)),
-        ({"metadataOnly": True, "destinationS3File": FILE}, (True, S3File("inbox", "inbound_"), None)),
-        ({"metadataOnly": False, "destinationS3File": FILE}, (False, S3File("inbox", "inbound_"), None)),
-    ],
-)
-def test_a_request_that_botocore_writes_is_read(
-    number: str, members: dict[str, Any], expected: tuple[Any, ...]
-) -> None:
-    given = {"mediaId": "42", "originationPhoneNumberId": number} | members
-    request = create_serializer("rest-json").serialize_to_request(given, OPERATION)
-    assert ROUTES[request["method"], request["url_path"]] == "GetWhatsAppMessageMedia"
-    assert wire.get_media(request["body"]) == GetMedia("42", number, *expected)
+# --- what is read
 
 
 def test_null_is_the_same_as_absent() -> None:
     absent = {"destinationS3File": None, "destinationS3PresignedUrl": None}
-    assert wire.get_media(body(**absent)) == wire.get_media(body())
+    assert {name: value for name, value in read(body(**absent)).items() if value is not None} == read(body())
 
 
 def test_members_of_newer_models_are_let_be() -> None:
     newer = body(tomorrow={"deep": [1, None, "x"]}, destinationS3File=FILE | {"versionId": 7})
-    assert wire.get_media(newer).s3_file == S3File("inbox", "inbound_")
+    assert read(newer)["destinationS3File"] == FILE
 
 
 def test_of_a_member_that_comes_twice_the_last_counts() -> None:
     raw = body().replace(b'"mediaId": "42"', b'"mediaId": 42, "mediaId": "43"', 1)
     assert refusal(SerializationException, raw)
     raw = body().replace(b'"mediaId": "42"', b'"mediaId": "42", "mediaId": "43"', 1)
-    assert wire.get_media(raw).media_id == "43"
+    assert read(raw)["mediaId"] == "43"
 
 
 # --- what is refused
@@ -229,17 +192,6 @@ def test_all_broken_constraints_come_in_one_message() -> None:
     assert refusal(ValidationException, b"").startswith("2 validation errors detected: ")
 
 
-@pytest.mark.parametrize("metadata_only", [True, False, None])
-def test_two_destinations_are_refused(metadata_only: bool | None) -> None:
-    both = body(metadataOnly=metadata_only, destinationS3File=FILE, destinationS3PresignedUrl=PRESIGNED)
-    assert SECRET not in refusal(InvalidParametersException, both)
-
-
-@pytest.mark.parametrize("metadata_only", [False, None])
-def test_no_destination_is_refused_unless_only_metadata_is_wanted(metadata_only: bool | None) -> None:
-    assert "metadataOnly" in refusal(InvalidParametersException, body(metadataOnly=metadata_only))
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
@@ -262,74 +214,164 @@ def test_any_bytes_are_read_or_refused_as_a_request_error(raw: bytes) -> None:
 
 
 def read_or_refused(raw: bytes) -> None:
-    with suppress(SerializationException, ValidationException, InvalidParametersException):
-        assert isinstance(wire.get_media(raw), GetMedia)
+    with suppress(SerializationException, ValidationException):
+        assert read(raw)["mediaId"].isalnum()
 
 
-# --- what we write is read by botocore
+# --- query strings
 
 
-def parsed(status: int, headers: response.Headers, raw: bytes, shape: Any) -> dict[str, Any]:
-    response = {"status_code": status, "headers": dict(headers), "body": raw}
-    answer: dict[str, Any] = create_parser("rest-json").parse(response, shape)
-    return answer
-
-
-def test_botocore_reads_the_answer() -> None:
-    info = MediaInfo("audio/ogg; codecs=opus", 5 * 1024**3, bytes(32), "https://x")
-    answer = parsed(200, [], wire.get_media_answer(info), OPERATION.output_shape)
-    assert (answer["fileSize"], answer["mimeType"]) == (5 * 1024**3, "audio/ogg; codecs=opus")
-
-
-ALL_ERRORS = sorted((kind for kind in ApiError.__subclasses__()), key=lambda kind: kind.__name__)
-
-
-@pytest.mark.parametrize("kind", ALL_ERRORS)
-def test_botocore_reads_an_error_with_its_code_and_message(kind: type[ApiError]) -> None:
-    raw, headers = response.error(kind('Told: "ä"\n🐋'))
-    answer = parsed(kind.status, headers, raw, OPERATION.output_shape)
-    assert answer["Error"] == {"Code": kind.__name__, "Message": 'Told: "ä"\n🐋'}
-    without_header = parsed(kind.status, [], raw, OPERATION.output_shape)
-    assert without_header["Error"]["Code"] == kind.__name__
-
-
-@pytest.mark.parametrize(("seconds", "header"), [(0.0, "1"), (0.2, "1"), (1.0, "1"), (1.1, "2"), (3600.0, "3600")])
-def test_a_throttle_says_how_long_to_wait_in_whole_seconds(seconds: float, header: str) -> None:
-    _, headers = response.error(ThrottledRequestException(retry_after=seconds))
-    assert dict(headers)["Retry-After"] == header
-    assert int(header) >= math.ceil(seconds)
-
-
-@pytest.mark.parametrize("error", [ThrottledRequestException(), errors.DependencyException(retry_after=9)])
-def test_no_other_error_says_how_long_to_wait(error: ApiError) -> None:
-    assert "Retry-After" not in dict(response.error(error)[1])
+HEX = "0123456789abcdef0123456789abcdef"
+WABA = f"waba-{HEX}"
 
 
 @pytest.mark.parametrize(
-    ("key", "header"),
+    ("query", "violation"),
     [
-        ("a/b~c.-_", "a/b~c.-_"),
-        ("ä 🐋", "%C3%A4%20%F0%9F%90%8B"),
-        ("+%?#\t\r\n", "%2B%25%3F%23%09%0D%0A"),
-        ("//", "//"),
+        (b"", "Value null at 'id'"),
+        (b"id=", "length greater than or equal to 1"),
+        (b"Id=" + WABA.encode(), "Value null at 'id'"),
+        (b"id=400000000000001", "regular expression pattern"),
+        (b"id=" + NUMBER.encode(), "regular expression pattern"),
+        (b"id=" + ARN.encode(), "regular expression pattern"),
+        (b"id=waba-" + b"0" * 111, "length less than or equal to 115"),
     ],
 )
-def test_where_the_file_went_is_told_in_headers(key: str, header: str) -> None:
-    stored = StoredObject('"0123"', bytes(range(32)), file_size=8)
-    told = dict(wire.stored_headers(stored, S3File("inbox", key)))
-    assert told == {
-        "x-whaul-bucket": "inbox",
-        "x-whaul-key": header,
-        "x-whaul-etag": '"0123"',
-        "x-whaul-sha256": bytes(range(32)).hex(),
-    }
-    assert set(wire.stored_headers(stored, None)) == {
-        ("x-whaul-etag", '"0123"'),
-        ("x-whaul-sha256", bytes(range(32)).hex()),
-    }
+def test_a_member_of_the_query_string_keeps_its_constraints(query: bytes, violation: str) -> None:
+    assert violation in refusal(ValidationException, b"", "GetLinkedWhatsAppBusinessAccount", query)
 
 
-def test_request_ids_are_uuids_and_never_the_same() -> None:
-    ids = {response.request_id() for _ in range(100)}
-    assert len(ids) == 100
-    assert all(len(text) == 36 for text in ids)
+@pytest.mark.parametrize("query", [b"id=%ff", b"id=a&id=b", b"id=" + WABA.encode() + b"&id=" + WABA.encode(), b"\xff"])
+def test_a_query_string_that_is_no_list_of_members_is_refused(query: bytes) -> None:
+    refusal(SerializationException, b"", "GetLinkedWhatsAppBusinessAccount", query)
+
+
+@pytest.mark.parametrize(
+    ("query", "violation"),
+    [
+        (b"maxResults=0", "Value '0' at 'maxResults'"),
+        (b"maxResults=-1", "greater than or equal to 1"),
+        (b"maxResults=101", "less than or equal to 100"),
+        (b"nextToken=", "greater than or equal to 1"),
+        (b"nextToken=" + b"a" * 601, "less than or equal to 600"),
+        (b"nextToken=&maxResults=0", "2 validation errors"),
+    ],
+)
+def test_a_list_outside_its_bounds_is_refused(query: bytes, violation: str) -> None:
+    assert violation in refusal(ValidationException, b"", "ListLinkedWhatsAppBusinessAccounts", query)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1.0", "1e1", "+1", "%201", "0x1", "१", "9" * 19, "1_0", "true"])
+def test_a_count_that_is_no_whole_number_is_refused(text: str) -> None:
+    query = f"maxResults={text}".encode()
+    refusal(SerializationException, b"", "ListLinkedWhatsAppBusinessAccounts", query)
+
+
+@pytest.mark.parametrize("text", ["", "1", "yes", "True", "%20true"])
+def test_a_switch_in_the_query_string_is_true_or_false(text: str) -> None:
+    query = f"id={WABA}&deleteAllTemplates={text}".encode()
+    assert "deleteAllTemplates" in refusal(SerializationException, b"", "DeleteWhatsAppMessageTemplate", query)
+
+
+def test_a_member_of_the_query_string_is_found_by_its_name_there() -> None:
+    query = f"id={WABA}&templateName=a&deleteAllTemplates=true&deleteAllLanguages=false".encode()
+    members = Reader("DeleteWhatsAppMessageTemplate").read(Request(query, b""))
+    assert members == {"id": WABA, "templateName": "a", "deleteAllLanguages": True}
+
+
+def test_a_query_string_and_a_body_can_both_have_members() -> None:
+    request = Request(f"id={WABA}&nextToken=of-the-body".encode(), b'{"maxResults": 3, "id": 4}')
+    assert Reader("ListWhatsAppTemplateLibrary").read(request) == {"id": WABA, "maxResults": 3}
+
+
+# --- lists, maps, numbers
+
+
+OPENING = {"dayOfWeek": "MONDAY", "openTime": {"hours": 9, "minutes": 0}, "closeTime": {"hours": 10, "minutes": 0}}
+UPDATE = "UpdateLinkedWhatsAppBusinessAccountPhoneNumber"
+
+
+def hours_refused(*openings: object) -> str:
+    hours = {"enabled": True, "timezone": "UTC", "weeklyOperatingHours": openings}
+    raw = json.dumps({"callSettings": {"callEnabled": True, "callHours": hours}}).encode()
+    return refusal(ValidationException, raw, UPDATE, f"id={NUMBER}".encode())
+
+
+PATH = "callSettings.callHours.weeklyOperatingHours"
+
+
+@pytest.mark.parametrize(
+    ("openings", "violation"),
+    [
+        ([OPENING] * 15, f"Value at '{PATH}' failed to satisfy constraint: {TOO_LONG} 14"),
+        ([OPENING, {}], f"Value null at '{PATH}.2.member.dayOfWeek' failed"),
+        (
+            [OPENING | {"dayOfWeek": "monday"}],
+            "enum value set: [MONDAY, TUESDAY, WEDNESDAY, THURSDAY, FRIDAY, SATURDAY",
+        ),
+        (
+            [OPENING | {"openTime": {"hours": 24, "minutes": 0}}],
+            f"Value '24' at '{PATH}.1.member.openTime.hours' failed",
+        ),
+        ([OPENING | {"openTime": {"hours": -1, "minutes": 0}}], "Member must have value greater than or equal to 0"),
+        ([OPENING | {"openTime": {"hours": 0, "minutes": 60}}], "Member must have value less than or equal to 59"),
+        (
+            [OPENING | {"openTime": {"hours": 10**200, "minutes": 0}}],
+            f"Value at '{PATH}.1.member.openTime.hours' failed",
+        ),
+    ],
+)
+def test_what_is_in_a_list_is_named_by_its_place(openings: list[Any], violation: str) -> None:
+    message = hours_refused(*openings)
+    assert violation in message
+    assert message.startswith("1 validation error" if openings[-1] else "3 validation errors")
+
+
+def test_a_message_does_not_grow_with_the_request() -> None:
+    assert len(hours_refused(*[{}] * 50_000)) < 10_000
+    raw = json.dumps({"resourceArn": "arn:x", "tags": [{}] * 50_000}).encode()
+    message = refusal(ValidationException, raw, "TagResource")
+    assert message.startswith(
+        f"More than {MAX_VIOLATIONS} validation errors detected: Value null at 'tags.1.member.key'"
+    )
+    assert message.count("; ") == MAX_VIOLATIONS - 1
+    assert len(message) < 30_000
+
+
+@pytest.mark.parametrize("digits", [19, 20, 400, 5_000, 100_000])
+def test_a_number_of_many_digits_is_refused(digits: int) -> None:
+    raw = (
+        b'{"callSettings": {"callEnabled": true, "callHours": {"weeklyOperatingHours": [{"openTime": {"hours": %s}}]}}}'
+    )
+    with pytest.raises((SerializationException, ValidationException)) as caught:
+        Reader(UPDATE).read(Request(b"id=x", raw % (b"7" * digits)))
+    assert len(caught.value.message) < 1_500
+
+
+@pytest.mark.parametrize(
+    ("filters", "violation"),
+    [
+        ({"a" * 500: "x"}, "Map keys must satisfy constraint: [Member must have length less than or equal to"),
+        ({"topic": "x" * 5000}, "Map value must satisfy constraint: [Member must have length less than or equal to"),
+        ({str(number): "x" for number in range(11)}, f"Value at 'filters' failed to satisfy constraint: {TOO_LONG} 10"),
+    ],
+)
+def test_what_is_in_a_map_keeps_its_constraints(filters: dict[str, str], violation: str) -> None:
+    raw = json.dumps({"filters": filters}).encode()
+    message = refusal(ValidationException, raw, "ListWhatsAppTemplateLibrary", f"id={WABA}".encode())
+    assert message.startswith("1 validation error detected: ")
+    assert violation in message
+
+
+@given(st.text(max_size=200))
+def test_both_looks_at_a_request_judge_it_alike(text: str) -> None:
+    """The decoder knows the constraints, and so do the messages; they never contradict each other."""
+    for operation, name in (("TagResource", "resourceArn"), ("GetWhatsAppMessageMedia", "mediaId")):
+        good = {"resourceArn": "arn:x", "tags": []} if name == "resourceArn" else LEAST
+        raw = json.dumps(good | {name: text}).encode()
+        shape = SHAPES[SHAPES[OPERATIONS[operation].input].members[name].shape]
+        keeps = (shape.min or 0) <= len(text) <= (shape.max or 0) and re.fullmatch(shape.pattern or "", text)
+        if keeps:
+            assert Reader(operation).read(Request(b"", raw))[name] == text
+        else:
+            refusal(ValidationException, raw, operation)

@@ -7,10 +7,11 @@ import pytest
 from pydantic import SecretStr
 
 from harness.loopback import BREAK, Answer, Loopback, Received, Reply, reply
+from harness.operations import components, number_call
 from whaul.errors import ApiError, DependencyException, Retry
-from whaul.graph.calls import appsecret_proof
-from whaul.graph.client import GraphClient
+from whaul.graph.client import GraphClient, appsecret_proof
 from whaul.model import GraphToken
+from whaul.operations.messages import send_message
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 TOKEN, APP_SECRET = SecretStr("EAAGm0PX4ZCpsBAKs3cr3t"), SecretStr("0123456789abcdef0123456789abcdef")
 ACCESS = GraphToken(TOKEN)
 MESSAGE = b'{ "messaging_product":"whatsapp", "to":"15550100", "text":{"body":"\\ud83d\\udc4b \xc3\xa9"} }'
+MEMBERS = {"metaApiVersion": "v20.0", "message": MESSAGE}
 SENT = {"messaging_product": "whatsapp", "contacts": [], "messages": [{"id": "wamid.HBgL"}]}
 
 
@@ -33,9 +35,9 @@ async def sent(http: HttpClient, answer: Answer, token: GraphToken = ACCESS) -> 
         graph = GraphClient(
             http, url=server.url, version="v25.0", user_agent="whaul/test", media_hosts=MediaHosts(["127.0.0.1"])
         )
-        message_id = await graph.send_message(token, "4711", "v20.0", MESSAGE)
+        document = await send_message(number_call(MEMBERS, components(graph=graph), token))
         (request,) = server.requests
-    return message_id, request
+    return document.get("messageId"), request
 
 
 async def test_a_message_is_sent_byte_for_byte_at_its_own_version(http: HttpClient) -> None:
@@ -87,5 +89,5 @@ async def test_what_cannot_have_been_sent_is_tried_again(http: HttpClient) -> No
         http, url=server.url, version="v25.0", user_agent="whaul/test", media_hosts=MediaHosts(["127.0.0.1"])
     )
     with pytest.raises(DependencyException) as caught:
-        await graph.send_message(ACCESS, "4711", "v20.0", MESSAGE)
+        await send_message(number_call(MEMBERS, components(graph=graph)))
     assert caught.value.retry is Retry.YES

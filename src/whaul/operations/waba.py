@@ -1,0 +1,114 @@
+"""WhatsApp Business Accounts and their tokens, as Meta describes them to those who link, sign up and refresh."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from whaul.errors import ApiError
+from whaul.graph.client import GraphClient
+from whaul.model import GraphToken
+from whaul.registry.records import NewPhoneNumber
+
+MANAGEMENT: Final = "whatsapp_business_management"
+"""The permission whose targets are the accounts that a token manages."""
+MAX_SECONDS_FOR_EXPIRY = 5.0
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999."""
+
+_NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,status"
+
+
+class _Account(msgspec.Struct):
+    id: str
+    name: str = ""
+
+
+class _Number(msgspec.Struct):
+    id: str
+    display_phone_number: str = ""
+    verified_name: str = ""
+    quality_rating: str = "UNKNOWN"
+    status: str = "UNKNOWN"
+
+
+class _Scope(msgspec.Struct):
+    scope: str
+    target_ids: list[str] = []
+
+
+class _Token(msgspec.Struct):
+    is_valid: bool = False
+    granular_scopes: list[_Scope] = []
+    expires_at: object = 0
+    data_access_expires_at: object = 0
+
+
+class _DebuggedToken(msgspec.Struct):
+    data: _Token
+
+
+@dataclass(frozen=True, slots=True)
+class MetaAccount:
+    """An account with all of its phone numbers."""
+
+    waba_id: str
+    name: str
+    phone_numbers: tuple[NewPhoneNumber, ...]
+
+
+async def read_account(graph: GraphClient, token: GraphToken, waba_id: str) -> MetaAccount:
+    """Read an account by Meta's id: also the proof that the token is good."""
+    account = await graph.get(token, waba_id, _Account, "reading the account", fields="id,name")
+    doing = "listing the account's phone numbers"
+    numbers = await graph.pages(token, f"{waba_id}/phone_numbers", _Number, doing, fields=_NUMBER_FIELDS)
+    return MetaAccount(
+        waba_id=account.id,
+        name=account.name,
+        phone_numbers=tuple(
+            NewPhoneNumber(n.id, n.display_phone_number, n.verified_name, n.quality_rating, n.status) for n in numbers
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MetaToken:
+    """An access token."""
+
+    is_valid: bool
+    account_ids: tuple[str, ...]
+    """The accounts that it may manage, by Meta's ids, the newest first; a system user's token names none."""
+    expires_at: datetime | None
+    """When it, or its access to data, ends, whichever comes first; None for never."""
+
+
+async def read_token(graph: GraphClient, token: GraphToken) -> MetaToken:
+    """Ask what a token is good for.
+
+    https://developers.facebook.com/docs/graph-api/reference/debug_token and, for its accounts,
+    https://developers.facebook.com/docs/whatsapp/embedded-signup/manage-accounts
+    """
+    query = {"input_token": token.access_token.get_secret_value()}
+    found = (await graph.get(token, "debug_token", _DebuggedToken, "checking the access token", **query)).data
+    ids = [id_ for scope in found.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
+    ends = [moment for moment in map(_moment, (found.expires_at, found.data_access_expires_at)) if moment]
+    return MetaToken(found.is_valid, tuple(dict.fromkeys(ids)), min(ends, default=None))
+
+
+async def token_expiry(graph: GraphClient, token: GraphToken, known: datetime | None = None) -> datetime | None:
+    """Ask when a token ends; the answer is `known` if Meta does not say, since nothing depends on it."""
+    try:
+        async with asyncio.timeout(MAX_SECONDS_FOR_EXPIRY):
+            found = await read_token(graph, token)
+    except (ApiError, TimeoutError):
+        return known
+    return found.expires_at if found.is_valid else known
+
+
+def _moment(value: object) -> datetime | None:
+    """Read a Unix time; 0 means never, and what is none is taken to be."""
+    if not isinstance(value, int) or not 0 < value <= LAST_SECOND:
+        return None
+    return datetime.fromtimestamp(value, UTC)
