@@ -165,7 +165,7 @@ def test_an_error_that_comes_with_a_librarys_line_is_told_without_its_text(
     try:
         fail()
     except RuntimeError as error:
-        logging.getLogger("asyncio").exception("Task exception was never retrieved")
+        logging.getLogger("asyncio").exception("Task exception was never retrieved\nfuture: %r", error)
         logging.getLogger("asyncio").error("and again", exc_info=(type(error), error, error.__traceback__))
         structlog.get_logger().error("ours", exc_info=True)
     out = capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,8 @@ def prepare() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Libraries' own lines, asyncio's about a forgotten task say, repeat what they were given, secrets too.
+    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def line(text: str) -> None:

@@ -117,7 +117,10 @@ def _without_traceback(_logger: object, _method: str, event: dict[str, Any]) -> 
     if found is True:
         found = sys.exc_info()
     error = found[1] if isinstance(found, tuple) else found
-    return event | {"error": without_text(error)} if isinstance(error, BaseException) else event
+    if not isinstance(error, BaseException):
+        return event
+    # asyncio's own lines go on with the `repr` of the task, which holds that of the exception.
+    return event | {"event": str(event.get("event", "")).partition("\n")[0], "error": without_text(error)}
 
 
 def _visible(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
