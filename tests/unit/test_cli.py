@@ -512,7 +512,7 @@ def test_the_key_of_a_key_file_is_rotated_step_by_step(registry: Path) -> None:
     key_file = registry.with_name(f"{registry.name}.key")
     old, new = key_file.read_text().strip(), Fernet.generate_key().decode()
     key_file.write_text(f"{new},{old}\n")
-    assert done("rotate-secrets").startswith("2 secrets were encrypted anew. All of account number 000000000000")
+    assert done("rotate-secrets").startswith("2 secrets were re-encrypted. All secrets of account number 000000000000")
     key_file.write_text(f"{new}\n")
     done("accounts")
     assert done("rotate-secrets").startswith("0 secrets were")

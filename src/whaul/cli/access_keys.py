@@ -31,26 +31,29 @@ VARIABLES = {
 }
 """What AWS tools call them; the last as `aws configure export-credentials --format env` prints it."""
 RateLimit = Annotated[
-    float | None, typer.Option(min=0, max=1_000_000, help="Calls per second, per worker; 0 for no limit.")
+    float | None, typer.Option(min=0, max=1_000_000, help="Calls per second and worker; 0 for no limit.")
 ]
-RateBurst = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Calls at once; unset: one second's worth.")]
+RateBurst = Annotated[
+    int | None, typer.Option(min=1, max=1_000_000, help="Calls at once. Default: one second's worth.")
+]
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id.")]
 
 
 @app.command()
 def create(
     *,
-    name: Annotated[str, typer.Option(help="Who uses it; appears in logs and messages.")],
-    policy: Annotated[Path | None, typer.Option(help="File that holds an IAM policy document.")] = None,
-    allow_all: Annotated[bool, typer.Option("--allow-all", help="A key that may do everything.")] = False,
+    name: Annotated[str, typer.Option(help="Who uses it; shown in logs and messages.")],
+    policy: Annotated[Path | None, typer.Option(help="File with an IAM policy document.")] = None,
+    allow_all: Annotated[bool, typer.Option("--allow-all", help="Create a key that may do everything.")] = False,
     expires_in: Annotated[
-        str | None, typer.Option(metavar="TIME", help="A temporary key with a session token: 30s, 15m, 1h or 7d.")
+        str | None,
+        typer.Option(metavar="TIME", help="Create a temporary key with a session token: 30s, 15m, 1h or 7d."),
     ] = None,
     rate_limit: RateLimit = None,
     rate_burst: RateBurst = None,
     json: Json = False,
 ) -> None:
-    """Make an access key; its secret is shown once."""
+    """Create an access key. Its secret is shown once."""
     from whaul.settings import Settings
 
     if not name.isascii() or not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > 64:
@@ -73,9 +76,11 @@ def create(
                 output.line(f"{VARIABLES[member]}={value}")
     except OutputError as error:
         asyncio.run(_disable(settings, key.access_key_id))
-        raise CommandError(f"{error}; the key that nobody saw, {key.access_key_id}, was disabled") from error
+        raise CommandError(
+            f"{error}; the new key {key.access_key_id}, which nobody has seen, has been disabled"
+        ) from error
     if not json:
-        output.tell("Keep the secret now: it is not shown again.")
+        output.tell("Save the secret now: it is not shown again.")
 
 
 async def _create(settings: "Settings", name: str, policy: str, **options: Any) -> "AccessKey":
@@ -110,7 +115,7 @@ async def _list(settings: "Settings") -> "tuple[AccessKeyRecord, ...]":
 
 @app.command()
 def disable(key_id: KeyId) -> None:
-    """Disable an access key for good; running gateways refuse it within 5 seconds."""
+    """Disable an access key permanently. Running gateways refuse it within 5 seconds."""
     from whaul.settings import Settings
 
     if not asyncio.run(_disable(Settings.load(), key_id)):
@@ -129,7 +134,7 @@ async def _disable(settings: "Settings", key_id: str) -> bool:
 def set_policy(
     key_id: KeyId, file: Annotated[Path, typer.Argument(metavar="FILE", help="An IAM policy document.")]
 ) -> None:
-    """Replace an access key's policy; running gateways follow within 5 seconds."""
+    """Replace an access key's policy. Running gateways follow within 5 seconds."""
     from whaul.settings import Settings
 
     if not asyncio.run(_set_policy(Settings.load(), key_id, _policy(file))):
@@ -149,9 +154,9 @@ def limit(
     key_id: KeyId,
     rate_limit: RateLimit = None,
     rate_burst: RateBurst = None,
-    default: Annotated[bool, typer.Option("--default", help="The server's WHAUL_RATE_LIMIT again.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Use the server's WHAUL_RATE_LIMIT again.")] = False,
 ) -> None:
-    """Give an access key a rate limit of its own; running gateways follow within 5 seconds."""
+    """Give an access key its own rate limit. Running gateways follow within 5 seconds."""
     from whaul.settings import Settings
 
     if (rate_limit is None) == (not default):
@@ -177,7 +182,7 @@ def simulate(
     resource: Annotated[str, typer.Option(help="An ARN; * for an action that takes no resource.")],
     json: Json = False,
 ) -> None:
-    """Say what an access key's policy answers to an action on a resource, and which statement decides."""
+    """Show whether an access key's policy allows an action on a resource, and which statement decides."""
     from whaul.settings import Settings
 
     if not re.fullmatch(r"[A-Za-z0-9-]+:[A-Za-z0-9]+", action):

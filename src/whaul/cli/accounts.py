@@ -30,19 +30,19 @@ def link(
     waba_id: Annotated[str, typer.Option(help="Meta's id of the WhatsApp Business Account.")],
     token_file: Annotated[
         str | None,
-        typer.Option(help=f"File that holds the access token; - for standard input. Unset: ${TOKEN_VARIABLE}."),
+        typer.Option(help=f"File with the access token; - for standard input. Default: ${TOKEN_VARIABLE}."),
     ] = None,
     app_secret_file: Annotated[
-        str | None, typer.Option(help="File that holds the app secret, when the app requires proof of it.")
+        str | None, typer.Option(help="File with the app secret, if the app requires appsecret_proof.")
     ] = None,
     verify: Annotated[bool, typer.Option(help="Ask Meta for the account and its numbers.")] = True,
     name: Annotated[str | None, typer.Option(help="With --no-verify: the account's name.")] = None,
     phone_number: Annotated[
-        list[str] | None, typer.Option(help="With --no-verify: META_ID=+15550100; repeat it for each number.")
+        list[str] | None, typer.Option(help="With --no-verify: META_ID=+15550100; repeat for each number.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Link a WhatsApp Business Account: check its token at Meta, store it with its phone numbers."""
+    """Link a WhatsApp Business Account: check its token with Meta, store it with its phone numbers."""
     from whaul.model import GraphToken
     from whaul.operations.shapes import linked_account
     from whaul.registry.records import NewPhoneNumber
@@ -117,7 +117,7 @@ async def _accounts(settings: "Settings") -> "tuple[LinkedAccount, ...]":
 
 def unlink(
     account: Annotated[str, typer.Argument(metavar="ID", help="waba-…, its ARN, or Meta's id.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
     """Remove a linked account with its phone numbers and its token."""
     from whaul.settings import Settings

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
-    bucket: Annotated[str | None, typer.Option(help="Bucket in which a write is tried.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Bucket to try a write in.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check settings, database, secret key, each account's token, the clock, S3, and a write to a bucket."""

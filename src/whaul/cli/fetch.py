@@ -82,7 +82,7 @@ async def _get(
             try:
                 display.show(outcome, place.location)
             except BrokenPipeError:
-                run.stop("nobody reads standard output any more.")
+                run.stop("standard output is no longer read.")
             except OSError as error:
                 run.stop(f"standard output cannot be written: {error.strerror}.")
 

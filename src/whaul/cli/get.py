@@ -18,20 +18,20 @@ def get(
         ),
     ],
     from_file: Annotated[
-        str | None, typer.Option(help="File with further media ids, one to a line; - for standard input.")
+        str | None, typer.Option(help="File with more media ids, one per line; - for standard input.")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=256, help="Files at once.")] = 16,
     deadline: Annotated[
         float | None, typer.Option(help="Seconds for one file, with all retries (WHAUL_DEADLINE).", show_default="55")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch what is stored already, too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also fetch files that are already stored.")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document for each id, and a summary, one to a line.")
+        bool, typer.Option("--json", help="Print one JSON document per id, and a summary, one per line.")
     ] = False,
 ) -> None:
-    """Fetch many media files into a bucket or a directory; what is stored already is skipped.
+    """Fetch many media files into a bucket or a directory. Files that are already there are skipped.
 
-    Needs no running server. Run it again to go on after an interrupt, or to try failures again.
+    Needs no running server. Run it again to continue after an interrupt, or to retry failures.
     """
     if not media_ids and from_file is None:
         raise typer.BadParameter("give media ids, or --from-file")

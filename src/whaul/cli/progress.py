@@ -39,7 +39,7 @@ class Display:
             if self._failures <= MOST_FAILURES:
                 self._tell(f"{outcome.media_id}: {outcome.error.code}: {outcome.error.message}")
             elif self._failures == MOST_FAILURES + 1:
-                self._tell("Further failures are counted only; --json lists them all.")
+                self._tell("More failures are only counted; --json lists them all.")
 
     @asynccontextmanager
     async def progress(self, run: Run, total: int | None) -> AsyncGenerator[None]:
@@ -102,9 +102,9 @@ class Display:
         if run.stopped is not None:
             rest = "the rest was" if left is None else f"{left} were"
             self._tell(f"Stopped: {run.stopped}")
-            self._tell(f"{rest} not tried. The same command goes on from here.")
+            self._tell(f"{rest} not tried. Run the same command again to continue.")
         elif tally.failed:
-            self._tell("The same command tries the failed ones again.")
+            self._tell("Run the same command again to retry the failed ones.")
 
     def _tell(self, text: str) -> None:
         """Print a line on standard error, above the bar; where nobody can read it, files are fetched all the same."""

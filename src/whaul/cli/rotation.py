@@ -10,15 +10,14 @@ if TYPE_CHECKING:
 
 
 def rotate_secrets() -> None:
-    """Encrypt all stored secrets with the first key of WHAUL_SECRET_KEY; after it, the others are not needed."""
+    """Encrypt all stored secrets with the first key of WHAUL_SECRET_KEY. Then the other keys are not needed."""
     from whaul.settings import Settings
 
     settings = Settings.load()
     count = asyncio.run(_rotate(settings))
     secrets = "1 secret was" if count == 1 else f"{count} secrets were"
-    output.line(
-        f"{secrets} encrypted anew. All of account number {settings.account_id} are encrypted with the first key now."
-    )
+    all_secrets = f"All secrets of account number {settings.account_id}"
+    output.line(f"{secrets} re-encrypted. {all_secrets} are now encrypted with the first key.")
 
 
 async def _rotate(settings: "Settings") -> int:

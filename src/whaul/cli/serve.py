@@ -15,7 +15,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on (WHAUL_PORT).", show_default="8080")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes (WHAUL_WORKERS).", show_default="1")] = None,
 ) -> None:
-    """Run the gateway until it is told to stop; calls under way are finished first."""
+    """Run the gateway until it is stopped. Calls in progress are finished first."""
     from whaul.cli.start import checked
     from whaul.environment import environment_name
     from whaul.settings import Settings

@@ -21,10 +21,8 @@ DEFAULT_PORT = 8081
 
 def simulate(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = DEFAULT_PORT,
-    token: Annotated[
-        str | None, typer.Option(help="The one access token that is valid; made up, so no secret.")
-    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = DEFAULT_PORT,
+    token: Annotated[str | None, typer.Option(help="The only valid access token; made up, so not a secret.")] = None,
     app_secret: Annotated[
         str | None, typer.Option(help="Require appsecret_proof made with this made-up secret.")
     ] = None,

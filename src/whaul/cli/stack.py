@@ -32,7 +32,7 @@ OwnS3 = Annotated[
 
 
 def demo(own_s3: OwnS3 = False) -> None:
-    """Show the main job for real: simulated Meta, real S3 server, gateway, unmodified boto3."""
+    """Fetch files the whole way: simulated Meta, real S3 server, gateway, unmodified boto3."""
     from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # boto3 is an extra
     from whaul.stack.local import stack
 
@@ -67,10 +67,10 @@ def demo(own_s3: OwnS3 = False) -> None:
 
 def dev(
     own_s3: OwnS3 = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")] = 0,
-    bucket: Annotated[str, typer.Option(help="Bucket to make.")] = "inbox",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 picks a free one.")] = 0,
+    bucket: Annotated[str, typer.Option(help="Bucket to create.")] = "inbox",
 ) -> None:
-    """Run the demo's stack until Ctrl-C, for developing against it."""
+    """Run the demo's stack until Ctrl-C, to develop against it."""
     from whaul.stack.local import stack  # boto3 is an extra
 
     _stop_on_sigterm()
