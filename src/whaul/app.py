@@ -16,7 +16,7 @@ from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
 from whaul.errors import AccessDeniedByMetaException, ApiError
 from whaul.model import AccessKey, Account, PhoneNumber
-from whaul.operations import accounts, media, messages, phone_numbers, signup, tags
+from whaul.operations import accounts, flows, media, messages, phone_numbers, signup, tags
 from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
 from whaul.operations.components import Components, Rules
 from whaul.operations.refresh import Refreshes
@@ -50,6 +50,7 @@ GARBAGE = 20_000
 
 OPERATIONS: Mapping[str, Row] = {
     **accounts.OPERATIONS,
+    **flows.OPERATIONS,
     **media.OPERATIONS,
     **messages.OPERATIONS,
     **phone_numbers.OPERATIONS,

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from harness.simulator_client import JPEG, MISSING, PDF, VOICE, Client, running
+from whaul.simulator.objects import ROWS
 
 NUMBER, OTHER_NUMBER = "500000000000001", "500000000000002"
 TRAP = "Param phone_number_id is not a valid whatsapp business phone number id ID"
@@ -481,3 +482,32 @@ def test_only_numbers_are_registered_and_only_the_account_is_subscribed(client: 
     assert register(client, MISSING).error["code"] == 100
     assert client.graph(f"{client.sim.waba_id}/subscribed_apps", method="POST").json() == {"success": True}
     assert client.graph(f"{NUMBER}/subscribed_apps", method="POST").error["code"] == 100
+
+
+# --- flows
+
+
+def test_a_flow_shows_its_members(client: Client) -> None:
+    flow = client.control("POST", "flows", {"name": "Survey", "categories": ["SURVEY"], "json_version": "7.3"})
+    id_ = flow.json()["id"]
+    shown = {"id": id_, "name": "Survey", "status": "DRAFT", "categories": ["SURVEY"], "validation_errors": []}
+    assert (flow.status, client.graph(id_).json()) == (201, shown)
+    found = client.graph(f"{id_}?fields=json_version,endpoint_uri,preview,whatsapp_business_account").json()
+    assert (found["json_version"], found["whatsapp_business_account"]["id"]) == ("7.3", client.sim.waba_id)
+    assert found["preview"]["expires_at"] == "2027-02-14T08:00:00+0000"
+    assert "endpoint_uri" not in found
+    assert client.graph(f"{id_}?fields=colour").error["code"] == 100
+    assert client.graph(id_, "DELETE").error["error_subcode"] == 33
+
+
+@pytest.mark.parametrize("members", [{}, {"name": "x", "status": "LOST"}, {"name": "x", "id": JPEG}])
+def test_a_flow_that_cannot_be_is_refused(client: Client, members: dict[str, str]) -> None:
+    assert client.control("POST", "flows", members).status == 400
+    assert client.control("GET", "state").json()["flows"] == []
+
+
+def test_rows_of_one_method_and_edge_have_one_hop() -> None:
+    hops: dict[tuple[str, str], set[str]] = {}
+    for row in ROWS:
+        hops.setdefault((row.method, row.edge), set()).add(row.hop)
+    assert all(len(found) == 1 for found in hops.values())

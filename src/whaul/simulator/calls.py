@@ -36,15 +36,13 @@ class Call:
         return body
 
     def select(self, members: Mapping[str, Any], defaults: Sequence[str]) -> dict[str, Any]:
-        """The members that `fields` names, and the id; without `fields` the default ones."""
+        """The members that `fields` names, and the id; without `fields` the default ones. None does not show."""
         fields = self.request.query.get("fields")
-        if not fields:
-            return {name: members[name] for name in defaults}
-        names = [name.strip() for name in fields.split(",") if name.strip()]
+        names = [name.strip() for name in fields.split(",") if name.strip()] + ["id"] if fields else [*defaults]
         unknown = [name for name in names if name not in members]
         if unknown:
             raise invalid(f"There is no field ({unknown[0]}) on this object.")
-        return {name: members[name] for name in [*names, "id"]}
+        return {name: members[name] for name in names if members[name] is not None}
 
     def page(self, objects: Sequence[Any], show: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """The page of objects that `limit`, `after` and `before` ask for, each as `show` shows it."""

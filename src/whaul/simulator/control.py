@@ -17,6 +17,7 @@ from aiohttp import web
 
 from whaul.simulator.content import BLOCK
 from whaul.simulator.faults import KINDS, parameters, parse
+from whaul.simulator.flows import Flow
 from whaul.simulator.media import MediaOptions, NewMedia
 from whaul.simulator.state import WABA_ID, Settings, State
 from whaul.simulator.values import BadValueError, MissingError, checked
@@ -138,6 +139,7 @@ def _rows(simulator: "Simulator") -> list[Row]:
         Row("POST", "/media/{id}/expire", simulator.expire_urls, **changed, **of_media),
         Row("DELETE", "/media/{id}", simulator.remove_media, removed, **of_media),
         Row("GET", "/state", lambda: _everything(state)),
+        Row("POST", "/flows", simulator.add_flow, lambda flow_id, _: state.flows[flow_id], 201, options=Flow),
         Row("POST", "/phone-numbers", simulator.add_phone_number, status=201),
         Row("PATCH", "/phone-numbers/{id}", simulator.change_phone_number, names={"number_id": "id"}),
         Row("GET", "/faults", list_faults),
@@ -165,6 +167,7 @@ def _everything(state: State) -> Any:
         "waba_id": WABA_ID,
         "phone_numbers": list(state.phone_numbers.values()),
         "media": [_describe(state, media_id) for media_id in state.media],
+        "flows": list(state.flows.values()),
         "settings": state.settings,
         "faults": state.faults.describe(),
     }

@@ -10,9 +10,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from whaul.simulator.access import debug_token
 from whaul.simulator.calls import Call
 from whaul.simulator.faults import Hop
+from whaul.simulator.flows import Flow
 from whaul.simulator.lookaside import signed_url
 from whaul.simulator.messages import send
 from whaul.simulator.phone_numbers import change_settings, register, show_settings
@@ -49,6 +52,7 @@ ACCOUNT = {
     "business_verification_status": "verified",
     "status": "ACTIVE",
 }
+FLOW_DEFAULTS = ("id", "name", "status", "categories", "validation_errors")
 ACCOUNT_DEFAULTS = ("id", "name", "timezone_id", "message_template_namespace")
 PHONE_NUMBER_DEFAULTS = (
     "verified_name",
@@ -71,6 +75,16 @@ def _token(_: State, object_id: str) -> str | None:
 
 def _phone_number(state: State, object_id: str) -> PhoneNumber | None:
     return state.phone_numbers.get(object_id)
+
+
+def _flow(state: State, object_id: str) -> Flow | None:
+    return state.flows.get(object_id)
+
+
+def _flow_members(flow: Flow) -> dict[str, Any]:
+    names = ("id", "name", "currency", "timezone_id", "message_template_namespace")
+    owner = flow.whatsapp_business_account or {name: ACCOUNT[name] for name in names}
+    return msgspec.structs.asdict(flow) | {"whatsapp_business_account": owner}
 
 
 def _phone_number_members(number: PhoneNumber) -> dict[str, Any]:
@@ -147,6 +161,7 @@ ROWS = (
     Row("GET", _token, "", "metadata", debug_token),
     Row("GET", _account, "", "metadata", _read(dict, ACCOUNT_DEFAULTS)),
     Row("GET", _phone_number, "", "metadata", _read(_phone_number_members, PHONE_NUMBER_DEFAULTS)),
+    Row("GET", _flow, "", "metadata", _read(_flow_members, FLOW_DEFAULTS)),
     Row("GET", State.find, "", "metadata", _read_media),
     Row("DELETE", State.find, "", "delete", _delete_media),
     Row("POST", _account, "subscribed_apps", "register", _succeed),

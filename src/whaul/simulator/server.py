@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
 from whaul.simulator.control import Control
 from whaul.simulator.faults import EVERY_ID, parse
+from whaul.simulator.flows import Flow
 from whaul.simulator.graph import Graph
 from whaul.simulator.handler import Handler
 from whaul.simulator.journal import Exchange, Journal
@@ -223,6 +224,10 @@ class Simulator:
         `KeyError` if there is no such message, `ValueError` if it cannot have that status.
         """
         return give_status(self.state, message_id, status)
+
+    def add_flow(self, name: str, **members: Any) -> str:
+        """Add a flow and return its id; `members` are those that the Graph API shows."""
+        return self.state.add_flow(checked({"name": name, **members}, Flow)).id
 
     def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
         """Add a number to the account."""

@@ -11,6 +11,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +21,7 @@ from msgspec import Meta
 
 from whaul.simulator.content import Content, InMemory, OnDisk
 from whaul.simulator.faults.queue import FaultQueue
+from whaul.simulator.flows import Flow
 from whaul.simulator.journal import Journal
 from whaul.simulator.media import (
     DEFAULT_MEDIA,
@@ -36,7 +38,8 @@ from whaul.simulator.media import (
 from whaul.simulator.values import BadValueError, MissingError
 
 WABA_ID = "400000000000001"
-FIRST_ADDED_ID = 200_000_000_000_001
+LAST_FIXED_ID = 200_000_000_000_000
+PREVIEW_LIFETIME = 30 * 24 * 3600
 MAX_MESSAGES = 10_000
 """Messages that are kept; older ones are forgotten."""
 
@@ -139,7 +142,7 @@ class State:
         self.url_key = secrets.token_bytes(32)
         self.on_advance: Callable[[float], object] = lambda _seconds: None
         self._clock = clock
-        self._next_id = FIRST_ADDED_ID
+        self._last_id = LAST_FIXED_ID
         self._spool: Path | None = None
         self._load()
 
@@ -148,6 +151,7 @@ class State:
         self.settings = Settings()
         self.phone_numbers = {number.id: number for number in DEFAULT_PHONE_NUMBERS}
         self.media: dict[str, Media] = {}
+        self.flows: dict[str, Flow] = {}
         self.messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
         """What was sent or marked as read, oldest first."""
         self.received: deque[str] = deque(maxlen=MAX_MESSAGES)
@@ -243,12 +247,10 @@ class State:
     ) -> Media:
         """Add a media; raises `BadValueError`."""
         if media_id is None:
-            media_id = str(self._next_id)
-            self._next_id += 1
+            media_id = self._new_id()
         elif not MEDIA_ID.fullmatch(media_id):
             raise BadValueError(f"A media id is 1 to 100 letters and digits, not {media_id!r}.")
-        if media_id in self.media or media_id == WABA_ID or media_id in self.phone_numbers:
-            raise BadValueError(f"The id {media_id} is taken. Remove the media first or choose another id.")
+        self._check_free(media_id)
         if phone_number_id is not None and phone_number_id not in self.phone_numbers:
             raise BadValueError(f"There is no phone number {phone_number_id}; there are {[*self.phone_numbers]}.")
         if not re.fullmatch(r"[\w.+-]+/[\w.+-]+[ -~]*", mime_type, re.ASCII):
@@ -268,6 +270,14 @@ class State:
         self._removed.discard(media_id)
         return media
 
+    def _new_id(self) -> str:
+        self._last_id += 1
+        return str(self._last_id)
+
+    def _check_free(self, object_id: str) -> None:
+        if any(object_id in taken for taken in (self.media, self.phone_numbers, self.flows, {WABA_ID})):
+            raise BadValueError(f"The id {object_id} is taken. Choose another id, or remove the media that has it.")
+
     def remove(self, media_id: str) -> None:
         """Delete a media; raises `MissingError` if there is none."""
         media = self.get(media_id)
@@ -275,6 +285,16 @@ class State:
         self._removed.add(media_id)
         if isinstance(media.content, OnDisk) and media.content.path.parent == self._spool:
             media.content.path.unlink(missing_ok=True)
+
+    def add_flow(self, flow: Flow) -> Flow:
+        """Add a flow; raises `BadValueError` if its id is taken."""
+        flow.id = flow.id or self._new_id()
+        self._check_free(flow.id)
+        end = datetime.fromtimestamp(self.now() + PREVIEW_LIFETIME, UTC)
+        link = f"https://business.facebook.com/wa/manage/flows/{flow.id}/preview/?token={secrets.token_hex(8)}"
+        flow.preview = flow.preview or {"preview_url": link, "expires_at": f"{end:%Y-%m-%dT%H:%M:%S%z}"}
+        self.flows[flow.id] = flow
+        return flow
 
     def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
         """Add a phone number to the account."""

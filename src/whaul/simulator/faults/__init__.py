@@ -2,7 +2,7 @@
 
 A fault belongs to one object id, or to all (`*`), and to one hop of the way to a file:
 
-    metadata   GET of a media id, an account, a phone number or its settings
+    metadata   GET of a media id, an account, a phone number or its settings, or a flow
     download   GET of a download URL
     upload     POST of a media file
     delete     DELETE of a media id
