@@ -143,7 +143,7 @@ def linked(simulator: Simulator, app_secret: str, folder: Path) -> Account:
 def attacked(account: Account, store: Peer, name: str, **settings: str) -> Iterator[Target]:
     """Run a gateway while the block runs."""
     log = account.folder / f"{name}.log"
-    environ = account.environ | {"AWS_ENDPOINT_URL_S3": store.url} | settings
+    environ = account.environ | {"AWS_ENDPOINT_URL_S3": store.url, "WHAUL_IDLE_TIMEOUT": "15"} | settings
     del environ["WHATSAPP_ACCESS_TOKEN"]
     with free_ports(1) as [port], gateway(port, environ, log):
         yield Target(port=port, log=log, phone_number_id=account.phone_number_id, key=account.key)

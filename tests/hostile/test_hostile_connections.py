@@ -18,7 +18,7 @@ import pytest
 from harness.hostile_gateway import CALL, POST, Reply, Target, connected, replies
 from harness.peer import Peer
 from harness.waiting import PATIENCE
-from whaul.server.limits import MAX_LARGE_BODIES
+from whaul.server.bodies import MAX_LARGE_BODIES
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
 INNER = b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -68,7 +68,7 @@ UNSIGNED = {
     "a bare CR in a value": (POST + b"X: a\rContent-Length: 5\r\n\r\n", [400], False),
     "an oversized header": (GET + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n", [431], False),
     "very many headers": (GET + b"".join(b"x-%d: a\r\n" % i for i in range(10_000)) + b"\r\n", [431], False),
-    "a long target": (b"GET /" + b"a" * 300_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", [414], False),
+    "a long target": (b"GET /" + b"a" * 300_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", [431], False),
     "a target that is not ASCII": (b"GET /\xff\xfe HTTP/1.1\r\nHost: a\r\n\r\n", [400], False),
     "a target with escaped bytes": (b"GET /%ff%fe%00%0d%0a HTTP/1.1\r\nHost: a\r\n\r\n", [404], True),
     "a target that climbs": (b"GET /v1/../../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", [404], True),

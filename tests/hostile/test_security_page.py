@@ -12,7 +12,7 @@ from whaul.graph import client
 from whaul.operations import numbers
 from whaul.outbound import http
 from whaul.registry import cache
-from whaul.server import asgi, limits, supervisor, unfinished_heads
+from whaul.server import bodies, supervisor, unfinished_heads
 from whaul.settings import Settings
 from whaul.storage import presigned
 
@@ -25,10 +25,11 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"takes up to (\d+),", supervisor.MAX_CONNECTIONS),
         (r"a head that has begun (\d+) seconds", unfinished_heads.HEAD_TIMEOUT),
         (r"idle for (\d+) seconds", Settings.model_fields["idle_timeout"].default),
-        (r"and a body (\d+)", asgi.BODY_TIMEOUT),
+        (r"\(and (\d+) KiB\)", supervisor.MAX_HEAD / 1024),
+        (r"and a body (\d+)", bodies.BODY_TIMEOUT),
         (r"of at most (\d+) KiB", MAX_REQUEST / 1024),
-        (r"all above (\d+) KiB", limits.SMALL_BODY / 1024),
-        (r"share (\d+) MiB", limits.MAX_LARGE_BODIES / 1024**2),
+        (r"all above (\d+) KiB", bodies.SMALL_BODY / 1024),
+        (r"share (\d+) MiB", bodies.MAX_LARGE_BODIES / 1024**2),
         (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"exceed (\d+) characters", presigned.LONGEST_HEADERS),

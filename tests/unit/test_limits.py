@@ -7,7 +7,7 @@ import pytest
 
 from whaul.errors import ThrottledRequestException
 from whaul.server import limits
-from whaul.server.limits import ARRIVAL_TIME, BodyBudget, RateLimit, TransferSlots
+from whaul.server.limits import RateLimit, TransferSlots
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import Metrics
 from whaul.testing import Clock
@@ -284,96 +284,3 @@ def test_callers_that_were_idle_longest_are_forgotten_first() -> None:
     assert len(limit._buckets) == limits.IDLE_CALLERS
     assert not allowed(limit, "first")
     assert allowed(limit, "second")
-
-
-# --- bodies
-
-
-class Arrival:
-    """A body that arrives when the test says so."""
-
-    def __init__(self, budget: BodyBudget, size: int) -> None:
-        self._here: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._done = asyncio.Event()
-        self.task = asyncio.create_task(self._call(budget, size))
-
-    async def _call(self, budget: BodyBudget, size: int) -> bytes:
-        with budget.room(size) as room:
-            body = await room.fill(self._read())
-            await self._done.wait()
-            return body
-
-    async def _read(self) -> bytes:
-        return await self._here
-
-    async def arrive(self) -> None:
-        self._here.set_result(b"body")
-        await asyncio.sleep(0)
-
-    async def end(self) -> bytes:
-        self._done.set()
-        return await self.task
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def bodies(clock: Clock) -> BodyBudget:
-    return BodyBudget(100, clock)
-
-
-async def started(bodies: BodyBudget, *sizes: int) -> list[Arrival]:
-    arrivals = [Arrival(bodies, size) for size in sizes]
-    await asyncio.sleep(0)
-    return arrivals
-
-
-async def test_bodies_share_the_budget_and_give_their_room_back(bodies: BodyBudget) -> None:
-    first, second = await started(bodies, 60, 40)
-    (third,) = await started(bodies, 1)
-    with pytest.raises(ThrottledRequestException) as refused:
-        await third.task
-    assert refused.value.retry_after == 1
-    await first.arrive()
-    assert await first.end() == b"body"
-    (fourth,) = await started(bodies, 60)
-    for arrival in (second, fourth):
-        await arrival.arrive()
-        assert await arrival.end() == b"body"
-
-
-async def test_one_that_has_been_arriving_for_long_gives_way_the_oldest_first(bodies: BodyBudget, clock: Clock) -> None:
-    oldest, older = await started(bodies, 30, 30)
-    clock.advance(ARRIVAL_TIME / 2)
-    (young,) = await started(bodies, 40)
-    clock.advance(ARRIVAL_TIME / 2)
-    (newcomer,) = await started(bodies, 30)
-    with pytest.raises(ThrottledRequestException):
-        await oldest.task
-    for arrival in (older, young, newcomer):
-        await arrival.arrive()
-        assert await arrival.end() == b"body"
-
-
-async def test_one_that_is_here_keeps_its_room(bodies: BodyBudget, clock: Clock) -> None:
-    (here,) = await started(bodies, 100)
-    await here.arrive()
-    clock.advance(10 * ARRIVAL_TIME)
-    (newcomer,) = await started(bodies, 1)
-    with pytest.raises(ThrottledRequestException):
-        await newcomer.task
-    assert await here.end() == b"body"
-
-
-async def test_no_room_is_lost(bodies: BodyBudget, clock: Clock) -> None:
-    for _ in range(50):
-        clock.advance(ARRIVAL_TIME)
-        arrivals = await started(bodies, 70, 70)
-        arrivals[0].task.cancel()
-        await asyncio.gather(*(arrival.task for arrival in arrivals), return_exceptions=True)
-    (whole,) = await started(bodies, 100)
-    await whole.arrive()
-    assert await whole.end() == b"body"

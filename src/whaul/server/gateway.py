@@ -1,7 +1,7 @@
-"""The gateway: an ASGI application that takes each request through its life.
+"""The gateway: an ASGI application that takes each API request through its life.
 
-In order: an id, the operation, the body within its limit, the signature, the caller's rate, the operation's own
-work, the answer or the error, one log line, its metrics and its audit record.
+The life is two lists at the end of `Gateway`: `steps`, each of which may end the request with an error, and `records`,
+which are written however it ended. Between them the response is sent.
 """
 
 import time
@@ -27,7 +27,8 @@ from whaul.errors import (
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
-from whaul.server.limits import SMALL_BODY, BodyBudget, RateLimit
+from whaul.server.bodies import SMALL_BODY, BodyBudget, BodyRoom, body_size, read_body
+from whaul.server.limits import RateLimit
 from whaul.server.unfinished_heads import Peer
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
@@ -54,6 +55,37 @@ class Service:
     """Those that are built, by name."""
     unready: Callable[[], Awaitable[list[str]]]
     """Why calls cannot be served; empty when they can."""
+
+
+class Exchange:
+    """An API request and what its steps have found so far."""
+
+    __slots__ = (
+        "body",
+        "call",
+        "caller",
+        "headers",
+        "operation",
+        "receive",
+        "response",
+        "room",
+        "scope",
+        "started",
+        "status",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, call: Call) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.call = call
+        self.room: BodyRoom | None = None
+        """What a large body holds."""
+        self.status = 500
+        self.operation: Operation
+        self.body: bytes
+        self.headers: tuple[tuple[bytes, bytes], ...]
+        self.caller: Caller
+        self.response: Response
 
 
 class Gateway:
@@ -106,63 +138,97 @@ class Gateway:
             yield
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call, log it, count it and audit it."""
+        """Take an API request through its life."""
         peer = scope.get("client")
         call = Call(response.request_id(), client=self._clients.of(peer[0] if peer else None, scope["headers"]))
+        exchange = Exchange(scope, receive, call)
         started = time.monotonic()
-        status = 500
         try:
             try:
-                body, headers = await self._operate(scope, receive, call)
-                status = 200
-            except Exception as error:  # noqa: BLE001 - whatever it was, the caller gets an answer
-                status, body, headers = self._failed(error, call)
+                for step in self.steps:
+                    await step(self, exchange)
+                body, headers = exchange.response
+                exchange.status = 200
+            except Exception as error:  # noqa: BLE001 - whatever it was, the caller gets a response
+                exchange.status, body, headers = self._failed(error, call)
+            finally:
+                if exchange.room is not None:
+                    exchange.room.release()
             headers.append(("x-amzn-RequestId", call.request_id))
-            await asgi.answer(send, status, JSON, headers, body)
+            await asgi.answer(send, exchange.status, JSON, headers, body)
         finally:
             seconds = time.monotonic() - started
-            self._metrics.observe(call, seconds)
-            log.info("call", **logs.call_line(call, status, seconds))
-            if self._audit is not None:
-                self._audit.record(call, scope["headers"], scope["query_string"])
+            for record in self.records:
+                record(self, exchange, seconds)
 
-    async def _operate(self, scope: Scope, receive: Receive, call: Call) -> Response:
-        """Do what was asked. Raises an `ApiError`."""
-        self._service.authenticator.admit(scope["headers"])
-        method, path = scope["method"], scope["path"]
+    async def _admit(self, exchange: "Exchange") -> None:
+        """Refuse a browser's pages where no key is needed."""
+        self._service.authenticator.admit(exchange.scope["headers"])
+
+    async def _route(self, exchange: "Exchange") -> None:
+        """Find the operation."""
+        method, path = exchange.scope["method"], exchange.scope["path"]
         name = ROUTES.get((method, path))
         if name is None:
             if path in PATHS:
                 raise UnknownOperationException("This path takes another HTTP method.", status=405)
             raise UnknownOperationException("There is no operation at this path.")
-        call.operation = name
+        exchange.call.operation = name
         operation = self._service.operations.get(name)
         if operation is None:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
+        exchange.operation = operation
         if self._draining:
             raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
-        call.arriving = True
-        size = asgi.body_size(scope, request.MAX_REQUESTS.get(name, request.MAX_REQUEST))
-        if size <= SMALL_BODY:
-            body = await asgi.read_body(receive, size)
-            return await self._perform(scope, operation, body, call)
-        with self._bodies.room(size) as room:
-            body = await room.fill(asgi.read_body(receive, size))
-            return await self._perform(scope, operation, body, call)
 
-    async def _perform(self, scope: Scope, operation: Operation, body: bytes, call: Call) -> Response:
-        """Let a proven caller's call through to the operation."""
+    async def _receive(self, exchange: "Exchange") -> None:
+        """Read the body. A large one takes room that all share, until the call ends."""
+        call = exchange.call
+        call.arriving = True
+        max_size = request.MAX_REQUESTS.get(call.operation or "", request.MAX_REQUEST)
+        size = body_size(exchange.scope, max_size)
+        if size <= SMALL_BODY:
+            exchange.body = await read_body(exchange.receive, size)
+        else:
+            exchange.room = self._bodies.take(size)
+            exchange.body = await exchange.room.fill(read_body(exchange.receive, size))
         call.arriving = False
-        query, headers = scope["query_string"], tuple(scope["headers"])
-        caller = await self._service.authenticator.authenticate(
-            scope["method"], scope["raw_path"], query, headers, body
+
+    async def _authenticate(self, exchange: "Exchange") -> None:
+        """Prove who calls."""
+        scope, call = exchange.scope, exchange.call
+        exchange.headers = tuple(scope["headers"])
+        exchange.caller = caller = await self._service.authenticator.authenticate(
+            scope["method"], scope["raw_path"], scope["query_string"], exchange.headers, exchange.body
         )
         call.access_key_id, call.caller = caller.access_key_id, caller.name
-        call.body = body
+        call.body = exchange.body
+
+    async def _limit(self, exchange: "Exchange") -> None:
+        """Count the call against the caller's rate."""
+        caller = exchange.caller
         self._service.rate_limit.take(caller.access_key_id, caller.rate_limit, caller.rate_burst)
-        answer = await operation(Request(query, body, headers), caller, call)
-        call.answer = answer[0]
-        return answer
+
+    async def _perform(self, exchange: "Exchange") -> None:
+        """Do what was asked."""
+        asked = Request(exchange.scope["query_string"], exchange.body, exchange.headers)
+        exchange.response = await exchange.operation(asked, exchange.caller, exchange.call)
+        exchange.call.answer = exchange.response[0]
+
+    def _count(self, exchange: "Exchange", seconds: float) -> None:
+        self._metrics.observe(exchange.call, seconds)
+
+    def _log(self, exchange: "Exchange", seconds: float) -> None:
+        log.info("call", **logs.call_line(exchange.call, exchange.status, seconds))
+
+    def _record(self, exchange: "Exchange", _seconds: float) -> None:
+        if self._audit is not None:
+            self._audit.record(exchange.call, exchange.scope["headers"], exchange.scope["query_string"])
+
+    steps = (_admit, _route, _receive, _authenticate, _limit, _perform)
+    """What happens to a request, in order; what a step raises is the response."""
+    records = (_count, _log, _record)
+    """What is kept of it."""
 
     def _failed(self, error: Exception, call: Call) -> tuple[int, bytes, response.Headers]:
         """Make the answer to a call that raised."""

@@ -1,91 +1,15 @@
 """How much at once: transfers, calls that wait for one, and calls per second of an access key."""
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 from whaul.errors import ThrottledRequestException
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import Metrics
 
-SMALL_BODY = 8 * 1024
-"""Bytes of a body that needs no room in the budget. Most are smaller."""
-MAX_LARGE_BODIES = 48 * 1024**2
-"""Bytes of all larger bodies in a worker."""
-ARRIVAL_TIME = 1.0
-"""Seconds after which a body that has not arrived gives way to others."""
 IDLE_CALLERS = 10_000
 """Callers that a rate limit remembers; beyond, those idle longest are forgotten (their allowance is full again)."""
-
-
-class BodyBudget:
-    """The memory that large bodies take, until their calls end.
-
-    A body is here before its signature can be checked, so anybody can send one. Small ones are bounded by the number
-    of connections and need no room here. When there is none left for a large one, those that have been arriving for
-    long give way, the oldest first: an honest caller sends a body at once. If none has, the newcomer is refused.
-    """
-
-    def __init__(self, max_bytes: int = MAX_LARGE_BODIES, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` is monotonic, in seconds."""
-        self._free = max_bytes
-        self._clock = clock
-        self._arriving: dict[BodyRoom, None] = {}
-
-    @contextmanager
-    def room(self, size: int) -> Iterator["BodyRoom"]:
-        """Hold room for a body of `size` bytes. Raises `ThrottledRequestException` when there is none."""
-        if size > self._free:
-            self._make_room(size)
-        room = BodyRoom(size, self._clock(), self._arriving)
-        self._free -= size
-        try:
-            yield room
-        finally:
-            self._free += room.size
-
-    def _make_room(self, size: int) -> None:
-        latest = self._clock() - ARRIVAL_TIME
-        for room in [room for room in self._arriving if room.since <= latest]:
-            self._free += room.size
-            room.give_way()
-            if size <= self._free:
-                return
-        raise _no_room()
-
-
-class BodyRoom:
-    """What is held for one body."""
-
-    def __init__(self, size: int, since: float, arriving: "dict[BodyRoom, None]") -> None:
-        self.size = size
-        """Bytes; 0 once it has given way."""
-        self.since = since
-        self._arriving = arriving
-        self._end = asyncio.timeout(None)
-
-    async def fill(self, reading: Awaitable[bytes]) -> bytes:
-        """Read the body; raises `ThrottledRequestException` when it had to give way to others."""
-        try:
-            async with self._end:
-                self._arriving[self] = None
-                try:
-                    return await reading
-                finally:
-                    self._arriving.pop(self, None)
-        except TimeoutError:
-            raise _no_room() from None
-
-    def give_way(self) -> None:
-        """Stop reading; the room is free for others at once."""
-        self.size = 0
-        del self._arriving[self]
-        self._end.reschedule(asyncio.get_running_loop().time())
-
-
-def _no_room() -> ThrottledRequestException:
-    return ThrottledRequestException("Too many large requests are arriving. Try again later.", retry_after=1)
 
 
 class TransferSlots:

@@ -34,6 +34,8 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers keep their counters; prometheus_client reads it."""
 MAX_CONNECTIONS = 8192
 """Open connections of a worker, most of them idle: one costs 3 KB and an open file."""
+MAX_HEAD = 32 * 1024
+"""Bytes of a request's head, and of what is read at once. Anybody can send as much on each of the connections."""
 OTHER_FILES = 256
 """Files that a worker may need besides its connections and transfers: the database, libraries, outbound connections."""
 DRAIN_NOTICE = 3.0
@@ -93,9 +95,9 @@ def _serve(plan: Plan) -> None:
         workers=plan.workers,
         workers_kill_timeout=int(plan.deadline) + DRAIN_MARGIN,
         backpressure=_connections(plan.max_transfers),
-        # Hyper counts it from the last response: it is how long a connection may be idle. What bounds a head that
-        # has begun is `unfinished_heads`.
-        http1_settings=HTTP1Settings(header_read_timeout=int(plan.idle_timeout * 1000)),
+        # Hyper counts the timeout from the last response: it is how long a connection may be idle. What bounds a head
+        # that has begun is `unfinished_heads`.
+        http1_settings=HTTP1Settings(header_read_timeout=int(plan.idle_timeout * 1000), max_buffer_size=MAX_HEAD),
         ssl_cert=Path(plan.tls_cert_file) if plan.tls_cert_file else None,
         ssl_key=Path(plan.tls_key_file) if plan.tls_key_file else None,
         log_level=LogLevels(plan.log_level),
