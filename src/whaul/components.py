@@ -86,7 +86,7 @@ def http_client(settings: Settings, on_open_circuits: Callable[[int], None] = la
         return HttpClient(
             certificates=certificates,
             proxies=proxies,
-            longest=settings.deadline + GRACE,
+            max_exchange=settings.deadline + GRACE,
             on_open_circuits=on_open_circuits,
         )
     except CertificatesError as error:
@@ -153,7 +153,7 @@ def s3_config(settings: Settings) -> "S3Config":
     """Read AWS's own configuration; refuse one that names no usable S3 endpoint."""
     from botocore.exceptions import BotoCoreError
 
-    from whaul.outbound.netguard import ForbiddenUrl, endpoint_url
+    from whaul.outbound.netguard import ForbiddenUrlError, endpoint_url
     from whaul.storage.s3_config import S3Config
 
     try:
@@ -161,7 +161,7 @@ def s3_config(settings: Settings) -> "S3Config":
         endpoint_url(config.endpoint(settings.region))
     except BotoCoreError as error:
         raise SettingsError([f"AWS configuration: {error}"]) from None
-    except ForbiddenUrl as forbidden:
+    except ForbiddenUrlError as forbidden:
         raise SettingsError([f"AWS_ENDPOINT_URL_S3 (or another setting of the S3 endpoint): {forbidden}"]) from None
     except ValueError as error:
         raise SettingsError([str(error)]) from None

@@ -24,7 +24,8 @@ from whaul.errors import ApiError, Retry
 from whaul.graph.client import GraphClient
 from whaul.model import MediaInfo, S3File
 from whaul.operations.waba import MetaAccount, read_account, token_expiry
-from whaul.outbound.http import Answer, HttpClient, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import HttpClient, Response
 from whaul.registry import schema
 from whaul.registry.database import key_file
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError
@@ -217,18 +218,18 @@ class Doctor:
     async def _reached(self, check: str, url: str, http: HttpClient, setting: str) -> Finding:
         """Any response will do. Its date shows whether the clock is right."""
         try:
-            answer = await http.get(Url(url), {"user-agent": self._settings.graph_user_agent})
-        except HttpFailure as failure:
+            response = await http.get(Url(url), {"user-agent": self._settings.graph_user_agent})
+        except HttpError as error:
             advice = f"check {setting}, DNS, firewall and proxy"
-            return failed(check, f"{url} cannot be reached: {failure}", advice)
-        self._compare_clocks(check, answer)
-        if answer.status >= 500:
-            return failed(check, f"{url} answers with HTTP status {answer.status}", "try again later")
+            return failed(check, f"{url} cannot be reached: {error}", advice)
+        self._compare_clocks(check, response)
+        if response.status >= 500:
+            return failed(check, f"{url} answers with HTTP status {response.status}", "try again later")
         return ok(check, f"{url} answers")
 
-    def _compare_clocks(self, whose: str, answer: Answer) -> None:
+    def _compare_clocks(self, whose: str, response: Response) -> None:
         try:
-            told = parsedate_to_datetime(answer.headers["date"])
+            told = parsedate_to_datetime(response.headers["date"])
             self._skews[whose] = (self._now() - told).total_seconds()
         except (KeyError, ValueError, TypeError):
             return  # no date, or none that can be compared

@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
 from whaul.environment import PREFIX, environment_name, is_link, is_secret, secret_files, unknown_names
-from whaul.outbound.netguard import ForbiddenUrl, HostPattern, endpoint_url, is_loopback
+from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
 from whaul.partitions import is_region
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
 from whaul.terminal import visible
@@ -37,7 +37,7 @@ from whaul.terminal import visible
 DOCUMENTATION = "docs/settings.md"
 MIN_ROOT_SECRET = 16
 """Characters."""
-LARGEST_SINGLE_PUT = 5 * 1024**3
+MAX_SINGLE_PUT = 5 * 1024**3
 """Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
 
 
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
     max_file_size: int = Field(
         104_857_600,
         ge=1,
-        le=LARGEST_SINGLE_PUT,
+        le=MAX_SINGLE_PUT,
         description="Bytes; a larger file is refused before it is fetched.",
     )
     deadline: float = Field(55.0, gt=0, le=3600, description="Seconds for one call; below the SDKs' 60 s read timeout.")
@@ -297,7 +297,7 @@ class Settings(BaseSettings):
         expected = "expected https://host, or http:// with a loopback host"
         try:
             url = endpoint_url(value)
-        except ForbiddenUrl:
+        except ForbiddenUrlError:
             raise ValueError(expected) from None
         if (url.scheme != "https" and not is_loopback(url.host_str or "")) or url.query_string is not None:
             raise ValueError(expected)

@@ -21,7 +21,7 @@ from whaul.registry.errors import PageTokenError, TooManyTagsError
 from whaul.registry.pages import seal
 from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.registry.store import Registry, open_registry
-from whaul.registry.tags import MOST_TAGS
+from whaul.registry.tags import MAX_TAGS
 from whaul.secrets import Cipher
 
 pytestmark = pytest.mark.anyio
@@ -268,7 +268,7 @@ async def test_what_is_not_linked_here_has_no_tags(registry: Registry, url: str,
 
 async def test_a_resource_takes_so_many_tags_and_one_too_many_changes_nothing(registry: Registry) -> None:
     await registry.link(ACCOUNT)
-    full = {f"key{i:02}": "1" for i in range(MOST_TAGS)}
+    full = {f"key{i:02}": "1" for i in range(MAX_TAGS)}
     assert await registry.tag(ID, full)
     assert await registry.tag(ID, {"key00": "2"}), "replacing one is no more"
     with pytest.raises(TooManyTagsError):
@@ -358,7 +358,7 @@ async def test_of_two_that_finish_a_signup_at_once_one_does(registry: Registry) 
 async def test_a_signup_that_fails_to_finish_can_be_finished_later(registry: Registry) -> None:
     token = await registry.begin_signup(SecretStr(TOKEN))
     with pytest.raises(TooManyTagsError):
-        await registry.finish_signup(token, ACCOUNT, {ID: {str(i): "" for i in range(MOST_TAGS + 1)}})
+        await registry.finish_signup(token, ACCOUNT, {ID: {str(i): "" for i in range(MAX_TAGS + 1)}})
     assert await registry.accounts() == ()
     assert await registry.finish_signup(token, ACCOUNT, {}) is not None
 

@@ -16,7 +16,7 @@ from harness.world import MEDIA_PATH, Gateway, signed
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"
-LARGEST = 256 * 1024
+MAX_BODY = 256 * 1024
 MODEL = botocore.session.Session().get_service_model("socialmessaging")
 DOCUMENTED = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text(encoding="utf-8")
 UNBUILT = re.findall(r"^- `(\w+)`$", DOCUMENTED.partition("\nNot built;")[2].partition("<!--")[0], re.MULTILINE)
@@ -96,15 +96,15 @@ def test_an_error_reaches_boto3_typed_with_its_request_id(gateway: Gateway) -> N
     assert uuid.UUID(answer["ResponseMetadata"]["RequestId"])
 
 
-@pytest.mark.parametrize("length", [LARGEST, LARGEST + 1])
+@pytest.mark.parametrize("length", [MAX_BODY, MAX_BODY + 1])
 def test_a_body_is_read_up_to_the_limit(gateway: Gateway, length: int) -> None:
     request = json.dumps(gateway.request(PDF)).encode()
     answer = gateway.post(request + b" " * (length - len(request)))
-    if length <= LARGEST:
+    if length <= MAX_BODY:
         assert answer.status == 200
     else:
         assert (answer.status, answer.code) == (413, "RequestEntityTooLargeException")
-        assert str(LARGEST) in answer.message
+        assert str(MAX_BODY) in answer.message
 
 
 def test_a_body_in_chunks_is_read_up_to_the_limit_too(gateway: Gateway) -> None:
@@ -112,7 +112,7 @@ def test_a_body_in_chunks_is_read_up_to_the_limit_too(gateway: Gateway) -> None:
     with connection_to(gateway.port) as connection:
         connection.sendall(request_bytes("POST", MEDIA_PATH, headers))
         block = b"1000\r\n" + b" " * 4096 + b"\r\n"
-        connection.sendall(block * (LARGEST // 4096 + 1) + b"0\r\n\r\n")
+        connection.sendall(block * (MAX_BODY // 4096 + 1) + b"0\r\n\r\n")
         response = http.client.HTTPResponse(connection)
         response.begin()
         answer = reply(response)

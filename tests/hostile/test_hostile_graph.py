@@ -18,7 +18,7 @@ from whaul.graph.client import GraphClient
 from whaul.graph.media import MediaSource
 from whaul.model import GraphToken, MediaInfo
 from whaul.operations.waba import read_account
-from whaul.outbound.http import LARGEST_ANSWER, HttpClient
+from whaul.outbound.http import MAX_RESPONSE_SIZE, HttpClient
 from whaul.outbound.netguard import MediaHosts
 from whaul.settings import Settings, SettingsError
 
@@ -187,7 +187,7 @@ BODIES = {
     "a long number": b'{"error":{"code":' + b"9" * 4000 + b"}}",
     "a huge exponent": b'{"error":{"code":1e' + b"9" * 500_000 + b"}}",
     "NaN": b'{"error":{"code":NaN}}',
-    "more than a mebibyte": b'{"error":{"code":1,"message":"' + b"x" * (LARGEST_ANSWER + 1) + b'"}}',
+    "more than a mebibyte": b'{"error":{"code":1,"message":"' + b"x" * (MAX_RESPONSE_SIZE + 1) + b'"}}',
     "many members": b"{" + b",".join(b'"%d":0' % i for i in range(60_000)) + b"}",
     "UTF-16": json.dumps(GOOD).encode("utf-16"),
     "lone surrogates": b'{"url":"\\ud800","mime_type":"a/b","sha256":"x","file_size":1}',

@@ -13,7 +13,7 @@ from harness.peer import Peer, answer
 from whaul.api import response
 from whaul.errors import ApiError, Retry
 from whaul.model import MediaInfo, PresignedUrl, S3File
-from whaul.outbound.http import LARGEST_ANSWER, HttpClient
+from whaul.outbound.http import MAX_RESPONSE_SIZE, HttpClient
 from whaul.outbound.netguard import PresignedHosts
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.presigned import PresignedDestination
@@ -115,7 +115,7 @@ BODIES = {
     "HTML": b"<html><h1>%s</h1>" % TOLD,
     "NUL bytes": b"\x00" * 100_000,
     "nothing": b"",
-    "more than a mebibyte": b"<Error><Code>SlowDown</Code><Message>" + TOLD * (LARGEST_ANSWER // len(TOLD) + 1),
+    "more than a mebibyte": b"<Error><Code>SlowDown</Code><Message>" + TOLD * (MAX_RESPONSE_SIZE // len(TOLD) + 1),
 }
 
 

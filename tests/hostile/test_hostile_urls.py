@@ -16,7 +16,7 @@ from harness.peer import Peer
 from whaul.errors import InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl
 from whaul.outbound.http import HttpClient
-from whaul.outbound.netguard import ForbiddenUrl, MediaHosts, PresignedHosts
+from whaul.outbound.netguard import ForbiddenUrlError, MediaHosts, PresignedHosts
 from whaul.storage.presigned import REFUSED_HEADERS, PresignedDestination
 
 ENDPOINT = "http://127.0.0.1:8333"
@@ -104,7 +104,7 @@ def is_address(host: str) -> bool:
 def test_an_accepted_presigned_url_calls_an_allowed_host(text: str) -> None:
     try:
         url = PRESIGNED.check(text)
-    except ForbiddenUrl:
+    except ForbiddenUrlError:
         return
     scheme, host, port = called(text, url)
     if (scheme, host, port) == ("http", "127.0.0.1", 8333):
@@ -123,7 +123,7 @@ def test_an_accepted_presigned_url_calls_an_allowed_host(text: str) -> None:
 def test_an_accepted_download_url_calls_a_host_that_may_see_the_token(text: str) -> None:
     try:
         url = MEDIA.check(text)
-    except ForbiddenUrl:
+    except ForbiddenUrlError:
         return
     scheme, host, port = called(text, url)
     if (host, port) == ("127.0.0.1", 8444):
@@ -141,7 +141,7 @@ def test_no_spelling_of_an_address_is_let_through(guard: PresignedHosts | MediaH
         text = f"{scheme}://{host}/k"
         try:
             url = guard.check(text)
-        except ForbiddenUrl:
+        except ForbiddenUrlError:
             continue
         assert (url.host_str, url.port) in {("127.0.0.1", 8333), ("127.0.0.1", 8444)}
 
@@ -150,7 +150,7 @@ def test_no_spelling_of_an_address_is_let_through(guard: PresignedHosts | MediaH
     "text", ["https://" + "a." * 1000 + "s3.aa", "https://" + "s3." * 600, "https://s3.aa" + "-a" * 990]
 )
 def test_a_long_host_is_decided_at_once(text: str) -> None:
-    with pytest.raises(ForbiddenUrl):
+    with pytest.raises(ForbiddenUrlError):
         PRESIGNED.check(f"{text}/k")
 
 

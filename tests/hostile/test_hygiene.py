@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LARGEST_TEXT = 1024 * 1024
+MAX_TEXT = 1024 * 1024
 
 SECRETS = {
     "an access key id": r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
@@ -89,7 +89,7 @@ def test_no_tracked_file_is_a_database_a_key_or_a_log() -> None:
 
 
 def test_tracked_files_are_small() -> None:
-    assert [str(path) for path in tracked() if path.stat().st_size > LARGEST_TEXT] == []
+    assert [str(path) for path in tracked() if path.stat().st_size > MAX_TEXT] == []
 
 
 # --- dependencies ------------------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"share (\d+) MiB", bodies.MAX_LARGE_BODIES / 1024**2),
         (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
-        (r"exceed (\d+) characters", presigned.LONGEST_HEADERS),
-        (r"\((\d+) MiB of JSON", http.LARGEST_ANSWER / 1024**2),
+        (r"exceed (\d+) characters", presigned.MAX_HEADERS_LENGTH),
+        (r"\((\d+) MiB of JSON", http.MAX_RESPONSE_SIZE / 1024**2),
         (r"rest that number for (\d+) seconds", numbers.NUMBER_REST),
     ],
 )
@@ -45,8 +45,8 @@ def test_a_number_is_the_codes(sentence: str, number: float) -> None:
 @pytest.mark.parametrize(
     ("words", "holds"),
     [
-        ("three at the most", client.MOST_REDIRECTS == 3),
-        ("twenty refusals", numbers.MOST_REFUSALS == 20),
+        ("three at the most", client.MAX_REDIRECTS == 3),
+        ("twenty refusals", numbers.MAX_REFUSALS == 20),
         ("A disabled key ends within 5 seconds", cache.TTL < 5),
         ("`WHAUL_AUTH=sigv4`", Settings.model_fields["auth"].default == "sigv4"),
         ("listens on `127.0.0.1`", Settings.model_fields["host"].default == "127.0.0.1"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from whaul.outbound.circuit import MOST_CIRCUITS, Circuits
+from whaul.outbound.circuit import MAX_CIRCUITS, Circuits
 
 
 class Clock:
@@ -105,6 +105,6 @@ def test_how_many_are_open_is_told(circuits: Circuits[ValueError], told: list[in
 
 def test_only_so_many_circuits_are_remembered(circuits: Circuits[ValueError]) -> None:
     fail(circuits, 3, name="first")
-    for number in range(MOST_CIRCUITS):
+    for number in range(MAX_CIRCUITS):
         circuits.failed(str(number), ValueError())
     assert circuits.refusal("first") is None

@@ -20,8 +20,9 @@ from whaul.errors import (
 )
 from whaul.graph import errors as table
 from whaul.graph.errors import CallKind, call_error, error_from
-from whaul.graph.usage import LONGEST_REGAIN, regain_seconds, usage_percent
-from whaul.outbound.http import Answer, HttpFailure
+from whaul.graph.usage import MAX_REGAIN, regain_seconds, usage_percent
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import Response
 
 DENIED = (AccessDeniedByMetaException, Retry.NO)
 THROTTLED = (ThrottledRequestException, Retry.YES)
@@ -87,7 +88,7 @@ METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
 def error(status: int, body: dict[str, Any] | bytes | None = None, **headers: str) -> ApiError:
     raw = body if isinstance(body, bytes) else json.dumps({"error": body or {}}).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return error_from(Answer(status, named, raw), "reading the media's description")
+    return error_from(Response(status, named, raw), "reading the media's description")
 
 
 def kind_and_retry(found: ApiError) -> tuple[type[ApiError], Retry]:
@@ -194,7 +195,7 @@ SENDING = CallKind(is_repeatable=False, names_object=False)
 def test_a_call_that_may_not_come_twice_is_tried_again_only_when_meta_surely_did_nothing(
     status: int, body: dict[str, Any], expected: tuple[type[ApiError], Retry]
 ) -> None:
-    found = error_from(Answer(status, {}, json.dumps({"error": body}).encode()), "sending the message", SENDING)
+    found = error_from(Response(status, {}, json.dumps({"error": body}).encode()), "sending the message", SENDING)
     assert kind_and_retry(found) == expected
 
 
@@ -210,7 +211,7 @@ def test_a_call_that_may_not_come_twice_is_tried_again_only_when_meta_surely_did
 def test_a_call_without_an_answer_is_tried_again_when_that_can_do_no_harm(
     kind: CallKind, arrived: bool, retry: Retry
 ) -> None:
-    found = call_error(HttpFailure("the connection broke", arrived=arrived), "sending the message", kind)
+    found = call_error(HttpError("the connection broke", arrived=arrived), "sending the message", kind)
     assert kind_and_retry(found) == (DependencyException, retry)
     assert ("not known" in found.message) == (retry is Retry.NO)
 
@@ -310,20 +311,20 @@ def business(*usages: dict[str, Any]) -> str:
         ({"x-business-use-case-usage": '{"1": {}}'}, None),
         ({"x-business-use-case-usage": '{"1": [{"estimated_time_to_regain_access": "soon"}]}'}, None),
         ({"x-business-use-case-usage": "[" * 100_000}, None),
-        ({"x-business-use-case-usage": business({"estimated_time_to_regain_access": 1e308})}, LONGEST_REGAIN),
-        ({"retry-after": "9" * 400}, LONGEST_REGAIN),
+        ({"x-business-use-case-usage": business({"estimated_time_to_regain_access": 1e308})}, MAX_REGAIN),
+        ({"retry-after": "9" * 400}, MAX_REGAIN),
     ],
 )
 def test_how_long_meta_asks_to_be_left_alone(headers: dict[str, str], seconds: float | None) -> None:
     assert regain_seconds(headers) == seconds
-    found = error_from(Answer(429, headers, b""), "the download")
+    found = error_from(Response(429, headers, b""), "the download")
     assert found.retry_after == seconds
     assert ("Retry-After" in dict(response.error(found)[1])) == (seconds is not None)
 
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "x-business-use-case-usage", "x-app-usage"]), st.text()))
 def test_no_header_of_meta_can_break_an_answer(headers: dict[str, str]) -> None:
-    response.error(error_from(Answer(429, headers, b""), "the download"))
+    response.error(error_from(Response(429, headers, b""), "the download"))
     usage_percent(headers)
 
 

@@ -18,17 +18,8 @@ from pyreqwest.http import Url
 from harness.loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
 from harness.waiting import PATIENCE
 from whaul.errors import Retry
-from whaul.outbound.failures import FAILURES, described
-from whaul.outbound.http import (
-    LARGEST_ANSWER,
-    MOST_SILENCES,
-    READ_AHEAD,
-    STEP,
-    HostRefused,
-    HttpClient,
-    HttpFailure,
-    HttpTimeout,
-)
+from whaul.outbound.errors import FAILURES, HostRefusedError, HttpError, HttpTimeoutError, described
+from whaul.outbound.http import MAX_RESPONSE_SIZE, MAX_SILENCES, READ_AHEAD, STEP, HttpClient
 
 pytestmark = pytest.mark.anyio
 
@@ -87,16 +78,16 @@ async def test_a_broken_exchange_is_a_failure_that_tells_nothing_of_the_request(
     http: HttpClient, answer: Answer
 ) -> None:
     async with Loopback(answer) as server:
-        with pytest.raises(HttpFailure) as caught:
+        with pytest.raises(HttpError) as caught:
             await http.get(url(server), {"authorization": f"Bearer {SECRET}"})
         hide(caught.value)
-        with pytest.raises(HttpFailure) as caught:
+        with pytest.raises(HttpError) as caught:
             await http.send("PUT", url(server), {"authorization": SECRET}, BODY, len(BODY))
         hide(caught.value)
         assert caught.value.arrived
 
 
-def hide(failure: HttpFailure) -> None:
+def hide(failure: HttpError) -> None:
     for hidden in (SECRET, "127.0.0.1", "http://"):
         assert hidden not in str(failure)
 
@@ -104,7 +95,7 @@ def hide(failure: HttpFailure) -> None:
 async def test_a_host_that_does_not_listen_is_a_failure(http: HttpClient) -> None:
     async with Loopback() as server:
         pass
-    with pytest.raises(HttpFailure, match="could not") as caught:
+    with pytest.raises(HttpError, match="could not") as caught:
         await http.get(url(server), {})
     hide(caught.value)
     assert not caught.value.arrived
@@ -121,7 +112,7 @@ async def test_nothing_has_arrived_where_the_handshake_fails(http: HttpClient) -
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        with pytest.raises(HttpFailure) as caught:
+        with pytest.raises(HttpError) as caught:
             await http.call("POST", Url(f"https://127.0.0.1:{port}/"), {}, BODY)
         await hung_up.wait()
     assert not caught.value.arrived
@@ -129,7 +120,7 @@ async def test_nothing_has_arrived_where_the_handshake_fails(http: HttpClient) -
 
 async def test_a_request_may_have_arrived_when_the_peer_falls_silent() -> None:
     async with HttpClient(silence=0.05) as brief, Loopback(SILENCE) as server:
-        with pytest.raises(HttpFailure) as caught:
+        with pytest.raises(HttpError) as caught:
             await brief.call("POST", url(server), {}, b"small")
     assert caught.value.arrived
 
@@ -137,7 +128,7 @@ async def test_a_request_may_have_arrived_when_the_peer_falls_silent() -> None:
 async def test_a_client_that_is_closed_fails(http: HttpClient) -> None:
     await http.close()
     async with Loopback() as server:
-        with pytest.raises(HttpFailure):
+        with pytest.raises(HttpError):
             await http.get(url(server), {})
 
 
@@ -147,11 +138,11 @@ HALF = Reply(b"HTTP/1.1 200 X\r\ncontent-length: 10\r\n\r\nhalf", hangs=True)
 @pytest.mark.parametrize("answer", [SILENCE, HALF])
 async def test_a_peer_that_falls_silent_is_given_up(answer: Answer) -> None:
     async with HttpClient(silence=0.05) as http, Loopback(answer) as server:
-        with pytest.raises(HttpFailure, match="timed out"):
+        with pytest.raises(HttpError, match="timed out"):
             await http.get(url(server), {})
-        with pytest.raises(HttpFailure, match="timed out"):
+        with pytest.raises(HttpError, match="timed out"):
             await http.send("PUT", url(server), {}, b"small", 5)
-        with pytest.raises(HttpFailure, match="timed out"):
+        with pytest.raises(HttpError, match="timed out"):
             await http.send("PUT", url(server), {}, parts(b"small"), 5)
 
 
@@ -184,7 +175,7 @@ async def test_a_peer_that_takes_no_more_bytes_is_given_up(*, streams: bool) -> 
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         target = Url(f"http://127.0.0.1:{deaf.getsockname()[1]}/")
         async with HttpClient(silence=0.3) as http:
-            with pytest.raises(HttpTimeout):
+            with pytest.raises(HttpTimeoutError):
                 await http.send("PUT", target, {}, parts(body) if streams else body, len(body))
 
 
@@ -194,11 +185,11 @@ async def test_a_host_that_is_silent_until_the_deadlines_of_its_callers_rests_to
 
         async def until_refused() -> None:
             while True:  # not each one counts where this machine is slow
-                with suppress(TimeoutError):
+                with suppress(TimeoutError, HttpTimeoutError):
                     async with asyncio.timeout(0.2):
                         await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
 
-        with pytest.raises(HostRefused, match="left alone") as caught:
+        with pytest.raises(HostRefusedError, match="left alone") as caught:
             await until_refused()
     assert caught.value.retry is Retry.NO
 
@@ -246,7 +237,7 @@ async def test_a_file_that_is_read_slowly_waits_for_its_reader() -> None:
 
 async def test_calls_that_are_given_up_early_rest_no_host() -> None:
     async with HttpClient() as http, Loopback(SILENCE) as server:
-        for _ in range(MOST_SILENCES + 1):
+        for _ in range(MAX_SILENCES + 1):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.01):
                     await http.send("PUT", url(server), {}, BODY, len(BODY))
@@ -266,7 +257,7 @@ async def test_a_header_that_cannot_be_sent_is_a_failure_that_does_not_show_it(
             http.send("PUT", url(server), headers, BODY, len(BODY)),
             http.send("PUT", url(server), headers, parts(BODY), len(BODY)),
         ):
-            with pytest.raises(HttpFailure) as caught:
+            with pytest.raises(HttpError) as caught:
                 await failing
             assert SECRET not in "".join(traceback.format_exception(caught.value))
             assert (caught.value.retry, caught.value.arrived) == (Retry.NO, False)
@@ -287,13 +278,13 @@ async def test_a_body_that_takes_its_time_is_waited_for() -> None:
         assert server.requests[0].body == b"firstlast"
 
 
-@pytest.mark.parametrize(("size", "fits"), [(LARGEST_ANSWER, True), (LARGEST_ANSWER + 1, False)])
+@pytest.mark.parametrize(("size", "fits"), [(MAX_RESPONSE_SIZE, True), (MAX_RESPONSE_SIZE + 1, False)])
 async def test_an_answer_is_read_up_to_a_limit(http: HttpClient, size: int, fits: bool) -> None:
     async with Loopback(reply(200, b"x" * size)) as server:
         if fits:
             assert len((await http.get(url(server), {})).body) == size
         else:
-            with pytest.raises(HttpFailure, match="too long"):
+            with pytest.raises(HttpError, match="too long"):
                 await http.get(url(server), {})
 
 
@@ -380,7 +371,7 @@ async def test_a_streamed_body_is_put_with_its_length_and_not_chunked(http: Http
     assert "transfer-encoding" not in request.headers
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), HttpFailure("mine"), ValueError("mine")])
+@pytest.mark.parametrize("error", [ZeroDivisionError("mine"), HttpError("mine"), ValueError("mine")])
 @pytest.mark.parametrize("sent", [(), (b"first",), (BODY, BODY, BODY)])
 async def test_a_body_that_raises_breaks_the_put_off_with_its_own_error(
     http: HttpClient, error: Exception, sent: tuple[bytes, ...]
@@ -395,7 +386,7 @@ async def test_a_body_that_raises_breaks_the_put_off_with_its_own_error(
 
 async def test_a_body_that_is_shorter_than_announced_is_never_whole(http: HttpClient) -> None:
     async with Loopback() as server:
-        with pytest.raises(HttpFailure):
+        with pytest.raises(HttpError):
             await http.send("PUT", url(server), {}, parts(b"short"), 10)
         assert not any(request.is_whole for request in server.requests)
 
@@ -421,14 +412,14 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
 @pytest.mark.parametrize("answer", [SILENCE, HALF])
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer, streams: bool) -> None:
-    async with HttpClient(silence=0.2, longest=0.5) as http, Loopback(answer) as server:
-        with pytest.raises(HttpFailure, match="timed out"):
+    async with HttpClient(silence=0.2, max_exchange=0.5) as http, Loopback(answer) as server:
+        with pytest.raises(HttpError, match="timed out"):
             await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
         await asyncio.wait_for(server.hung_up.wait(), PATIENCE)
 
 
 async def test_a_get_that_is_given_up_leaves_no_connection_behind() -> None:
-    async with HttpClient(longest=1) as http, Loopback(HALF) as server:
+    async with HttpClient(max_exchange=1) as http, Loopback(HALF) as server:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(http.get(url(server), {}), 0.5)
         await asyncio.wait_for(server.hung_up.wait(), PATIENCE)

@@ -97,7 +97,7 @@ async def test_the_work_goes_on_when_its_call_is_gone_and_can_be_waited_for() ->
 
 
 async def test_only_so_many_ends_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idempotency, "MOST_KEPT", 2)
+    monkeypatch.setattr(idempotency, "MAX_KEPT", 2)
     known: Invocations[str] = Invocations()
     work = Work()
     for key in (b"1", b"2", b"3"):

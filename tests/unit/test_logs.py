@@ -120,7 +120,7 @@ def test_an_unforeseen_error_without_an_explicit_cause_tells_its_context() -> No
 def test_a_chain_that_bites_its_tail_has_an_end() -> None:
     first, second = ValueError(), ValueError()
     first.__cause__, second.__cause__ = second, first
-    assert len(logs.without_text(first)) == logs.LONGEST_CHAIN
+    assert len(logs.without_text(first)) == logs.MAX_CHAIN
 
 
 @pytest.mark.usefixtures("restored")

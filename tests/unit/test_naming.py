@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whaul.errors import InvalidParametersException
-from whaul.storage.naming import EXTENSIONS, LONGEST_KEY, extension, object_key, split_name
+from whaul.storage.naming import EXTENSIONS, MAX_KEY_LENGTH, extension, object_key, split_name
 
 OFFICE = "application/vnd.openxmlformats-officedocument"
 
@@ -125,7 +125,7 @@ def test_an_exact_key_that_no_store_could_hold_is_refused(key: str, reason: str)
 
 @pytest.mark.parametrize("letter", ["a", "ä", "🐋"])
 def test_a_key_may_have_1024_bytes_of_utf_8_and_no_more(letter: str) -> None:
-    room = LONGEST_KEY - len("42.ogg")
+    room = MAX_KEY_LENGTH - len("42.ogg")
     longest = letter * (room // len(letter.encode()))
     longest += "x" * (room - len(longest.encode()))
     assert len(object_key(longest, "42", ".ogg", exact=False).encode()) == 1024

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyreqwest.http import Url
 
 from whaul.outbound.netguard import (
-    ForbiddenUrl,
+    ForbiddenUrlError,
     HostPattern,
     MediaHosts,
     PresignedHosts,
@@ -163,7 +163,7 @@ def test_a_presigned_url_may_name_an_s3_host_of_aws(host: str) -> None:
     ],
 )
 def test_a_presigned_url_is_refused(text: str) -> None:
-    with pytest.raises(ForbiddenUrl) as caught:
+    with pytest.raises(ForbiddenUrlError) as caught:
         AWS.check(text)
     for part in ("evil", "inbox", "amazonaws", "word", "127"):
         assert part not in str(caught.value), "the message repeats a part of the URL"
@@ -201,7 +201,7 @@ URLS = st.builds("".join, st.tuples(st.sampled_from(["https://", "http://", "htt
 def test_whatever_passes_goes_to_aws_over_https(text: str) -> None:
     try:
         checked = AWS.check(text)
-    except ForbiddenUrl:
+    except ForbiddenUrlError:
         return
     called = Url(text)  # what the HTTP client makes of the same text
     assert (called.scheme, called.port, called.username, called.password) == ("https", None, "", None)
@@ -246,7 +246,7 @@ def test_the_configured_endpoint_and_the_allowed_hosts_may_be_named_too(text: st
     ],
 )
 def test_a_host_beside_the_allowed_ones_is_refused(text: str) -> None:
-    with pytest.raises(ForbiddenUrl):
+    with pytest.raises(ForbiddenUrlError):
         LOCAL.check(text)
 
 
@@ -256,7 +256,7 @@ def test_a_host_beside_the_allowed_ones_is_refused(text: str) -> None:
 def test_an_endpoint_that_is_an_address_has_no_names_below_it(text: str) -> None:
     hosts = PresignedHosts("http://127.0.0.1:9000", ())
     assert hosts.check("http://127.0.0.1:9000/inbox/x")
-    with pytest.raises(ForbiddenUrl):
+    with pytest.raises(ForbiddenUrlError):
         hosts.check(text)
 
 
@@ -295,7 +295,7 @@ def test_a_token_may_go_to_metas_media_hosts(text: str) -> None:
     ],
 )
 def test_a_token_goes_nowhere_else(text: str) -> None:
-    with pytest.raises(ForbiddenUrl):
+    with pytest.raises(ForbiddenUrlError):
         META.check(text)
 
 
@@ -341,7 +341,7 @@ def test_only_loopback_hosts_that_are_named_may_be_plain_http_or_on_any_port(
     if passes:
         assert hosts.check(text)
     else:
-        with pytest.raises(ForbiddenUrl):
+        with pytest.raises(ForbiddenUrlError):
             hosts.check(text)
 
 
@@ -390,7 +390,7 @@ def test_an_endpoint_is_taken_however_its_host_is_written(text: str, called: str
     ["minio:9000", "ftp://minio", "http://", "http://a b", "http://u:p@minio", "http://minio/#x", "http://[::1", ""],
 )
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
-    with pytest.raises(ForbiddenUrl):
+    with pytest.raises(ForbiddenUrlError):
         endpoint_url(text)
 
 
@@ -435,5 +435,5 @@ def test_other_hosts_are_not_loopback(host: str) -> None:
 
 @given(st.text())
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    with suppress(ForbiddenUrl):
+    with suppress(ForbiddenUrlError):
         assert parse_url(text).host_str

@@ -10,8 +10,8 @@ from pyreqwest.http import Url
 from harness.authority import Authority, tls_server
 from whaul.errors import Retry
 from whaul.outbound.certificates import CertificatesError
-from whaul.outbound.failures import REFUSALS
-from whaul.outbound.http import HttpClient, HttpFailure
+from whaul.outbound.errors import REFUSALS, HttpError
+from whaul.outbound.http import HttpClient
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ async def status(port: int, *trusted: bytes, host: str = "localhost") -> int:
 
 
 async def refusal(port: int, *trusted: bytes, host: str = "localhost") -> str:
-    with pytest.raises(HttpFailure) as caught:
+    with pytest.raises(HttpError) as caught:
         await status(port, *trusted, host=host)
     assert caught.value.retry is Retry.NO
     return str(caught.value)

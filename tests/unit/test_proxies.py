@@ -7,7 +7,8 @@ from pyreqwest.http import Url
 
 from harness.loopback import Loopback, reply
 from whaul.errors import Retry
-from whaul.outbound.http import HttpClient, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import HttpClient
 from whaul.outbound.proxies import Proxies, ProxyError
 
 PROXY = "http://proxy.example:3128"
@@ -155,7 +156,7 @@ async def test_a_proxy_that_makes_no_tunnel_is_told(status: int, message: str, r
     async with Loopback(reply(status)) as proxy:
         proxies = Proxies.named_in({"HTTPS_PROXY": proxy.url.replace("//", "//user:S3cret@")})
         async with HttpClient(proxies=proxies) as http:
-            with pytest.raises(HttpFailure, match=f"proxy.*{message}|{message}.*proxy") as caught:
+            with pytest.raises(HttpError, match=f"proxy.*{message}|{message}.*proxy") as caught:
                 await http.get(Url("https://s3.example/"), {})
     assert caught.value.retry is retry
     assert not caught.value.arrived
@@ -171,7 +172,7 @@ async def test_a_proxy_that_wants_credentials_is_not_taken_for_the_server() -> N
             http.call("POST", target, {}, b"x"),
             http.send("PUT", target, {}, b"x", 1),
         ):
-            with pytest.raises(HttpFailure, match="proxy") as caught:
+            with pytest.raises(HttpError, match="proxy") as caught:
                 await failing
             assert caught.value.retry is Retry.NO
     async with Loopback(reply(407)) as server, HttpClient() as http:

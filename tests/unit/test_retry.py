@@ -16,7 +16,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.outbound.http import HttpTimeout
+from whaul.outbound.errors import HttpTimeoutError
 from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 
 pytestmark = pytest.mark.anyio
@@ -185,7 +185,7 @@ def test_no_wait_is_longer_than_its_ceiling_or_shorter_than_asked(shares: list[f
 async def test_silence_that_is_seen_after_the_deadline_is_the_deadlines() -> None:
     """A busy event loop may see the client's own timeout first."""
     silence = DependencyException("again")
-    silence.__cause__ = HttpTimeout("timed out")
+    silence.__cause__ = HttpTimeoutError("timed out")
     attempts = Steps().attempts(left=0.0)
     error = await refused(attempts, Steps(silence))
     assert "WHAUL_DEADLINE" in error.message

@@ -13,8 +13,7 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.model import MediaInfo, S3File
-from whaul.outbound.http import Answer as HttpAnswer
-from whaul.outbound.http import HttpClient
+from whaul.outbound.http import HttpClient, Response
 from whaul.storage.credentials import RELOAD_EVERY, CredentialChain
 from whaul.storage.errors import CHECKSUM_CODES, CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
 from whaul.storage.s3 import ObjectOptions, S3Store, other_region
@@ -246,7 +245,7 @@ async def test_a_store_that_names_the_region_that_was_used_is_not_asked_again(mo
 def test_another_region_is_read_from_the_header_or_the_body(
     status: int, headers: dict[str, str], body: bytes, expected: str | None
 ) -> None:
-    assert other_region(HttpAnswer(status, headers, body)) == expected
+    assert other_region(Response(status, headers, body)) == expected
 
 
 @pytest.mark.parametrize("bucket", ["xn--a", "xn--a--b"])

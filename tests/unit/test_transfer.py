@@ -21,7 +21,8 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.model import MediaInfo, StoredObject
-from whaul.outbound.http import Body, Download, HttpClient, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import Body, Download, HttpClient
 from whaul.testing import InMemoryDestination
 from whaul.transfer.attempts import Attempts
 from whaul.transfer.download import INLINE_HASH, PART, SMALL_FILE, Transfer
@@ -55,8 +56,8 @@ class Meta:
         try:
             async with self.http.download(Url(info.url), {}, ahead) as opened:
                 yield opened
-        except HttpFailure as failure:
-            raise DependencyException(f"Downloading from Meta failed: {failure}.") from failure
+        except HttpError as error:
+            raise DependencyException(f"Downloading from Meta failed: {error}.") from error
 
 
 class Sink:
@@ -68,8 +69,8 @@ class Sink:
     async def put(self, body: Body, info: MediaInfo) -> str:
         try:
             answer = await self.http.send("PUT", Url(f"{self.server.url}/object"), {}, body, info.file_size)
-        except HttpFailure as failure:
-            raise DependencyException(str(failure)) from failure
+        except HttpError as error:
+            raise DependencyException(str(error)) from error
         return answer.headers["etag"]
 
 

@@ -43,7 +43,7 @@ PROVISIONAL = (
     "\n\n**Provisional:** there were too few rounds, or the machine was busy with other things, for figures to rely on."
 )
 FEWEST_ROUNDS = 3
-MOST_LOAD = 0.75
+MAX_LOAD = 0.75
 """The load average before the run for each core, at the most, of a machine that has nothing else to do."""
 PLOTS = {
     "small": "CPU for each file of 100 KB",
@@ -175,8 +175,7 @@ def figures_text(document: Mapping[str, Any]) -> str:
     rounds, load = document["rounds"], float(document["machine"]["load before"]) / int(document["machine"]["cores"])
     parts = [
         f"{document['date']}, `{document['command']}`, {document['minutes']:.0f} minutes: medians of {rounds} rounds, "
-        "with the least and the most in brackets."
-        + (PROVISIONAL if rounds < FEWEST_ROUNDS or load > MOST_LOAD else ""),
+        "with the least and the most in brackets." + (PROVISIONAL if rounds < FEWEST_ROUNDS or load > MAX_LOAD else ""),
         f"## Overview\n\n{READING}\n\n{overview(workloads)}",
         "\n\n".join(f"![{text}]({name}.svg)" for name, text in PLOTS.items()),
         "## Workloads",

@@ -36,7 +36,7 @@ LOOKS = 2
 LONG = 60.0
 """Seconds: a soak as long as that has stalls among its faults, each of which lasts 20 s."""
 SOAK_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "retries": {"total_max_attempts": 10}}
-MOST_GROWTH = {"rss_mib": 48.0, "descriptors": 6, "sockets": 6, "threads": 6, "tasks": 2}
+MAX_GROWTH = {"rss_mib": 48.0, "descriptors": 6, "sockets": 6, "threads": 6, "tasks": 2}
 """How much more of each there may be after the load than after the warm-up, both times idle."""
 
 
@@ -195,12 +195,12 @@ def _judge_growth(soak: Soak) -> None:
     assert soak.before is not None
     assert soak.after is not None
     before, after = asdict(soak.before), asdict(soak.after)
-    for name, most in MOST_GROWTH.items():
+    for name, most in MAX_GROWTH.items():
         if after[name] > before[name] + most:
             soak.misses.append(f"{name} went from {before[name]:g} to {after[name]:g}")
     quarter = len(soak.load_rss_mib) // 4
     second, last = (statistics.median(soak.load_rss_mib[start : start + quarter]) for start in (quarter, -quarter - 1))
-    if last > second * 1.15 + MOST_GROWTH["rss_mib"]:
+    if last > second * 1.15 + MAX_GROWTH["rss_mib"]:
         soak.misses.append(f"memory under load went from {second:.0f} to {last:.0f} MiB")
     if sum(soak.errors.values()) > soak.calls * 0.005:
         soak.misses.append(f"calls that could have been stored were not: {dict(soak.errors)}")

@@ -1,7 +1,7 @@
 """A run over many media ids: each is stored, skipped or failed, and none of it stops the rest.
 
 What is stored already is asked of the place, never of Meta: ids live there for days only. Memory is bounded
-whatever the number of ids: one for each worker, and `MOST_KNOWN` names of what is stored.
+whatever the number of ids: one for each worker, and `MAX_KNOWN` names of what is stored.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from whaul.storage.naming import MEDIA_ID, extension
 from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 from whaul.transfer.download import Source, Transfer
 
-MOST_KNOWN = 100_000
+MAX_KNOWN = 100_000
 """Names of stored files that are held; for an id beyond them the place is asked. Some 20 MB."""
 
 ENOUGH: Mapping[type[ApiError], int] = {
@@ -130,7 +130,7 @@ class Run:
         deadline: float,
         force: bool,
         on_outcome: Callable[[Outcome], None],
-        most_known: int = MOST_KNOWN,
+        most_known: int = MAX_KNOWN,
     ) -> None:
         """`extensions` are the overrides by MIME type; `deadline` is in seconds, for one file.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from whaul.settings import Settings
 
 app = typer.Typer(help="Access keys for callers.", no_args_is_help=True, add_completion=False)
-LONGEST_LIFE = timedelta(days=365)
+MAX_LIFE = timedelta(days=365)
 """Of a temporary key."""
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 VARIABLES = {
@@ -234,9 +234,9 @@ def _unknown(key_id: str) -> CommandError:
 def _duration(text: str) -> timedelta:
     match = re.fullmatch(r"([0-9]{1,8})([smhd])", text)
     duration = timedelta(seconds=int(match[1]) * SECONDS[match[2]]) if match else timedelta()
-    if not timedelta() < duration <= LONGEST_LIFE:
+    if not timedelta() < duration <= MAX_LIFE:
         raise typer.BadParameter(
-            f"expected a time such as 30s, 15m, 1h or 7d, at most {LONGEST_LIFE.days}d", param_hint="--expires-in"
+            f"expected a time such as 30s, 15m, 1h or 7d, at most {MAX_LIFE.days}d", param_hint="--expires-in"
         )
     return duration
 

@@ -16,7 +16,7 @@ from whaul.terminal import visible
 
 REFRESH = 0.2
 """Seconds between two states of the bar: however fast files come, showing them costs the same."""
-MOST_FAILURES = 20
+MAX_FAILURES = 20
 """Failures that are told one by one to people; the summary counts them all."""
 
 
@@ -36,9 +36,9 @@ class Display:
             _print(_document(outcome, location))
         elif outcome.error is not None:
             self._failures += 1
-            if self._failures <= MOST_FAILURES:
+            if self._failures <= MAX_FAILURES:
                 self._tell(f"{outcome.media_id}: {outcome.error.code}: {outcome.error.message}")
-            elif self._failures == MOST_FAILURES + 1:
+            elif self._failures == MAX_FAILURES + 1:
                 self._tell("More failures are only counted; --json lists them all.")
 
     @asynccontextmanager

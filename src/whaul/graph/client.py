@@ -20,8 +20,9 @@ from whaul.errors import AccessDeniedByMetaException, DependencyException, Retry
 from whaul.graph.errors import READING, UNKNOWN_END, CallKind, call_error, error_from
 from whaul.graph.usage import usage_percent
 from whaul.model import GraphToken
-from whaul.outbound.http import READ_AHEAD, Answer, Download, HttpClient, HttpFailure
-from whaul.outbound.netguard import ForbiddenUrl, MediaHosts
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import READ_AHEAD, Download, HttpClient, Response
+from whaul.outbound.netguard import ForbiddenUrlError, MediaHosts
 from whaul.secrets import secret_word
 
 MAX_REDIRECTS = 3
@@ -124,11 +125,11 @@ class GraphClient:
         """Send a body of `length` bytes as it comes. What `parts` raises comes out as it is."""
         headers = self._headers(token) | {"content-type": content_type}
         try:
-            answer = await self._http.send("POST", self._url(token, path), headers, parts, length)
-        except HttpFailure as failure:
-            raise call_error(failure, doing, call) from failure
-        self._check(answer, doing, call)
-        return decoded(answer, kind, doing, call)
+            response = await self._http.send("POST", self._url(token, path), headers, parts, length)
+        except HttpError as error:
+            raise call_error(error, doing, call) from error
+        self._check(response, doing, call)
+        return decoded(response, kind, doing, call)
 
     @asynccontextmanager
     async def download(
@@ -147,28 +148,28 @@ class GraphClient:
                         yield download
                         return
                     location = _joined(location, download.header("location") or "")
-            except HttpFailure as failure:
-                raise DependencyException(f"Downloading from Meta failed: {failure}.", retry=failure.retry) from failure
+            except HttpError as error:
+                raise DependencyException(f"Downloading from Meta failed: {error}.", retry=error.retry) from error
         raise DependencyException("Downloading from Meta failed: too many redirects.")
 
     async def _call(
         self, method: str, url: Url, token: GraphToken, doing: str, *, body: bytes = b"", kind: CallKind = READING
-    ) -> Answer:
+    ) -> Response:
         headers = self._headers(token) | ({"content-type": "application/json"} if body else {})
         try:
-            answer = await self._http.call(method, url, headers, body)
-        except HttpFailure as failure:
-            raise call_error(failure, doing, kind) from failure
-        self._check(answer, doing, kind)
-        return answer
+            response = await self._http.call(method, url, headers, body)
+        except HttpError as error:
+            raise call_error(error, doing, kind) from error
+        self._check(response, doing, kind)
+        return response
 
-    def _check(self, answer: Answer, doing: str, kind: CallKind) -> None:
+    def _check(self, response: Response, doing: str, kind: CallKind) -> None:
         """Take note of Meta's usage headers; raise unless the answer is a success."""
-        usage = usage_percent(answer.headers)
+        usage = usage_percent(response.headers)
         if usage:
             self._on_usage(usage)
-        if answer.status != 200:
-            raise error_from(answer, doing, kind)
+        if response.status != 200:
+            raise error_from(response, doing, kind)
 
     def _url(
         self, token: GraphToken, path: str, query: Mapping[str, str] | None = None, *, version: str | None = None
@@ -192,7 +193,7 @@ class GraphClient:
     def _allowed(self, location: str) -> Url:
         try:
             return self._media_hosts.check(location)
-        except ForbiddenUrl as forbidden:
+        except ForbiddenUrlError as forbidden:
             raise DependencyException(
                 f"Meta named a download URL that may not be sent the token: {forbidden}.", retry=Retry.NO
             ) from None
@@ -207,10 +208,10 @@ def appsecret_proof(token: SecretStr, app_secret: SecretStr) -> str:
     return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
-def decoded(answer: Answer, kind: type[T], doing: str, call: CallKind = READING) -> T:
+def decoded(response: Response, kind: type[T], doing: str, call: CallKind = READING) -> T:
     """Read an answer's JSON. Raises `DependencyException` for what is not documented."""
     try:
-        return msgspec.json.decode(answer.body, type=kind)
+        return msgspec.json.decode(response.body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise not_documented(doing, call) from None
 

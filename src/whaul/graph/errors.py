@@ -24,7 +24,8 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.graph.usage import regain_seconds
-from whaul.outbound.http import Answer, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import Response
 
 ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
 """The token or the account may not; trying again gets numbers blocked."""
@@ -112,7 +113,7 @@ class _Envelope(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Envelope)
 
 
-def call_error(failure: HttpFailure, doing: str, kind: CallKind = READING) -> DependencyException:
+def call_error(failure: HttpError, doing: str, kind: CallKind = READING) -> DependencyException:
     """Turn a call without an answer into the error that callers see."""
     message = f"The call to Meta for {doing} failed: {failure}."
     if kind.is_repeatable or not failure.arrived:
@@ -120,26 +121,26 @@ def call_error(failure: HttpFailure, doing: str, kind: CallKind = READING) -> De
     return DependencyException(f"{message} {UNKNOWN_END}", retry=Retry.NO)
 
 
-def error_from(answer: Answer, doing: str, kind: CallKind = READING) -> ApiError:
+def error_from(response: Response, doing: str, kind: CallKind = READING) -> ApiError:
     """Turn an answer that is not a success into the error that callers see.
 
     `doing` is the step in words ("reading the media's description"). Only the code, subcode and trace id of Meta's
     body are repeated, never its text.
     """
     try:
-        body = _decoder.decode(answer.body).error
+        body = _decoder.decode(response.body).error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = _ErrorBody()
-    error, retry, advice = _classify(answer.status, body, kind)
+    error, retry, advice = _classify(response.status, body, kind)
     if not kind.is_repeatable and error is not ThrottledRequestException and body.code not in UNDONE_CODES:
         retry = Retry.NO
-    details = [f"HTTP status {answer.status}"]
+    details = [f"HTTP status {response.status}"]
     details += [f"code {body.code}"] if body.code is not None else []
     details += [f"subcode {body.error_subcode}"] if body.error_subcode is not None else []
     if isinstance(body.fbtrace_id, str) and _TRACE_ID.fullmatch(body.fbtrace_id):
         details.append(f"fbtrace_id {body.fbtrace_id}")
     message = f"Meta answered {doing} with an error ({', '.join(details)}). {advice}".strip()
-    wait = regain_seconds(answer.headers)
+    wait = regain_seconds(response.headers)
     if wait is None and body.code == PAIR_RATE_CODE:
         wait = PAIR_RATE_WAIT
     return error(message, retry=retry, retry_after=wait)

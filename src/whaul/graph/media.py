@@ -134,7 +134,7 @@ async def _check_is_file(info: MediaInfo, download: Download) -> None:
             retry=Retry.ONCE,
         )
     if download.status != 200:
-        raise error_from(await download.answer(), "the download")
+        raise error_from(await download.response(), "the download")
     essence = (download.header("content-type") or "").partition(";")[0].strip().lower()
     if essence == "text/html" and not info.mime_type.lower().startswith("text/html"):
         raise DependencyException("Meta sent an HTML page instead of the file.", retry=Retry.FEW)

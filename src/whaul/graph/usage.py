@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-LONGEST_REGAIN = 24 * 3600.0
+MAX_REGAIN = 24 * 3600.0
 """Seconds: the most that is believed."""
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def regain_seconds(headers: Mapping[str, str]) -> float | None:
     retry_after = headers.get("retry-after", "")
     seconds = float(retry_after[:9]) if retry_after.isdecimal() else 0.0
     minutes = max((usage.estimated_time_to_regain_access for usage in _business(headers)), default=0.0)
-    return min(max(seconds, 60 * minutes), LONGEST_REGAIN) or None
+    return min(max(seconds, 60 * minutes), MAX_REGAIN) or None
 
 
 def _app(headers: Mapping[str, str]) -> list[_Usage]:

@@ -21,7 +21,7 @@ from whaul.operations.tags import tags_of, too_many
 from whaul.operations.waba import MetaAccount, read_account, read_token, token_expiry
 from whaul.registry.errors import TooManyTagsError
 from whaul.registry.records import LinkedPhoneNumber, NewAccount, NewPhoneNumber, Tags
-from whaul.registry.tags import MOST_TAGS
+from whaul.registry.tags import MAX_TAGS
 
 TAG = "social-messaging:TagResource"
 REGISTERING: Final = CallKind(is_repeatable=False, names_object=False)
@@ -201,7 +201,7 @@ def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> d
         if tags:
             call.caller.authorize(TAG, arns.resource_arn(id_, rules.account_id, rules.region))
             found[id_] = tags
-        if len(tags) > MOST_TAGS:  # told before Meta registers anything
+        if len(tags) > MAX_TAGS:  # told before Meta registers anything
             raise too_many()
     return found
 

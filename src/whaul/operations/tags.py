@@ -9,7 +9,7 @@ from whaul.errors import InvalidParametersException
 from whaul.operations.call import ResourceCall, Row, no_resource, on_resource
 from whaul.registry.errors import TooManyTagsError
 from whaul.registry.records import Tags
-from whaul.registry.tags import MOST_TAGS
+from whaul.registry.tags import MAX_TAGS
 
 RESERVED = "aws:"
 """No tag's key may begin so, in any case. https://docs.aws.amazon.com/tag-editor/latest/userguide/reference.html"""
@@ -62,7 +62,7 @@ def tags_of(tags: Iterable[Mapping[str, Any]] | None) -> Tags:
 
 def too_many() -> InvalidParametersException:
     """Build the error for tags beyond the most that a resource can have."""
-    return InvalidParametersException(f"A resource can have {MOST_TAGS} tags; remove some first (UntagResource).")
+    return InvalidParametersException(f"A resource can have {MAX_TAGS} tags; remove some first (UntagResource).")
 
 
 def _check_storable(*texts: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-MOST_CIRCUITS = 10_000
+MAX_CIRCUITS = 10_000
 """Circuits that are remembered; beyond, the one that failed longest ago is forgotten, and so closed."""
 
 E = TypeVar("E", bound=Exception)
@@ -30,16 +30,16 @@ class Circuits(Generic[E]):
 
     def __init__(
         self,
-        failures: int,
+        max_failures: int,
         seconds: float,
         clock: Callable[[], float],
         on_change: Callable[[int], None] = lambda _open: None,
     ) -> None:
-        """Open after so many `failures` in a row, for so many `seconds`.
+        """Open after so many failures in a row, for so many `seconds`.
 
         `clock` is monotonic, in seconds; `on_change` is told how many circuits are open.
         """
-        self._most = failures
+        self._max_failures = max_failures
         self._seconds = seconds
         self._clock = clock
         self._on_change = on_change
@@ -62,10 +62,10 @@ class Circuits(Generic[E]):
         self._failing.move_to_end(name)
         circuit.failures += 1
         circuit.error = error
-        if circuit.failures >= self._most:
+        if circuit.failures >= self._max_failures:
             self._tell(circuit.opens_again_at is None)
             circuit.opens_again_at = self._clock() + self._seconds
-        if len(self._failing) > MOST_CIRCUITS:
+        if len(self._failing) > MAX_CIRCUITS:
             _, forgotten = self._failing.popitem(last=False)
             self._tell(-(forgotten.opens_again_at is not None))
 

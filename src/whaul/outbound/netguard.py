@@ -24,7 +24,7 @@ _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
 
 
-class ForbiddenUrl(Exception):  # noqa: N818 - says what it is
+class ForbiddenUrlError(Exception):
     """The URL may not be called; the message says why, without any part of the URL."""
 
 
@@ -69,12 +69,12 @@ class MediaHosts:
         self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
 
     def check(self, text: str) -> Url:
-        """Return the parsed URL if the token may go there, else raise `ForbiddenUrl`."""
+        """Return the parsed URL if the token may go there, else raise `ForbiddenUrlError`."""
         url = parse_url(text)
         if not any(pattern.matches(url) for pattern in self._patterns):
-            raise ForbiddenUrl("its host is not listed in WHAUL_MEDIA_HOSTS")
+            raise ForbiddenUrlError("its host is not listed in WHAUL_MEDIA_HOSTS")
         if url.scheme != "https" and not is_loopback(_host(url)):
-            raise ForbiddenUrl("it is not https")
+            raise ForbiddenUrlError("it is not https")
         return url
 
 
@@ -88,15 +88,17 @@ class PresignedHosts:
         self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
 
     def check(self, text: str) -> Url:
-        """Return the parsed URL if a file may be PUT there, else raise `ForbiddenUrl`."""
+        """Return the parsed URL if a file may be PUT there, else raise `ForbiddenUrlError`."""
         url = parse_url(text)
         if self._is_endpoint(url):
             return url
         if url.scheme != "https":
-            raise ForbiddenUrl("it is not https")
+            raise ForbiddenUrlError("it is not https")
         aws = url.port is None and is_s3_host(url.host_str or "")
         if not aws and not any(pattern.matches(url) for pattern in self._patterns):
-            raise ForbiddenUrl("its host is not an allowed S3 host; the operator can allow it in WHAUL_PRESIGNED_HOSTS")
+            raise ForbiddenUrlError(
+                "its host is not an allowed S3 host; the operator can allow it in WHAUL_PRESIGNED_HOSTS"
+            )
         return url
 
     def _is_endpoint(self, url: Url) -> bool:
@@ -109,32 +111,32 @@ class PresignedHosts:
 
 
 def parse_url(text: str) -> Url:
-    """Parse an absolute http(s) URL as it stands; `ForbiddenUrl` for one that would have to be repaired."""
+    """Parse an absolute http(s) URL as it stands; `ForbiddenUrlError` for one that would have to be repaired."""
     url = endpoint_url(text)
     if not text.isascii():
-        raise ForbiddenUrl("it holds characters that are not ASCII; percent-encode them")
+        raise ForbiddenUrlError("it holds characters that are not ASCII; percent-encode them")
     authority, _, path = text.partition("?")[0].partition("://")[2].partition("/")
     if authority.lower() not in {url.host_str, f"{url.host_str}:{url.port_or_known_default}"}:
-        raise ForbiddenUrl("its host is not written as it is called")
+        raise ForbiddenUrlError("its host is not written as it is called")
     if _DOT_SEGMENT.search("/" + path):
-        raise ForbiddenUrl("its path holds a dot segment")
+        raise ForbiddenUrlError("its path holds a dot segment")
     return url
 
 
 def endpoint_url(text: str) -> Url:
-    """Parse an absolute http(s) URL of the operator's; raises `ForbiddenUrl`."""
+    """Parse an absolute http(s) URL of the operator's; raises `ForbiddenUrlError`."""
     if _UNSAFE.search(text):
-        raise ForbiddenUrl("it holds white space, a control character or a backslash")
+        raise ForbiddenUrlError("it holds white space, a control character or a backslash")
     try:
         url = Url(text)
     except ValueError:
-        raise ForbiddenUrl("it is not a URL") from None
+        raise ForbiddenUrlError("it is not a URL") from None
     if url.scheme not in {"http", "https"} or not url.host_str:
-        raise ForbiddenUrl("it is not an http or https URL")
+        raise ForbiddenUrlError("it is not an http or https URL")
     if url.username or url.password is not None:
-        raise ForbiddenUrl("it holds user information")
+        raise ForbiddenUrlError("it holds user information")
     if url.fragment is not None:
-        raise ForbiddenUrl("it holds a fragment")
+        raise ForbiddenUrlError("it holds a fragment")
     return url
 
 

@@ -10,7 +10,7 @@ from pyreqwest.bytes import Bytes
 
 SLOWEST_LINE = 8 * 1024
 """Bytes a second at which a body is taken to arrive at the least."""
-MOST_UNSEEN = 4 * 1024 * 1024
+MAX_UNSEEN = 4 * 1024 * 1024
 """Bytes of a body that may have left us, and not arrived: what Linux lets a connection hold (`tcp_wmem`)."""
 LOOKS = 8
 """Checks for silence within its time, while an upload waits for its next part."""
@@ -63,7 +63,7 @@ class WatchedBody:
             part = await anext(self._parts)
         finally:
             self.waiting_since = time.monotonic()
-        self._unseen = min(self._unseen + len(part), MOST_UNSEEN)
+        self._unseen = min(self._unseen + len(part), MAX_UNSEEN)
         return part
 
     def _look(self) -> None:

@@ -11,7 +11,7 @@ from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
 from whaul.registry.records import Tags
 from whaul.registry.tenant import Tenant
 
-MOST_TAGS: Final = 50
+MAX_TAGS: Final = 50
 """Tags of one resource. https://docs.aws.amazon.com/tag-editor/latest/userguide/reference.html"""
 
 
@@ -47,13 +47,13 @@ class TaggedResources(Tenant):
             return True
 
     async def _set_tags(self, session: AsyncSession, resource_id: str, tags: Tags) -> None:
-        if len(tags) > MOST_TAGS:
+        if len(tags) > MAX_TAGS:
             raise TooManyTagsError
         await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(tags)))
         session.add_all(TagRow(resource_id=resource_id, key=key, value=value) for key, value in tags.items())
         await session.flush()
         count = select(func.count()).where(TagRow.resource_id == resource_id)
-        if (await session.scalar(count) or 0) > MOST_TAGS:
+        if (await session.scalar(count) or 0) > MAX_TAGS:
             raise TooManyTagsError
 
     async def _is_linked(self, session: AsyncSession, resource_id: str) -> bool:

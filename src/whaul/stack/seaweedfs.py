@@ -12,7 +12,7 @@ from pathlib import Path
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 
 START_TIMEOUT = 60.0
-LARGEST_VOLUME_MB = 1024
+MAX_VOLUME_MB = 1024
 SERVERS = ("master", "volume", "filer", "s3", "admin")
 """What it consists of; each listens on a port, and on one more for gRPC."""
 
@@ -90,7 +90,7 @@ def prepared(folder: Path, identities: list[dict[str, object]] | None = None) ->
             "-webdav=false",
             "-admin.ui=false",
             "-master.telemetry=false",
-            f"-master.volumeSizeLimitMB={LARGEST_VOLUME_MB}",
+            f"-master.volumeSizeLimitMB={MAX_VOLUME_MB}",
             f"-s3.config={config}",
             "-s3.autoCreateBucket=false",
             "-s3.port.iceberg=0",

@@ -15,7 +15,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.outbound.http import Answer, Download
+from whaul.outbound.http import Download, Response
 
 CHECKSUM_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
 """The bytes are not those of a checksum: ours, so that they changed on the way; or the caller's, in a presigned URL."""
@@ -66,33 +66,33 @@ _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
 _SAYS_AGAIN = re.compile(rb"<Message>[^<]{0,1000}try again", re.IGNORECASE)
 
 
-def s3_error(answer: Answer, *, reads: bool = False) -> ApiError:
+def s3_error(response: Response, *, reads: bool = False) -> ApiError:
     """Translate the answer to a PUT (or a GET, if it `reads`) that this server signed."""
-    code = error_code(answer)
-    told = _told("S3", answer, code)
-    if not is_of_a_store(answer):
-        return _foreign_error("S3", answer)
+    code = error_code(response)
+    told = _told("S3", response, code)
+    if not is_of_a_store(response):
+        return _foreign_error("S3", response)
     if code in CREDENTIAL_CODES:
         return AccessDeniedException(f"{told} The server's S3 credentials are not good; its operator must renew them.")
     if code in CHECKSUM_CODES or code == "TemporaryRedirect":  # a bucket so new that its name is not known everywhere
         return DependencyException(f"{told} Try again later.", retry=Retry.YES)
-    if answer.status in {401, 403}:
+    if response.status in {401, 403}:
         doing = "read this object, or it does not exist" if reads else "write this object"
         return AccessDeniedException(f"{told} The server's S3 credentials may not {doing}.")
-    if code == "NoSuchBucket" or (reads and code == "NoSuchKey") or (answer.status == 404 and not code):
+    if code == "NoSuchBucket" or (reads and code == "NoSuchKey") or (response.status == 404 and not code):
         missing = "source does not exist" if reads else "destination bucket does not exist"
         return ResourceNotFoundException(f"{told} The {missing}.")
-    return _common_error(answer, code, told)
+    return _common_error(response, code, told)
 
 
-def presigned_error(answer: Answer, *, reads: bool = False) -> ApiError:
+def presigned_error(response: Response, *, reads: bool = False) -> ApiError:
     """Translate the answer to a PUT (or a GET, if it `reads`) that the caller signed."""
-    code = error_code(answer)
-    told = _told("The presigned URL's host", answer, code)
+    code = error_code(response)
+    told = _told("The presigned URL's host", response, code)
     advice = "Make a new URL: it has expired, or was not signed for this request."
-    if not is_of_a_store(answer):
-        return _foreign_error("The presigned URL's host", answer)
-    if answer.status in {401, 403}:
+    if not is_of_a_store(response):
+        return _foreign_error("The presigned URL's host", response)
+    if response.status in {401, 403}:
         return AccessDeniedException(f"{told} {advice}")
     if code in CREDENTIAL_CODES:
         return InvalidParametersException(f"{told} {advice}")
@@ -101,49 +101,49 @@ def presigned_error(answer: Answer, *, reads: bool = False) -> ApiError:
             f"{told} The URL or its headers have a checksum that is not the file's. Sign it without one; the AWS SDK "
             "for JavaScript adds none with requestChecksumCalculation: 'WHEN_REQUIRED'."
         )
-    if reads and answer.status == 404:
+    if reads and response.status == 404:
         return ResourceNotFoundException(f"{told} The source does not exist.")
-    return _common_error(answer, code, told)
+    return _common_error(response, code, told)
 
 
-def _common_error(answer: Answer, code: str, told: str) -> ApiError:
-    if code in THROTTLE_CODES or answer.status in {429, 503}:
-        return ThrottledRequestException(f"{told} Try again later.", retry_after=retry_after(answer.headers))
-    if code == "NotImplemented" or answer.status == 501:
+def _common_error(response: Response, code: str, told: str) -> ApiError:
+    if code in THROTTLE_CODES or response.status in {429, 503}:
+        return ThrottledRequestException(f"{told} Try again later.", retry_after=retry_after(response.headers))
+    if code == "NotImplemented" or response.status == 501:
         return InvalidParametersException(f"{told} The store does not have what this request needs; change it.")
-    says_again = answer.status == 409 and _SAYS_AGAIN.search(answer.body)
-    if code in TRANSIENT_CODES or says_again or answer.status >= 500:
+    says_again = response.status == 409 and _SAYS_AGAIN.search(response.body)
+    if code in TRANSIENT_CODES or says_again or response.status >= 500:
         return DependencyException(f"{told} Try again later.", retry=Retry.YES)
-    if 300 <= answer.status < 400:
+    if 300 <= response.status < 400:
         return InvalidParametersException(f"{told} It redirects elsewhere; name the bucket's own endpoint.")
-    if 400 <= answer.status < 500:
+    if 400 <= response.status < 500:
         return InvalidParametersException(f"{told} The store refuses this request; change it.")
     return DependencyException(f"{told} That is no answer that S3 gives.", retry=Retry.YES)
 
 
-def _foreign_error(who: str, answer: Answer) -> ApiError:
+def _foreign_error(who: str, response: Response) -> ApiError:
     """Translate what a proxy, a load balancer or a log-in page says in the place of a store."""
-    told = f"{who} answered with HTTP status {answer.status}, but not as an S3 store does"
-    if 300 <= answer.status < 400:
+    told = f"{who} answered with HTTP status {response.status}, but not as an S3 store does"
+    if 300 <= response.status < 400:
         return DependencyException(f"{told}; it redirects elsewhere, so name the store itself.", retry=Retry.NO)
-    if answer.status in {429, 503}:
-        return ThrottledRequestException(f"{told}. Try again later.", retry_after=retry_after(answer.headers))
-    if answer.status in LASTING_STATUSES:
+    if response.status in {429, 503}:
+        return ThrottledRequestException(f"{told}. Try again later.", retry_after=retry_after(response.headers))
+    if response.status in LASTING_STATUSES:
         retry = Retry.NO
     else:
-        retry = Retry.YES if answer.status >= 500 or answer.status in PASSING_STATUSES else Retry.FEW
+        retry = Retry.YES if response.status >= 500 or response.status in PASSING_STATUSES else Retry.FEW
     return DependencyException(f"{told}; look for a proxy or another server in between.", retry=retry)
 
 
-def is_of_a_store(answer: Answer) -> bool:
+def is_of_a_store(response: Response) -> bool:
     """Whether an S3 store can have given this answer: with its XML, or without a body but with its headers."""
-    return bool(error_code(answer)) or (not answer.body and not STORE_HEADERS.isdisjoint(answer.headers))
+    return bool(error_code(response)) or (not response.body and not STORE_HEADERS.isdisjoint(response.headers))
 
 
-def is_stored(answer: Answer) -> bool:
+def is_stored(response: Response) -> bool:
     """Whether the answer to a PUT says that the object is stored, and is not somebody's page."""
-    is_page = answer.body.lstrip()[:1] == b"<"
-    return 200 <= answer.status < 300 and ("etag" in answer.headers or not is_page)
+    is_page = response.body.lstrip()[:1] == b"<"
+    return 200 <= response.status < 300 and ("etag" in response.headers or not is_page)
 
 
 def is_page(download: Download) -> bool:
@@ -151,10 +151,10 @@ def is_page(download: Download) -> bool:
     return download.header("etag") is None and (download.header("content-type") or "").startswith("text/html")
 
 
-def error_code(answer: Answer) -> str:
+def error_code(response: Response) -> str:
     """The store's error code, empty when it gave none."""
-    start = answer.body.find(b"<Error")
-    match = _CODE.search(answer.body, start) if start >= 0 else None
+    start = response.body.find(b"<Error")
+    match = _CODE.search(response.body, start) if start >= 0 else None
     return match[1].decode() if match else ""
 
 
@@ -164,5 +164,5 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return float(text[:9]) if text.isdecimal() else None
 
 
-def _told(who: str, answer: Answer, code: str) -> str:
-    return f"{who} answered {code or 'without an error code'} (HTTP status {answer.status})."
+def _told(who: str, response: Response, code: str) -> str:
+    return f"{who} answered {code or 'without an error code'} (HTTP status {response.status})."

@@ -8,7 +8,7 @@ from functools import cache
 from whaul.errors import InvalidParametersException
 from whaul.outbound.netguard import has_dot_segment
 
-LONGEST_KEY = 1024
+MAX_KEY_LENGTH = 1024
 """Bytes of UTF-8. https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
 
 MEDIA_ID = re.compile(r"[A-Za-z0-9]{1,100}")
@@ -77,9 +77,9 @@ def checked_key(key: str) -> str:
     """Return an object's whole key; raises `InvalidParametersException` as `object_key` does."""
     if not key:
         raise InvalidParametersException("The object key is empty.")
-    if len(key.encode()) > LONGEST_KEY:
+    if len(key.encode()) > MAX_KEY_LENGTH:
         raise InvalidParametersException(
-            f"The object key (with media id and extension) is longer than {LONGEST_KEY} bytes in UTF-8."
+            f"The object key (with media id and extension) is longer than {MAX_KEY_LENGTH} bytes in UTF-8."
         )
     if has_dot_segment(key):
         raise InvalidParametersException(

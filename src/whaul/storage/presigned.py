@@ -8,8 +8,9 @@ from pyreqwest.http import Url
 
 from whaul.errors import DependencyException, InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl
-from whaul.outbound.http import Body, HttpClient, HttpFailure
-from whaul.outbound.netguard import ForbiddenUrl, PresignedHosts
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import Body, HttpClient
+from whaul.outbound.netguard import ForbiddenUrlError, PresignedHosts
 from whaul.storage.errors import is_stored, presigned_error
 
 REFUSED_HEADERS = frozenset(
@@ -31,7 +32,7 @@ REFUSED_HEADERS = frozenset(
 )
 """Headers that belong to the connection, or would take over the request."""
 
-LONGEST_HEADERS = 8192
+MAX_HEADERS_LENGTH = 8192
 """Characters of all names and values. S3 takes no more of a PUT, and the HTTP client cannot hold any number of them.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
 
@@ -47,7 +48,7 @@ class PresignedDestination:
         self._http = http
         try:
             self._url = hosts.check(presigned.url)
-        except ForbiddenUrl as forbidden:
+        except ForbiddenUrlError as forbidden:
             raise InvalidParametersException(f"The presigned URL is refused: {forbidden}.") from None
         self._headers = checked_headers(presigned.headers)
 
@@ -63,10 +64,8 @@ class PresignedDestination:
             headers = headers | {"content-type": info.mime_type}
         try:
             answer = await self._http.send("PUT", self._url, headers, body, info.file_size)
-        except HttpFailure as failure:
-            raise DependencyException(
-                f"The PUT to the presigned URL failed: {failure}.", retry=failure.retry
-            ) from failure
+        except HttpError as error:
+            raise DependencyException(f"The PUT to the presigned URL failed: {error}.", retry=error.retry) from error
         if not is_stored(answer):
             raise presigned_error(answer)
         return answer.headers.get("etag", "")
@@ -74,9 +73,9 @@ class PresignedDestination:
 
 def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
     """Lower the names and check them, else raise `InvalidParametersException`; values are never repeated."""
-    if sum(len(name) + len(value) for name, value in given.items()) > LONGEST_HEADERS:
+    if sum(len(name) + len(value) for name, value in given.items()) > MAX_HEADERS_LENGTH:
         raise InvalidParametersException(
-            f"The headers of the presigned URL have more than {LONGEST_HEADERS} characters; S3 takes no more."
+            f"The headers of the presigned URL have more than {MAX_HEADERS_LENGTH} characters; S3 takes no more."
         )
     headers: dict[str, str] = {}
     for name, value in given.items():

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 from whaul.errors import DependencyException, InvalidParametersException
 from whaul.model import PresignedUrl
-from whaul.outbound.http import HttpClient, HttpFailure
-from whaul.outbound.netguard import ForbiddenUrl, PresignedHosts
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import ForbiddenUrlError, PresignedHosts
 from whaul.storage import OpenFile, opened
 from whaul.storage.errors import is_page, presigned_error
 from whaul.storage.presigned import checked_headers, is_version_2, signs_content_type
@@ -23,7 +24,7 @@ class PresignedSource:
         self._http = http
         try:
             self._url = hosts.check(presigned.url)
-        except ForbiddenUrl as forbidden:
+        except ForbiddenUrlError as forbidden:
             raise InvalidParametersException(f"The presigned URL is refused: {forbidden}.") from None
         headers = checked_headers(presigned.headers)
         self.mime_type = headers.get("content-type", "")
@@ -52,9 +53,7 @@ class PresignedSource:
                         "file. Leave out Range, If-None-Match, If-Modified-Since and partNumber."
                     )
                 if download.status != 200 or is_page(download):
-                    raise presigned_error(await download.answer(), reads=True)
+                    raise presigned_error(await download.response(), reads=True)
                 yield opened(self.mime_type, download)
-        except HttpFailure as failure:
-            raise DependencyException(
-                f"The GET of the presigned URL failed: {failure}.", retry=failure.retry
-            ) from failure
+        except HttpError as error:
+            raise DependencyException(f"The GET of the presigned URL failed: {error}.", retry=error.retry) from error

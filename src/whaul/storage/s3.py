@@ -17,7 +17,8 @@ from pyreqwest.http import Url
 
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo, S3File
-from whaul.outbound.http import Answer, Body, Download, HttpClient, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import Body, Download, HttpClient, Response
 from whaul.partitions import is_aws_host, is_region, is_s3_host
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_page, is_stored, s3_error
@@ -91,34 +92,34 @@ class S3Store:
             headers["x-amz-checksum-sha256"] = base64.b64encode(info.sha256).decode()
         signed = self._signer.sign(await self.credentials.get(), region, url, headers, info.sha256)
         try:
-            answer = await self._http.send("PUT", target, signed, body, info.file_size)
-        except HttpFailure as failure:
-            raise DependencyException(f"The PUT to S3 failed: {failure}.", retry=failure.retry) from failure
-        if is_stored(answer):
-            return answer.headers.get("etag", "")
-        self._check_region(file.bucket_name, region, answer)
-        raise self._error(answer)
+            response = await self._http.send("PUT", target, signed, body, info.file_size)
+        except HttpError as error:
+            raise DependencyException(f"The PUT to S3 failed: {error}.", retry=error.retry) from error
+        if is_stored(response):
+            return response.headers.get("etag", "")
+        self._check_region(file.bucket_name, region, response)
+        raise self._error(response)
 
-    async def list(self, bucket: str, query: Mapping[str, str]) -> Answer:
+    async def list(self, bucket: str, query: Mapping[str, str]) -> Response:
         """Send one GET of a bucket, with that query. Whether the answer is an error is the caller's to see."""
         return await self._ask("GET", S3File(bucket, ""), query)
 
     async def delete(self, file: S3File) -> None:
         """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
-        answer = await self._ask("DELETE", file)
-        if not 200 <= answer.status < 300:
-            raise self._error(answer)
+        response = await self._ask("DELETE", file)
+        if not 200 <= response.status < 300:
+            raise self._error(response)
 
-    async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Answer:
+    async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Response:
         """Sign and send a request without a body; raises an `ApiError` without an answer, or for another region."""
         region, url, target = self._located(file, query)
         signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method=method)
         try:
-            answer = await self._http.call(method, target, signed, b"")
-        except HttpFailure as failure:
-            raise DependencyException(f"The {method} to S3 failed: {failure}.", retry=failure.retry) from failure
-        self._check_region(file.bucket_name, region, answer)
-        return answer
+            response = await self._http.call(method, target, signed, b"")
+        except HttpError as error:
+            raise DependencyException(f"The {method} to S3 failed: {error}.", retry=error.retry) from error
+        self._check_region(file.bucket_name, region, response)
+        return response
 
     @asynccontextmanager
     async def get(self, file: S3File) -> AsyncGenerator[Download]:
@@ -128,17 +129,17 @@ class S3Store:
         try:
             async with self._http.download(target, signed | {"accept-encoding": "identity"}) as download:
                 if download.status != 200 or is_page(download):
-                    answer = await download.answer()
-                    self._check_region(file.bucket_name, region, answer)
-                    raise self._error(answer, reads=True)
+                    response = await download.response()
+                    self._check_region(file.bucket_name, region, response)
+                    raise self._error(response, reads=True)
                 yield download
-        except HttpFailure as failure:
-            raise DependencyException(f"The GET from S3 failed: {failure}.", retry=failure.retry) from failure
+        except HttpError as error:
+            raise DependencyException(f"The GET from S3 failed: {error}.", retry=error.retry) from error
 
-    def _error(self, answer: Answer, *, reads: bool = False) -> ApiError:
-        if error_code(answer) in CREDENTIAL_CODES:
+    def _error(self, response: Response, *, reads: bool = False) -> ApiError:
+        if error_code(response) in CREDENTIAL_CODES:
             self.credentials.refused()
-        return s3_error(answer, reads=reads)
+        return s3_error(response, reads=reads)
 
     def _located(self, file: S3File, query: Mapping[str, str] | None = None) -> tuple[str, str, Url]:
         """Where the object is: the region, and the URL as it is signed and as it is called."""
@@ -152,9 +153,9 @@ class S3Store:
         except ValueError:
             raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
 
-    def _check_region(self, bucket: str, region: str, answer: Answer) -> None:
+    def _check_region(self, bucket: str, region: str, response: Response) -> None:
         """Remember the region that S3 says the bucket is in, and raise the error that has it tried there."""
-        other = other_region(answer)
+        other = other_region(response)
         if other is None or other == region:
             return
         self._bucket_regions[bucket] = other
@@ -190,10 +191,10 @@ class S3Destination:
         return await self._store.put(self._file, body, info)
 
 
-def other_region(answer: Answer) -> str | None:
+def other_region(response: Response) -> str | None:
     """The region that S3 says the bucket is in, when that is why it refused."""
-    if error_code(answer) not in _REGION_CODES and answer.status not in {301, 307}:
+    if error_code(response) not in _REGION_CODES and response.status not in {301, 307}:
         return None
-    match = _REGION_ELEMENT.search(answer.body)
-    named = (answer.headers.get("x-amz-bucket-region", ""), match[1].decode() if match else "")
+    match = _REGION_ELEMENT.search(response.body)
+    named = (response.headers.get("x-amz-bucket-region", ""), match[1].decode() if match else "")
     return next((region for region in named if is_region(region)), None)  # it becomes part of a host name

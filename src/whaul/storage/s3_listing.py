@@ -11,15 +11,15 @@ from urllib.parse import unquote
 
 from whaul.errors import AccessDeniedException, DependencyException
 from whaul.model import S3File
-from whaul.outbound.http import LARGEST_ANSWER, Answer
+from whaul.outbound.http import MAX_RESPONSE_SIZE, Response
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_of_a_store, s3_error
 from whaul.storage.naming import object_key, split_name
 from whaul.storage.s3 import S3Destination, S3Store
 
 FEW = 100
 """So many ids are asked for one by one; for more the prefix is listed first, a thousand keys at a time."""
-MOST_PAGES = 10_000
-LARGEST_PAGE = 1000
+MAX_PAGES = 10_000
+MAX_PAGE_SIZE = 1000
 """Keys. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
 ENTRY = 800
 """Bytes of XML for one key at the most, besides its prefix."""
@@ -46,7 +46,7 @@ class S3Prefix:
         """Look whether the bucket is there, and (if it is to be `listed`) may be. Raises an `ApiError`."""
         await self._store.credentials.get()
         try:
-            await self._page(self._prefix, most=1)
+            await self._page(self._prefix, max_keys=1)
         except AccessDeniedException:
             if listed:
                 raise
@@ -59,7 +59,7 @@ class S3Prefix:
         """
         if wanted is not None and wanted <= FEW:
             return None
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             page = await self._page(self._prefix, self._after)
             for name in page.names:
                 parts = split_name(name, self._overrides)
@@ -75,7 +75,7 @@ class S3Prefix:
     async def find(self, media_id: str) -> str | None:
         """The name of the file of a media id, by one listing of what begins with it."""
         after = ""
-        for _ in range(MOST_PAGES):
+        for _ in range(MAX_PAGES):
             page = await self._page(self._prefix + media_id, after)
             for name in page.names:
                 parts = split_name(media_id + name, self._overrides)
@@ -98,18 +98,24 @@ class S3Prefix:
     async def close(self) -> None:
         """Nothing is left to do: a PUT that was answered is stored."""
 
-    async def _page(self, prefix: str, after: str = "", most: int | None = None) -> "_Page":
-        most = most or min(LARGEST_PAGE, LARGEST_ANSWER // (ENTRY + 3 * len(prefix.encode())))
-        query = {"list-type": "2", "prefix": prefix, "delimiter": "/", "encoding-type": "url", "max-keys": str(most)}
-        answer = await self._store.list(self._bucket, query | ({"continuation-token": after} if after else {}))
-        if answer.status in {401, 403} and is_of_a_store(answer) and error_code(answer) not in CREDENTIAL_CODES:
+    async def _page(self, prefix: str, after: str = "", max_keys: int | None = None) -> "_Page":
+        max_keys = max_keys or min(MAX_PAGE_SIZE, MAX_RESPONSE_SIZE // (ENTRY + 3 * len(prefix.encode())))
+        query = {
+            "list-type": "2",
+            "prefix": prefix,
+            "delimiter": "/",
+            "encoding-type": "url",
+            "max-keys": str(max_keys),
+        }
+        response = await self._store.list(self._bucket, query | ({"continuation-token": after} if after else {}))
+        if response.status in {401, 403} and is_of_a_store(response) and error_code(response) not in CREDENTIAL_CODES:
             raise AccessDeniedException(
                 "The S3 credentials may not list the bucket, which says what is stored already: allow s3:ListBucket, "
                 "or give --force to store everything without looking."
             )
-        if answer.status != 200:
-            raise s3_error(answer)
-        return _parsed(answer, prefix)
+        if response.status != 200:
+            raise s3_error(response)
+        return _parsed(response, prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +126,19 @@ class _Page:
     """Names the next page; empty on the last."""
 
 
-def _parsed(answer: Answer, prefix: str) -> _Page:
+def _parsed(response: Response, prefix: str) -> _Page:
     """Read ListObjectsV2's answer.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
     """
-    if not _LISTING.search(answer.body):
+    if not _LISTING.search(response.body):
         raise DependencyException("The store's answer to a listing is not the documented XML.")
-    is_encoded = _IS_ENCODED.search(answer.body) is not None
+    is_encoded = _IS_ENCODED.search(response.body) is not None
     names = []
-    for raw in _KEY.findall(answer.body):
+    for raw in _KEY.findall(response.body):
         key = html.unescape(raw.decode("utf-8", "replace"))
         key = unquote(key.replace("+", " ")) if is_encoded else key
         if key.startswith(prefix):
             names.append(key[len(prefix) :])
-    more = _NEXT.search(answer.body)
+    more = _NEXT.search(response.body)
     return _Page(names, html.unescape(more[1].decode("ascii", "replace")) if more else "")

@@ -20,7 +20,7 @@ import structlog
 from whaul.telemetry.call import Call
 from whaul.terminal import visible
 
-LONGEST_CHAIN = 8
+MAX_CHAIN = 8
 """Errors that caused each other, at the most, in a description."""
 
 QUIET = 60.0
@@ -153,7 +153,7 @@ def without_text(error: BaseException) -> list[str]:
     """Describe an unforeseen error by its classes and places only: foreign texts may hold URLs or tokens."""
     chain: list[str] = []
     link: BaseException | None = error
-    while link is not None and len(chain) < LONGEST_CHAIN:
+    while link is not None and len(chain) < MAX_CHAIN:
         frames = traceback.extract_tb(link.__traceback__)
         places = " > ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames)
         chain.append(f"{type(link).__module__}.{type(link).__qualname__} at {places}")

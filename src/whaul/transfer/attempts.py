@@ -13,14 +13,14 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from whaul.errors import ApiError, DependencyException, Retry
-from whaul.outbound.http import HttpTimeout
+from whaul.outbound.errors import HttpTimeoutError
 
 FIRST_CEILING = 0.25
 """Seconds: the most that the first wait lasts; it doubles with every failure."""
 CEILING = 10.0
 """Seconds: the most that any wait lasts, unless the far side asked for more."""
 
-MOST: Mapping[Retry, int] = {Retry.ONCE: 1, Retry.FEW: 3}
+MAX_RETRIES: Mapping[Retry, int] = {Retry.ONCE: 1, Retry.FEW: 3}
 """Retries of one class of error in a call, where they are limited."""
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Attempts:
                 return await step()
             except ApiError as error:
                 now = asyncio.get_running_loop().time()
-                if now >= self.deadline and isinstance(error.__cause__, HttpTimeout):
+                if now >= self.deadline and isinstance(error.__cause__, HttpTimeoutError):
                     raise self._overdue() from error  # a busy event loop may see the silence before the deadline
                 self._last_error = error
                 delay = self._delay(error)
@@ -76,7 +76,7 @@ class Attempts:
     def _delay(self, error: ApiError) -> float | None:
         """Seconds to wait before the next attempt; None when there is to be none."""
         kind = (error.retry, type(error))
-        if error.retry is Retry.NO or self._retries[kind] >= MOST.get(error.retry, math.inf):
+        if error.retry is Retry.NO or self._retries[kind] >= MAX_RETRIES.get(error.retry, math.inf):
             return None
         self._retries[kind] += 1
         if error.retry is Retry.ONCE:

@@ -16,7 +16,8 @@ from pyreqwest.bytes import Bytes
 
 from whaul.errors import DependencyException, Retry
 from whaul.model import MediaInfo, StoredObject
-from whaul.outbound.http import READ_AHEAD, Body, Download, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import READ_AHEAD, Body, Download
 from whaul.storage import Destination
 from whaul.transfer.attempts import Attempts
 
@@ -155,8 +156,8 @@ class Transfer:
 async def _read(download: Download, amount: int) -> Bytes:
     try:
         return await download.read(amount) or Bytes()
-    except HttpFailure as failure:
-        raise DependencyException(f"Downloading from Meta failed: {failure}.", retry=failure.retry) from failure
+    except HttpError as error:
+        raise DependencyException(f"Downloading from Meta failed: {error}.", retry=error.retry) from error
 
 
 def _check_length(received: int, info: MediaInfo) -> None:

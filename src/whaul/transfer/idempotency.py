@@ -16,7 +16,7 @@ from whaul.transfer.download import Flights
 
 KEPT_SECONDS = 120.0
 """How long an end is remembered: an SDK may wait for an answer for 60 s, and rest for 20 s before the next attempt."""
-MOST_KEPT = 20_000
+MAX_KEPT = 20_000
 """Ends that are remembered; beyond, the oldest is forgotten. Some 6 MB."""
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ class Invocations(Generic[T]):
     def _keep(self, key: bytes, result: T | ApiError) -> None:
         self._ends.pop(key, None)
         self._ends[key] = _End(self._clock(), result)
-        while len(self._ends) > MOST_KEPT or self._is_over(next(iter(self._ends.values()))):
+        while len(self._ends) > MAX_KEPT or self._is_over(next(iter(self._ends.values()))):
             self._ends.popitem(last=False)
 
     def _is_over(self, end: _End[T]) -> bool:

@@ -11,7 +11,8 @@ from pyreqwest.bytes import Bytes
 
 from whaul.errors import DependencyException, InvalidParametersException
 from whaul.graph.media_types import check_size, media_kind
-from whaul.outbound.http import Download, HttpFailure
+from whaul.outbound.errors import HttpError
+from whaul.outbound.http import Download
 from whaul.storage import OpenFile, Source
 from whaul.transfer.attempts import Attempts
 
@@ -73,8 +74,8 @@ async def _parts(download: Download, size: int) -> AsyncGenerator[Bytes]:
     while left:
         try:
             part = await download.read(min(PART, left))
-        except HttpFailure as failure:
-            raise DependencyException(f"Reading the source failed: {failure}.", retry=failure.retry) from failure
+        except HttpError as error:
+            raise DependencyException(f"Reading the source failed: {error}.", retry=error.retry) from error
         if not part:
             raise DependencyException("The source ended before its announced length; nothing was uploaded.")
         left -= len(part)

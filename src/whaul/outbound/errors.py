@@ -71,6 +71,33 @@ NOT_CONNECTED = "client error (Connect)"
 """The cause that hyper-util gives to a failure before the connection is made: DNS, TCP or TLS."""
 
 
+class HttpError(Exception):
+    """No usable response came; the text says how it failed, and holds nothing of the request."""
+
+    def __init__(self, message: str, *, arrived: bool = True, retry: Retry = Retry.YES) -> None:
+        """`arrived` is false when the peer cannot have got any of the request."""
+        super().__init__(message)
+        self.arrived = arrived
+        self.retry = retry
+
+
+class HttpTimeoutError(HttpError):
+    """The peer fell silent."""
+
+
+class HostRefusedError(HttpError):
+    """The host fell silent too often of late, and was not called."""
+
+
+def translated(error: TimeoutError | PyreqwestError) -> HttpError:
+    """Return the client's error, or a silence, as an `HttpError`."""
+    arrived = not _is_unconnected(error)
+    if isinstance(error, TimeoutError):  # the client's own is one too
+        return HttpTimeoutError("timed out", arrived=arrived)
+    text, retry = described(error)
+    return HttpError(text, arrived=arrived, retry=retry)
+
+
 def described(error: PyreqwestError) -> tuple[str, Retry]:
     """Return what happened, and whether trying again can help."""
     causes = _causes(error)[1:]  # the first one holds the URL, and so whatever a caller put there
@@ -80,7 +107,7 @@ def described(error: PyreqwestError) -> tuple[str, Retry]:
     return next(text for kind, text in FAILURES if isinstance(error, kind)), Retry.YES
 
 
-def is_unconnected(error: BaseException) -> bool:
+def _is_unconnected(error: BaseException) -> bool:
     """Whether there was never a connection; the classes do not tell, since `ConnectError` comes later, too."""
     return NOT_CONNECTED in _causes(error)
 
