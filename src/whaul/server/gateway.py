@@ -29,7 +29,6 @@ from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
 from whaul.server.bodies import SMALL_BODY, BodyBudget, BodyRoom, body_size, read_body
 from whaul.server.limits import RateLimit
-from whaul.server.unfinished_heads import Peer
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call
@@ -106,8 +105,8 @@ class Gateway:
         self._service: Service
         self._draining = False
         self._bodies = BodyBudget()
-        self.busy: set[Peer] = set()
-        """The clients whose requests are being answered."""
+        self.busy: set[int] = set()
+        """The ports of the clients whose requests are being answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request, or the server's start and end, as ASGI."""
@@ -117,15 +116,16 @@ class Gateway:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})
             return
-        peer = tuple(scope.get("client") or ("", 0))
-        self.busy.add(peer)
+        _, port = scope.get("client") or ("", 0)
+        client = int(port)  # Granian has it as text
+        self.busy.add(client)
         try:
             if scope["path"] in PROBES:
                 await self._probe(scope, send)
             else:
                 await self._call(scope, receive, send)
         finally:
-            self.busy.discard(peer)
+            self.busy.discard(client)
 
     def drain(self) -> None:
         """Take no new calls, and say so on `/readyz`; those under way go on."""

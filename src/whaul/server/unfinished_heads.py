@@ -31,8 +31,6 @@ _INFO = struct.Struct("=44x I 4x I 72x Q 64x Q")
 """Of Linux's `struct tcp_info`, which only grows at its end: `tcpi_last_data_sent`, `tcpi_last_data_recv` (milliseconds
 ago), `tcpi_bytes_received`, `tcpi_bytes_sent` (since Linux 4.19)."""
 
-Peer = tuple[str, int]
-
 
 @dataclass(slots=True)
 class _Seen:
@@ -47,8 +45,8 @@ class _Seen:
 class UnfinishedHeads:
     """Looks after the connections that this process accepted at a port."""
 
-    def __init__(self, port: int, busy: Collection[Peer], clock: Callable[[], float] = time.monotonic) -> None:
-        """`busy` are the clients whose requests are being answered now; others may change it."""
+    def __init__(self, port: int, busy: Collection[int], clock: Callable[[], float] = time.monotonic) -> None:
+        """`busy` are the ports of the clients whose requests are being answered now; others may change it."""
         self._port = port
         self._busy = busy
         self._clock = clock
@@ -70,7 +68,7 @@ class UnfinishedHeads:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOKS)
-            await asyncio.to_thread(self.look, {port for _, port in self._busy})
+            await asyncio.to_thread(self.look, frozenset(self._busy))
 
     def look(self, busy: Collection[int]) -> None:
         """Close the connections whose heads have taken too long; `busy` are their clients' ports to leave alone."""
