@@ -68,33 +68,28 @@ class Row:
         return _json(self.show(self.call(**given), given), self.status)
 
 
-class Control:
-    """The routes under `/_simulator/`."""
+def routes(simulator: "Simulator") -> list[web.RouteDef]:
+    """What the control endpoint answers."""
+    upload, *others = _rows(simulator)
 
-    def __init__(self, simulator: "Simulator") -> None:
-        self._state = simulator.state
-        self._upload, *self._rows = _rows(simulator)
-
-    def routes(self) -> list[web.RouteDef]:
-        """What the control endpoint answers."""
-        return [
-            web.route(self._upload.method, PREFIX + self._upload.path, _refusing(self._add_media)),
-            *(web.route(row.method, PREFIX + row.path, _refusing(_reading(row))) for row in self._rows),
-            web.route("*", PREFIX + "{_:.*}", _refusing(_unknown)),
-        ]
-
-    async def _add_media(self, request: web.Request) -> web.Response:
+    async def add_media(request: web.Request) -> web.Response:
         """Store the raw body as a file; the other members are in the query."""
-        path = self._state.spool()
+        path = simulator.state.spool()
         try:
             with path.open("wb") as file:
                 async for block in request.content.iter_chunked(BLOCK):
                     file.write(block)
             mime_type = request.headers.get("Content-Type", "application/octet-stream")
-            return self._upload.run({**request.query, "path": str(path), "mime_type": mime_type})
+            return upload.run({**request.query, "path": str(path), "mime_type": mime_type})
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+
+    return [
+        web.route(upload.method, PREFIX + upload.path, _refusing(add_media)),
+        *(web.route(row.method, PREFIX + row.path, _refusing(_reading(row))) for row in others),
+        web.route("*", PREFIX + "{_:.*}", _refusing(_unknown)),
+    ]
 
 
 def _rows(simulator: "Simulator") -> list[Row]:

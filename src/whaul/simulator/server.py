@@ -11,8 +11,8 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
+from whaul.simulator import control
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
-from whaul.simulator.control import Control
 from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.flows import Flow
 from whaul.simulator.graph import Graph
@@ -86,8 +86,8 @@ class Simulator:
     async def start(self) -> None:
         """Listen on the port; afterwards `port` is the real one."""
         application = web.Application(client_max_size=MAX_MESSAGE)
-        for part in (Control(self), Lookaside(self._handler), Graph(self._handler)):
-            application.add_routes(part.routes())
+        graph, lookaside = Graph(self._handler), Lookaside(self._handler)
+        application.add_routes([*control.routes(self), *lookaside.routes(), *graph.routes()])
         self._runner = web.AppRunner(
             application,
             access_log=None,  # it would show tokens and signed URLs

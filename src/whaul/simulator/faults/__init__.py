@@ -194,26 +194,7 @@ class Stall(Fault, tag="stall"):
     at: Offset | None = None
 
 
-AnyFault = (
-    Error
-    | RateLimit
-    | Status
-    | Latency
-    | ExpiredUrl
-    | Truncate
-    | Longer
-    | Corrupt
-    | Html
-    | Redirect
-    | WrongHash
-    | WrongSize
-    | NotJson
-    | WrongJson
-    | Reset
-    | Drip
-    | Stall
-)
-KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in get_args(AnyFault)}
+KINDS: dict[str, type[Fault]] = {str(kind.__struct_config__.tag): kind for kind in Fault.__subclasses__()}
 
 
 class BadFaultError(BadValueError):
