@@ -28,7 +28,7 @@ from whaul.registry.errors import RegistryError, RegistryUnavailableError
 from whaul.registry.store import Registry
 from whaul.server import DRAIN_SIGNAL
 from whaul.server.gateway import Gateway, Service
-from whaul.server.limits import RateLimit, TransferSlots
+from whaul.server.limits import RateLimit
 from whaul.server.readiness import Readiness
 from whaul.server.unfinished_heads import UnfinishedHeads
 from whaul.settings import Settings
@@ -37,6 +37,7 @@ from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.clients import ClientAddress
 from whaul.telemetry.metrics import Metrics
+from whaul.transfer.slots import TransferSlots
 
 log = structlog.get_logger()
 
@@ -105,7 +106,7 @@ async def _serving(
             slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
             refreshes=refreshes,
         )
-        stack.push_async_callback(parts.land)
+        stack.push_async_callback(parts.drain)
         stack.push_async_callback(refreshes.aclose)
         await stack.enter_async_context(_token_expiries(registry, metrics))
         if threading.current_thread() is threading.main_thread():  # signals reach no other

@@ -63,7 +63,7 @@ class InMemoryDestination:
         """What came of each body, whole or not."""
 
     async def put(self, body: Body, info: MediaInfo) -> str:
-        """See `whaul.storage.Destination`."""
+        """See `whaul.storage.Put`."""
         self.received.append(b"")
         if isinstance(body, bytes) or not hasattr(body, "__aiter__"):
             self.received[-1] = bytes(body)

@@ -16,8 +16,8 @@ from whaul.model import MediaInfo, PresignedUrl, S3File
 from whaul.outbound.http import MAX_RESPONSE_SIZE, HttpClient
 from whaul.outbound.netguard import PresignedHosts
 from whaul.storage.credentials import CredentialChain
-from whaul.storage.presigned import PresignedDestination
-from whaul.storage.s3 import S3Destination, S3Store
+from whaul.storage.presigned import Presigned
+from whaul.storage.s3 import S3Store
 from whaul.storage.s3_config import S3Config
 
 SECRET_KEY = "store-secret-access-key"
@@ -38,12 +38,12 @@ def environment(running_peer: Peer) -> Iterator[None]:
 
 async def s3_put(http: HttpClient, _peer: Peer) -> str:
     store = S3Store(http, S3Config.load(), CredentialChain(), region="us-east-1")
-    return await S3Destination(store, S3File("inbox-bucket", "secret-key/1.jpeg")).put(b"abc", INFO)
+    return await store.put(S3File("inbox-bucket", "secret-key/1.jpeg"), b"abc", INFO)
 
 
 async def presigned_put(http: HttpClient, peer: Peer) -> str:
     url = PresignedUrl(f"{peer.url}/inbox-bucket/secret-key/1.jpeg?X-Amz-Signature={SIGNATURE}", {})
-    return await PresignedDestination(http, PresignedHosts(peer.url, []), url).put(b"abc", INFO)
+    return await Presigned(http, PresignedHosts(peer.url, []), url).put(b"abc", INFO)
 
 
 @pytest.fixture(scope="module", params=[s3_put, presigned_put], ids=["S3", "presigned"])

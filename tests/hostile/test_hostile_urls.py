@@ -17,7 +17,7 @@ from whaul.errors import InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import ForbiddenUrlError, MediaHosts, PresignedHosts
-from whaul.storage.presigned import REFUSED_HEADERS, PresignedDestination
+from whaul.storage.presigned import REFUSED_HEADERS, Presigned
 
 ENDPOINT = "http://127.0.0.1:8333"
 PRESIGNED = PresignedHosts(ENDPOINT, ["*.store.example", "store.example:9443"])
@@ -176,7 +176,7 @@ INFO = MediaInfo("image/jpeg", 3, b"\x00" * 32, "https://unused.example/")
 
 def put(loop: asyncio.Runner, http: HttpClient, peer: Peer, headers: Mapping[str, str]) -> str:
     async def sent() -> str:
-        destination = PresignedDestination(http, PresignedHosts(peer.url, []), PresignedUrl(f"{peer.url}/b/k", headers))
+        destination = Presigned(http, PresignedHosts(peer.url, []), PresignedUrl(f"{peer.url}/b/k", headers))
         return await destination.put(b"abc", INFO)
 
     return loop.run(sent())

@@ -9,7 +9,7 @@ from whaul.api.request import MAX_REQUEST
 from whaul.auth.authenticator import sigv4
 from whaul.environment import environment_name
 from whaul.graph import client
-from whaul.operations import numbers
+from whaul.operations import call
 from whaul.outbound import http
 from whaul.registry import cache
 from whaul.server import bodies, supervisor, unfinished_heads
@@ -34,7 +34,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"exceed (\d+) characters", presigned.MAX_HEADERS_LENGTH),
         (r"\((\d+) MiB of JSON", http.MAX_RESPONSE_SIZE / 1024**2),
-        (r"rest that number for (\d+) seconds", numbers.NUMBER_REST),
+        (r"rest that number for (\d+) seconds", call.REFUSAL_PAUSE),
     ],
 )
 def test_a_number_is_the_codes(sentence: str, number: float) -> None:
@@ -46,7 +46,7 @@ def test_a_number_is_the_codes(sentence: str, number: float) -> None:
     ("words", "holds"),
     [
         ("three at the most", client.MAX_REDIRECTS == 3),
-        ("twenty refusals", numbers.MAX_REFUSALS == 20),
+        ("twenty refusals", call.MAX_REFUSALS == 20),
         ("A disabled key ends within 5 seconds", cache.TTL < 5),
         ("`WHAUL_AUTH=sigv4`", Settings.model_fields["auth"].default == "sigv4"),
         ("listens on `127.0.0.1`", Settings.model_fields["host"].default == "127.0.0.1"),

@@ -18,7 +18,7 @@ from whaul.bulk.media_ids import MAX_LINE, PIECE, MediaIds
 from whaul.bulk.run import Outcome, Run
 from whaul.errors import AccessDeniedByMetaException, ApiError, DependencyException, ResourceNotFoundException, Retry
 from whaul.model import MediaInfo
-from whaul.outbound.http import Download
+from whaul.outbound import http
 from whaul.testing import InMemoryDestination
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +153,7 @@ class MetaSource:
         return MediaInfo("image/jpeg", len(DATA), hashlib.sha256(DATA).digest(), "https://x")
 
     @asynccontextmanager
-    async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[Download]:
+    async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[http.Download]:
         body: Any = Body()
         yield body
 
@@ -178,9 +178,9 @@ class Shelf:
         self.asked += 1
         return self.stored.get(media_id)
 
-    def destination(self, name: str) -> InMemoryDestination:
+    async def put(self, name: str, body: http.Body, info: MediaInfo) -> str:
         self.stored[name.partition(".")[0]] = name
-        return InMemoryDestination()
+        return await InMemoryDestination().put(body, info)
 
     def location(self, name: str) -> dict[str, str]:
         return {"path": name}

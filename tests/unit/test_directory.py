@@ -14,7 +14,7 @@ from pyreqwest.bytes import Bytes
 
 from whaul.errors import AccessDeniedException, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo
-from whaul.storage.directory import Directory, DirectoryDestination
+from whaul.storage.directory import Directory
 
 pytestmark = pytest.mark.anyio
 LEFT = ".whaul-0123456789abcdef0123456789abcdef.part"
@@ -39,9 +39,10 @@ def described(data: bytes) -> MediaInfo:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../42.jpeg", "a/b", "/42", ".hidden", "-rf", "a b", "a\0b", "a\n", "é", "x" * 256]
 )
-def test_a_name_that_is_no_visible_file_of_the_folder_is_refused(folder: Path, name: str) -> None:
+async def test_a_name_that_is_no_visible_file_of_the_folder_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(InvalidParametersException):
-        DirectoryDestination(folder, name)
+        await Directory(folder, {}).put(name, b"x", described(b"x"))
+    assert list(folder.iterdir()) == []
 
 
 async def test_a_call_that_is_given_up_while_a_file_comes_leaves_nothing(folder: Path) -> None:
@@ -52,7 +53,7 @@ async def test_a_call_that_is_given_up_while_a_file_comes_leaves_nothing(folder:
         begun.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(DirectoryDestination(folder, "42").put(parts(), described(bytes(3_000_000))))
+    task = asyncio.create_task(Directory(folder, {}).put("42", parts(), described(bytes(3_000_000))))
     await begun.wait()
     assert [path.name.startswith(".whaul-") for path in folder.iterdir()] == [True]
     task.cancel()
@@ -65,7 +66,7 @@ async def test_a_symbolic_link_of_that_name_is_replaced_and_not_followed(folder:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.write_bytes(b"mine")
     (folder / "42").symlink_to(elsewhere)
-    await DirectoryDestination(folder, "42").put(b"new", described(b"new"))
+    await Directory(folder, {}).put("42", b"new", described(b"new"))
     assert (elsewhere.read_bytes(), (folder / "42").read_bytes()) == (b"mine", b"new")
     assert not (folder / "42").is_symlink()
 
@@ -73,7 +74,7 @@ async def test_a_symbolic_link_of_that_name_is_replaced_and_not_followed(folder:
 async def test_a_folder_in_the_files_place_is_an_error_and_leaves_nothing(folder: Path) -> None:
     (folder / "42").mkdir()
     with pytest.raises(DependencyException, match="directory") as caught:
-        await DirectoryDestination(folder, "42").put(b"x", described(b"x"))
+        await Directory(folder, {}).put("42", b"x", described(b"x"))
     assert caught.value.retry is Retry.NO
     assert [path.name for path in folder.iterdir()] == ["42"]
 
@@ -83,7 +84,7 @@ async def test_a_disk_that_takes_no_more_is_an_error_that_leaves_nothing(folder:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(DependencyException, match="File too large") as caught:
-            await DirectoryDestination(folder, "42").put(bytes(100_001), described(bytes(100_001)))
+            await Directory(folder, {}).put("42", bytes(100_001), described(bytes(100_001)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert caught.value.retry is Retry.NO
@@ -146,6 +147,6 @@ async def test_a_folder_of_more_than_can_be_held_is_asked_for_each_id(folder: Pa
 
 async def test_the_location_of_a_file_is_its_path(folder: Path) -> None:
     directory = Directory(folder, {})
-    await directory.destination("42.jpeg").put(b"x", described(b"x"))
+    await directory.put("42.jpeg", b"x", described(b"x"))
     await directory.close()
     assert Path(directory.location("42.jpeg")["path"]).read_bytes() == b"x"

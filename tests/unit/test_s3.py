@@ -23,7 +23,7 @@ from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import HttpClient
 from whaul.outbound.proxies import Proxies
 from whaul.storage.credentials import CredentialChain
-from whaul.storage.s3 import ObjectOptions, S3Destination, S3Store
+from whaul.storage.s3 import ObjectOptions, S3Store
 from whaul.storage.s3_config import S3Config
 
 pytestmark = pytest.mark.anyio
@@ -168,7 +168,7 @@ async def test_a_put_is_signed_for_the_key_and_the_hash_that_meta_named(
 ) -> None:
     async with Loopback(reply(200, b"", ETag='"abc"')) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
-        assert await S3Destination(store(http), S3File("inbox", key)).put(FILE, INFO) == '"abc"'
+        assert await store(http).put(S3File("inbox", key), FILE, INFO) == '"abc"'
         (request,) = server.requests
     assert proves(request, region="eu-west-1")
     assert not proves(request, region="eu-west-1", secret="another")

@@ -152,7 +152,7 @@ async def test_a_page_in_the_place_of_an_object_is_a_failed_dependency(monkeypat
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url)
         store = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")
         with pytest.raises(DependencyException, match="not as an S3 store does"):
-            async with store.get(OBJECT):
+            async with store.open(OBJECT):
                 pass
 
 

@@ -12,10 +12,9 @@ from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import PresignedHosts
 from whaul.storage import OpenFile
 from whaul.storage.credentials import CredentialChain
-from whaul.storage.presigned_source import PresignedSource
+from whaul.storage.presigned import Presigned
 from whaul.storage.s3 import S3Store
 from whaul.storage.s3_config import S3Config
-from whaul.storage.s3_source import S3Source
 
 pytestmark = pytest.mark.anyio
 
@@ -36,9 +35,9 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def source(kind: str, http: HttpClient, server: Loopback) -> AbstractAsyncContextManager[OpenFile]:
     if kind == "S3":
         store = S3Store(http, S3Config(server.url), CredentialChain(), region="eu-west-1")
-        return S3Source(store, S3File("inbox", "note.txt")).open()
+        return store.open(S3File("inbox", "note.txt"))
     url = PresignedUrl(f"{server.url}/inbox/note.txt?X-Amz-Signature=0", {"Content-Type": "text/plain"})
-    return PresignedSource(http, PresignedHosts(server.url, ()), url).open()
+    return Presigned(http, PresignedHosts(server.url, ()), url).open()
 
 
 async def refusal(kind: str, http: HttpClient, **headers: str) -> ApiError:

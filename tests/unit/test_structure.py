@@ -36,15 +36,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"arns", "database_url", "folders", "model", "secrets"},
     "operations": VALUES
     | {"api", "arns", "auth", "server", "registry", "telemetry", "outbound", "transfer", "graph", "storage"},
-    "transfer": VALUES | {"graph", "outbound", "storage"},
+    "transfer": VALUES | {"graph", "outbound", "storage", "telemetry"},
     "graph": VALUES | {"outbound", "secrets"},
     "storage": VALUES | {"folders", "outbound", "partitions", "secrets", "sigv4", "threads"},
-    "bulk": VALUES | {"storage", "threads", "transfer"},
+    "bulk": VALUES | {"outbound", "storage", "threads", "transfer"},
     # those that build the others: nothing but another of them imports them
     "components": {"arns", "graph", "outbound", "registry", "secrets", "settings", "storage", "telemetry"},
     "app": VALUES
     | {"arns", "auth", "components", "operations", "outbound", "registry", "server", "settings", "storage"}
-    | {"telemetry"},
+    | {"telemetry", "transfer"},
     "doctor": VALUES | {"graph", "operations", "outbound", "components", "registry", "secrets", "settings", "storage"},
     "stack": {"secrets", "simulator"},
     "testing": VALUES | {"outbound"},

@@ -98,7 +98,7 @@ class World:
             sleep=self.sleep,
             uniform=lambda _low, _high: 1e9 if attempts is not None and len(self.waits) + 1 >= attempts else 0.0,
         )
-        return await Transfer(source, destination, await source.describe(), retries).run()
+        return await Transfer(source, destination.put, await source.describe(), retries).run()
 
     async def fails(
         self, source: Meta, destination: InMemoryDestination | Sink, *, attempts: int | None = 1

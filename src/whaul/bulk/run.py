@@ -24,7 +24,7 @@ from whaul.errors import (
     ValidationException,
 )
 from whaul.model import MediaInfo
-from whaul.storage import Destination
+from whaul.outbound.http import Body
 from whaul.storage.naming import MEDIA_ID, extension
 from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 from whaul.transfer.download import Source, Transfer
@@ -57,8 +57,8 @@ class Place(Protocol):
         """The name of the file of a media id, if it is stored there."""
         ...
 
-    def destination(self, name: str) -> Destination:
-        """Where the file of that name is stored."""
+    async def put(self, name: str, body: Body, info: MediaInfo) -> str:
+        """Store the file of that name; see `storage.Put`."""
         ...
 
     def location(self, name: str) -> dict[str, str]:
@@ -224,7 +224,7 @@ class Run:
                 return Outcome(media_id, "skipped", name)
             info = await attempts.run(source.describe)
         name = media_id + extension(info.mime_type, self._extensions)
-        stored = await Transfer(source, self._place.destination(name), info, attempts).run()
+        stored = await Transfer(source, partial(self._place.put, name), info, attempts).run()
         self._remember(media_id, name)
         return Outcome(media_id, "stored", name, MediaInfo(info.mime_type, stored.file_size, stored.sha256, info.url))
 

@@ -12,10 +12,10 @@ from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.cache import Lookup
 from whaul.registry.store import Registry
-from whaul.server.limits import TransferSlots
 from whaul.storage.s3 import S3Store
-from whaul.transfer.download import Flights
-from whaul.transfer.idempotency import Invocations
+from whaul.transfer.idempotency import Idempotency
+from whaul.transfer.single_flight import SingleFlight
+from whaul.transfer.slots import TransferSlots
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class Components:
     presigned_hosts: PresignedHosts
     slots: TransferSlots
     refreshes: Refreshes
-    transfers: Flights[StoredObject] = field(default_factory=Flights)
+    transfers: SingleFlight[StoredObject] = field(default_factory=SingleFlight)
     """Downloads under way, which identical calls share."""
-    sent: Invocations[str | None] = field(default_factory=Invocations)
+    sent: Idempotency[str | None] = field(default_factory=Idempotency)
     """Meta's ids of messages that were sent a moment ago."""
 
-    async def land(self) -> None:
+    async def drain(self) -> None:
         """Wait for what no call waits for any more."""
-        await self.transfers.land()
-        await self.sent.land()
+        await self.transfers.drain()
+        await self.sent.drain()

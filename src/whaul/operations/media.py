@@ -16,12 +16,9 @@ from whaul.graph.media import MediaSource, upload
 from whaul.graph.media_types import media_kind
 from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
 from whaul.operations.call import NumberCall, Row, on_number
-from whaul.storage import Destination, Source
+from whaul.storage import Open, Put
 from whaul.storage.naming import EXTENSIONS, checked_key, extension, object_key
-from whaul.storage.presigned import PresignedDestination
-from whaul.storage.presigned_source import PresignedSource
-from whaul.storage.s3 import S3Destination
-from whaul.storage.s3_source import S3Source
+from whaul.storage.presigned import Presigned
 from whaul.transfer.download import Transfer
 from whaul.transfer.upload import Upload
 
@@ -38,8 +35,8 @@ async def get_media(call: NumberCall) -> Document:
     media_id, parts = call.members["mediaId"], call.parts
     is_fetched = not call.members.get("metadataOnly")
     prefix, presigned = _file(call.members, "destinationS3File"), _url(call.members, "destinationS3PresignedUrl")
-    chosen = PresignedDestination(parts.http, parts.presigned_hosts, presigned) if presigned else None
-    destination: Destination | None = chosen
+    chosen = Presigned(parts.http, parts.presigned_hosts, presigned) if presigned else None
+    put: Put | None = chosen.put if chosen else None
     file: S3File | None = None
     max_file_size = parts.rules.max_file_size if is_fetched else None
     source = MediaSource(parts.graph, call.target.token, media_id, max_file_size)
@@ -50,12 +47,12 @@ async def get_media(call: NumberCall) -> Document:
             info = await attempts.run(source.describe)
         if prefix is not None and is_fetched:
             file = _authorized_file(call, prefix, info)
-            destination = S3Destination(parts.store, file)
-        if destination is None or not is_fetched:
+            put = partial(parts.store.put, file)
+        if put is None or not is_fetched:
             return _described(info)
-        transfer = Transfer(source, destination, info, attempts, call.record.seconds)
+        transfer = Transfer(source, put, info, attempts, call.record.seconds)
         # Shared by identical calls, so bounded by a deadline of its own, too: it outlives the call that began it.
-        stored = await parts.transfers.join(_identity(call, prefix, presigned), transfer.run)
+        stored = await parts.transfers.run(_identity(call, prefix, presigned), transfer.run)
     call.record.bytes = stored.file_size
     if stored.file_size != info.file_size:  # Meta corrected its description on the way
         info = replace(info, file_size=stored.file_size)
@@ -163,17 +160,17 @@ def _identity(call: NumberCall, file: S3File | None, presigned: PresignedUrl | N
     return call.target.id, call.members["mediaId"], file, url, headers
 
 
-def _source(call: NumberCall) -> tuple[Source, str | None]:
+def _source(call: NumberCall) -> tuple[Open, str | None]:
     """Check the source as far as that goes without asking for it; name its host when the caller chose it."""
     presigned, file = _url(call.members, "sourceS3PresignedUrl"), _file(call.members, "sourceS3File")
     if presigned is not None:
-        chosen = PresignedSource(call.parts.http, call.parts.presigned_hosts, presigned)
+        chosen = Presigned(call.parts.http, call.parts.presigned_hosts, presigned)
         media_kind(chosen.mime_type)
-        return chosen, chosen.host
+        return chosen.open, chosen.host
     assert file is not None  # noqa: S101 - one_source has seen to it
     key = checked_key(file.key)
     _authorize(call, GET_OBJECT, file.bucket_name, key, "the bucket and key of this request")
-    return S3Source(call.parts.store, file), None
+    return partial(call.parts.store.open, S3File(file.bucket_name, key)), None
 
 
 async def _uploaded(call: NumberCall, mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:

@@ -51,7 +51,7 @@ async def send_message(call: NumberCall) -> Document:
     if call.invocation_id is None:
         message_id = await _send(call)
     else:
-        message_id = await call.parts.sent.once(_identity(call.invocation_id, call), lambda: _send(call))
+        message_id = await call.parts.sent.run(_identity(call.invocation_id, call), lambda: _send(call))
     return {"messageId": message_id} if message_id is not None else {}
 
 

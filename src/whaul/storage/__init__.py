@@ -1,9 +1,13 @@
-"""Where a file goes and where one comes from: S3 (signed by us), presigned URLs (signed by the caller), directories."""
+"""Where files go and come from: the operator's S3, URLs that callers presigned, and directories.
+
+A place writes with a `put`, all or nothing, and is read with an `open`. Both raise an `ApiError` that says what the
+store answered, and whether trying again can help.
+"""
 
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from whaul.errors import InvalidParametersException
 from whaul.model import MediaInfo
@@ -12,44 +16,29 @@ from whaul.outbound.http import Body, Download
 _ENCODING = re.compile(r"[a-z0-9, -]{1,40}")
 
 
-class Destination(Protocol):
-    """A place that takes one file, whole or not at all."""
-
-    async def put(self, body: Body, info: MediaInfo) -> str:
-        """Store `info.file_size` bytes; return the ETag that the store gave them.
-
-        Raises an `ApiError` that says what the store answered, and whether trying again can help.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class OpenFile:
     """A file of which no byte has been read yet."""
 
     mime_type: str | None
-    """With its parameters; None when the store said none."""
+    """With its parameters; None if the store names none."""
     size: int
     """Bytes."""
     download: Download
 
 
-class Source(Protocol):
-    """A place that holds one file."""
+Put = Callable[[Body, MediaInfo], Awaitable[str]]
+"""Stores the `file_size` bytes of a file; returns the ETag that the store gave them."""
 
-    def open(self) -> AbstractAsyncContextManager[OpenFile]:
-        """Ask for the file.
-
-        Raises an `ApiError` that says what the store answered, and whether trying again can help.
-        """
-        ...
+Open = Callable[[], AbstractAsyncContextManager[OpenFile]]
+"""Asks for a file."""
 
 
 def opened(mime_type: str | None, download: Download) -> OpenFile:
     """Describe a file that a store has begun to send.
 
-    Raises `InvalidParametersException` for one of unknown length, or that is stored encoded: nothing decodes it on
-    the way to WhatsApp. `aws-chunked` is how an SDK sent it once, which some stores keep.
+    Raises `InvalidParametersException` for a file of unknown length, and for one that is stored encoded: nothing on the
+    way to WhatsApp decodes it. `aws-chunked` is how an SDK once sent the file; some stores keep the word.
     """
     text = download.header("content-length") or ""
     if not text.isdecimal() or len(text) > 15:

@@ -54,9 +54,30 @@ class Directory:
         """The name of the file of a media id. Knows the usual extensions, and those that `names` has seen."""
         return await asyncio.to_thread(self._find, media_id)
 
-    def destination(self, name: str) -> "DirectoryDestination":
-        """Where the file of that name is stored."""
-        return DirectoryDestination(self._path, name)
+    async def put(self, name: str, body: Body, info: MediaInfo) -> str:
+        """Store the file of that name; there is no ETag.
+
+        Raises `InvalidParametersException` for a name that could be anything but a visible file right there.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidParametersException("The file's name is too long, or holds other than letters, digits and ._-")
+        if isinstance(body, bytes | Bytes):
+            # One thread does it all: if this call is given up meanwhile, the file appears whole, or not at all.
+            await asyncio.to_thread(_translated, self._store, name, body, info.file_size)
+            return ""
+        file = await asyncio.to_thread(_translated, _Temporary, self._path)
+        try:
+            held: list[Bytes] = []
+            async for part in body:
+                held.append(part)
+                if sum(map(len, held)) >= PIECE:
+                    await asyncio.to_thread(_translated, file.write, held)
+                    held = []
+            await asyncio.to_thread(_translated, file.write, held)
+            await asyncio.to_thread(_translated, file.publish, name, info.file_size)
+        finally:
+            await asyncio.shield(asyncio.to_thread(file.discard))
+        return ""
 
     def location(self, name: str) -> dict[str, str]:
         """Where the file of that name is, for people and programs."""
@@ -95,42 +116,11 @@ class Directory:
     def _sync(self) -> None:
         sync_folder(self._path)
 
-
-class DirectoryDestination:
-    """One file of a folder."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        """Raises `InvalidParametersException` for a name that could be anything but a visible file right there."""
-        if not _NAME.fullmatch(name):
-            raise InvalidParametersException("The file's name is too long, or holds other than letters, digits and ._-")
-        self._directory = directory
-        self._name = name
-
-    async def put(self, body: Body, info: MediaInfo) -> str:
-        """See `Destination`; there is no ETag."""
-        if isinstance(body, bytes | Bytes):
-            # One thread does it all: when this call is given up meanwhile, the file appears whole, or not at all.
-            await asyncio.to_thread(_translated, self._store, body, info.file_size)
-            return ""
-        file = await asyncio.to_thread(_translated, _Temporary, self._directory)
-        try:
-            held: list[Bytes] = []
-            async for part in body:
-                held.append(part)
-                if sum(map(len, held)) >= PIECE:
-                    await asyncio.to_thread(_translated, file.write, held)
-                    held = []
-            await asyncio.to_thread(_translated, file.write, held)
-            await asyncio.to_thread(_translated, file.publish, self._name, info.file_size)
-        finally:
-            await asyncio.shield(asyncio.to_thread(file.discard))
-        return ""
-
-    def _store(self, body: bytes | Bytes, size: int) -> None:
-        file = _Temporary(self._directory)
+    def _store(self, name: str, body: bytes | Bytes, size: int) -> None:
+        file = _Temporary(self._path)
         try:
             file.write([body])
-            file.publish(self._name, size)
+            file.publish(name, size)
         finally:
             file.discard()
 

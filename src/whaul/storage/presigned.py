@@ -1,7 +1,8 @@
-"""A destination that the caller signed: one PUT to a presigned URL."""
+"""Places that the caller signed: a PUT to a presigned URL, or a GET of one."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl
 
 from pyreqwest.http import Url
@@ -11,7 +12,8 @@ from whaul.model import MediaInfo, PresignedUrl
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Body, HttpClient
 from whaul.outbound.netguard import ForbiddenUrlError, PresignedHosts
-from whaul.storage.errors import is_stored, presigned_error
+from whaul.storage import OpenFile, opened
+from whaul.storage.errors import is_page, is_stored, presigned_error
 
 REFUSED_HEADERS = frozenset(
     {
@@ -36,11 +38,14 @@ MAX_HEADERS_LENGTH = 8192
 """Characters of all names and values. S3 takes no more of a PUT, and the HTTP client cannot hold any number of them.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
 
+PARTIAL = frozenset({206, 304})
+"""Statuses of a store that does as the caller's URL or headers ask, and gives a part of the object, or nothing."""
+
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
-class PresignedDestination:
+class Presigned:
     """A checked presigned URL with the headers to send along."""
 
     def __init__(self, http: HttpClient, hosts: PresignedHosts, presigned: PresignedUrl) -> None:
@@ -57,18 +62,48 @@ class PresignedDestination:
         """The host and port that the caller chose."""
         return f"{self._url.host_str}:{self._url.port_or_known_default}"
 
+    @property
+    def mime_type(self) -> str:
+        """The type of the file, if the URL is a source; raises `InvalidParametersException` without one."""
+        mime_type = self._headers.get("content-type", "")
+        if not mime_type:
+            raise InvalidParametersException(
+                "The headers of the presigned URL need a Content-Type: the MIME type of the file."
+            )
+        return mime_type
+
     async def put(self, body: Body, info: MediaInfo) -> str:
-        """See `Destination`."""
+        """See `storage.Put`."""
         headers = self._headers
         if "content-type" not in headers and not signs_content_type(self._url):
             headers = headers | {"content-type": info.mime_type}
         try:
-            answer = await self._http.send("PUT", self._url, headers, body, info.file_size)
+            response = await self._http.send("PUT", self._url, headers, body, info.file_size)
         except HttpError as error:
             raise DependencyException(f"The PUT to the presigned URL failed: {error}.", retry=error.retry) from error
-        if not is_stored(answer):
-            raise presigned_error(answer)
-        return answer.headers.get("etag", "")
+        if not is_stored(response):
+            raise presigned_error(response)
+        return response.headers.get("etag", "")
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[OpenFile]:
+        """See `storage.Open`. The caller says what the file is; the store's own Content-Type counts for nothing."""
+        headers = self._headers | {"accept-encoding": "identity"}
+        if is_version_2(self._url) or not signs_content_type(self._url):
+            # A GET has no content to be of a type, and a version 2 signature breaks with the header.
+            headers.pop("content-type", None)
+        try:
+            async with self._http.download(self._url, headers) as download:
+                if download.status in PARTIAL:
+                    raise InvalidParametersException(
+                        f"The presigned URL's host answered with HTTP status {download.status}, not with the whole "
+                        "file. Leave out Range, If-None-Match, If-Modified-Since and partNumber."
+                    )
+                if download.status != 200 or is_page(download):
+                    raise presigned_error(await download.response(), reads=True)
+                yield opened(self.mime_type, download)
+        except HttpError as error:
+            raise DependencyException(f"The GET of the presigned URL failed: {error}.", retry=error.retry) from error
 
 
 def checked_headers(given: Mapping[str, str]) -> dict[str, str]:

@@ -1,8 +1,9 @@
-"""A destination in the operator's own S3: one PUT that this server signs.
+"""The operator's own S3: one PUT for a file, or one GET, signed by this server.
 
-Credentials, endpoint and profile come from botocore, as with any AWS tool. Needs `s3:PutObject` on the bucket
-(and what the chosen encryption, tags or storage class need). The PUT names Meta's hash as its payload hash and, where
-the store takes one, as its checksum, so that S3 itself refuses any other bytes.
+Credentials, endpoint and profile come from botocore, as with any AWS tool. Needs `s3:PutObject` on the bucket (and
+what the chosen encryption, tags or storage class need), and `s3:GetObject` for uploads to WhatsApp. The PUT names
+Meta's hash as its payload hash and, where the store takes one, as its checksum, so that S3 itself refuses any other
+bytes.
 """
 
 import base64
@@ -18,8 +19,9 @@ from pyreqwest.http import Url
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Body, Download, HttpClient, Response
+from whaul.outbound.http import Body, HttpClient, Response
 from whaul.partitions import is_aws_host, is_region, is_s3_host
+from whaul.storage import OpenFile, opened
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_page, is_stored, s3_error
 from whaul.storage.s3_config import S3Config
@@ -85,7 +87,7 @@ class S3Store:
         return self._config.endpoint(self._region)
 
     async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
-        """Sign and send one PUT of an object; `file.key` is final. See `Destination`."""
+        """Sign and send one PUT of an object; `file.key` is final. See `storage.Put`."""
         region, url, target = self._located(file)
         headers = self._options | {"content-type": info.mime_type}
         if self._config.sends_checksums:
@@ -101,7 +103,7 @@ class S3Store:
         raise self._error(response)
 
     async def list(self, bucket: str, query: Mapping[str, str]) -> Response:
-        """Send one GET of a bucket, with that query. Whether the answer is an error is the caller's to see."""
+        """Send one GET of a bucket, with that query. The caller looks whether it is an error."""
         return await self._ask("GET", S3File(bucket, ""), query)
 
     async def delete(self, file: S3File) -> None:
@@ -111,7 +113,7 @@ class S3Store:
             raise self._error(response)
 
     async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Response:
-        """Sign and send a request without a body; raises an `ApiError` without an answer, or for another region."""
+        """Sign and send a request without a body; raises an `ApiError` without a response, or for another region."""
         region, url, target = self._located(file, query)
         signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method=method)
         try:
@@ -122,8 +124,8 @@ class S3Store:
         return response
 
     @asynccontextmanager
-    async def get(self, file: S3File) -> AsyncGenerator[Download]:
-        """Sign and send one GET of an object; what it yields is the object's. Raises an `ApiError`."""
+    async def open(self, file: S3File) -> AsyncGenerator[OpenFile]:
+        """Sign and send one GET of an object. See `storage.Open`."""
         region, url, target = self._located(file)
         signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method="GET")
         try:
@@ -132,7 +134,7 @@ class S3Store:
                     response = await download.response()
                     self._check_region(file.bucket_name, region, response)
                     raise self._error(response, reads=True)
-                yield download
+                yield opened(download.header("content-type"), download)
         except HttpError as error:
             raise DependencyException(f"The GET from S3 failed: {error}.", retry=error.retry) from error
 
@@ -176,19 +178,6 @@ class S3Store:
             # A dot in the bucket's name would not fit AWS's wildcard certificate, and a host name has no capitals.
             return "." not in bucket and bucket == bucket.lower() and is_aws_host(host) and is_s3_host(host)
         return self._addressing_style == "virtual"
-
-
-class S3Destination:
-    """One object of the store."""
-
-    def __init__(self, store: S3Store, file: S3File) -> None:
-        """`file.key` is the final key."""
-        self._store = store
-        self._file = file
-
-    async def put(self, body: Body, info: MediaInfo) -> str:
-        """See `Destination`."""
-        return await self._store.put(self._file, body, info)
 
 
 def other_region(response: Response) -> str | None:

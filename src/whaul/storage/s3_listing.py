@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from whaul.errors import AccessDeniedException, DependencyException
-from whaul.model import S3File
-from whaul.outbound.http import MAX_RESPONSE_SIZE, Response
+from whaul.model import MediaInfo, S3File
+from whaul.outbound.http import MAX_RESPONSE_SIZE, Body, Response
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_of_a_store, s3_error
 from whaul.storage.naming import object_key, split_name
-from whaul.storage.s3 import S3Destination, S3Store
+from whaul.storage.s3 import S3Store
 
 FEW = 100
 """So many ids are asked for one by one; for more the prefix is listed first, a thousand keys at a time."""
@@ -87,9 +87,9 @@ class S3Prefix:
                 return None
         return None
 
-    def destination(self, name: str) -> S3Destination:
-        """Where the file of that name is stored. Raises `InvalidParametersException` for an impossible key."""
-        return S3Destination(self._store, S3File(self._bucket, object_key(self._prefix, name, "", exact=False)))
+    async def put(self, name: str, body: Body, info: MediaInfo) -> str:
+        """Store the file of that name. Raises `InvalidParametersException` for an impossible key."""
+        return await self._store.put(S3File(self._bucket, object_key(self._prefix, name, "", exact=False)), body, info)
 
     def location(self, name: str) -> dict[str, str]:
         """Where the file of that name is, for people and programs."""

@@ -1,16 +1,35 @@
-"""The heart: one file from its source to its destination, bounded in memory and time, verified, all or nothing.
+"""The heart: one file from Meta to a place, bounded in memory and time, proven, all or nothing.
 
-A small file is held whole, proven, and then sent; its PUT can be tried again without a second download. A large
-one streams: the PUT starts once a first part is here, and the last part is held back until the length and the hash
-are known to be Meta's, so that a bad file breaks the PUT off and no store ever makes it visible.
+The problem: Meta states a file's length and SHA-256 before it sends the file, and what it sends may be cut short,
+damaged, or an error page with status 200. A file that is not the stated one must never be visible at the store, and
+a 100 MB file must not be held in memory to find out.
+
+A small file (up to `SMALL_FILE`) is held whole, proven, and then sent. If the store fails, the same bytes are sent
+again without another download.
+
+A large file streams, so its PUT starts before the end is known. The way out: the last part is held back. A PUT
+announces its Content-Length, and a store makes an object visible only when all bytes are there. So the last part is
+sent only after the length and the hash of everything, that part included, are Meta's. If they are not, the PUT is
+broken off, and the store drops what it has. Three details follow:
+
+- The first part is here before the PUT starts (`FIRST_PART`), so that an error page or an empty answer costs no PUT.
+- A store that answers before it has the last part is not believed, whatever it answers: it cannot have the file.
+- S3's PUT also names Meta's hash as its payload hash, so that the store refuses other bytes even if all this fails.
+
+Attempts share one deadline (`transfer.attempts`). After a failure the media id is resolved again, since a download
+URL expires after minutes. The file may then have another length or hash, if Meta corrected them, but not another
+MIME type: the object's key and the caller's permission depend on it.
+
+Identical calls share a transfer (`transfer.single_flight`), which therefore outlives the call that started it and
+brings a deadline of its own.
 """
 
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Hashable
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Protocol
 
 from pyreqwest.bytes import Bytes
 
@@ -18,22 +37,20 @@ from whaul.errors import DependencyException, Retry
 from whaul.model import MediaInfo, StoredObject
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import READ_AHEAD, Body, Download
-from whaul.storage import Destination
+from whaul.storage import Put
 from whaul.transfer.attempts import Attempts
 
 SMALL_FILE = 1024 * 1024
-"""Bytes: up to this size a file is held whole."""
+"""Bytes; a file of at most this size is held whole."""
 FIRST_PART = 512 * 1024
-"""Bytes of a larger file that are here before its PUT starts. More than the HTTP client gathers before it sends
-(about 400 KiB), so that a PUT that is broken off has always sent some of its body: a PUT without
-Content-Type that closes before its body began is an empty object to SeaweedFS."""
+"""Bytes of a larger file that are here before its PUT starts. The HTTP client gathers about 400 KiB before it sends;
+with more, a PUT that is broken off has always sent a part of its body. SeaweedFS takes a PUT without Content-Type that
+ends before its body for an empty object."""
 PART = 256 * 1024
-"""Bytes moved and hashed at a time: large enough to be cheap for each byte, small enough to hash (about 0.2 ms)
-without holding up the event loop."""
+"""Bytes moved and hashed at a time: large enough to be cheap per byte, and hashed in about 0.2 ms, which the event loop
+can spare."""
 INLINE_HASH = 256 * 1024
-"""Bytes that are hashed on the event loop at the most; more goes to a thread."""
-
-T = TypeVar("T")
+"""Bytes that are hashed on the event loop; more goes to a thread."""
 
 
 class Source(Protocol):
@@ -54,18 +71,18 @@ class Transfer:
     def __init__(
         self,
         source: Source,
-        destination: Destination,
+        put: Put,
         info: MediaInfo,
         attempts: Attempts,
         seconds: dict[str, float] | None = None,
     ) -> None:
-        """`info` is what the source said last; its URL is used for the first download.
+        """`info` is the source's latest description; its URL is used for the first download.
 
-        `seconds` takes the durations of the last attempt's hops: `get`, until the download answered (a small file:
-        until it was here whole), and `put` (a large file: with the download beside it).
+        `seconds` receives the durations of the last attempt's hops: `get`, until the download answered (for a small
+        file until it was here), and `put` (for a large file with the download beside it).
         """
         self._source = source
-        self._destination = destination
+        self._put_file = put
         self._info = info
         self._url_is_fresh = True
         self._attempts = attempts
@@ -124,10 +141,10 @@ class Transfer:
         return data
 
     async def _proven(self, first: list[Bytes], download: Download) -> AsyncIterator[Bytes]:
-        """Yield a large file's parts, the last one only when all of them are proven.
+        """Yield a large file's parts, the last one only after all of them are proven.
 
-        The first part goes at once, before anything can fail; see `FIRST_PART`. It is taken out of its list, so that
-        nobody holds it any longer than the others.
+        The first part is yielded at once, before anything can fail; see `FIRST_PART`. It comes in a list, from which
+        it is taken, so that it is not held longer than the others.
         """
         part = first.pop()
         digest = hashlib.sha256(part)
@@ -139,7 +156,7 @@ class Transfer:
             digest.update(part)
             if received < self._info.file_size:
                 yield part
-        received += len(await _read(download, 1))  # nothing, if Meta keeps its word
+        received += len(await _read(download, 1))  # nothing, unless the file is longer than stated
         _check_length(received, self._info)
         _check_digest(digest.digest(), self._info)
         self._is_proven = True
@@ -148,7 +165,7 @@ class Transfer:
     async def _put(self, body: Body) -> str:
         started = time.monotonic()
         try:
-            return await self._destination.put(body, self._info)
+            return await self._put_file(body, self._info)
         finally:
             self._seconds["put"] = time.monotonic() - started
 
@@ -171,34 +188,3 @@ def _check_digest(digest: bytes, info: MediaInfo) -> None:
     if digest != info.sha256:
         message = "The file from Meta does not have the SHA-256 that Meta said; nothing was stored."
         raise DependencyException(message, retry=Retry.FEW)
-
-
-class Flights(Generic[T]):
-    """Work in flight by what it does, so that identical calls share it.
-
-    A piece of work is a task of its own: it goes on when the call that began it, or all that wait for it, are gone.
-    """
-
-    def __init__(self) -> None:
-        self._tasks: dict[Hashable, asyncio.Task[T]] = {}
-
-    def __len__(self) -> int:
-        return len(self._tasks)
-
-    async def join(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Wait for the work under way for `key`, or begin it."""
-        task = self._tasks.get(key)
-        if task is None:
-            task = self._tasks[key] = asyncio.get_running_loop().create_task(work())
-            task.add_done_callback(lambda done: self._landed(key, done))
-        return await asyncio.shield(task)
-
-    async def land(self) -> None:
-        """Wait for all work in flight."""
-        while self._tasks:
-            await asyncio.wait(self._tasks.values())
-
-    def _landed(self, key: Hashable, task: asyncio.Task[T]) -> None:
-        del self._tasks[key]
-        if not task.cancelled():
-            task.exception()  # seen here, since every waiter may be gone

@@ -1,7 +1,7 @@
-"""Work that is done once for one call of an SDK, however often the SDK sends it.
+"""Work that is done once for a call of an SDK, however often the SDK sends it.
 
-AWS SDKs send a call again on their own when its answer is a 5xx, or does not come. All these attempts carry the same
-id (`amz-sdk-invocation-id`), so that a later one can be told from a new call.
+AWS SDKs repeat a call by themselves when they get a 5xx or no response. All attempts of a call have the same
+`amz-sdk-invocation-id`, which tells a repetition from a new call.
 """
 
 import time
@@ -12,47 +12,47 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from whaul.errors import ApiError, Retry
-from whaul.transfer.download import Flights
+from whaul.transfer.single_flight import SingleFlight
 
 KEPT_SECONDS = 120.0
-"""How long an end is remembered: an SDK may wait for an answer for 60 s, and rest for 20 s before the next attempt."""
+"""How long an outcome is remembered: an SDK may wait 60 s for a response, and 20 s before its next attempt."""
 MAX_KEPT = 20_000
-"""Ends that are remembered; beyond, the oldest is forgotten. Some 6 MB."""
+"""Outcomes that are remembered, some 6 MB; beyond that the oldest is forgotten."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _End(Generic[T]):
+class _Outcome(Generic[T]):
     at: float
     result: T | ApiError
 
 
-class Invocations(Generic[T]):
-    """Work under way by its key, and for a while how it ended."""
+class Idempotency(Generic[T]):
+    """Work under way by its key and, for a while, its outcome."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` is monotonic, in seconds."""
         self._clock = clock
-        self._flights: Flights[T] = Flights()
-        self._ends: OrderedDict[bytes, _End[T]] = OrderedDict()
-        """In the order of their ends."""
+        self._under_way: SingleFlight[T] = SingleFlight()
+        self._outcomes: OrderedDict[bytes, _Outcome[T]] = OrderedDict()
+        """The oldest first."""
 
-    async def once(self, key: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do the work, wait for it if it is under way, or answer as it ended.
+    async def run(self, key: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do the work, wait for it if it is under way, or return or raise its outcome.
 
-        An error that says that the work may be done again is not remembered, nor is one that was not foreseen.
+        An error that may be tried again is not remembered, nor is an unforeseen one.
         """
-        end = self._ends.get(key)
-        if end is None or self._is_over(end):
-            return await self._flights.join(key, lambda: self._done(key, work))
-        if isinstance(end.result, ApiError):
-            raise copy(end.result)  # what is raised holds on to the call that it passes through
-        return end.result
+        outcome = self._outcomes.get(key)
+        if outcome is None or self._is_over(outcome):
+            return await self._under_way.run(key, lambda: self._done(key, work))
+        if isinstance(outcome.result, ApiError):
+            raise copy(outcome.result)  # what is raised holds on to the call that it passes through
+        return outcome.result
 
-    async def land(self) -> None:
+    async def drain(self) -> None:
         """Wait for the work under way."""
-        await self._flights.land()
+        await self._under_way.drain()
 
     async def _done(self, key: bytes, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         try:
@@ -65,10 +65,10 @@ class Invocations(Generic[T]):
         return result
 
     def _keep(self, key: bytes, result: T | ApiError) -> None:
-        self._ends.pop(key, None)
-        self._ends[key] = _End(self._clock(), result)
-        while len(self._ends) > MAX_KEPT or self._is_over(next(iter(self._ends.values()))):
-            self._ends.popitem(last=False)
+        self._outcomes.pop(key, None)
+        self._outcomes[key] = _Outcome(self._clock(), result)
+        while len(self._outcomes) > MAX_KEPT or self._is_over(next(iter(self._outcomes.values()))):
+            self._outcomes.popitem(last=False)
 
-    def _is_over(self, end: _End[T]) -> bool:
-        return self._clock() - end.at >= KEPT_SECONDS
+    def _is_over(self, outcome: _Outcome[T]) -> bool:
+        return self._clock() - outcome.at >= KEPT_SECONDS

@@ -13,7 +13,7 @@ from whaul.errors import DependencyException, InvalidParametersException
 from whaul.graph.media_types import check_size, media_kind
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Download
-from whaul.storage import OpenFile, Source
+from whaul.storage import Open, OpenFile
 from whaul.transfer.attempts import Attempts
 
 PART = 128 * 1024
@@ -27,10 +27,10 @@ class Upload:
     """One upload, with its attempts."""
 
     def __init__(
-        self, source: Source, take: Take, max_file_size: int, attempts: Attempts, seconds: dict[str, float]
+        self, source: Open, take: Take, max_file_size: int, attempts: Attempts, seconds: dict[str, float]
     ) -> None:
         """`seconds` takes the durations of the last attempt's hops: `open` at the source, and `upload`."""
-        self._source = source
+        self._open = source
         self._take = take
         self._max_file_size = max_file_size
         self._attempts = attempts
@@ -44,7 +44,7 @@ class Upload:
 
     async def _attempt(self) -> str:
         started = time.monotonic()
-        async with self._source.open() as file:
+        async with self._open() as file:
             self._seconds["open"] = time.monotonic() - started
             mime_type = self._checked(file)
             started = time.monotonic()

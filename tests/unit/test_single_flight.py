@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from whaul.errors import DependencyException
-from whaul.transfer.download import Flights
+from whaul.transfer.single_flight import SingleFlight
 
 pytestmark = pytest.mark.anyio
 
@@ -36,10 +36,10 @@ async def settle() -> None:
 
 
 async def test_identical_calls_share_the_work_and_its_result() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work()
     async with asyncio.TaskGroup() as group:
-        calls = [group.create_task(flights.join("key", work)) for _ in range(5)]
+        calls = [group.create_task(flights.run("key", work)) for _ in range(5)]
         await settle()
         assert (work.begun, len(flights)) == (1, 1)
         work.gate.set()
@@ -48,37 +48,37 @@ async def test_identical_calls_share_the_work_and_its_result() -> None:
 
 
 async def test_calls_that_differ_do_not_share() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work()
     work.gate.set()
-    results = await asyncio.gather(flights.join("a", work), flights.join("b", work), flights.join(("a", None), work))
+    results = await asyncio.gather(flights.run("a", work), flights.run("b", work), flights.run(("a", None), work))
     assert sorted(results) == ["result 1", "result 2", "result 3"]
 
 
 async def test_what_has_landed_is_not_kept_for_the_next_call() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work()
     work.gate.set()
-    assert await flights.join("key", work) == "result 1"
-    assert await flights.join("key", work) == "result 2"
+    assert await flights.run("key", work) == "result 1"
+    assert await flights.run("key", work) == "result 2"
 
 
 async def test_all_that_wait_get_the_error_and_the_next_call_begins_anew() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work(DependencyException("store"))
-    calls = [asyncio.create_task(flights.join("key", work)) for _ in range(3)]
+    calls = [asyncio.create_task(flights.run("key", work)) for _ in range(3)]
     await settle()
     work.gate.set()
     errors = await asyncio.gather(*calls, return_exceptions=True)
     assert errors == [work.error] * 3
     work.error = None
-    assert await flights.join("key", work) == "result 2"
+    assert await flights.run("key", work) == "result 2"
 
 
 async def test_a_caller_that_gives_up_leaves_the_work_to_the_others() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work()
-    first, second = (asyncio.create_task(flights.join("key", work)) for _ in range(2))
+    first, second = (asyncio.create_task(flights.run("key", work)) for _ in range(2))
     await settle()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -92,51 +92,51 @@ async def test_a_caller_that_gives_up_leaves_the_work_to_the_others() -> None:
 async def test_work_goes_on_when_all_that_waited_are_gone_and_its_error_disturbs_nobody(
     error: Exception | None,
 ) -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work(error)
     troubles: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: troubles.append(context))
-    call = asyncio.create_task(flights.join("key", work))
+    call = asyncio.create_task(flights.run("key", work))
     await settle()
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
     assert (work.ended, len(flights)) == (0, 1)
     work.gate.set()
-    await flights.land()
+    await flights.drain()
     assert (work.ended, len(flights)) == (1, 0)
     assert troubles == []
 
 
 async def test_a_later_call_joins_work_whose_first_caller_is_gone() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work()
-    first = asyncio.create_task(flights.join("key", work))
+    first = asyncio.create_task(flights.run("key", work))
     await settle()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    second = asyncio.create_task(flights.join("key", work))
+    second = asyncio.create_task(flights.run("key", work))
     await settle()
     work.gate.set()
     assert await second == "result 1"
 
 
 async def test_landing_waits_for_all_that_is_in_flight_and_for_what_takes_off_meanwhile() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     late = Work()
 
     def then(work: Work) -> Callable[[], Coroutine[None, None, str]]:
         async def begin_another() -> str:
             result = await work()
-            asyncio.get_running_loop().create_task(flights.join("late", late)).add_done_callback(lambda _done: None)
+            asyncio.get_running_loop().create_task(flights.run("late", late)).add_done_callback(lambda _done: None)
             await asyncio.sleep(0)
             return result
 
         return begin_another
 
     work = Work()
-    asyncio.create_task(flights.join("early", then(work))).add_done_callback(lambda _done: None)
+    asyncio.create_task(flights.run("early", then(work))).add_done_callback(lambda _done: None)
     await settle()
-    landing = asyncio.create_task(flights.land())
+    landing = asyncio.create_task(flights.drain())
     await settle()
     assert not landing.done()
     work.gate.set()
@@ -148,23 +148,23 @@ async def test_landing_waits_for_all_that_is_in_flight_and_for_what_takes_off_me
 
 
 async def test_landing_ends_at_once_when_nothing_is_in_flight() -> None:
-    await Flights[str]().land()
+    await SingleFlight[str]().drain()
 
 
 async def test_landing_does_not_fail_with_what_lands() -> None:
-    flights: Flights[str] = Flights()
+    flights: SingleFlight[str] = SingleFlight()
     work = Work(DependencyException("store"))
-    call = asyncio.create_task(flights.join("key", work))
+    call = asyncio.create_task(flights.run("key", work))
     await settle()
     work.gate.set()
-    await flights.land()
+    await flights.drain()
     with pytest.raises(DependencyException):
         await call
 
 
 async def test_work_that_is_cancelled_is_gone_and_nobody_hangs() -> None:
-    flights: Flights[str] = Flights()
-    call = asyncio.create_task(flights.join("key", Work()))
+    flights: SingleFlight[str] = SingleFlight()
+    call = asyncio.create_task(flights.run("key", Work()))
     await settle()
     flights._tasks["key"].cancel()
     with pytest.raises(asyncio.CancelledError):

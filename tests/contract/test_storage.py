@@ -1,9 +1,10 @@
-"""What every destination promises, shown for S3, a presigned URL, a directory, and the fake that tests use."""
+"""What every place that stores files promises: S3, a presigned URL, a directory, and the fake for tests."""
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,11 @@ from whaul.errors import DependencyException, InvalidParametersException
 from whaul.model import MediaInfo, PresignedUrl, S3File
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import PresignedHosts
-from whaul.storage import Destination
+from whaul.storage import Put
 from whaul.storage.credentials import CredentialChain
-from whaul.storage.directory import DirectoryDestination
-from whaul.storage.presigned import PresignedDestination
-from whaul.storage.s3 import S3Destination, S3Store
+from whaul.storage.directory import Directory
+from whaul.storage.presigned import Presigned
+from whaul.storage.s3 import S3Store
 from whaul.storage.s3_config import S3Config
 from whaul.testing import InMemoryDestination
 
@@ -55,15 +56,16 @@ class Store:
 
 @dataclass
 class Place:
-    """A destination, and a look at what it holds."""
+    """A way to store a file, and a look at what is stored."""
 
-    destination: Destination
-    store: Store | None
+    put: Put
+    store: Store | None = None
     file: Path | None = None
+    memory: InMemoryDestination | None = None
 
     def stored(self) -> bytes | None:
-        if isinstance(self.destination, InMemoryDestination):
-            return self.destination.stored
+        if self.memory is not None:
+            return self.memory.stored
         if self.file is not None:
             assert {path.name for path in self.file.parent.iterdir()} <= {self.file.name}, "something is left"
             return self.file.read_bytes() if self.file.exists() else None
@@ -87,10 +89,11 @@ async def place(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> AsyncIterator[Place]:
     if request.param == "in memory":
-        yield Place(InMemoryDestination(), None)
+        memory = InMemoryDestination()
+        yield Place(memory.put, memory=memory)
         return
     if request.param == "directory":
-        yield Place(DirectoryDestination(tmp_path, "42.jpeg"), None, tmp_path / "42.jpeg")
+        yield Place(partial(Directory(tmp_path, {}).put, "42.jpeg"), file=tmp_path / "42.jpeg")
         return
     store = Store()
     server = await asyncio.start_server(store.serve, "127.0.0.1", 0)
@@ -101,10 +104,10 @@ async def place(
     async with server, HttpClient() as http:
         if request.param == "s3":
             s3 = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")
-            yield Place(S3Destination(s3, S3File("inbox", "42.jpeg")), store)
+            yield Place(partial(s3.put, S3File("inbox", "42.jpeg")), store)
         else:
             presigned = PresignedUrl(f"{url}/inbox/42.jpeg?X-Amz-Signature=0", {})
-            yield Place(PresignedDestination(http, PresignedHosts(url, ()), presigned), store)
+            yield Place(Presigned(http, PresignedHosts(url, ()), presigned).put, store)
 
 
 def described(data: bytes) -> MediaInfo:
@@ -121,42 +124,42 @@ async def parts(data: bytes, *, size: int = 100_000, error: Exception | None = N
 @pytest.mark.parametrize("data", [b"", b"x", FILE], ids=len)
 async def test_a_whole_file_is_stored_and_its_etag_returned(place: Place, data: bytes) -> None:
     for body in (data, Bytes(data)):
-        etag = await place.destination.put(body, described(data))
+        etag = await place.put(body, described(data))
         assert place.stored() == data
         assert etag == ("" if place.file else f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"')
 
 
 async def test_a_file_in_parts_is_stored_as_one(place: Place) -> None:
-    await place.destination.put(parts(FILE), described(FILE))
+    await place.put(parts(FILE), described(FILE))
     assert place.stored() == FILE
 
 
 async def test_a_second_file_takes_the_place_of_the_first(place: Place) -> None:
-    await place.destination.put(b"first", described(b"first"))
-    await place.destination.put(b"second", described(b"second"))
+    await place.put(b"first", described(b"first"))
+    await place.put(b"second", described(b"second"))
     assert place.stored() == b"second"
 
 
 @pytest.mark.parametrize("error", [DependencyException("of the source"), InvalidParametersException("mine")])
 async def test_a_body_that_raises_stores_nothing_and_its_error_comes_out(place: Place, error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
-        await place.destination.put(parts(FILE[:-1], error=error), described(FILE))
+        await place.put(parts(FILE[:-1], error=error), described(FILE))
     assert caught.value is error
     await place.settled()
     assert place.stored() is None
 
 
 async def test_what_was_there_stays_when_a_later_file_is_broken_off(place: Place) -> None:
-    await place.destination.put(b"first", described(b"first"))
+    await place.put(b"first", described(b"first"))
     await place.settled()
     with pytest.raises(DependencyException):
-        await place.destination.put(parts(FILE[:-1], error=DependencyException()), described(FILE))
+        await place.put(parts(FILE[:-1], error=DependencyException()), described(FILE))
     await place.settled()
     assert place.stored() == b"first"
 
 
 async def test_a_body_shorter_than_announced_stores_nothing(place: Place) -> None:
     with pytest.raises(DependencyException):
-        await place.destination.put(parts(FILE[:-1]), described(FILE))
+        await place.put(parts(FILE[:-1]), described(FILE))
     await place.settled()
     assert place.stored() is None

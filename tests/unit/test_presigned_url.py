@@ -20,7 +20,7 @@ from whaul.outbound.netguard import PresignedHosts
 from whaul.storage.errors import CHECKSUM_CODES
 from whaul.storage.presigned import (
     REFUSED_HEADERS,
-    PresignedDestination,
+    Presigned,
     checked_headers,
     signs_content_type,
 )
@@ -38,9 +38,7 @@ INFO = MediaInfo("audio/ogg; codecs=opus", len(FILE), bytes(32), "https://x")
 async def put(server: Loopback, target: str = V4, **headers: str) -> str:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     async with HttpClient() as http:
-        destination = PresignedDestination(
-            http, PresignedHosts(server.url, ()), PresignedUrl(f"{server.url}{target}", given)
-        )
+        destination = Presigned(http, PresignedHosts(server.url, ()), PresignedUrl(f"{server.url}{target}", given))
         return await destination.put(FILE, INFO)
 
 
@@ -230,6 +228,6 @@ async def test_a_throttle_keeps_what_the_store_asked_for() -> None:
 async def test_a_url_that_may_not_be_called_is_refused_before_anything_is_sent(url: str) -> None:
     async with HttpClient() as http:
         with pytest.raises(InvalidParametersException, match="presigned URL is refused") as caught:
-            PresignedDestination(http, PresignedHosts("https://s3.eu-west-1.amazonaws.com", ()), PresignedUrl(url, {}))
+            Presigned(http, PresignedHosts("https://s3.eu-west-1.amazonaws.com", ()), PresignedUrl(url, {}))
     assert "evil" not in caught.value.message
     assert "127" not in caught.value.message
