@@ -1,6 +1,6 @@
-"""The variables of the environment that are settings: their names, files of secrets, and names that others put there.
+"""Environment variables that are settings: their names, secrets from files, and variables that others put there.
 
-Does not know what a setting means, nor which values are good.
+Does not know what a setting means or which values are valid.
 """
 
 import os
@@ -47,7 +47,7 @@ def _known_names(fields: Fields) -> set[str]:
 
 
 def unknown_names(fields: Fields) -> list[str]:
-    """Say which variables look like settings and are none."""
+    """List variables that look like settings but are not."""
     known = _known_names(fields)
     unknown = sorted(
         name

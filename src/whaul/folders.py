@@ -1,11 +1,11 @@
-"""Folders: made for their owner only, and synced where the file system can."""
+"""Creates private folders, and syncs folders where the file system can."""
 
 import errno
 import os
 from pathlib import Path
 
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR})
-"""What file systems say that sync files only, as some network and FUSE mounts do."""
+"""Errors of file systems that sync files only, such as some network and FUSE mounts."""
 
 
 def create_private_folder(path: Path) -> None:
@@ -16,7 +16,7 @@ def create_private_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Put the names of a folder's files on disk, so that those just made survive a power cut."""
+    """Sync the folder itself, so that new and renamed files survive a power cut."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:

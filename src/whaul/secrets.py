@@ -29,9 +29,9 @@ MAX_FILE: Final = 64 * 1024
 
 
 def read_secret(file: BinaryIO) -> str:
-    """Read the text of an open file with a secret.
+    """Read the text of an open file that holds a secret.
 
-    Raises ValueError, whose text goes on from the file's name and never holds what is in it.
+    Raises ValueError. Its text continues a sentence that begins with the file, and never repeats the content.
     """
     content = file.read(MAX_FILE + 1)
     if len(content) > MAX_FILE:
@@ -43,15 +43,15 @@ def read_secret(file: BinaryIO) -> str:
 
 
 def trimmed(text: str) -> str:
-    """Take away what `echo`, editors and Windows leave around a secret: white space, line ends, a byte order mark."""
+    """Remove what `echo`, editors and Windows leave around a secret: white space, line ends, a byte order mark."""
     return text.strip().removeprefix("\ufeff").strip()
 
 
 def secret_word(text: str) -> str:
-    """Trim a token or a secret key, and refuse what cannot be one.
+    """Trim a token or a secret key. The result can be sent in an HTTP header.
 
-    Raises ValueError, whose text goes on from the secret's name and never holds the secret. What is returned can be
-    sent in an HTTP header.
+    Raises ValueError for what cannot be one. Its text continues a sentence that begins with the name of the secret,
+    and never repeats the secret.
     """
     word = trimmed(text)
     if not word:
@@ -164,13 +164,13 @@ def _create_key_file(path: Path) -> None:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give the draft its name, unless another process was first."""
+    """Give the draft its final name, unless another process was first."""
     try:
         path.hardlink_to(draft)
     except FileExistsError:
         return
     except OSError:
-        # A file system without hard links, as memory cards and some network mounts are: one process after the other.
+        # A file system without hard links, such as exFAT or some network mounts. Processes take turns.
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)

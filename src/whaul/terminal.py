@@ -1,4 +1,4 @@
-"""What a terminal may be sent of text that others wrote: names, descriptions, errors, messages.
+"""Makes text that others wrote safe for a terminal: names, descriptions, errors, messages.
 
 Written as they are, control characters clear the screen, rename the window or write the clipboard, line ends forge
 lines, and bidirectional overrides show something else than what is there (CVE-2021-42574).
@@ -9,11 +9,11 @@ import unicodedata
 from typing import Final
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Categories of Unicode without a look of their own: https://www.unicode.org/reports/tr44/#General_Category_Values"""
+"""Categories of characters that cannot be seen: https://www.unicode.org/reports/tr44/#General_Category_Values"""
 _SEEN_FORMATS: Final = re.compile("[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2]")
-"""Signs of Arabic and Syriac that do have one, although Unicode calls them format characters."""
+"""Signs of Arabic and Syriac that can be seen, although Unicode calls them format characters."""
 _EMOJI: Final = re.compile("[\U0001f000-\U0001faff]")
-"""Where new emoji come: this Python's Unicode may be older than the text."""
+"""Where new emoji are added: this Python's Unicode may be older than the text."""
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
 """Letters and signs that look like nothing."""
 _JOINERS: Final = "\u200c\u200d"

@@ -172,7 +172,7 @@ def test_a_user_without_a_place_for_the_database_is_told_what_to_set(
     assert done.returncode == 1
     assert "WHAUL_DATABASE_URL" in done.stderr
     assert "Traceback" not in done.stderr
-    assert "unforeseen" not in done.stderr
+    assert "unexpected error" not in done.stderr
 
 
 def test_a_database_in_a_folder_that_cannot_be_written_is_one_message(environ: dict[str, str], tmp_path: Path) -> None:

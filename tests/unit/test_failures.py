@@ -45,7 +45,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_place_is_shown_on_demand(
     capsys: pytest.CaptureFixture[str], error: BaseException, *, debug: bool
 ) -> None:
     first, *others = said(error, capsys, debug=debug).splitlines()
-    assert first.startswith(f"whaul: unforeseen: {type(error).__name__} at test_failures.py:")
+    assert first.startswith(f"whaul: unexpected error: {type(error).__name__} at test_failures.py:")
     assert "--debug" in first
     assert ("Traceback (most recent call last):" in others) == debug
     assert any("test_failures.py" in line and "in said" in line for line in others) == debug

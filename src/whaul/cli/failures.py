@@ -1,4 +1,4 @@
-"""What a command says when it cannot do what was asked: one message, and a traceback only under `--debug`."""
+"""What a command says when it fails: one message, and a traceback only with `--debug`."""
 
 import sys
 import traceback
@@ -9,11 +9,11 @@ from whaul.cli.output import OutputError
 
 
 class CommandError(Exception):
-    """A command cannot do what was asked; the message says why and what to do."""
+    """A command failed; the message says why and what to do."""
 
 
 def known() -> tuple[type[Exception], ...]:
-    """The errors whose messages are for the operator."""
+    """The errors whose messages are meant for the operator."""
     from whaul.auth.policy import PolicyError
     from whaul.errors import ApiError
     from whaul.registry.errors import RegistryError
@@ -32,7 +32,7 @@ def report(error: BaseException, *, debug: bool = False) -> None:
     from whaul.stack.processes import StackError
 
     text = _message(error)
-    # These build their messages of lines themselves; in any other, a line's end comes from somebody else.
+    # These have messages of several lines. In any other message, a line end comes from somebody else.
     lines = text.split("\n") if isinstance(error, SettingsError | StackError) else [text]
     output.tell(f"whaul: {lines[0]}")
     for line in lines[1:]:
@@ -54,7 +54,7 @@ def _message(error: BaseException) -> str:
 
 
 def _foreign_message(error: BaseException) -> str:
-    """Say what went wrong without the error's own text, which may hold a secret: a header that cannot be sent, say."""
+    """Describe an error without its own text, which may hold a secret, such as a header that cannot be sent."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "") + "; --debug shows where"
     if isinstance(error, ModuleNotFoundError):
@@ -66,13 +66,13 @@ def _foreign_message(error: BaseException) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" at {PurePath(place[0].filename).name}:{place[0].lineno}" if place else ""
     return (
-        f"unforeseen: {type(error).__qualname__}{where}; please report it, with what --debug shows "
-        "(it holds no secret: places in the code, and no texts of others)"
+        f"unexpected error: {type(error).__qualname__}{where}; please report it with the output of --debug, "
+        "which holds no secrets: only places in the code"
     )
 
 
 def _traceback(error: BaseException) -> list[str]:
-    """Write the traceback without the texts of the errors and without local variables: both may hold secrets."""
+    """Format the traceback without the texts of errors and without local variables: both may hold secrets."""
     told = traceback.TracebackException.from_exception(error, capture_locals=False)
     lines: list[str] = []
     seen = {id(told)}

@@ -1,4 +1,4 @@
-"""The run of `whaul get`: the number, the place, the display, and Ctrl-C."""
+"""Runs `whaul get`: finds the phone number and the destination, shows progress, handles Ctrl-C."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from whaul.storage.naming import object_key
 from whaul.storage.s3_listing import S3Prefix
 
 GRACE = 5.0
-"""Seconds that transfers under way have to end after an interrupt."""
+"""Seconds that transfers in progress may take to finish after an interrupt."""
 
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
 
@@ -44,7 +44,7 @@ def fetch(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Fetch the ids and those of the file; return the exit code."""
+    """Fetch the ids, and those in the file. Returns the exit code."""
     file = _opened(from_file) if from_file is not None else None
     work = _get(
         settings,
@@ -109,7 +109,7 @@ async def _get(
 
 
 class _Interrupts:
-    """Ctrl-C and SIGTERM: the first ends the run in order, the second at once."""
+    """Ctrl-C and SIGTERM: the first stops the run cleanly, the second at once."""
 
     def __init__(self, run: Run, work: "asyncio.Future[None]") -> None:
         self.count = 0

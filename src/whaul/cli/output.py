@@ -1,4 +1,4 @@
-"""What commands print. Whatever others wrote in it reaches a terminal as visible text only; `--json` stays exact."""
+"""What commands print. Text that others wrote is made visible; `--json` stays exact."""
 
 import io
 import json
@@ -12,13 +12,13 @@ from whaul.terminal import visible
 
 
 class OutputError(Exception):
-    """Standard output takes no more: it is full, or nobody reads it."""
+    """Standard output cannot be written: it is full or closed."""
 
 
 def prepare() -> None:
-    """Make the standard streams safe to use where they are closed or do not take all of Unicode. Raises `OutputError`.
+    """Make the standard streams safe to use if they are closed or cannot encode all of Unicode. Raises `OutputError`.
 
-    A closed stream leaves its number to the next file that is opened, a database say, which would be written over.
+    The number of a closed stream goes to the next file that is opened. If that is a database, output overwrites it.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the program runs
@@ -29,7 +29,7 @@ def prepare() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # Libraries' own lines, asyncio's about a forgotten task say, repeat what they were given, secrets too.
+    # Libraries' own log lines may repeat secrets, for example asyncio's about a task that failed unnoticed.
     logging.getLogger().addHandler(logging.NullHandler())
 
 
@@ -40,13 +40,13 @@ def line(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print one line on standard error; a reader that is gone, or a full disk, changes nothing."""
+    """Print one line on standard error. If it is full or closed, nothing happens."""
     with suppress(OSError):
         print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line's voice
 
 
 def confirms(question: str) -> bool:
-    """Ask for a yes; anything else is a no, the end of standard input too. Raises `OutputError`."""
+    """Ask a question. Anything but yes is a no, and so is the end of standard input. Raises `OutputError`."""
     with _translated():
         print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
@@ -85,10 +85,10 @@ def _translated() -> Iterator[None]:
 
 
 def finish(code: int) -> None:
-    """End the program with an exit code unless it is 0, once all that was printed is out; 1 where it cannot be.
+    """Flush the output and, unless `code` is 0, end the program with it. A flush that fails makes it 1.
 
-    Not by `sys.exit`: the HTTP client's threads may be at work still, and an interpreter that is taken down in order
-    aborts now and then when it meets one of them (exit code 134).
+    Not with `sys.exit`: threads of the HTTP client may still be running, and an interpreter that shuts down while one
+    of them runs sometimes aborts (exit code 134).
     """
     if sys.stdout is not None:
         try:

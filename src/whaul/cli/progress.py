@@ -1,4 +1,4 @@
-"""What `whaul get` shows: a progress bar on a terminal, JSON lines otherwise, a summary at the end."""
+"""The output of `whaul get`: a progress bar on a terminal, else JSON lines, and a summary at the end."""
 
 import asyncio
 import sys
@@ -15,13 +15,13 @@ from whaul.bulk.run import Outcome, Run
 from whaul.terminal import visible
 
 REFRESH = 0.2
-"""Seconds between two states of the bar: however fast files come, showing them costs the same."""
+"""Seconds between updates of the bar: however fast files arrive, showing them costs the same."""
 MAX_FAILURES = 20
-"""Failures that are told one by one to people; the summary counts them all."""
+"""Failures that people are shown one by one; the summary counts them all."""
 
 
 class Display:
-    """Shows a run: its outcomes on standard output as JSON, everything for people on standard error."""
+    """Shows a run: JSON on standard output, everything for people on standard error."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -31,7 +31,7 @@ class Display:
         self._failures = 0
 
     def show(self, outcome: Outcome, location: Callable[[str], dict[str, str]]) -> None:
-        """Show what became of one id. Raises `OSError` when standard output takes no more: it broke, or is full."""
+        """Show the outcome of one id. Raises `OSError` if standard output is closed or full."""
         if self._as_json:
             _print(_document(outcome, location))
         elif outcome.error is not None:
@@ -79,7 +79,7 @@ class Display:
         return f"{told} {tally.failed} failed" if tally.failed else told
 
     def summary(self, run: Run, total: int | None) -> None:
-        """Show the sums."""
+        """Show the totals."""
         tally, seconds = run.tally, time.monotonic() - self._started
         left = None if total is None else total - tally.done
         if self._as_json:
@@ -107,7 +107,7 @@ class Display:
             self._tell("Run the same command again to retry the failed ones.")
 
     def _tell(self, text: str) -> None:
-        """Print a line on standard error, above the bar; where nobody can read it, files are fetched all the same."""
+        """Print a line on standard error, above the bar. If that fails, the run goes on."""
         with suppress(OSError):
             self._console.print(visible(text))
 
@@ -132,6 +132,6 @@ def _document(outcome: Outcome, location: Callable[[str], dict[str, str]]) -> di
 
 
 def _print(document: dict[str, object]) -> None:
-    """Print one line, at once: it is what a run that is killed has told."""
+    """Print one line at once, so that a killed run has reported what it did."""
     sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
     sys.stdout.buffer.flush()

@@ -1,6 +1,6 @@
-"""Audit records: one for each API call, in the shape of AWS CloudTrail's; which members they show, and which they hide.
+"""Audit records in the shape of AWS CloudTrail's, one for each API call.
 
-Owns what a record says. Where it goes, and what happens when it cannot go there, is `audit_writer`'s.
+Owns what a record says and which members it hides. `audit_writer` writes it.
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 """
 
@@ -20,9 +20,9 @@ from whaul.telemetry.call import Call
 EVENT_VERSION = "1.11"
 EVENT_SOURCE = "social-messaging.amazonaws.com"
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
-"""CloudTrail's own words in place of a sensitive value."""
+"""What CloudTrail writes in place of a sensitive value."""
 MAX_FIELD = 100 * 1024
-"""Bytes of `requestParameters` or `responseElements`, beyond which only their size is told, as CloudTrail does."""
+"""Bytes of `requestParameters` or `responseElements`. Of larger ones only the size is recorded, as by CloudTrail."""
 MAX_USER_AGENT = 1024
 HIDDEN_MEMBERS = frozenset(
     {
@@ -33,21 +33,21 @@ HIDDEN_MEMBERS = frozenset(
 """Members that the model does not call sensitive, but are secret, personal, or a document of their own."""
 
 RESOURCE_TYPES = {"phone-number-id": "AWS::SocialMessaging::PhoneNumberId"}
-"""CloudTrail has a type for phone numbers only.
+"""CloudTrail has a type only for phone numbers.
 
 https://docs.aws.amazon.com/awscloudtrail/latest/userguide/logging-data-events-with-cloudtrail.html
 """
 DATA_EVENTS = frozenset(
     {"SendWhatsAppMessage", "PostWhatsAppMessageMedia", "GetWhatsAppMessageMedia", "DeleteWhatsAppMessageMedia"}
 )
-"""Operations on data of a phone number; the others manage something.
+"""Operations on the data of a phone number; the others are management events.
 
 https://docs.aws.amazon.com/social-messaging/latest/userguide/logging-using-cloudtrail.html
 """
 READING = ("Get", "List")
-"""What the names of operations that change nothing begin with."""
+"""Prefixes of operations that change nothing."""
 
-# In the Authorization header, or the query. A secret key, should one be there instead, has 40 characters.
+# In the Authorization header or the query. A secret key, if somebody sends one instead, has 40 characters.
 _CREDENTIAL = re.compile(rb"Credential=(\w{3,32})(?:/|%2[Ff])", re.ASCII)
 _RESOURCE = re.compile(r"(phone-number-id|waba)[-/]([0-9a-f]{32})")
 
@@ -56,7 +56,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AuditLog:
-    """Makes the records and hands them to the writer."""
+    """Builds records and hands them to the writer."""
 
     def __init__(self, writer: AuditWriter, *, account_id: str, region: str, partition: str) -> None:
         self.writer = writer
@@ -67,12 +67,12 @@ class AuditLog:
         writer.gap = self.gap
 
     def record(self, call: Call, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> None:
-        """Record a call that has been answered; a request that named no operation is none."""
+        """Record a finished call, unless its request named no operation."""
         if call.operation is not None and self.writer.has_room():
             self.writer.put(self.line(call, headers, query))
 
     def line(self, call: Call, headers: Iterable[tuple[bytes, bytes]], query: bytes) -> bytes:
-        """Write the record of a call, without a line's end."""
+        """Build the record of a call, without a line end."""
         operation = call.operation or ""
         reads = operation.startswith(READING)
         manages = operation not in DATA_EVENTS
@@ -95,7 +95,7 @@ class AuditLog:
         if call.error is not None:
             record["errorCode"] = call.error
             record["errorMessage"] = call.message
-        # What somebody unproven sent is not worth reading.
+        # What an unauthenticated caller sent is not worth reading.
         members = {} if call.access_key_id is None else _members(operation, query, call.body)
         record["requestParameters"] = _bounded(members)
         record["responseElements"] = None
@@ -114,7 +114,7 @@ class AuditLog:
         return _encode(record)
 
     def gap(self, dropped: int) -> bytes:
-        """Write the record that stands for so many others that could not be written."""
+        """Build the record that stands for a number of dropped ones."""
         return _encode(
             {
                 "eventVersion": EVENT_VERSION,
@@ -151,7 +151,7 @@ class AuditLog:
         }
 
     def _resource(self, named: object) -> dict[str, str] | None:
-        """The phone number or account that a call named by its id or ARN; None for anything else."""
+        """The phone number or account that a call named by id or ARN; None for anything else."""
         found = _RESOURCE.fullmatch(named.removeprefix(self._resource_arn)) if isinstance(named, str) else None
         if found is None:
             return None
@@ -161,7 +161,7 @@ class AuditLog:
 
 
 def shown(name: str, document: Any) -> Any:
-    """What may be seen of a value of the model's shape `name`: what is modelled, sensitive members by name only."""
+    """The part of a value of shape `name` that may be shown: modelled members, sensitive ones by name only."""
     shape = SHAPES[name]
     if shape.type == "structure":
         named = {member.location_name or name: member.shape for name, member in shape.members.items()}
@@ -184,7 +184,7 @@ def _is_sensitive(name: str) -> bool:
 
 
 def _members(operation: str, query: bytes, body: bytes) -> dict[str, Any]:
-    """The members of a request, as far as they may be seen; none of a body that cannot be read."""
+    """The members of a request that may be shown; none of a body that cannot be read."""
     members: dict[str, Any] = {}
     if query:
         members.update(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"))

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 
 MAX_WAITING = 16 * 1024 * 1024
-"""Bytes of records that wait to be written, per process; some 16,000 records."""
+"""Bytes of records waiting to be written, per process: about 16,000 records."""
 MAX_BLOCK = 1024 * 1024
 """Bytes of one write."""
 GATHERING = 0.05
-"""Seconds in which records gather, to be written together: how much a killed process may lose."""
+"""Seconds that records are collected before they are written together. A killed process loses these."""
 RETRY_PAUSE = 1.0
-"""Seconds until a write that failed is tried again."""
+"""Seconds until a failed write is tried again."""
 STOP_PATIENCE = 5.0
-"""Seconds that a stop waits for the last records to be written."""
+"""Seconds that a stop waits for the last records."""
 QUIET = 60.0
-"""Seconds between two lines of log about the same trouble."""
+"""Seconds between two log lines about the same problem."""
 
 log = structlog.get_logger()
 
@@ -54,11 +54,11 @@ class Sink(Protocol):
 
 
 class AuditFile:
-    """A file that several processes append to, rotated by size: `audit.log`, `audit.log.1`, … the oldest last.
+    """A file that several processes append to, rotated by size: `audit.log`, `audit.log.1`, … with the oldest last.
 
-    Each write holds a lock on the file, and first makes sure that the file is still the one of that name: whoever
-    rotates it holds the same lock. So no line is torn or goes to a file that was rotated away, and another program
-    may rename the file as well. A named pipe takes the place of a file; it is not rotated.
+    Each write locks the file and then checks that it still has its name. Rotation happens under the same lock, so no
+    line is torn or goes to a file that was rotated away. Other programs may rename the file too. A named pipe works
+    in place of a file and is not rotated.
     """
 
     def __init__(self, path: Path, max_size: int, files: int) -> None:
@@ -70,7 +70,7 @@ class AuditFile:
         self.max_block = min(max_size, MAX_BLOCK)
 
     def open(self) -> None:
-        """See `Sink`; a new file is made for its owner only (mode 0600)."""
+        """See `Sink`. A new file is for its owner only (mode 0600)."""
         self._opened()
 
     def close(self) -> None:
@@ -83,21 +83,21 @@ class AuditFile:
         """See `Sink`."""
         try:
             while not self._written(block):
-                self.close()  # it was rotated: the next one of that name
+                self.close()  # it was rotated: open the new one
         except OSError:
             self.close()
             raise
 
     def _opened(self) -> int:
         if self._descriptor is None:
-            # Not waiting for a pipe's reader, which may never come: without one, this fails.
+            # Do not wait for a pipe's reader, which may never come: without one, this fails.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
             self._descriptor = os.open(self._path, flags, 0o600)
             os.set_blocking(self._descriptor, True)
         return self._descriptor
 
     def _written(self, block: bytes) -> bool:
-        """Append the block; False, with nothing written, when the file is no longer the one of its name."""
+        """Append the block. False, with nothing written, if the file no longer has its name."""
         descriptor = self._opened()
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
@@ -136,7 +136,7 @@ class AuditFile:
 
 
 class StandardOutput:
-    """This process's standard output; its lines stand among those of the log."""
+    """This process's standard output, shared with the log."""
 
     max_block = MAX_BLOCK
 
@@ -147,23 +147,23 @@ class StandardOutput:
         """See `Sink`."""
 
     def write(self, block: bytes) -> None:
-        """See `Sink`; line by line, since lines up to a pipe's buffer stay whole among those of other processes."""
+        """See `Sink`. Writes single lines: up to the size of a pipe's buffer they stay whole among other processes'."""
         for line in block.splitlines(keepends=True):
             _write_all(sys.stdout.fileno(), line)
 
 
 class AuditWriter:
-    """The queue, and the thread that empties it. `has_room` and `put` are for one thread only, the event loop's."""
+    """The queue and the thread that empties it. Call `has_room` and `put` from one thread only, the event loop's."""
 
     def __init__(self, sink: Sink, metrics: "Metrics", *, max_waiting: int = MAX_WAITING) -> None:
         self.gap: Callable[[int], bytes]
-        """Writes the record that stands for so many dropped ones."""
+        """Builds the record that stands for a number of dropped ones."""
         self._sink = sink
         self._metrics = metrics
         self._max_waiting = max_waiting
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
-        """Those being written included; changed while `_changed` is held, as is the sum of their bytes."""
+        """Includes those being written. Changed under `_changed`, like their total size."""
         self._waiting = 0
         self._dropped = self._dropped_told = 0
         self._stopping = threading.Event()
@@ -172,7 +172,7 @@ class AuditWriter:
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """Write what is put while the block runs, and what is left at its end. Raises OSError."""
+        """Write records while the block runs, and the rest at its end. Raises OSError."""
         self._sink.open()
         self._thread.start()
         try:
@@ -188,7 +188,7 @@ class AuditWriter:
                 log.error("audit_dropped", records=len(self._lines), reason=reason)
 
     def has_room(self) -> bool:
-        """Whether a record can be put; if not, it counts as dropped."""
+        """Whether there is room for a record. If not, it counts as dropped."""
         stopping = self._stopping.is_set()
         if self._waiting < self._max_waiting and not stopping:
             return True
@@ -199,7 +199,7 @@ class AuditWriter:
         return False
 
     def put(self, line: bytes) -> None:
-        """Have a line (without its end) written soon."""
+        """Queue a line, without its line end."""
         with self._changed:
             self._lines.append(line)
             self._waiting += len(line)
@@ -210,7 +210,7 @@ class AuditWriter:
         while not ends:
             with self._changed:
                 self._changed.wait_for(lambda: self._lines or self._stopping.is_set())
-            ends = self._stopping.wait(GATHERING)  # once more then, since no more lines come
+            ends = self._stopping.wait(GATHERING)  # then one last time: no more lines come
             try:
                 while self._lines or self._dropped > self._dropped_told:
                     self._write_some()
@@ -223,7 +223,7 @@ class AuditWriter:
         self._sink.close()
 
     def _write_some(self) -> None:
-        """Write a block of lines; without lines, that some are missing. Raises OSError."""
+        """Write a block of lines, or if there are none, the record of dropped ones. Raises OSError."""
         block: list[bytes] = []
         size = 0
         with self._changed:
@@ -241,7 +241,7 @@ class AuditWriter:
                 self._waiting -= len(self._lines.popleft())
 
     def _tell(self, event: str, **fields: object) -> None:
-        """Log an event, once a minute: the same trouble comes with every record."""
+        """Log an event at most once a minute: the same problem comes with every record."""
         now = time.monotonic()
         if now - self._told.get(event, float("-inf")) >= QUIET:
             self._told[event] = now

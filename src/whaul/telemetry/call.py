@@ -1,4 +1,4 @@
-"""What is known of one API call, gathered on its way for its log line and metrics."""
+"""What is known about one API call: gathered while it runs, for its log line, metrics and audit record."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ Body = bytes
 
 @dataclass(slots=True)
 class Call:
-    """One API call. Holds nothing secret, but for the two bodies: no destination, no header, no token."""
+    """One API call. Apart from the two bodies it holds nothing secret: no destination, header or token."""
 
     request_id: str
     operation: str | None = None
@@ -22,22 +22,22 @@ class Call:
     phone_number_id: str | None = None
     media_id: str | None = None
     bytes: int | None = None
-    """Size of the file that was stored, or uploaded to Meta."""
+    """Size of the file that was stored or uploaded to Meta."""
     error: str | None = None
-    """The error code that was answered; None for a success."""
+    """The error code of the response; None for a success."""
     message: str | None = None
     """The public message of that error."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each hop: `describe`, `get`, `upload`, `send` and `delete` at Meta, `put` at the destination,
     `open` at the source, `wait` for a transfer slot."""
     stale: bool = False
-    """Whether the answer tells of accounts what Meta said some time ago, because it cannot be asked now."""
+    """Whether the response may be out of date because Meta cannot be reached."""
     arriving: bool = False
-    """Whether its body is not here whole: an error that is answered now ends the connection."""
+    """Whether the body has not been read whole: an error response then ends the connection."""
     body: Body = field(default=b"", repr=False)
-    """What a proven caller sent: for the audit log only, which shows what is not sensitive."""
+    """The request body of an authenticated caller. Only for the audit log, which shows what is not sensitive."""
     answer: Body = field(default=b"", repr=False)
-    """What was answered, if not an error: for the audit log only, too."""
+    """The response body, unless it is an error. Only for the audit log."""
 
     @contextmanager
     def timed(self, hop: str) -> Iterator[None]:

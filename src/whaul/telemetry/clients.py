@@ -1,4 +1,4 @@
-"""Which address a request came from, when proxies stand in between."""
+"""The address of a client behind proxies."""
 
 import ipaddress
 import re
@@ -11,7 +11,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ClientAddress:
-    """Reads `X-Forwarded-For` as far as trusted proxies wrote it."""
+    """Reads `X-Forwarded-For` as far as it comes from trusted proxies."""
 
     def __init__(self, trusted: Iterable[str]) -> None:
         """`trusted` are addresses or networks of proxies."""
@@ -36,7 +36,7 @@ class ClientAddress:
 
 
 def _address(text: str) -> Address | None:
-    """Read an address; an IPv4 address that a socket for both shows as IPv6 is IPv4."""
+    """Read an address. An IPv4 address that a dual-stack socket shows as IPv6 is IPv4."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

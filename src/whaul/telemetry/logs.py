@@ -1,4 +1,4 @@
-"""Structured logs on standard output: one line for each call, and for what an operator must know.
+"""Structured logs on standard output: a line for each call and for whatever an operator must know.
 
 Nothing secret is ever handed to a logger; a test searches all output for tokens, signed URLs and secret keys.
 """
@@ -21,16 +21,16 @@ from whaul.telemetry.call import Call
 from whaul.terminal import visible
 
 MAX_CHAIN = 8
-"""Errors that caused each other, at the most, in a description."""
+"""Errors in one description, each the cause of the one before."""
 
 QUIET = 60.0
-"""Seconds between two complaints about a log that cannot be written."""
+"""Seconds between two messages about a log that cannot be written."""
 
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
 def configure(level: str, log_format: str) -> None:
-    """Set up logging for this process; the server's own messages take the same form."""
+    """Set up logging for this process, in one form with the server's own messages."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # JSON is UTF-8 whatever the terminal's own character set is: RFC 8259, section 8.1.
         encoding = sys.stdout.encoding if _is_console(log_format) else "utf-8"
@@ -47,8 +47,8 @@ def configure(level: str, log_format: str) -> None:
 class LogOutput(io.TextIOBase):
     """Standard output for log lines.
 
-    One that takes no more, since the disk is full or its reader has gone, costs the lines and nothing else: calls are
-    answered, and standard error is told now and then.
+    If it cannot be written, because the disk is full or the reader has gone, the lines are lost and nothing else:
+    calls are answered, and standard error says so now and then.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class LogOutput(io.TextIOBase):
 
 
 def server_logging(level: str, log_format: str) -> dict[str, Any]:
-    """Configure the standard library's logging to write as our own lines."""
+    """Configure the standard library's logging to write lines like ours."""
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
         "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_processors(log_format)],
@@ -90,7 +90,7 @@ def server_logging(level: str, log_format: str) -> dict[str, Any]:
         "formatters": {"structured": formatter},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": LogOutput(), "formatter": "structured"}},
         "loggers": {"_granian": {"level": level.upper(), "propagate": True}},  # in place of Granian's own handlers
-        # Libraries below a warning tell too much: botocore's debug lines hold what it signs, with the signature.
+        # Below warnings libraries say too much: botocore's debug lines hold what it signs, with the signature.
         "root": {"level": "WARNING", "handlers": ["stdout"]},
     }
 
@@ -112,24 +112,24 @@ def _is_console(log_format: str) -> bool:
 
 
 def _without_traceback(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Describe an exception that came with a line, asyncio's say, as those of calls are: its text may hold a secret."""
+    """Describe an exception of a library's line without its text, which may hold a secret."""
     found = event.pop("exc_info", None)
     if found is True:
         found = sys.exc_info()
     error = found[1] if isinstance(found, tuple) else found
     if not isinstance(error, BaseException):
         return event
-    # asyncio's own lines go on with the `repr` of the task, which holds that of the exception.
+    # asyncio's lines go on with the `repr` of the task, which holds that of the exception.
     return event | {"event": str(event.get("event", "")).partition("\n")[0], "error": without_text(error)}
 
 
 def _visible(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Show what others wrote as visible text; values that are no text are shown by `repr`, which does so itself."""
+    """Make what others wrote visible text. Values other than text are shown by `repr`, which does the same."""
     return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
-    """The fields of a call's log line; what is not known is left out."""
+    """The fields of a call's log line, without those that are unknown."""
     fields = {
         "request_id": call.request_id,
         "operation": call.operation,
@@ -150,7 +150,7 @@ def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
 
 
 def without_text(error: BaseException) -> list[str]:
-    """Describe an unforeseen error by its classes and places only: foreign texts may hold URLs or tokens."""
+    """Describe an unexpected error by classes and places only: its text may hold URLs or tokens."""
     chain: list[str] = []
     link: BaseException | None = error
     while link is not None and len(chain) < MAX_CHAIN:

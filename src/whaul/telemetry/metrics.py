@@ -27,7 +27,7 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
 
 
 class Metrics:
-    """The metrics of this process; with several workers, `PROMETHEUS_MULTIPROC_DIR` joins theirs in one answer."""
+    """The metrics of this process. With several workers, `PROMETHEUS_MULTIPROC_DIR` joins theirs in one response."""
 
     def __init__(self) -> None:
         registry = CollectorRegistry()
@@ -86,13 +86,13 @@ class Metrics:
         self._tokens = _TokenExpiries()
         registry.register(self._tokens)
 
-        # Looking a label up takes longer than counting; there are few, all of them our own words.
+        # Looking up a label takes longer than counting. There are few, all of them our own words.
         self._calls_of = cache(self.calls.labels)
         self._call_seconds_of = cache(self.call_seconds.labels)
         self._hop_seconds_of = cache(self.hop_seconds.labels)
 
     def observe(self, call: Call, seconds: float) -> None:
-        """Count a call that has been answered."""
+        """Count a finished call."""
         operation = call.operation or "none"
         self._calls_of(operation, call.error or "ok").inc()
         self._call_seconds_of(operation).observe(seconds)
@@ -103,12 +103,12 @@ class Metrics:
             counter.inc(call.bytes)
 
     def observe_meta_usage(self, usage: Mapping[str, float]) -> None:
-        """Take over the percentages of Meta's usage headers."""
+        """Record the percentages of Meta's usage headers."""
         for kind, percent in usage.items():
             self.meta_usage.labels(kind).set(percent)
 
     def set_token_expiries(self, expiries: Mapping[str, datetime]) -> None:
-        """Take over when the tokens of accounts end."""
+        """Record when the tokens of accounts expire."""
         self._tokens.by_account = {account: moment.timestamp() for account, moment in expiries.items()}
 
     def exposition(self) -> bytes:
@@ -125,7 +125,7 @@ class Metrics:
 
 
 class _TokenExpiries(Collector):
-    """What every worker reads for itself; the files that join their metrics would keep accounts that are unlinked."""
+    """Read by every worker for itself: the files that join metrics would keep accounts that are no longer linked."""
 
     by_account: Mapping[str, float] = MappingProxyType({})
 
@@ -142,11 +142,11 @@ class _TokenExpiries(Collector):
 
 
 def _forget_dead_workers(folder: Path) -> None:
-    """Take the gauges of workers that are no more out of the sum: a crashed one can not do so itself."""
+    """Remove the gauges of workers that have died from the sum: a crashed worker cannot do so itself."""
     for worker in _workers(folder):
         try:
             os.kill(worker, 0)
-        except OSError:  # no such process, or by now another user's
+        except OSError:  # no such process, or another user's by now
             mark_process_dead(worker)  # type: ignore[no-untyped-call]
 
 
