@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,25 +20,34 @@ from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
 from whaul.stack.local import REGION
 
-COUNT = 1000
+COUNT = 250
 FOREIGN = "arn:aws:social-messaging:{region}:{account}:{resource}/0123456789abcdef0123456789abcdef"
 
 
-@pytest.fixture
-def small(world: World, tmp_path: Path) -> Iterator[Gateway]:
-    """A gateway over a database of its own, with the simulated account linked: for tests that change it."""
-    environ = world.environ | {"WHAUL_DATABASE_URL": f"sqlite:///{tmp_path / 'whaul.db'}"}
-    own = World(world.simulator, environ, tmp_path)
+@pytest.fixture(scope="module")
+def changed(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway over a database of its own, for tests that change it."""
+    folder = tmp_path_factory.mktemp("changed")
+    own = World(world.simulator, world.environ | {"WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}"}, folder)
     own.link()
     with own.gateway() as running:
         yield running
+
+
+@pytest.fixture
+def small(changed: Gateway) -> Gateway:
+    """Its simulated account is linked, without tags."""
+    for account in changed.world.whaul("accounts")["linkedAccounts"]:
+        changed.world.do("unlink", account["id"], "--yes")
+    changed.world.whaul("link", "--waba-id", changed.world.simulator.waba_id)
+    return changed
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def crowded(
     request: pytest.FixtureRequest, world: World, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    """A gateway with a thousand linked accounts."""
+    """A gateway with more linked accounts than two pages hold."""
     folder = tmp_path_factory.mktemp("crowd")
     url = f"sqlite:///{folder / 'whaul.db'}"
     if request.param == "postgresql":
@@ -80,7 +88,7 @@ def code_of(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("page_size", [None, 1, 7, 100])
-def test_the_paginator_goes_through_a_thousand_accounts(crowded: Gateway, page_size: int | None) -> None:
+def test_the_paginator_goes_through_all_accounts(crowded: Gateway, page_size: int | None) -> None:
     paginator = crowded.client().get_paginator("list_linked_whatsapp_business_accounts")
     limit = 30 if page_size == 1 else COUNT
     pages = list(paginator.paginate(PaginationConfig={"PageSize": page_size, "MaxItems": limit}))

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,7 +19,8 @@ from harness.database_proxy import DatabaseProxy, database_proxy
 from harness.postgresql import PostgresqlServer
 from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway, Key, World
-from tools.certificates import make_certificates
+from tools.certificates import Certificates, make_certificates
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.simulator import Simulator
 from whaul.stack.processes import answers
 
@@ -92,8 +92,8 @@ def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
     shared: World, simulator: Simulator
 ) -> None:
     doomed, narrowed = shared.make_key("--allow-all"), shared.make_key("--allow-all")
-    second = shared.run("link", *SECOND_ACCOUNT, "--json", WHATSAPP_ACCESS_TOKEN="an-old-token")
-    second_number = json.loads(second.stdout)["account"]["phoneNumbers"][0]["phoneNumberId"]
+    second = shared.whaul("link", *SECOND_ACCOUNT, WHATSAPP_ACCESS_TOKEN="an-old-token")["account"]
+    second_number = second["phoneNumbers"][0]["phoneNumberId"]
 
     def get(gateway: Gateway, key: Key | None = None, number: str = "") -> object:
         number = number or shared.phone_number_id
@@ -122,7 +122,7 @@ def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
             (("link", *SECOND_ACCOUNT), {"WHATSAPP_ACCESS_TOKEN": simulator.token}),
         ]
         for (arguments, environ), (code, call) in zip(commands, changes, strict=True):
-            assert shared.run(*arguments, **environ).returncode == 0
+            shared.do(*arguments, **environ)
             for gateway in gateways:
                 eventually(lambda g=gateway, c=call, w=code: code_of(lambda: c(g)) == w)
         # In force, and for good.
@@ -156,7 +156,7 @@ def test_a_gateway_goes_on_while_its_database_is_away_and_finds_it_when_it_is_ba
             eventually(lambda: code_of(lambda: gateway.get(PDF, key=unknown, metadataOnly=True)) == "ok")
             eventually(lambda: "the database answers again" in gateway.log.read_text())
             eventually(lambda: readiness(gateway) == (200, []))
-            shared.run("keys", "disable", unknown.id)
+            shared.do("keys", "disable", unknown.id)
             refused = "UnrecognizedClientException"
             eventually(lambda: code_of(lambda: gateway.get(PDF, key=unknown, metadataOnly=True)) == refused)
     assert load.failures == []
@@ -192,7 +192,7 @@ def readiness(gateway: Gateway) -> tuple[int, list[str]]:
 
 
 @pytest.fixture
-def certificates(tmp_path: Path) -> tuple[Path, Path, Path]:
+def certificates(tmp_path: Path) -> Certificates:
     return make_certificates(tmp_path)
 
 
@@ -211,24 +211,25 @@ def certificates(tmp_path: Path) -> tuple[Path, Path, Path]:
 def test_the_database_is_reached_over_tls_as_the_url_says(
     shared: World,
     postgresql: PostgresqlServer,
-    certificates: tuple[Path, Path, Path],
+    certificates: Certificates,
     tmp_path: Path,
     *,
     host: str,
     options: str,
     said: str | None,
 ) -> None:
-    authority, chain, key = certificates
     (tmp_path / "other").mkdir()
-    other = make_certificates(tmp_path / "other")[0]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain, key)
-    with database_proxy(postgresql.port, context) as proxy:
+    authority, other = certificates.authority, make_certificates(tmp_path / "other").authority
+    with database_proxy(postgresql.port, certificates.server_context()) as proxy:
         url = shared.environ["WHAUL_DATABASE_URL"].replace(f"127.0.0.1:{postgresql.port}", f"{host}:{proxy.port}")
-        done = shared.run("accounts", WHAUL_DATABASE_URL=f"{url}?{options.format(authority=authority, other=other)}")
-    assert done.returncode == (0 if said is None else 1), done.stderr
-    assert (said or "") in done.stderr
-    assert postgresql.password not in done.stderr
+        url = f"{url}?{options.format(authority=authority, other=other)}"
+        if said is None:
+            shared.do("accounts", WHAUL_DATABASE_URL=url)
+        else:
+            with pytest.raises(RegistryUnavailableError) as refused:
+                shared.do("accounts", WHAUL_DATABASE_URL=url)
+            assert said in refused.value.reason
+            assert postgresql.password not in refused.value.reason
 
 
 @pytest.mark.parametrize("sslmode", ["require", "verify-full&sslrootcert=system"])
@@ -236,10 +237,10 @@ def test_a_database_without_tls_is_refused_where_tls_is_required(
     shared: World, postgresql: PostgresqlServer, sslmode: str
 ) -> None:
     url = f"{shared.environ['WHAUL_DATABASE_URL']}?sslmode={sslmode}"
-    done = shared.run("accounts", WHAUL_DATABASE_URL=url)
-    assert done.returncode == 1
-    assert "SSL" in done.stderr
-    assert postgresql.password not in done.stderr
+    with pytest.raises(RegistryUnavailableError) as refused:
+        shared.do("accounts", WHAUL_DATABASE_URL=url)
+    assert "SSL" in refused.value.reason
+    assert postgresql.password not in refused.value.reason
 
 
 def test_a_wrong_password_is_told_and_no_password_shown(shared: World, postgresql: PostgresqlServer) -> None:
@@ -255,7 +256,7 @@ def test_a_socket_in_a_folder_is_reached_too(shared: World, postgresql: Postgres
     user, _, database = shared.environ["WHAUL_DATABASE_URL"].partition("@")
     name = database.rpartition("/")[2]
     url = f"{user}@/{name}?host={postgresql.folder}&port={postgresql.port}"
-    assert shared.run("accounts", WHAUL_DATABASE_URL=url).returncode == 0
+    shared.do("accounts", WHAUL_DATABASE_URL=url)
 
 
 @pytest.mark.parametrize(

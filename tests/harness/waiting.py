@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds until a test gives up: far more than a busy machine needs, so that only what never happens fails."""
 
 

@@ -18,7 +18,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from harness.commands import whaul
+from harness.commands import done, whaul
 from harness.http_wire import Reply, send
 from harness.waiting import PATIENCE, eventually
 from whaul.simulator import Simulator
@@ -77,12 +77,16 @@ class World:
         path.write_text(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}), encoding="utf-8")
         return path
 
-    def whaul(self, *arguments: str) -> Any:
-        """Run a command with `--json`; return its document."""
-        return whaul(list(arguments), self.environ)
+    def whaul(self, *arguments: str, **environ: str) -> Any:
+        """Run a command with `--json`, in this process; return its document."""
+        return whaul(list(arguments), self.environ | environ)
+
+    def do(self, *arguments: str, **environ: str) -> None:
+        """Run a command in this process."""
+        done(list(arguments), self.environ | environ)
 
     def run(self, *arguments: str, stdin: str = "", **environ: str) -> "CompletedProcess[str]":
-        """Run a command as it stands."""
+        """Run a command as a user does, in a process of its own."""
         command = [*ITSELF, *arguments]
         return run(
             command,
