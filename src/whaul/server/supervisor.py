@@ -8,12 +8,14 @@ import http.client
 import json
 import multiprocessing
 import os
+import pkgutil
 import resource
 import signal
 import ssl
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ from whaul.server import DRAIN_SIGNAL
 from whaul.server.systemd import Systemd
 from whaul.telemetry import logs
 
+APPLICATION = "whaul.app:create_app"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers keep their counters; prometheus_client reads it."""
 MAX_CONNECTIONS = 8192
@@ -84,8 +87,7 @@ def run(plan: Plan) -> None:
 
 def _serve(plan: Plan) -> None:
     server = Granian(
-        "whaul.app:create_app",
-        factory=True,
+        APPLICATION,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
@@ -109,7 +111,13 @@ def _serve(plan: Plan) -> None:
     timeout = min(PROBE_TIMEOUT, systemd.watchdog / 2 or PROBE_TIMEOUT)
     server.on_startup(lambda: _handle_signals(server, systemd))
     server.on_startup(lambda: systemd.watch(lambda: _is_alive(plan, timeout)))
-    server.serve()
+    server.serve(target_loader=_application, wrap_loader=False)  # its own would import from the working directory first
+
+
+def _application() -> Callable[..., Any]:
+    """Make the application, in a worker."""
+    application: Callable[..., Any] = pkgutil.resolve_name(APPLICATION)()
+    return application
 
 
 def _connections(max_transfers: int) -> int:
