@@ -1,7 +1,8 @@
-"""A destination in a folder of this machine: a temporary file beside the final one, synced, then renamed.
+"""A folder of this machine, where `whaul get` stores files and looks which ones it has.
 
-A file has its final name only when it is whole. What a killed program leaves are temporary files, which no other
-program names so; the next run removes those that nobody holds.
+A file is written under a temporary name beside its final one, synced, and then renamed, so that it has its final name
+only when it is whole. A killed program leaves temporary files; the next run removes those that no running program has
+locked.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from whaul.outbound.http import Body
 from whaul.storage.naming import EXTENSIONS, split_name
 
 PIECE = 1024 * 1024
-"""Bytes of a large file that are written at a time, off the event loop."""
+"""Bytes of a large file that are written at once, off the event loop."""
 
 _TEMPORARY = re.compile(r"\.whaul-[0-9a-f]{32}\.part")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -42,16 +43,16 @@ class Directory:
         self._overrides = extensions
         self._extensions = {"", *EXTENSIONS.values(), *extensions.values()}
 
-    async def prepare(self, *, listed: bool) -> None:  # noqa: ARG002 - it can always be
-        """Make the folder if need be, and remove what a killed run left. Raises an `ApiError`."""
+    async def prepare(self, *, listed: bool) -> None:  # noqa: ARG002 - a folder can always be listed
+        """Make the folder if there is none, and remove what killed runs left. Raises an `ApiError`."""
         await asyncio.to_thread(_translated, self._prepare)
 
     async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:  # noqa: ARG002 - a scan is cheap
-        """The names of the files that are here, by media id; None when they are more than `limit`."""
+        """Return the names of the stored files by media id; None if there are more than `limit`."""
         return await asyncio.to_thread(_translated, self._scan, limit)
 
     async def find(self, media_id: str) -> str | None:
-        """The name of the file of a media id. Knows the usual extensions, and those that `names` has seen."""
+        """Return the name of a media id's file. Tries the usual extensions, and those that `names` has seen."""
         return await asyncio.to_thread(self._find, media_id)
 
     async def put(self, name: str, body: Body, info: MediaInfo) -> str:
@@ -60,7 +61,9 @@ class Directory:
         Raises `InvalidParametersException` for a name that could be anything but a visible file right there.
         """
         if not _NAME.fullmatch(name):
-            raise InvalidParametersException("The file's name is too long, or holds other than letters, digits and ._-")
+            raise InvalidParametersException(
+                "The file's name is too long, or holds characters other than letters, digits and ._-"
+            )
         if isinstance(body, bytes | Bytes):
             # One thread does it all: if this call is given up meanwhile, the file appears whole, or not at all.
             await asyncio.to_thread(_translated, self._store, name, body, info.file_size)
@@ -80,11 +83,11 @@ class Directory:
         return ""
 
     def location(self, name: str) -> dict[str, str]:
-        """Where the file of that name is, for people and programs."""
+        """Where the file is, for people and programs."""
         return {"path": os.fsencode(self._path / name).decode("utf-8", "replace")}  # JSON holds Unicode only
 
     async def close(self) -> None:
-        """Make the names of what was stored last, too."""
+        """Sync the directory, so that renames survive a power cut."""
         await asyncio.to_thread(_translated, self._sync)
 
     def _prepare(self) -> None:
@@ -93,7 +96,7 @@ class Directory:
             for entry in entries:
                 if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                     _remove_unless_held(entry.path)
-        _Temporary(self._path).discard()  # whether files can be made here
+        _Temporary(self._path).discard()  # raises if no file can be made here
 
     def _scan(self, limit: int) -> dict[str, str] | None:
         found: dict[str, str] | None = {}
@@ -106,7 +109,7 @@ class Directory:
                 if found is not None:
                     found[parts[0]] = entry.name
                     if len(found) > limit:
-                        found = None  # go on for the extensions alone
+                        found = None  # continue, for the extensions
         return found
 
     def _find(self, media_id: str) -> str | None:
@@ -126,9 +129,9 @@ class Directory:
 
 
 class _Temporary:
-    """A file on its way to its name, locked while it is written. Its methods are called from threads.
+    """A file that has no final name yet, locked while it is written. Its methods are called from threads.
 
-    A call that is given up leaves its thread at work, so each step takes a lock: none meets a closed file.
+    A cancelled call leaves its thread running, so each step takes a lock: no step meets a closed file.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -142,7 +145,7 @@ class _Temporary:
             with suppress(FileNotFoundError):
                 if self._path.stat().st_ino == os.fstat(self._file.fileno()).st_ino:
                     return
-            self._file.close()  # another run took it for a leftover before it was locked
+            self._file.close()  # another run removed it before it was locked
 
     def write(self, parts: Iterable[bytes | Bytes]) -> None:
         """Append."""
@@ -153,18 +156,18 @@ class _Temporary:
                     view = view[self._file.write(view) :]
 
     def publish(self, name: str, size: int) -> None:
-        """Give the file its name, once all `size` bytes of it are on the disk."""
+        """Rename the file to its final name, after all `size` bytes of it are on the disk."""
         with self._step:
             if self._file.closed:
                 return
             if self._file.tell() != size:
-                message = "The body has another length than it was announced with; nothing was stored."
+                message = "The body does not have the announced length; nothing was stored."
                 raise DependencyException(message, retry=Retry.NO)
             os.fsync(self._file.fileno())
             self._path.replace(self._directory / name)
 
     def discard(self) -> None:
-        """Close the file, and remove it unless it got its name."""
+        """Close the file, and remove it unless it has its final name."""
         with self._step:
             if not self._file.closed:
                 with suppress(FileNotFoundError):
@@ -180,11 +183,11 @@ def _remove_unless_held(path: str) -> None:
 
 
 def _translated(work: Callable[..., T], *arguments: object) -> T:
-    """Do file work; turn the system's errors into ours."""
+    """Call `work`; translate the system's errors."""
     try:
         return work(*arguments)
     except OSError as error:
-        told = f"Storing into the directory failed: {os.strerror(error.errno or errno.EIO)}."
+        message = f"Storing into the directory failed: {os.strerror(error.errno or errno.EIO)}."
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            raise AccessDeniedException(told) from error
-        raise DependencyException(told, retry=Retry.NO) from error
+            raise AccessDeniedException(message) from error
+        raise DependencyException(message, retry=Retry.NO) from error

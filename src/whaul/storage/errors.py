@@ -1,4 +1,4 @@
-"""Which answer of an object store becomes which error, as data.
+"""Which response of an object store becomes which error.
 
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
@@ -18,7 +18,7 @@ from whaul.errors import (
 from whaul.outbound.http import Download, Response
 
 CHECKSUM_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
-"""The bytes are not those of a checksum: ours, so that they changed on the way; or the caller's, in a presigned URL."""
+"""The bytes do not fit a checksum. If it is ours, they were changed on the way; if the caller's, it cannot fit."""
 TRANSIENT_CODES = frozenset(
     {
         "ConcurrentModification",
@@ -29,7 +29,7 @@ TRANSIENT_CODES = frozenset(
         "RequestTimeout",
     }
 )
-"""Codes that blame the moment, not the request, whatever their status."""
+"""Codes for what may be over in a moment, whatever their status."""
 THROTTLE_CODES = frozenset(
     {
         "BandwidthLimitExceeded",
@@ -56,25 +56,25 @@ CREDENTIAL_CODES = frozenset(
 )
 
 STORE_HEADERS = frozenset({"x-amz-request-id", "x-amz-id-2", "x-amz-bucket-region"})
-"""Every S3 answer has one of them. CloudFront and API Gateway have other headers that begin with `x-amz`."""
+"""Every response of S3 has one of them. CloudFront and API Gateway send other headers that begin with `x-amz`."""
 LASTING_STATUSES = frozenset({405, 407, 411, 413, 414, 431, 501, 505, 511})
-"""What another server than the store would say again to the same request."""
+"""Statuses that a proxy would send again for the same request."""
 PASSING_STATUSES = frozenset({408, 421, 425})
-"""4xx that blame the moment."""
+"""4xx for what may be over in a moment."""
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9.]{1,64})\s*</Code>")
 _SAYS_AGAIN = re.compile(rb"<Message>[^<]{0,1000}try again", re.IGNORECASE)
 
 
 def s3_error(response: Response, *, reads: bool = False) -> ApiError:
-    """Translate the answer to a PUT (or a GET, if it `reads`) that this server signed."""
+    """Translate the response to a PUT (or a GET, if it `reads`) that this server signed."""
     code = error_code(response)
     told = _told("S3", response, code)
     if not is_of_a_store(response):
         return _foreign_error("S3", response)
     if code in CREDENTIAL_CODES:
         return AccessDeniedException(f"{told} The server's S3 credentials are not good; its operator must renew them.")
-    if code in CHECKSUM_CODES or code == "TemporaryRedirect":  # a bucket so new that its name is not known everywhere
+    if code in CHECKSUM_CODES or code == "TemporaryRedirect":  # the latter for a bucket that is new
         return DependencyException(f"{told} Try again later.", retry=Retry.YES)
     if response.status in {401, 403}:
         doing = "read this object, or it does not exist" if reads else "write this object"
@@ -86,7 +86,7 @@ def s3_error(response: Response, *, reads: bool = False) -> ApiError:
 
 
 def presigned_error(response: Response, *, reads: bool = False) -> ApiError:
-    """Translate the answer to a PUT (or a GET, if it `reads`) that the caller signed."""
+    """Translate the response to a PUT (or a GET, if it `reads`) that the caller signed."""
     code = error_code(response)
     told = _told("The presigned URL's host", response, code)
     advice = "Make a new URL: it has expired, or was not signed for this request."
@@ -122,7 +122,7 @@ def _common_error(response: Response, code: str, told: str) -> ApiError:
 
 
 def _foreign_error(who: str, response: Response) -> ApiError:
-    """Translate what a proxy, a load balancer or a log-in page says in the place of a store."""
+    """Translate the response of a proxy, a load balancer or a login page that stands in for the store."""
     told = f"{who} answered with HTTP status {response.status}, but not as an S3 store does"
     if 300 <= response.status < 400:
         return DependencyException(f"{told}; it redirects elsewhere, so name the store itself.", retry=Retry.NO)
@@ -136,30 +136,30 @@ def _foreign_error(who: str, response: Response) -> ApiError:
 
 
 def is_of_a_store(response: Response) -> bool:
-    """Whether an S3 store can have given this answer: with its XML, or without a body but with its headers."""
+    """Whether an S3 store can have sent this response: it has S3's XML, or no body but S3's headers."""
     return bool(error_code(response)) or (not response.body and not STORE_HEADERS.isdisjoint(response.headers))
 
 
 def is_stored(response: Response) -> bool:
-    """Whether the answer to a PUT says that the object is stored, and is not somebody's page."""
+    """Whether the response to a PUT says that the object is stored, and is not a login page, say."""
     is_page = response.body.lstrip()[:1] == b"<"
     return 200 <= response.status < 300 and ("etag" in response.headers or not is_page)
 
 
 def is_page(download: Download) -> bool:
-    """Whether what came is somebody's page in the place of an object, which has an ETag."""
+    """Whether an HTML page came instead of an object, which would have an ETag."""
     return download.header("etag") is None and (download.header("content-type") or "").startswith("text/html")
 
 
 def error_code(response: Response) -> str:
-    """The store's error code, empty when it gave none."""
+    """The store's error code; empty if there is none."""
     start = response.body.find(b"<Error")
     match = _CODE.search(response.body, start) if start >= 0 else None
     return match[1].decode() if match else ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from a `Retry-After` header; None without one, or for a date."""
+    """Seconds from a `Retry-After` header; None without one, or if it holds a date."""
     text = headers.get("retry-after", "")
     return float(text[:9]) if text.isdecimal() else None
 

@@ -1,4 +1,4 @@
-"""What a stored object is called: the caller's key, the media id, and an extension for the MIME type."""
+"""The name of a stored object: the caller's key, the media id, and an extension for the MIME type."""
 
 import mimetypes
 import re
@@ -39,7 +39,7 @@ https://docs.aws.amazon.com/social-messaging/latest/userguide/supported-media-ty
 
 
 def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
-    """Pick the extension, with its dot, of a MIME type; empty when there is none to be had."""
+    """Return the extension of a MIME type, with its dot; empty if there is none."""
     essence = mime_type.partition(";")[0].strip().lower()
     for table in (overrides, EXTENSIONS):
         if essence in table:
@@ -53,28 +53,28 @@ def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
 
 @cache
 def _python_types() -> mimetypes.MimeTypes:
-    """Python's own table. `mimetypes.guess_extension` adds the machine's, and a key would differ from host to host."""
+    """Python's own table. `mimetypes.guess_extension` adds the machine's, so that keys would differ between hosts."""
     return mimetypes.MimeTypes()
 
 
 def split_name(name: str, overrides: Mapping[str, str]) -> tuple[str, str] | None:
-    """Read a stored name back: the media id and the extension; None for a name that no media is stored under."""
+    """Split a stored name into media id and extension; None for a name that whaul would not give."""
     media_id, dot, rest = name.partition(".")
     known = not dot or re.fullmatch(r"[A-Za-z0-9]+", rest) or dot + rest in overrides.values()
     return (media_id, dot + rest) if known and MEDIA_ID.fullmatch(media_id) else None
 
 
 def object_key(key: str, media_id: str, extension: str, *, exact: bool) -> str:
-    """Join the final object key, with nothing in between (or take `key` as it stands, when `exact`).
+    """Join the final object key, with nothing in between; if `exact`, it is `key` itself.
 
-    Raises `InvalidParametersException` for one that S3 could not hold, or that could land outside its prefix.
+    Raises `InvalidParametersException` for a key that S3 cannot hold, or that could lead out of its prefix.
     """
     final = key if exact else f"{key}{media_id}{extension}"
     return checked_key(final)
 
 
 def checked_key(key: str) -> str:
-    """Return an object's whole key; raises `InvalidParametersException` as `object_key` does."""
+    """Return an object's key if it can be used; raises `InvalidParametersException` as `object_key` does."""
     if not key:
         raise InvalidParametersException("The object key is empty.")
     if len(key.encode()) > MAX_KEY_LENGTH:

@@ -32,10 +32,10 @@ REFUSED_HEADERS = frozenset(
         "upgrade",
     }
 )
-"""Headers that belong to the connection, or would take over the request."""
+"""Headers that belong to the connection, or would change the request."""
 
 MAX_HEADERS_LENGTH = 8192
-"""Characters of all names and values. S3 takes no more of a PUT, and the HTTP client cannot hold any number of them.
+"""Characters of all names and values. S3 takes no more for a PUT, and the HTTP client has a limit, too.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html"""
 
 PARTIAL = frozenset({206, 304})
@@ -107,7 +107,7 @@ class Presigned:
 
 
 def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
-    """Lower the names and check them, else raise `InvalidParametersException`; values are never repeated."""
+    """Return the headers with names in lower case. Raises `InvalidParametersException`, which never holds a value."""
     if sum(len(name) + len(value) for name, value in given.items()) > MAX_HEADERS_LENGTH:
         raise InvalidParametersException(
             f"The headers of the presigned URL have more than {MAX_HEADERS_LENGTH} characters; S3 takes no more."
@@ -128,9 +128,9 @@ def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def signs_content_type(url: Url) -> bool:
-    """Whether the URL's signature covers Content-Type, so that one may not be added.
+    """Whether the URL's signature covers Content-Type, so that none may be added.
 
-    Version 4 lists what it signs; version 2 always signs it, an absent one as empty.
+    Version 4 lists what it signs. Version 2 always signs it; an absent one counts as empty.
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/RESTAuthentication.html
     """
     signed = _query(url).get("x-amz-signedheaders", "")
@@ -138,7 +138,7 @@ def signs_content_type(url: Url) -> bool:
 
 
 def is_version_2(url: Url) -> bool:
-    """Whether the URL is signed in the old form."""
+    """Whether the URL is signed with Signature Version 2."""
     query = _query(url)
     return "signature" in query and "x-amz-signature" not in query
 

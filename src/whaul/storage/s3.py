@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, urlencode, urlsplit
 
 from pyreqwest.http import Url
@@ -29,6 +30,8 @@ from whaul.storage.s3_signing import S3Signer
 
 EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 EMPTY_SHA256 = hashlib.sha256().digest()
+MAX_BUCKETS = 1000
+"""Buckets of which the URL is remembered."""
 
 _REGION_ELEMENT = re.compile(rb"<Region>([A-Za-z0-9-]{1,63})</Region>")
 _REGION_CODES = frozenset(
@@ -38,7 +41,7 @@ _REGION_CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ObjectOptions:
-    """What the operator puts on every stored object, as request headers."""
+    """What the operator wants for every stored object, as request headers."""
 
     sse: str | None = None
     sse_kms_key_id: str | None = None
@@ -59,7 +62,7 @@ class ObjectOptions:
 
 
 class S3Store:
-    """The operator's S3: its credentials and endpoints, and the regions of buckets seen so far."""
+    """The operator's S3, and the regions of the buckets that were used so far."""
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class S3Store:
         self._options = (options or ObjectOptions()).headers()
         self._owner = {name: owner for name, owner in self._options.items() if name == EXPECTED_OWNER}
         self._bucket_regions: dict[str, str] = {}
+        self._bucket_url = lru_cache(MAX_BUCKETS)(self._make_bucket_url)
         self._signer = S3Signer()
 
     @property
@@ -103,17 +107,17 @@ class S3Store:
         raise self._error(response)
 
     async def list(self, bucket: str, query: Mapping[str, str]) -> Response:
-        """Send one GET of a bucket, with that query. The caller looks whether it is an error."""
+        """Send one GET of a bucket, with this query. The response may be an error."""
         return await self._ask("GET", S3File(bucket, ""), query)
 
     async def delete(self, file: S3File) -> None:
-        """Sign and send one DELETE of an object that was put. Raises an `ApiError`."""
+        """Sign and send one DELETE of an object. Raises an `ApiError`."""
         response = await self._ask("DELETE", file)
         if not 200 <= response.status < 300:
             raise self._error(response)
 
     async def _ask(self, method: str, file: S3File, query: Mapping[str, str] | None = None) -> Response:
-        """Sign and send a request without a body; raises an `ApiError` without a response, or for another region."""
+        """Sign and send a request without a body. Raises an `ApiError` without a response, or for a wrong region."""
         region, url, target = self._located(file, query)
         signed = self._signer.sign(await self.credentials.get(), region, url, self._owner, EMPTY_SHA256, method=method)
         try:
@@ -144,7 +148,7 @@ class S3Store:
         return s3_error(response, reads=reads)
 
     def _located(self, file: S3File, query: Mapping[str, str] | None = None) -> tuple[str, str, Url]:
-        """Where the object is: the region, and the URL as it is signed and as it is called."""
+        """Return the object's region, and its URL as text to sign and as the client's own type."""
         region = self._bucket_regions.get(file.bucket_name, self._region)
         url = self.url(file, region)
         if query:
@@ -156,7 +160,7 @@ class S3Store:
             raise InvalidParametersException("The bucket's name cannot be part of a URL.") from None
 
     def _check_region(self, bucket: str, region: str, response: Response) -> None:
-        """Remember the region that S3 says the bucket is in, and raise the error that has it tried there."""
+        """If S3 names another region for the bucket, remember it, and raise the error that lets the call try there."""
         other = other_region(response)
         if other is None or other == region:
             return
@@ -167,11 +171,13 @@ class S3Store:
 
     def url(self, file: S3File, region: str) -> str:
         """The object's URL; every byte of the key that is not unreserved is percent-encoded."""
+        return self._bucket_url(file.bucket_name, region) + quote(file.key, safe="/~")
+
+    def _make_bucket_url(self, bucket: str, region: str) -> str:
         endpoint = urlsplit(self._config.endpoint(region))
-        path = quote(file.key, safe="/~")
-        if self._is_virtual_hosted(file.bucket_name, endpoint.hostname or ""):
-            return f"{endpoint.scheme}://{file.bucket_name}.{endpoint.netloc}{endpoint.path}/{path}"
-        return f"{endpoint.scheme}://{endpoint.netloc}{endpoint.path}/{file.bucket_name}/{path}"
+        if self._is_virtual_hosted(bucket, endpoint.hostname or ""):
+            return f"{endpoint.scheme}://{bucket}.{endpoint.netloc}{endpoint.path}/"
+        return f"{endpoint.scheme}://{endpoint.netloc}{endpoint.path}/{bucket}/"
 
     def _is_virtual_hosted(self, bucket: str, host: str) -> bool:
         if self._addressing_style == "auto":
@@ -181,7 +187,7 @@ class S3Store:
 
 
 def other_region(response: Response) -> str | None:
-    """The region that S3 says the bucket is in, when that is why it refused."""
+    """The region that S3 names for the bucket, if it refused because of the region."""
     if error_code(response) not in _REGION_CODES and response.status not in {301, 307}:
         return None
     match = _REGION_ELEMENT.search(response.body)

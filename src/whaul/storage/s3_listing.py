@@ -1,6 +1,6 @@
-"""A prefix of a bucket, as a place for many files: what is stored there, and where the next one goes.
+"""A prefix of a bucket, where `whaul get` stores files and looks which ones it has.
 
-Needs `s3:ListBucket` on the bucket, besides what storing an object needs.
+Needs `s3:ListBucket` on the bucket, in addition to what storing an object needs.
 """
 
 import html
@@ -17,12 +17,12 @@ from whaul.storage.naming import object_key, split_name
 from whaul.storage.s3 import S3Store
 
 FEW = 100
-"""So many ids are asked for one by one; for more the prefix is listed first, a thousand keys at a time."""
+"""Up to this number of ids, each is looked for; for more, the prefix is listed, a thousand keys at a time."""
 MAX_PAGES = 10_000
 MAX_PAGE_SIZE = 1000
 """Keys. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
 ENTRY = 800
-"""Bytes of XML for one key at the most, besides its prefix."""
+"""Bytes of XML for one key, at most, without its prefix."""
 
 _KEY = re.compile(rb"<Key>([^<]*)</Key>")
 _NEXT = re.compile(rb"<NextContinuationToken>([^<]+)</NextContinuationToken>")
@@ -31,7 +31,7 @@ _LISTING = re.compile(rb"<ListBucketResult[ >]")
 
 
 class S3Prefix:
-    """A prefix; object keys are the prefix and a file's name, with nothing in between."""
+    """A prefix. An object's key is the prefix and the file's name, with nothing in between."""
 
     def __init__(self, store: S3Store, bucket: str, prefix: str, extensions: Mapping[str, str]) -> None:
         """`extensions` are the overrides of file extensions by MIME type."""
@@ -43,7 +43,7 @@ class S3Prefix:
         self._after = ""
 
     async def prepare(self, *, listed: bool) -> None:
-        """Look whether the bucket is there, and (if it is to be `listed`) may be. Raises an `ApiError`."""
+        """Check that the bucket exists and, if `listed`, that we may list it. Raises an `ApiError`."""
         await self._store.credentials.get()
         try:
             await self._page(self._prefix, max_keys=1)
@@ -52,10 +52,10 @@ class S3Prefix:
                 raise
 
     async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
-        """The names of the files that are here, by media id; None when they are more than `limit`.
+        """Return the names of the stored files by media id; None if there are more than `limit`.
 
-        None also when so few are `wanted` that asking for each one is cheaper. After an error, the next call goes on
-        at the page that failed.
+        Also None if so few are `wanted` that looking for each is cheaper. After an error, the next call continues with
+        the page that failed.
         """
         if wanted is not None and wanted <= FEW:
             return None
@@ -73,7 +73,7 @@ class S3Prefix:
         return found if is_whole else None
 
     async def find(self, media_id: str) -> str | None:
-        """The name of the file of a media id, by one listing of what begins with it."""
+        """Return the name of a media id's file, by listing what begins with the id."""
         after = ""
         for _ in range(MAX_PAGES):
             page = await self._page(self._prefix + media_id, after)
@@ -82,7 +82,7 @@ class S3Prefix:
                 if parts is not None and parts[0] == media_id:
                     return media_id + name
             after = page.next
-            # Keys come in the order of their bytes: after "<media id>.…" comes what is not this id's.
+            # Keys are sorted by their bytes: what follows "<media id>.…" belongs to other ids.
             if not after or (page.names and page.names[-1] > "/"):
                 return None
         return None
@@ -92,11 +92,11 @@ class S3Prefix:
         return await self._store.put(S3File(self._bucket, object_key(self._prefix, name, "", exact=False)), body, info)
 
     def location(self, name: str) -> dict[str, str]:
-        """Where the file of that name is, for people and programs."""
+        """Where the file is, for people and programs."""
         return {"bucket": self._bucket, "key": self._prefix + name}
 
     async def close(self) -> None:
-        """Nothing is left to do: a PUT that was answered is stored."""
+        """Do nothing: an object is stored once its PUT has a response."""
 
     async def _page(self, prefix: str, after: str = "", max_keys: int | None = None) -> "_Page":
         max_keys = max_keys or min(MAX_PAGE_SIZE, MAX_RESPONSE_SIZE // (ENTRY + 3 * len(prefix.encode())))
@@ -121,13 +121,13 @@ class S3Prefix:
 @dataclass(frozen=True, slots=True)
 class _Page:
     names: list[str]
-    """What follows the prefix."""
+    """The keys without the prefix."""
     next: str
-    """Names the next page; empty on the last."""
+    """Token of the next page; empty on the last."""
 
 
 def _parsed(response: Response, prefix: str) -> _Page:
-    """Read ListObjectsV2's answer.
+    """Read the response of ListObjectsV2.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
     """

@@ -1,6 +1,6 @@
-"""Signature Version 4 of requests to S3, made once for every file and so made cheap.
+"""Signature Version 4 of requests to S3, once for every file, so cheaply.
 
-botocore's signer gives the same signature for six times the work; a test holds the two together.
+botocore's signer takes six times as long for the same signature; a test compares the two.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
@@ -15,7 +15,7 @@ from botocore.credentials import ReadOnlyCredentials
 from whaul import sigv4
 
 KEPT_KEYS = 16
-"""Derived keys that are remembered: one for each day, region and secret."""
+"""Derived keys that are remembered, one for each day, region and secret."""
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
@@ -36,9 +36,9 @@ class S3Signer:
         *,
         method: str = "PUT",
     ) -> dict[str, str]:
-        """Sign a request whose body has that hash; return all headers to send (the client adds Host itself).
+        """Sign a request whose body has this hash; return all headers to send. The client adds Host itself.
 
-        `headers` have lower-case names. The URL's path and query are percent-encoded as AWS does.
+        Names in `headers` are in lower case. The URL's path and query are percent-encoded as AWS does it.
         """
         parts = urlsplit(url)
         moment = self._now().strftime("%Y%m%dT%H%M%SZ")

@@ -1,7 +1,7 @@
-"""Trying again inside one call: exponential back-off with full jitter, bounded by the call's deadline.
+"""Retries inside one call: exponential back-off with full jitter, bounded by the call's deadline.
 
-Own code, because none of the libraries for it takes both the delay that the far side asked for and a deadline
-that forbids a wait that cannot pay off.
+Own code, because no library for it takes both a delay that the server asked for and a deadline that rules out a wait
+which would end after it.
 """
 
 import asyncio
@@ -16,18 +16,18 @@ from whaul.errors import ApiError, DependencyException, Retry
 from whaul.outbound.errors import HttpTimeoutError
 
 FIRST_CEILING = 0.25
-"""Seconds: the most that the first wait lasts; it doubles with every failure."""
+"""Seconds that the first wait lasts at most; doubled with every failure."""
 CEILING = 10.0
-"""Seconds: the most that any wait lasts, unless the far side asked for more."""
+"""Seconds that any wait lasts at most, unless the server asked for more."""
 
 MAX_RETRIES: Mapping[Retry, int] = {Retry.ONCE: 1, Retry.FEW: 3}
-"""Retries of one class of error in a call, where they are limited."""
+"""Retries per class of error in a call, where they are limited."""
 
 T = TypeVar("T")
 
 
 class Attempts:
-    """The attempts of one call: they share the back-off, the limited retries, and the deadline."""
+    """The attempts of one call, which share the back-off, the limited retries and the deadline."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Attempts:
 
     @asynccontextmanager
     async def bounded(self) -> AsyncGenerator[None]:
-        """Break off what runs inside at the deadline, with the last error met, if any."""
+        """Cancel what runs inside at the deadline; raise the last error, if there was one."""
         try:
             async with asyncio.timeout_at(self.deadline):
                 yield
@@ -54,7 +54,7 @@ class Attempts:
             raise self._overdue() from None
 
     async def run(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Run `step` until it succeeds, fails for good, or another wait would pass the deadline."""
+        """Run `step` until it succeeds, fails in a way that no retry can change, or another wait would end too late."""
         while True:
             try:
                 return await step()
@@ -74,7 +74,7 @@ class Attempts:
         )
 
     def _delay(self, error: ApiError) -> float | None:
-        """Seconds to wait before the next attempt; None when there is to be none."""
+        """Seconds to wait before the next attempt; None if there should be none."""
         kind = (error.retry, type(error))
         if error.retry is Retry.NO or self._retries[kind] >= MAX_RETRIES.get(error.retry, math.inf):
             return None

@@ -1,7 +1,7 @@
 """The other way: one file from its source to Meta, bounded in memory and time, and checked before it moves.
 
-Parts are passed on as they come, and reading waits for sending. A source that breaks off, or ends early, breaks the
-upload off before its last byte, so that Meta never takes a part for the whole.
+Parts are sent as they come, and reading waits for sending. If the source breaks off or ends early, so does the upload,
+before its last byte: Meta never takes a part for the whole.
 """
 
 import time
@@ -20,7 +20,7 @@ PART = 128 * 1024
 """Bytes moved at a time."""
 
 Take = Callable[[str, int, AsyncGenerator[Bytes]], Awaitable[str]]
-"""Takes a file (its MIME type, size and bytes) at Meta, and answers with the id that Meta gives it."""
+"""Sends a file (its MIME type, size and bytes) to Meta; returns the id that Meta gives it."""
 
 
 class Upload:
@@ -29,7 +29,7 @@ class Upload:
     def __init__(
         self, source: Open, take: Take, max_file_size: int, attempts: Attempts, seconds: dict[str, float]
     ) -> None:
-        """`seconds` takes the durations of the last attempt's hops: `open` at the source, and `upload`."""
+        """`seconds` receives the durations of the last attempt's hops: `open` at the source, and `upload`."""
         self._open = source
         self._take = take
         self._max_file_size = max_file_size
@@ -39,7 +39,7 @@ class Upload:
         """Bytes of the file, once it is open."""
 
     async def run(self) -> str:
-        """Move the file; return Meta's id of it. Raises an `ApiError`, and then Meta has no file."""
+        """Move the file; return Meta's id of it. Raises an `ApiError`; then Meta has no file."""
         return await self._attempts.run(self._attempt)
 
     async def _attempt(self) -> str:
@@ -56,13 +56,13 @@ class Upload:
                 self._seconds["upload"] = time.monotonic() - started
 
     def _checked(self, file: OpenFile) -> str:
-        """Refuse what Meta would refuse, before any of it is moved."""
+        """Refuse what Meta would refuse, before any byte is moved."""
         media_kind(file.mime_type)
         mime_type = file.mime_type or ""
         check_size(mime_type, file.size)
         if file.size > self._max_file_size:
             raise InvalidParametersException(
-                f"The source has {file.size} bytes; this server uploads {self._max_file_size} at the most "
+                f"The source has {file.size} bytes; this server uploads at most {self._max_file_size} "
                 "(WHAUL_MAX_FILE_SIZE)."
             )
         self.size = file.size
