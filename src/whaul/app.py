@@ -22,10 +22,10 @@ from whaul.operations.components import Components, Rules
 from whaul.operations.refresh import Refreshes
 from whaul.outbound.circuit import Circuits
 from whaul.outbound.netguard import PresignedHosts
-from whaul.registry.batches import BatchedLookup
+from whaul.registry.batches import BatchedKeys
 from whaul.registry.cache import CachedRegistry
 from whaul.registry.errors import RegistryError, RegistryUnavailableError
-from whaul.registry.store import Registry
+from whaul.registry.registry import Registry
 from whaul.server import DRAIN_SIGNAL
 from whaul.server.gateway import Gateway, Service
 from whaul.server.limits import RateLimit
@@ -87,13 +87,18 @@ async def _serving(
             await stack.enter_async_context(audit.writer.running())
         registry = await _registry(stack, settings)
         http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
-        batched = BatchedLookup(registry)
-        stack.push_async_callback(batched.aclose)
-        known = CachedRegistry(batched, on_outage=_tell_of_outage)
+        keys = BatchedKeys(registry.access_keys)
+        stack.push_async_callback(keys.aclose)
+        known = CachedRegistry(
+            phone_number=registry.accounts.phone_number,
+            linked_account=registry.accounts.linked_account,
+            access_key=keys.find,
+            on_outage=_tell_of_outage,
+        )
         stack.push_async_callback(known.aclose)
         store = s3_store(settings, http)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
-        refreshes = Refreshes(registry, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
+        refreshes = Refreshes(registry.accounts, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
         parts = Components(
             rules=_rules(settings),
             registry=registry,
@@ -170,7 +175,7 @@ async def _token_expiries(registry: Registry, metrics: Metrics) -> AsyncGenerato
 
     async def read() -> None:
         with suppress(RegistryUnavailableError):
-            metrics.set_token_expiries(await registry.token_expiries())
+            metrics.set_token_expiries(await registry.accounts.token_expiries())
 
     async def follow() -> None:
         while True:

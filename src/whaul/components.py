@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from whaul.graph.client import GraphClient
     from whaul.outbound.http import HttpClient
     from whaul.outbound.proxies import Proxies
-    from whaul.registry.store import Registry
+    from whaul.registry.registry import Registry
     from whaul.storage.credentials import CredentialChain
     from whaul.storage.s3 import S3Store
     from whaul.storage.s3_config import S3Config
@@ -37,11 +37,11 @@ GRACE = 10.0
 @asynccontextmanager
 async def open_registry(settings: Settings) -> "AsyncGenerator[Registry]":
     """Open the registry; make its database if there is none. Raises `SecretKeyError` for a key that does not fit."""
-    from whaul.registry import store
+    from whaul.registry import registry as made
 
     url = settings.database_url.get_secret_value()
     account_id, region = settings.account_id, settings.region
-    opening = store.open_registry(url, cipher(settings), account_id=account_id, region=region, create=True)
+    opening = made.open_registry(url, cipher(settings), account_id=account_id, region=region, create=True)
     async with opening as registry:
         await registry.check_secret_key()
         yield registry

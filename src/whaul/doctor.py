@@ -22,15 +22,14 @@ from whaul import components
 from whaul.components import graph_client, http_client, s3_store
 from whaul.errors import ApiError, Retry
 from whaul.graph.client import GraphClient
-from whaul.model import MediaInfo, S3File
-from whaul.operations.waba import MetaAccount, read_account, token_expiry
+from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
+from whaul.operations.waba import read_account, token_expiry
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
 from whaul.registry import schema
 from whaul.registry.database import key_file
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError
-from whaul.registry.records import LinkedAccount
-from whaul.registry.store import Registry, open_registry
+from whaul.registry.registry import Registry, open_registry
 from whaul.secrets import SecretKeyError
 from whaul.settings import Settings, SettingsError
 from whaul.storage.credentials import CredentialChain
@@ -167,7 +166,7 @@ class Doctor:
             yield skipped("accounts", "needs the database and the secret key")
             return
         try:
-            accounts = await registry.accounts()
+            accounts = await registry.accounts.all()
         except RegistryUnavailableError:
             yield failed("accounts", "the database no longer answers", "check the database")
             return
@@ -284,11 +283,11 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
     if account.has_app_secret:
         again += " --app-secret-file FILE"
     try:
-        credentials = await registry.credentials(account.meta_waba_id)
-        if credentials is None:
+        target = await registry.accounts.linked_account(account.id)
+        if target is None:
             return skipped(name, "it has been unlinked in the meantime")
-        found = await read_account(graph, credentials, account.meta_waba_id)
-        expires_at = await token_expiry(graph, credentials, account.token_expires_at)
+        found = await read_account(graph, target.token, account.meta_waba_id)
+        expires_at = await token_expiry(graph, target.token, account.token_expires_at)
     except SecretKeyError:
         return skipped(name, "the secret key does not decrypt its token")
     except RegistryUnavailableError:

@@ -1,8 +1,9 @@
 """Frozen values that travel between the modules. Imports nothing of ours, does nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from pydantic import SecretStr
 
@@ -74,6 +75,73 @@ class Account:
     arn: str
     meta_id: str
     token: GraphToken
+
+
+REGISTERED: Final = frozenset({"CONNECTED", "FLAGGED", "RATE_LIMITED", "RESTRICTED", "BANNED"})
+"""Statuses of a phone number that is registered for the Cloud API, limited or not; the others are of one that is not.
+https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number"""
+
+
+@dataclass(frozen=True, slots=True)
+class MetaPhoneNumber:
+    """A phone number, as Meta describes it."""
+
+    meta_id: str
+    display_phone_number: str
+    """As Meta writes it, `+1 555-010-0100` say; its digits are the number in E.164."""
+    verified_name: str
+    quality_rating: str = "UNKNOWN"
+    """Meta's word: GREEN, YELLOW, RED or UNKNOWN."""
+    status: str = "CONNECTED"
+    """Meta's word; see `REGISTERED`."""
+    data_localization_region: str | None = None
+    """Where Meta keeps the number's data, as a country code; None if that was not said."""
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the number is registered for the Cloud API."""
+        return self.status in REGISTERED
+
+
+@dataclass(frozen=True, slots=True)
+class MetaAccount:
+    """A WhatsApp Business Account with all of its phone numbers, as Meta describes it."""
+
+    meta_waba_id: str
+    name: str
+    phone_numbers: Sequence[MetaPhoneNumber]
+    token_expires_at: datetime | None = None
+    """When the token that it was read with ends, UTC; None for never, or if Meta did not say."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there are phone numbers, all of them registered."""
+        return bool(self.phone_numbers) and all(number.is_registered for number in self.phone_numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedPhoneNumber(MetaPhoneNumber):
+    """A phone number of a linked account, without secrets."""
+
+    id: str
+    """`phone-number-id-<32 hex>`."""
+    arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkedAccount(MetaAccount):
+    """A linked WhatsApp Business Account, without secrets."""
+
+    phone_numbers: Sequence[LinkedPhoneNumber]
+    """Ordered by Meta's id."""
+    id: str
+    """`waba-<32 hex>`."""
+    arn: str
+    linked_at: datetime
+    """When it was first linked, UTC."""
+    refreshed_at: datetime | None = None
+    """When Meta was last asked about the account, UTC."""
+    has_app_secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)

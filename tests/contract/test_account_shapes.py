@@ -7,8 +7,8 @@ import pytest
 from botocore.model import ServiceModel, StructureShape
 from botocore.parsers import create_parser
 
+from whaul.model import LinkedAccount, LinkedPhoneNumber
 from whaul.operations.shapes import linked_account, linked_account_summary, phone_number
-from whaul.registry.records import LinkedAccount, LinkedPhoneNumber
 
 NUMBER = LinkedPhoneNumber(
     id="phone-number-id-0123456789abcdef0123456789abcdef",

@@ -16,11 +16,10 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from whaul.arns import phone_number_id, waba_id
+from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry.database import open_engine
 from whaul.registry.errors import PageTokenError, TooManyTagsError
-from whaul.registry.pages import seal
-from whaul.registry.records import NewAccount, NewPhoneNumber
-from whaul.registry.store import Registry, open_registry
+from whaul.registry.registry import Registry, open_registry
 from whaul.registry.tags import MAX_TAGS
 from whaul.secrets import Cipher
 
@@ -30,10 +29,11 @@ OWNER, REGION = "111122223333", "eu-west-1"
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 TOKEN = "EAAG-of-a-customer"
 FIRST, SECOND = (
-    NewPhoneNumber("501", "+1 555-010-0001", "One", "GREEN"),
-    NewPhoneNumber("502", "+1 555-010-0002", "Two"),
+    MetaPhoneNumber("501", "+1 555-010-0001", "One", "GREEN"),
+    MetaPhoneNumber("502", "+1 555-010-0002", "Two"),
 )
-ACCOUNT = NewAccount("401", "Harbour", SecretStr("EAAG"), None, (FIRST, SECOND))
+ACCOUNT = MetaAccount("401", "Harbour", (FIRST, SECOND))
+ACCOUNT_TOKEN = GraphToken(SecretStr("EAAG"))
 ID, NUMBER_ID, OTHER_NUMBER_ID = waba_id(OWNER, "401"), phone_number_id(OWNER, "501"), phone_number_id(OWNER, "502")
 
 
@@ -79,14 +79,17 @@ async def registry(url: str, clock: Clock) -> AsyncIterator[Registry]:
 
 async def link_many(registry: Registry, count: int) -> list[str]:
     """Link accounts, all at the same moment; return their ids in the order of the list."""
-    ids = [(await registry.link(replace(ACCOUNT, meta_waba_id=str(n), phone_numbers=()))).id for n in range(count)]
+    ids = [
+        (await registry.accounts.link(replace(ACCOUNT, meta_waba_id=str(n), phone_numbers=()), ACCOUNT_TOKEN)).id
+        for n in range(count)
+    ]
     return sorted(ids)
 
 
 async def all_pages(registry: Registry, most: int) -> list[list[str]]:
     pages, token = [], None
     while True:
-        page = await registry.account_page(most, token)
+        page = await registry.accounts.page(most, token)
         pages.append([account.id for account in page.accounts])
         if (token := page.next_token) is None:
             return pages
@@ -104,7 +107,7 @@ async def test_pages_hold_every_account_once_in_order(registry: Registry, most: 
 
 
 async def test_an_empty_registry_has_one_empty_page(registry: Registry) -> None:
-    page = await registry.account_page(10)
+    page = await registry.accounts.page(10)
     assert (page.accounts, page.next_token) == ((), None)
 
 
@@ -112,27 +115,27 @@ async def test_accounts_linked_and_unlinked_between_pages_shift_none_of_the_othe
     registry: Registry, clock: Clock
 ) -> None:
     ids = await link_many(registry, 6)
-    page = await registry.account_page(3)
-    await registry.unlink(ids[0])
-    await registry.unlink(ids[2])  # the one that the token points at
+    page = await registry.accounts.page(3)
+    await registry.accounts.unlink(ids[0])
+    await registry.accounts.unlink(ids[2])  # the one that the token points at
     clock.now += timedelta(seconds=1)
-    new = await registry.link(ACCOUNT)
-    rest = await registry.account_page(10, page.next_token)
+    new = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    rest = await registry.accounts.page(10, page.next_token)
     assert [account.id for account in rest.accounts] == [*ids[3:], new.id]
 
 
 async def test_a_page_token_is_good_in_other_processes_and_after_a_new_key(url: str, clock: Clock) -> None:
     async with opened(url, clock) as registry:
         ids = await link_many(registry, 3)
-        token = (await registry.account_page(2)).next_token
+        token = (await registry.accounts.page(2)).next_token
     async with opened(url, clock, keys=f"{OTHER_KEY},{KEY}") as registry:
-        rest = await registry.account_page(2, token)
+        rest = await registry.accounts.page(2, token)
     assert [account.id for account in rest.accounts] == ids[2:]
 
 
 async def test_a_page_token_hides_what_it_holds_and_fits_the_model(registry: Registry) -> None:
     await link_many(registry, 2)
-    page = await registry.account_page(1)
+    page = await registry.accounts.page(1)
     assert page.next_token is not None
     assert len(page.next_token) <= 600
     assert page.accounts[0].id.encode() not in base64.urlsafe_b64decode(page.next_token)
@@ -146,35 +149,38 @@ def altered(token: str) -> list[str]:
 
 async def test_an_altered_page_token_is_refused(registry: Registry) -> None:
     await link_many(registry, 2)
-    token = (await registry.account_page(1)).next_token
+    token = (await registry.accounts.page(1)).next_token
     assert token is not None
     for wrong in altered(token):
         with pytest.raises(PageTokenError):
-            await registry.account_page(1, wrong)
+            await registry.accounts.page(1, wrong)
 
 
 @pytest.mark.parametrize("wrong", ["x", "0", "ünicode", "eyJhIjoxfQ==", "null", "%00", "A" * 600])
 async def test_what_is_no_page_token_is_refused(registry: Registry, wrong: str) -> None:
     with pytest.raises(PageTokenError):
-        await registry.account_page(1, wrong)
+        await registry.accounts.page(1, wrong)
 
 
 async def test_a_page_token_of_another_account_number_key_or_purpose_is_refused(registry: Registry) -> None:
     now = datetime.now(UTC)
     secret = Cipher(SecretStr(KEY)).encrypt(SecretStr(f'["tags", "{OWNER}", "{now.isoformat()}", "{ID}"]'))
     stored = Cipher(SecretStr(KEY)).encrypt(SecretStr("EAAG"))
-    others = seal(Cipher(SecretStr(OTHER_KEY)), OWNER, now, ID), seal(Cipher(SecretStr(KEY)), "999999999999", now, ID)
-    for wrong in (secret, stored, *others):
+    place = f'["linked accounts", "{OWNER}", "{now.isoformat()}", "{ID}"]'
+    assert (await registry.accounts.page(1, Cipher(SecretStr(KEY)).encrypt(SecretStr(place)))).accounts == ()
+    of_another_key = Cipher(SecretStr(OTHER_KEY)).encrypt(SecretStr(place))
+    of_another_owner = Cipher(SecretStr(KEY)).encrypt(SecretStr(place.replace(OWNER, "999999999999")))
+    for wrong in (secret, stored, of_another_key, of_another_owner):
         with pytest.raises(PageTokenError):
-            await registry.account_page(1, wrong)
+            await registry.accounts.page(1, wrong)
 
 
 async def test_an_account_is_found_by_its_number(registry: Registry, url: str, clock: Clock) -> None:
-    account = await registry.link(ACCOUNT)
-    assert await registry.account_with(OTHER_NUMBER_ID) == account
-    assert await registry.account_with(phone_number_id(OWNER, "503")) is None
+    account = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    assert await registry.accounts.with_phone_number(OTHER_NUMBER_ID) == account
+    assert await registry.accounts.with_phone_number(phone_number_id(OWNER, "503")) is None
     async with opened(url, clock, owner="999999999999") as other:
-        assert await other.account_with(OTHER_NUMBER_ID) is None
+        assert await other.accounts.with_phone_number(OTHER_NUMBER_ID) is None
 
 
 # --- status
@@ -197,13 +203,15 @@ async def test_an_account_is_complete_once_all_its_numbers_are_registered(
     registry: Registry, statuses: tuple[str, ...], complete: bool
 ) -> None:
     numbers = tuple(replace(FIRST, meta_id=str(i), status=status) for i, status in enumerate(statuses))
-    account = await registry.link(replace(ACCOUNT, phone_numbers=numbers))
+    account = await registry.accounts.link(replace(ACCOUNT, phone_numbers=numbers), ACCOUNT_TOKEN)
     assert account.is_complete is complete
 
 
 async def test_the_region_of_a_number_stays_when_it_is_not_told_again(registry: Registry) -> None:
-    await registry.link(replace(ACCOUNT, phone_numbers=(replace(FIRST, data_localization_region="CH"),)))
-    account = await registry.link(ACCOUNT)
+    await registry.accounts.link(
+        replace(ACCOUNT, phone_numbers=(replace(FIRST, data_localization_region="CH"),)), ACCOUNT_TOKEN
+    )
+    account = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
     assert [number.data_localization_region for number in account.phone_numbers] == ["CH", None]
 
 
@@ -211,12 +219,12 @@ async def test_the_region_of_a_number_stays_when_it_is_not_told_again(registry: 
 
 
 async def test_refreshing_replaces_names_ratings_and_statuses_and_notes_when(registry: Registry, clock: Clock) -> None:
-    linked = await registry.link(ACCOUNT)
+    linked = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
     assert linked.refreshed_at == clock.now
     clock.now += timedelta(minutes=5)
-    said = NewPhoneNumber("501", "+1 555-010-0009", "New name", "RED", "FLAGGED")
-    await registry.refresh(linked.id, "New harbour", [said])
-    account = await registry.account(linked.id)
+    said = MetaPhoneNumber("501", "+1 555-010-0009", "New name", "RED", "FLAGGED")
+    await registry.accounts.refresh(linked, MetaAccount("401", "New harbour", (said,)))
+    account = await registry.accounts.find(linked.id)
     assert account is not None
     assert (account.name, account.refreshed_at, account.linked_at) == ("New harbour", clock.now, linked.linked_at)
     number, other = account.phone_numbers
@@ -226,19 +234,34 @@ async def test_refreshing_replaces_names_ratings_and_statuses_and_notes_when(reg
 
 
 async def test_refreshing_adds_no_numbers_and_links_nothing(registry: Registry, url: str, clock: Clock) -> None:
-    await registry.refresh(ID, "Not linked", [FIRST])
-    assert await registry.account(ID) is None
-    await registry.link(ACCOUNT)
-    await registry.refresh(ID, "Harbour", [replace(FIRST, meta_id="509")])
+    before = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    await registry.accounts.refresh(before, replace(ACCOUNT, phone_numbers=(replace(FIRST, meta_id="509"),)))
     async with opened(url, clock, owner="999999999999") as other:
-        await other.refresh(ID, "Foreign", [])
-    account = await registry.account(ID)
+        await other.accounts.refresh(before, replace(ACCOUNT, name="Foreign"))
+    account = await registry.accounts.find(ID)
     assert account is not None
     assert (account.name, [number.meta_id for number in account.phone_numbers]) == ("Harbour", ["501", "502"])
+    await registry.accounts.unlink(ID)
+    await registry.accounts.refresh(before, ACCOUNT)
+    assert await registry.accounts.find(ID) is None
+
+
+async def test_what_meta_said_of_a_token_before_is_not_recorded_for_the_next(registry: Registry, clock: Clock) -> None:
+    before = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    clock.now += timedelta(minutes=5)
+    again = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    ends = datetime(2030, 1, 1, tzinfo=UTC)
+    await registry.accounts.refresh(before, replace(ACCOUNT, name="Late", token_expires_at=ends))
+    assert await registry.accounts.find(ID) == again
+    await registry.accounts.refresh(again, replace(ACCOUNT, token_expires_at=ends))
+    account = await registry.accounts.find(ID)
+    assert account is not None
+    assert account.token_expires_at == ends
+    assert await registry.accounts.token_expiries() == {ID: ends}
 
 
 async def test_an_account_that_was_linked_unverified_was_never_refreshed(registry: Registry) -> None:
-    assert (await registry.link(replace(ACCOUNT, verified=False))).refreshed_at is None
+    assert (await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN, verified=False)).refreshed_at is None
 
 
 # --- tags
@@ -246,129 +269,129 @@ async def test_an_account_that_was_linked_unverified_was_never_refreshed(registr
 
 @pytest.mark.parametrize("id_", [ID, NUMBER_ID])
 async def test_tags_are_set_replaced_removed_and_listed_by_key(registry: Registry, id_: str) -> None:
-    await registry.link(ACCOUNT)
-    assert await registry.tags(id_) == {}
-    assert await registry.tag(id_, {"b": "1", "a": "ä🐋", "c": ""})
-    assert await registry.tag(id_, {"b": "2"})
-    assert list((await registry.tags(id_) or {}).items()) == [("a", "ä🐋"), ("b", "2"), ("c", "")]
-    assert await registry.untag(id_, ["a", "zzz"])
-    assert await registry.tags(id_) == {"b": "2", "c": ""}
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    assert await registry.tags.all(id_) == {}
+    assert await registry.tags.set(id_, {"b": "1", "a": "ä🐋", "c": ""})
+    assert await registry.tags.set(id_, {"b": "2"})
+    assert list((await registry.tags.all(id_) or {}).items()) == [("a", "ä🐋"), ("b", "2"), ("c", "")]
+    assert await registry.tags.remove(id_, ["a", "zzz"])
+    assert await registry.tags.all(id_) == {"b": "2", "c": ""}
 
 
 async def test_what_is_not_linked_here_has_no_tags(registry: Registry, url: str, clock: Clock) -> None:
-    await registry.link(ACCOUNT)
-    await registry.tag(ID, {"a": "1"})
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    await registry.tags.set(ID, {"a": "1"})
     async with opened(url, clock, owner="999999999999") as other:
         for id_ in (ID, NUMBER_ID, waba_id("999999999999", "401"), "nonsense"):
-            assert await other.tags(id_) is None
-            assert not await other.tag(id_, {"a": "2"})
-            assert not await other.untag(id_, ["a"])
-    assert await registry.tags(ID) == {"a": "1"}
+            assert await other.tags.all(id_) is None
+            assert not await other.tags.set(id_, {"a": "2"})
+            assert not await other.tags.remove(id_, ["a"])
+    assert await registry.tags.all(ID) == {"a": "1"}
 
 
 async def test_a_resource_takes_so_many_tags_and_one_too_many_changes_nothing(registry: Registry) -> None:
-    await registry.link(ACCOUNT)
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
     full = {f"key{i:02}": "1" for i in range(MAX_TAGS)}
-    assert await registry.tag(ID, full)
-    assert await registry.tag(ID, {"key00": "2"}), "replacing one is no more"
+    assert await registry.tags.set(ID, full)
+    assert await registry.tags.set(ID, {"key00": "2"}), "replacing one is no more"
     with pytest.raises(TooManyTagsError):
-        await registry.tag(ID, {"key00": "3", "new": "1"})
-    assert await registry.tags(ID) == full | {"key00": "2"}
+        await registry.tags.set(ID, {"key00": "3", "new": "1"})
+    assert await registry.tags.all(ID) == full | {"key00": "2"}
 
 
 async def test_more_keys_than_a_statement_takes_are_handled(registry: Registry) -> None:
-    await registry.link(ACCOUNT)
-    await registry.tag(ID, {"key0": "1", "kept": "1"})
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    await registry.tags.set(ID, {"key0": "1", "kept": "1"})
     keys = [f"key{i}" for i in range(70_000)]
     with pytest.raises(TooManyTagsError):
-        await registry.tag(ID, dict.fromkeys(keys, ""))
-    assert await registry.untag(ID, keys)
-    assert await registry.tags(ID) == {"kept": "1"}
+        await registry.tags.set(ID, dict.fromkeys(keys, ""))
+    assert await registry.tags.remove(ID, keys)
+    assert await registry.tags.all(ID) == {"kept": "1"}
 
 
 async def test_tags_stay_when_the_account_is_linked_again_and_go_with_what_they_are_on(registry: Registry) -> None:
-    await registry.link(ACCOUNT)
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
     for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID):
-        await registry.tag(id_, {"a": "1"})
-    await registry.link(replace(ACCOUNT, phone_numbers=(FIRST,)))
-    assert [await registry.tags(id_) for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID)] == [{"a": "1"}, {"a": "1"}, None]
-    await registry.link(ACCOUNT)
-    assert await registry.tags(OTHER_NUMBER_ID) == {}
-    await registry.unlink(ID)
-    await registry.link(ACCOUNT)
-    assert [await registry.tags(id_) for id_ in (ID, NUMBER_ID)] == [{}, {}]
+        await registry.tags.set(id_, {"a": "1"})
+    await registry.accounts.link(replace(ACCOUNT, phone_numbers=(FIRST,)), ACCOUNT_TOKEN)
+    assert [await registry.tags.all(id_) for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID)] == [{"a": "1"}, {"a": "1"}, None]
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    assert await registry.tags.all(OTHER_NUMBER_ID) == {}
+    await registry.accounts.unlink(ID)
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    assert [await registry.tags.all(id_) for id_ in (ID, NUMBER_ID)] == [{}, {}]
 
 
 async def test_a_number_that_moves_to_another_account_keeps_its_tags(registry: Registry) -> None:
-    await registry.link(ACCOUNT)
-    await registry.tag(NUMBER_ID, {"a": "1"})
-    await registry.link(replace(ACCOUNT, meta_waba_id="402", phone_numbers=(FIRST,)))
-    assert await registry.tags(NUMBER_ID) == {"a": "1"}
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    await registry.tags.set(NUMBER_ID, {"a": "1"})
+    await registry.accounts.link(replace(ACCOUNT, meta_waba_id="402", phone_numbers=(FIRST,)), ACCOUNT_TOKEN)
+    assert await registry.tags.all(NUMBER_ID) == {"a": "1"}
 
 
 # --- sign-ups
 
 
 async def test_a_signup_is_found_by_its_token_for_an_hour(registry: Registry, clock: Clock) -> None:
-    token = await registry.begin_signup(SecretStr(TOKEN))
+    token = await registry.signups.begin(SecretStr(TOKEN))
     assert re.fullmatch(r"[\w-]{43}", token.get_secret_value())
     clock.now += timedelta(minutes=59, seconds=59)
-    assert await registry.signup(token) == SecretStr(TOKEN)
+    assert await registry.signups.access_token(token) == SecretStr(TOKEN)
     clock.now += timedelta(seconds=1)
-    assert await registry.signup(token) is None
+    assert await registry.signups.access_token(token) is None
 
 
 async def test_signups_have_tokens_of_their_own(registry: Registry) -> None:
-    tokens = {(await registry.begin_signup(SecretStr(TOKEN))).get_secret_value() for _ in range(5)}
+    tokens = {(await registry.signups.begin(SecretStr(TOKEN))).get_secret_value() for _ in range(5)}
     assert len(tokens) == 5
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "A" * 43, "' OR 1=1 --"])
 async def test_a_made_up_token_finds_no_signup(registry: Registry, wrong: str) -> None:
-    await registry.begin_signup(SecretStr(TOKEN))
-    assert await registry.signup(SecretStr(wrong)) is None
-    assert await registry.finish_signup(SecretStr(wrong), ACCOUNT, {}) is None
-    assert await registry.accounts() == ()
+    await registry.signups.begin(SecretStr(TOKEN))
+    assert await registry.signups.access_token(SecretStr(wrong)) is None
+    assert await registry.signups.finish(SecretStr(wrong), ACCOUNT, ACCOUNT_TOKEN, {}) is None
+    assert await registry.accounts.all() == ()
 
 
 async def test_a_signup_of_another_account_number_is_not_found(registry: Registry, url: str, clock: Clock) -> None:
-    token = await registry.begin_signup(SecretStr(TOKEN))
+    token = await registry.signups.begin(SecretStr(TOKEN))
     async with opened(url, clock, owner="999999999999") as other:
-        assert await other.signup(token) is None
-        assert await other.finish_signup(token, ACCOUNT, {}) is None
-    assert await registry.signup(token) is not None
+        assert await other.signups.access_token(token) is None
+        assert await other.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) is None
+    assert await registry.signups.access_token(token) is not None
 
 
 async def test_finishing_links_tags_and_uses_the_signup_up(registry: Registry) -> None:
-    token = await registry.begin_signup(SecretStr(TOKEN))
-    account = await registry.finish_signup(token, ACCOUNT, {ID: {"a": "1"}, NUMBER_ID: {"b": "2"}})
+    token = await registry.signups.begin(SecretStr(TOKEN))
+    account = await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {ID: {"a": "1"}, NUMBER_ID: {"b": "2"}})
     assert account is not None
-    assert await registry.account(ID) == account
-    assert [await registry.tags(id_) for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID)] == [{"a": "1"}, {"b": "2"}, {}]
-    assert await registry.signup(token) is None
-    assert await registry.finish_signup(token, ACCOUNT, {}) is None
+    assert await registry.accounts.find(ID) == account
+    assert [await registry.tags.all(id_) for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID)] == [{"a": "1"}, {"b": "2"}, {}]
+    assert await registry.signups.access_token(token) is None
+    assert await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) is None
 
 
 async def test_of_two_that_finish_a_signup_at_once_one_does(registry: Registry) -> None:
-    token = await registry.begin_signup(SecretStr(TOKEN))
-    done = await asyncio.gather(*(registry.finish_signup(token, ACCOUNT, {}) for _ in range(4)))
+    token = await registry.signups.begin(SecretStr(TOKEN))
+    done = await asyncio.gather(*(registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) for _ in range(4)))
     assert sum(account is not None for account in done) == 1
 
 
 async def test_a_signup_that_fails_to_finish_can_be_finished_later(registry: Registry) -> None:
-    token = await registry.begin_signup(SecretStr(TOKEN))
+    token = await registry.signups.begin(SecretStr(TOKEN))
     with pytest.raises(TooManyTagsError):
-        await registry.finish_signup(token, ACCOUNT, {ID: {str(i): "" for i in range(MAX_TAGS + 1)}})
-    assert await registry.accounts() == ()
-    assert await registry.finish_signup(token, ACCOUNT, {}) is not None
+        await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {ID: {str(i): "" for i in range(MAX_TAGS + 1)}})
+    assert await registry.accounts.all() == ()
+    assert await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) is not None
 
 
 async def test_neither_token_of_a_signup_is_readable_in_the_database_and_old_ones_go(
     registry: Registry, url: str, clock: Clock
 ) -> None:
-    token = await registry.begin_signup(SecretStr(TOKEN))
+    token = await registry.signups.begin(SecretStr(TOKEN))
     clock.now += timedelta(hours=2)
-    newer = await registry.begin_signup(SecretStr(TOKEN))
+    newer = await registry.signups.begin(SecretStr(TOKEN))
     engine = open_engine(url)
     async with engine.connect() as connection:
         rows = (await connection.execute(text("SELECT * FROM signups"))).all()

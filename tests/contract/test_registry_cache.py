@@ -1,5 +1,6 @@
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -56,6 +57,15 @@ class Counted:
         return AccessKey(access_key_id, "name", SecretStr("s"), "{}")
 
 
+def over(registry: Counted, **options: Any) -> CachedRegistry:
+    return CachedRegistry(
+        phone_number=registry.phone_number,
+        linked_account=registry.linked_account,
+        access_key=registry.access_key,
+        **options,
+    )
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
@@ -73,7 +83,7 @@ async def registry() -> Counted:
 
 @pytest.fixture
 async def cached(registry: Counted, clock: Clock) -> CachedRegistry:
-    return CachedRegistry(registry, clock=clock)
+    return over(registry, clock=clock)
 
 
 def test_answers_are_kept_for_less_than_the_five_seconds_that_a_disabled_key_may_live() -> None:
@@ -284,7 +294,7 @@ async def test_a_database_that_takes_too_long_keeps_only_the_first_caller_waitin
 ) -> None:
     monkeypatch.setattr(cache, "PATIENCE", 0.01)
     outages: list[bool] = []
-    cached = CachedRegistry(registry, clock=clock, on_outage=outages.append)
+    cached = over(registry, clock=clock, on_outage=outages.append)
     known = await cached.access_key("a")
     clock.now += TTL
     registry.gate.clear()
@@ -303,7 +313,7 @@ async def test_a_database_that_takes_too_long_keeps_only_the_first_caller_waitin
 
 async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(registry: Counted, clock: Clock) -> None:
     outages: list[bool] = []
-    cached = CachedRegistry(registry, clock=clock, on_outage=outages.append)
+    cached = over(registry, clock=clock, on_outage=outages.append)
     await cached.access_key("a")
     registry.failure = RegistryUnavailableError()
     for _ in range(3):
@@ -318,14 +328,14 @@ async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(registry:
 
 
 async def test_the_answer_longest_unused_makes_room(registry: Counted, clock: Clock) -> None:
-    cached = CachedRegistry(registry, max_entries=2, clock=clock)
+    cached = over(registry, max_entries=2, clock=clock)
     for id_ in ("a", "b", "a", "c", "a", "b"):
         await cached.phone_number(id_)
     assert registry.asked == {"a": 1, "b": 2, "c": 1}
 
 
 async def test_unknown_ids_push_no_answer_out(registry: Counted, clock: Clock) -> None:
-    cached = CachedRegistry(registry, max_entries=1, clock=clock)
+    cached = over(registry, max_entries=1, clock=clock)
     await cached.access_key("a")
     for number in range(100):
         await cached.access_key(f"stranger-{number}")

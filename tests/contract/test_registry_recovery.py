@@ -13,10 +13,10 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from harness.postgresql import PostgresqlServer, give_away, postgresql_server
+from whaul.model import GraphToken, MetaAccount
 from whaul.registry.database import open_engine
 from whaul.registry.errors import RegistryUnavailableError
-from whaul.registry.records import NewAccount
-from whaul.registry.store import Registry, open_registry
+from whaul.registry.registry import Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.stack.processes import free_ports
 
@@ -34,12 +34,12 @@ def opened(url: str) -> AbstractAsyncContextManager[Registry]:
     return open_registry(url, CIPHER, account_id="111122223333", region="eu-west-1", create=True)
 
 
-def account(waba_id: str) -> NewAccount:
-    return NewAccount(waba_id, f"Account {waba_id}", SecretStr("token"), None, ())
+def account(waba_id: str) -> tuple[MetaAccount, GraphToken]:
+    return MetaAccount(waba_id, f"Account {waba_id}", ()), GraphToken(SecretStr("token"))
 
 
 async def linked(registry: Registry) -> list[str]:
-    return [each.meta_waba_id for each in await registry.accounts()]
+    return [each.meta_waba_id for each in await registry.accounts.all()]
 
 
 # --- PostgreSQL
@@ -50,10 +50,10 @@ async def test_sessions_that_the_server_ended_are_replaced_unnoticed(
 ) -> None:
     database = postgresql_url.rpartition("/")[2]
     async with opened(postgresql_url) as registry:
-        await asyncio.gather(*(registry.accounts() for _ in range(5)))
+        await asyncio.gather(*(registry.accounts.all() for _ in range(5)))
         for number in ("1", "2"):
             postgresql.end_sessions(database)
-            await registry.link(account(number))
+            await registry.accounts.link(*account(number))
         assert await linked(registry) == ["1", "2"]
 
 
@@ -63,14 +63,14 @@ async def test_sessions_that_stay_read_only_are_replaced_once_they_refused_a_wri
     database = postgresql_url.rpartition("/")[2]
     postgresql.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     async with opened(postgresql_url) as registry:
-        await asyncio.gather(*(registry.accounts() for _ in range(5)))
+        await asyncio.gather(*(registry.accounts.all() for _ in range(5)))
         with pytest.raises(RegistryUnavailableError) as refused:
-            await registry.link(account("1"))
+            await registry.accounts.link(*account("1"))
         assert "read-only transaction" in refused.value.reason
         assert await linked(registry) == []
         postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
-        await asyncio.gather(*(registry.accounts() for _ in range(5)), return_exceptions=True)
-        await registry.link(account("1"))
+        await asyncio.gather(*(registry.accounts.all() for _ in range(5)), return_exceptions=True)
+        await registry.accounts.link(*account("1"))
         assert await linked(registry) == ["1"]
 
 
@@ -83,12 +83,12 @@ def own_server() -> Iterator[PostgresqlServer]:
 
 async def test_a_server_that_started_again_is_used_at_once(own_server: PostgresqlServer) -> None:
     async with opened(own_server.url(own_server.create_database())) as registry:
-        await registry.link(account("1"))
+        await registry.accounts.link(*account("1"))
         own_server.stop()
         with pytest.raises(RegistryUnavailableError):
-            await registry.accounts()
+            await registry.accounts.all()
         own_server.start()
-        await registry.link(account("2"))
+        await registry.accounts.link(*account("2"))
         assert await linked(registry) == ["1", "2"]
 
 
@@ -115,21 +115,21 @@ async def test_of_several_servers_the_primary_is_written_to_and_the_standby_read
 ) -> None:
     name = own_server.create_database()
     async with opened(own_server.url(name)) as registry:
-        await registry.link(account("1"))
+        await registry.accounts.link(*account("1"))
     standby: PostgresqlServer = request.getfixturevalue("standby")
     with free_ports(1) as [dead]:
         hosts = ",".join(f"127.0.0.1:{port}" for port in (dead, standby.port, own_server.port))
         url = own_server.url(name).replace(f"127.0.0.1:{own_server.port}", hosts)
         async with opened(url) as registry:
-            await registry.link(account("2"))
+            await registry.accounts.link(*account("2"))
             own_server.stop()
             with pytest.raises(RegistryUnavailableError):
-                await registry.link(account("3"))
+                await registry.accounts.link(*account("3"))
             assert await linked(registry) == ["1"], "the standby has what it had when it was made"
             own_server.start()
             with pytest.raises(RegistryUnavailableError):  # the standby's refusal ends its sessions
-                await registry.link(account("3"))
-            await registry.link(account("3"))
+                await registry.accounts.link(*account("3"))
+            await registry.accounts.link(*account("3"))
             assert await linked(registry) == ["1", "2", "3"]
         async with opened(f"{url}?target_session_attrs=prefer-standby") as registry:
             assert await linked(registry) == ["1"]
@@ -193,7 +193,7 @@ async def test_a_server_that_starts_up_is_passed_over_for_the_next(
     async with greeting(lambda _: error_response("FATAL", "57P03")) as port:
         hosts = f"127.0.0.1:{port},127.0.0.1:{postgresql.port}"
         async with opened(postgresql_url.replace(f"127.0.0.1:{postgresql.port}", hosts)) as registry:
-            await registry.link(account("1"))
+            await registry.accounts.link(*account("1"))
 
 
 async def test_a_host_whose_name_cannot_be_one_is_an_outage() -> None:
@@ -218,7 +218,7 @@ def folder(tmp_path: Path) -> Path:
 
 async def make(path: Path, waba_id: str) -> None:
     async with opened(f"sqlite:///{path}") as registry:
-        await registry.link(account(waba_id))
+        await registry.accounts.link(*account(waba_id))
 
 
 @pytest.mark.parametrize("keeps_old", [False, True])
@@ -226,15 +226,15 @@ async def test_a_file_that_was_replaced_under_way_is_followed(folder: Path, keep
     path, other, moved = folder / "whaul.db", folder / "other.db", folder / "moved.db"
     await make(other, "9")
     async with opened(f"sqlite:///{path}") as registry, opened(f"sqlite:///{path}") as neighbour:
-        await asyncio.gather(*(registry.link(account(str(number))) for number in range(3)))
-        await neighbour.link(account("3"))  # lies in the log still
+        await asyncio.gather(*(registry.accounts.link(*account(str(number))) for number in range(3)))
+        await neighbour.accounts.link(*account("3"))  # lies in the log still
         if keeps_old:
             path.rename(moved)
         other.replace(path)
         assert await linked(registry) == ["9"]
-        await registry.link(account("10"))
+        await registry.accounts.link(*account("10"))
         assert await linked(neighbour) == ["9", "10"]
-        await neighbour.link(account("11"))
+        await neighbour.accounts.link(*account("11"))
         assert await linked(registry) == ["9", "10", "11"]
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     if keeps_old:
@@ -245,15 +245,15 @@ async def test_a_file_that_was_replaced_under_way_is_followed(folder: Path, keep
 async def test_a_file_that_was_gone_for_a_while_is_used_again(folder: Path) -> None:
     path = folder / "whaul.db"
     async with opened(f"sqlite:///{path}") as registry:
-        await registry.link(account("1"))
+        await registry.accounts.link(*account("1"))
         path.rename(folder / "away.db")
         for _ in range(2):
             with pytest.raises(RegistryUnavailableError):
-                await registry.accounts()
+                await registry.accounts.all()
             with pytest.raises(RegistryUnavailableError):
-                await registry.link(account("2"))
+                await registry.accounts.link(*account("2"))
         (folder / "away.db").rename(path)
-        await registry.link(account("2"))
+        await registry.accounts.link(*account("2"))
         assert await linked(registry) == ["1", "2"]
 
 
@@ -264,6 +264,6 @@ async def test_a_file_that_was_damaged_for_a_while_is_used_again(folder: Path) -
     async with opened(f"sqlite:///{path}") as registry:
         path.write_bytes(b"x" * len(whole))
         with pytest.raises(RegistryUnavailableError):
-            await registry.accounts()
+            await registry.accounts.all()
         path.write_bytes(whole)
         assert await linked(registry) == ["1"]

@@ -27,7 +27,7 @@ from whaul.registry.errors import (
     SchemaOutdatedError,
     SchemaTooNewError,
 )
-from whaul.registry.models import Table
+from whaul.registry.tables import Table
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from harness.error_rows import fails, shows
 from harness.postgresql import PostgresqlServer
 from harness.world import ACCOUNT_ID, Gateway, Key, World, signed
 from whaul.components import open_registry
-from whaul.registry.records import NewAccount, NewPhoneNumber
+from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.settings import Settings
 from whaul.stack.local import REGION
 
@@ -70,8 +70,10 @@ async def _link_many(environ: dict[str, str]) -> None:
         settings = Settings.load()
     async with open_registry(settings) as registry:
         for i in range(COUNT):
-            number = NewPhoneNumber(f"6{i:05}", f"+1 555-{i:06}", f"Number {i}", "GREEN")
-            await registry.link(NewAccount(f"7{i:05}", f"Account {i}", SecretStr("token"), None, (number,)))
+            number = MetaPhoneNumber(f"6{i:05}", f"+1 555-{i:06}", f"Number {i}", "GREEN")
+            await registry.accounts.link(
+                MetaAccount(f"7{i:05}", f"Account {i}", (number,)), GraphToken(SecretStr("token"))
+            )
 
 
 def account_id(gateway: Gateway) -> str:

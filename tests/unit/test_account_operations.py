@@ -12,17 +12,18 @@ from harness.loopback import Loopback, reply
 from harness.operations import ACCOUNT_ID, REGION, called, components
 from whaul.errors import ResourceNotFoundException
 from whaul.graph.client import GraphClient
+from whaul.model import GraphToken, LinkedAccount, MetaAccount, MetaPhoneNumber
 from whaul.operations.waba import MANAGEMENT
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
-from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
-from whaul.registry.store import Registry, open_registry
+from whaul.registry.registry import Registry, open_registry
 from whaul.secrets import Cipher
 
 pytestmark = pytest.mark.anyio
 
 WABA = "401"
-ACCOUNT = NewAccount(WABA, "Harbour", SecretStr("EAAG"), None, (NewPhoneNumber("501", "+1 555-010-0001", "One"),))
+ACCOUNT = MetaAccount(WABA, "Harbour", (MetaPhoneNumber("501", "+1 555-010-0001", "One"),))
+ACCOUNT_TOKEN = GraphToken(SecretStr("EAAG"))
 
 
 @pytest.fixture
@@ -41,12 +42,12 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
 async def test_a_number_that_goes_while_its_account_is_read_is_not_linked(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    account = await registry.link(ACCOUNT)
+    account = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
 
     async def read_before_it_went(_id: str) -> LinkedAccount:
         return replace(account, phone_numbers=())
 
-    monkeypatch.setattr(registry, "account_with", read_before_it_went)
+    monkeypatch.setattr(registry.accounts, "with_phone_number", read_before_it_went)
     with pytest.raises(ResourceNotFoundException):
         await called(
             "GetLinkedWhatsAppBusinessAccountPhoneNumber",
@@ -56,7 +57,7 @@ async def test_a_number_that_goes_while_its_account_is_read_is_not_linked(
 
 
 async def test_a_sign_up_calls_an_account_without_numbers_incomplete_as_the_list_does(registry: Registry) -> None:
-    await registry.link(replace(ACCOUNT, phone_numbers=()))
+    await registry.accounts.link(replace(ACCOUNT, phone_numbers=()), ACCOUNT_TOKEN)
     scope = {"scope": MANAGEMENT, "target_ids": [WABA]}
     answers = [
         reply(200, {"data": {"is_valid": True, "granular_scopes": [scope]}}),

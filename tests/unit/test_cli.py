@@ -264,9 +264,10 @@ async def test_a_token_with_something_around_it_is_linked_without_it(
     option = {"environment": [], "file": ["--token-file", str(tmp_path / "token")], "stdin": ["--token-file", "-"]}
     await asyncio.to_thread(done, *LINK, *option[source], stdin=text)
     async with open_registry(Settings.load()) as opened:
-        credentials = await opened.credentials("400000000000001")
-    assert credentials is not None
-    assert credentials.access_token.get_secret_value() == TOKEN
+        (linked,) = await opened.accounts.all()
+        account = await opened.accounts.linked_account(linked.id)
+    assert account is not None
+    assert account.token.access_token.get_secret_value() == TOKEN
 
 
 def test_a_token_in_place_of_its_files_name_is_not_repeated() -> None:

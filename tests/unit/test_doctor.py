@@ -14,8 +14,8 @@ from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, 
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import open_registry
 from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
+from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry import schema
-from whaul.registry.records import NewAccount, NewPhoneNumber
 from whaul.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -65,9 +65,9 @@ class Clinic:
     async def link(self, *wabas: str) -> None:
         async with open_registry(self.load()) as registry:
             for waba in wabas:
-                numbers = (NewPhoneNumber(f"{waba}7", "+15550100", "Harbour"),)
-                await registry.link(NewAccount(waba, "Harbour", SecretStr(TOKEN), None, numbers))
-            await registry.create_access_key("key", ALLOW_ALL)
+                numbers = (MetaPhoneNumber(f"{waba}7", "+15550100", "Harbour"),)
+                await registry.accounts.link(MetaAccount(waba, "Harbour", numbers), GraphToken(SecretStr(TOKEN)))
+            await registry.access_keys.create("key", ALLOW_ALL)
 
     async def look(
         self, graph: Answer = meta, store: Answer = s3, *, bucket: str | None = "inbox", patience: float = 10

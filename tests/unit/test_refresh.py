@@ -13,11 +13,11 @@ from structlog.testing import capture_logs
 
 from harness.waiting import PATIENCE
 from whaul.graph.client import GraphClient
+from whaul.model import GraphToken, LinkedAccount, MetaAccount, MetaPhoneNumber
 from whaul.operations.refresh import MAX_RUNNING, MAX_TASKS, TTL, Refreshes
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
-from whaul.registry.records import LinkedAccount, NewAccount, NewPhoneNumber
-from whaul.registry.store import Registry, open_registry
+from whaul.registry.registry import Registry, open_registry
 from whaul.secrets import Cipher
 from whaul.simulator import Simulator
 from whaul.telemetry.call import Call
@@ -44,19 +44,20 @@ class World:
             await asyncio.sleep(0)
 
         self.refreshes = Refreshes(
-            self.registry, self.graph, now=lambda: self.now, sleep=no_pause, on_end=self.ends.put_nowait
+            self.registry.accounts, self.graph, now=lambda: self.now, sleep=no_pause, on_end=self.ends.put_nowait
         )
 
-    async def link(self, **changes: object) -> LinkedAccount:
-        number = NewPhoneNumber(self.simulator.phone_numbers[0].id, "+1 555", "Old name", "YELLOW", "PENDING")
-        token = SecretStr(self.simulator.token)
-        new = NewAccount(self.simulator.waba_id, "Old", token, None, (number,))
-        return await self.registry.link(replace(new, **changes))  # type: ignore[arg-type]
+    async def link(self, *, verified: bool = True) -> LinkedAccount:
+        number = MetaPhoneNumber(self.simulator.phone_numbers[0].id, "+1 555", "Old name", "YELLOW", "PENDING")
+        account = MetaAccount(self.simulator.waba_id, "Old", (number,))
+        return await self.registry.accounts.link(
+            account, GraphToken(SecretStr(self.simulator.token)), verified=verified
+        )
 
     async def serve(self) -> Call:
         """Serve all accounts as a call does."""
         call = Call("id")
-        self.refreshes.served(await self.registry.accounts(), call)
+        self.refreshes.served(await self.registry.accounts.all(), call)
         return call
 
     async def end(self) -> str:
@@ -100,9 +101,9 @@ async def test_what_is_old_is_served_at_once_and_then_refreshed(world: World) ->
     account = await world.link()
     world.now += TTL
     assert not (await world.serve()).stale
-    assert await world.registry.account(account.id) == account, "the answer did not wait"
+    assert await world.registry.accounts.find(account.id) == account, "the answer did not wait"
     assert await world.end() == "ok"
-    (refreshed,) = await world.registry.accounts()
+    (refreshed,) = await world.registry.accounts.all()
     assert (refreshed.name, refreshed.refreshed_at) == ("Whaul Harbour (simulated)", world.now)
     (number,) = refreshed.phone_numbers
     assert (number.verified_name, number.quality_rating, number.status) == (
@@ -128,10 +129,10 @@ async def test_the_end_of_a_token_is_asked_for_and_kept_while_meta_does_not_tell
         await world.serve()
         assert await world.end() == "ok"
         known = datetime.fromtimestamp(1_800_000_000, UTC) if ends or fault else None
-        refreshed = await world.registry.account(account.id)
+        refreshed = await world.registry.accounts.find(account.id)
         assert refreshed is not None
         assert refreshed.token_expires_at == known
-        assert await world.registry.token_expiries() == ({account.id: known} if known else {})
+        assert await world.registry.accounts.token_expiries() == ({account.id: known} if known else {})
 
 
 async def test_calls_at_once_share_one_refresh(world: World) -> None:
@@ -146,7 +147,7 @@ async def test_calls_at_once_share_one_refresh(world: World) -> None:
 async def test_what_was_read_before_a_refresh_and_served_after_it_is_not_asked_for_again(world: World) -> None:
     await world.link()
     world.now += TTL
-    old = await world.registry.accounts()
+    old = await world.registry.accounts.all()
     await world.serve()
     assert await world.end() == "ok"
     world.refreshes.served(old, Call("id"))
@@ -181,14 +182,19 @@ async def test_while_meta_is_down_what_is_old_is_served_and_marked_and_asked_for
 
 
 async def test_an_account_that_was_linked_again_or_refreshed_elsewhere_fails_no_longer(world: World) -> None:
-    account = await world.link()
+    await world.link()
     world.simulator.fault(kind="error", code=190)
     for _ in range(4):
         world.now += TTL
         await world.serve()
         assert await world.end() == "AccessDeniedByMetaException"
     world.simulator.clear_faults()
-    for told_elsewhere in (world.link, lambda: world.registry.refresh(account.id, "Told elsewhere", ())):
+
+    async def refresh_elsewhere() -> None:
+        (stored,) = await world.registry.accounts.all()
+        await world.registry.accounts.refresh(stored, MetaAccount(stored.meta_waba_id, "Told elsewhere", ()))
+
+    for told_elsewhere in (world.link, refresh_elsewhere):
         await told_elsewhere()
         world.now += TTL
         assert not (await world.serve()).stale
@@ -203,10 +209,10 @@ async def test_an_account_that_was_linked_again_or_refreshed_elsewhere_fails_no_
 async def test_an_account_that_is_gone_meanwhile_is_no_failure(world: World) -> None:
     account = await world.link()
     world.now += TTL
-    await world.registry.unlink(account.id)
+    await world.registry.accounts.unlink(account.id)
     world.refreshes.served([account], Call("id"))
     assert await world.end() == "ok"
-    assert await world.registry.accounts() == ()
+    assert await world.registry.accounts.all() == ()
 
 
 async def test_a_long_list_is_refreshed_few_at_a_time_and_not_all_of_it(
@@ -225,7 +231,7 @@ async def test_a_long_list_is_refreshed_few_at_a_time_and_not_all_of_it(
         await asyncio.sleep(0)
         running.remove(id_)
 
-    monkeypatch.setattr(world.registry, "account", counted)
+    monkeypatch.setattr(world.registry.accounts, "find", counted)
     world.refreshes.served(many, Call("id"))
     ends = [await world.end() for _ in range(MAX_TASKS)]
     assert ends == ["ok"] * MAX_TASKS

@@ -16,7 +16,7 @@ from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
     from whaul.model import AccessKey
-    from whaul.registry.records import AccessKeyRecord
+    from whaul.registry.access_keys import AccessKeyRecord
     from whaul.settings import Settings
 
 app = typer.Typer(help="Access keys for callers.", no_args_is_help=True, add_completion=False)
@@ -87,7 +87,7 @@ async def _create(settings: "Settings", name: str, policy: str, **options: Any) 
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.create_access_key(name, policy, **options)
+        return await registry.access_keys.create(name, policy, **options)
 
 
 @app.command("list")
@@ -110,7 +110,7 @@ async def _list(settings: "Settings") -> "tuple[AccessKeyRecord, ...]":
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.access_keys()
+        return await registry.access_keys.all()
 
 
 @app.command()
@@ -127,7 +127,7 @@ async def _disable(settings: "Settings", key_id: str) -> bool:
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.disable_access_key(key_id)
+        return await registry.access_keys.disable(key_id)
 
 
 @app.command("policy")
@@ -146,7 +146,7 @@ async def _set_policy(settings: "Settings", key_id: str, policy: str) -> bool:
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.set_policy(key_id, policy)
+        return await registry.access_keys.set_policy(key_id, policy)
 
 
 @app.command()
@@ -172,7 +172,7 @@ async def _set_limit(settings: "Settings", key_id: str, rate_limit: float | None
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.set_rate_limit(key_id, rate_limit, rate_burst)
+        return await registry.access_keys.set_rate_limit(key_id, rate_limit, rate_burst)
 
 
 @app.command()

@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +17,7 @@ from whaul.cli.failures import CommandError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from whaul.model import GraphToken
-    from whaul.registry.records import LinkedAccount, NewPhoneNumber
+    from whaul.model import GraphToken, LinkedAccount, MetaAccount
     from whaul.settings import Settings
 
 TOKEN_VARIABLE = "WHATSAPP_ACCESS_TOKEN"  # noqa: S105 - a variable's name
@@ -43,9 +43,8 @@ def link(
     json: Json = False,
 ) -> None:
     """Link a WhatsApp Business Account: check its token with Meta, store it with its phone numbers."""
-    from whaul.model import GraphToken
+    from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
     from whaul.operations.shapes import linked_account
-    from whaul.registry.records import NewPhoneNumber
     from whaul.settings import Settings
 
     if not re.fullmatch(r"\d{1,64}", waba_id):
@@ -54,10 +53,13 @@ def link(
         raise typer.BadParameter("--name and --phone-number go with --no-verify")
     if not verify and not (name and phone_number):
         raise typer.BadParameter("--no-verify needs --name and at least one --phone-number")
-    numbers = tuple(NewPhoneNumber(*_number(text), verified_name="") for text in phone_number or ())
+    unverified = None
+    if name is not None:
+        numbers = tuple(MetaPhoneNumber(*_number(text), verified_name="") for text in phone_number or ())
+        unverified = MetaAccount(waba_id, name, numbers)
     app_secret = _secret("--app-secret-file", app_secret_file) if app_secret_file else None
     token = GraphToken(_token(token_file), app_secret)
-    account = asyncio.run(_link(Settings.load(), waba_id, token, name, numbers))
+    account = asyncio.run(_link(Settings.load(), waba_id, token, unverified))
     if json:
         output.document({"account": linked_account(account)})
     else:
@@ -65,30 +67,19 @@ def link(
 
 
 async def _link(
-    settings: "Settings", waba_id: str, token: "GraphToken", name: str | None, numbers: "tuple[NewPhoneNumber, ...]"
+    settings: "Settings", waba_id: str, token: "GraphToken", unverified: "MetaAccount | None"
 ) -> "LinkedAccount":
     from whaul.components import graph_client, http_client, open_registry
     from whaul.operations.waba import read_account, token_expiry
-    from whaul.registry.records import NewAccount
 
-    verified, token_expires_at = name is None, None
-    if name is None:
+    account = unverified
+    if account is None:
         async with http_client(settings) as http:
             graph = graph_client(settings, http)
-            found = await read_account(graph, token, waba_id)
-            token_expires_at = await token_expiry(graph, token)
-        name, numbers = found.name, found.phone_numbers
-    new = NewAccount(
-        meta_waba_id=waba_id,
-        name=name,
-        access_token=token.access_token,
-        app_secret=token.app_secret,
-        phone_numbers=numbers,
-        verified=verified,
-        token_expires_at=token_expires_at,
-    )
+            account = await read_account(graph, token, waba_id)
+            account = replace(account, token_expires_at=await token_expiry(graph, token))
     async with open_registry(settings) as registry:
-        return await registry.link(new)
+        return await registry.accounts.link(account, token, verified=unverified is None)
 
 
 def list_accounts(json: Json = False) -> None:
@@ -112,7 +103,7 @@ async def _accounts(settings: "Settings") -> "tuple[LinkedAccount, ...]":
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.accounts()
+        return await registry.accounts.all()
 
 
 def unlink(
@@ -133,7 +124,7 @@ async def _unlink(settings: "Settings", account: str) -> bool:
     from whaul.components import open_registry
 
     async with open_registry(settings) as registry:
-        return await registry.unlink(account)
+        return await registry.accounts.unlink(account)
 
 
 def _show(account: "LinkedAccount") -> None:

@@ -131,7 +131,7 @@ class _Interrupts:
 async def _number(settings: Settings, given: str) -> PhoneNumber:
     phone_number_id = arns.phone_number_id_from(given, settings.account_id, settings.region)
     async with open_registry(settings) as registry:
-        number = None if phone_number_id is None else await registry.phone_number(phone_number_id)
+        number = None if phone_number_id is None else await registry.accounts.phone_number(phone_number_id)
     if number is None:
         raise CommandError(f"no phone number {given} is linked; `whaul accounts` lists what is")
     return number

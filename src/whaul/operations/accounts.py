@@ -17,7 +17,7 @@ async def list_accounts(call: ResourceCall) -> Document:
     """ListLinkedWhatsAppBusinessAccounts: the first linked first."""
     size, token = call.members.get("maxResults") or PAGE_SIZE, call.members.get("nextToken")
     try:
-        page = await call.parts.registry.account_page(size, token)
+        page = await call.parts.registry.accounts.page(size, token)
     except PageTokenError:
         raise ValidationException(
             "1 validation error detected: Value at 'nextToken' failed to satisfy constraint: Member must be the "
@@ -30,7 +30,7 @@ async def list_accounts(call: ResourceCall) -> Document:
 
 async def get_account(call: ResourceCall) -> Document:
     """GetLinkedWhatsAppBusinessAccount."""
-    account = await call.parts.registry.account(call.resource_id)
+    account = await call.parts.registry.accounts.find(call.resource_id)
     if account is None:
         raise not_linked("account")
     call.parts.refreshes.served([account], call.record)
@@ -39,7 +39,7 @@ async def get_account(call: ResourceCall) -> Document:
 
 async def get_number(call: ResourceCall) -> Document:
     """GetLinkedWhatsAppBusinessAccountPhoneNumber."""
-    account = await call.parts.registry.account_with(call.resource_id)
+    account = await call.parts.registry.accounts.with_phone_number(call.resource_id)
     # An account is read before its numbers, and one of them may have gone in between.
     numbers = account.phone_numbers if account else ()
     number = next((number for number in numbers if number.id == call.resource_id), None)
@@ -51,7 +51,7 @@ async def get_number(call: ResourceCall) -> Document:
 
 async def disassociate(call: ResourceCall) -> Document:
     """DisassociateWhatsAppBusinessAccount: the account, its numbers, its token and the tags are gone."""
-    if not await call.parts.registry.unlink(call.resource_id):
+    if not await call.parts.registry.accounts.unlink(call.resource_id):
         raise not_linked("account")
     return {}
 

@@ -11,7 +11,7 @@ from whaul.outbound.circuit import Circuits
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.cache import Lookup
-from whaul.registry.store import Registry
+from whaul.registry.registry import Registry
 from whaul.storage.s3 import S3Store
 from whaul.transfer.idempotency import Idempotency
 from whaul.transfer.single_flight import SingleFlight

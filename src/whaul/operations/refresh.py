@@ -6,6 +6,7 @@ task at a time. An account that Meta refuses is left alone for `TTL` too, and ca
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -13,9 +14,9 @@ import structlog
 
 from whaul.errors import ApiError
 from whaul.graph.client import GraphClient
+from whaul.model import LinkedAccount
 from whaul.operations.waba import read_account, token_expiry
 from whaul.registry.accounts import Accounts
-from whaul.registry.records import LinkedAccount
 from whaul.telemetry import logs
 from whaul.telemetry.call import Call
 
@@ -109,15 +110,15 @@ class Refreshes:
             self._on_end("ok")
 
     async def _refresh(self, account: LinkedAccount) -> None:
-        current = await self._accounts.account(account.id)
+        current = await self._accounts.find(account.id)
         if current is None or _is_fresh(current, self._now()):  # unlinked, or refreshed by someone else
             return
-        token = await self._accounts.credentials(account.id)
-        if token is None:
+        target = await self._accounts.linked_account(account.id)
+        if target is None:
             return
-        found = await read_account(self._graph, token, account.meta_waba_id)
-        expires_at = await token_expiry(self._graph, token, current.token_expires_at)
-        await self._accounts.refresh(account.id, found.name, found.phone_numbers, expires_at)
+        found = await read_account(self._graph, target.token, target.meta_id)
+        ends = await token_expiry(self._graph, target.token, current.token_expires_at)
+        await self._accounts.refresh(current, replace(found, token_expires_at=ends))
 
 
 def _is_fresh(account: LinkedAccount, now: datetime) -> bool:

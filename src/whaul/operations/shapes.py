@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from whaul.api.response import Document
-from whaul.registry.records import LinkedAccount, LinkedPhoneNumber
+from whaul.model import LinkedAccount, LinkedPhoneNumber
 
 WriteDate = Callable[[datetime], object]
 

@@ -14,14 +14,13 @@ from whaul.api.request import Members
 from whaul.api.response import Document
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.errors import CallKind
-from whaul.model import GraphToken
+from whaul.model import GraphToken, LinkedPhoneNumber, MetaAccount, MetaPhoneNumber
 from whaul.operations.call import ResourceCall, Row, on_service
 from whaul.operations.shapes import phone_number
 from whaul.operations.tags import tags_of, too_many
-from whaul.operations.waba import MetaAccount, read_account, read_token, token_expiry
+from whaul.operations.waba import read_account, read_token, token_expiry
 from whaul.registry.errors import TooManyTagsError
-from whaul.registry.records import LinkedPhoneNumber, NewAccount, NewPhoneNumber, Tags
-from whaul.registry.tags import MAX_TAGS
+from whaul.registry.tags import MAX_TAGS, TagValues
 
 TAG = "social-messaging:TagResource"
 REGISTERING: Final = CallKind(is_repeatable=False, names_object=False)
@@ -105,7 +104,7 @@ async def _begin(call: ResourceCall) -> Document:
     accounts = {}
     for id_ in found.account_ids[:MAX_ACCOUNTS]:
         accounts[id_] = await _incomplete(call, id_, await _read_account(call, token, id_))
-    in_progress = await call.parts.registry.begin_signup(access_token)
+    in_progress = await call.parts.registry.signups.begin(access_token)
     result = {
         "associateInProgressToken": in_progress.get_secret_value(),
         "linkedAccountsWithIncompleteSetup": accounts,
@@ -120,12 +119,11 @@ async def _read_account(call: ResourceCall, token: GraphToken, meta_waba_id: str
 async def _incomplete(call: ResourceCall, meta_waba_id: str, account: MetaAccount) -> Document:
     """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
     id_ = arns.waba_id(call.parts.rules.account_id, meta_waba_id)
-    linked = await call.parts.registry.account(id_)
+    linked = await call.parts.registry.accounts.find(id_)
     numbers = [_described(call, number) for number in account.phone_numbers]
-    complete = linked is not None and bool(numbers) and all(number.is_registered for number in numbers)
     return {
         "accountName": account.name,
-        "registrationStatus": "COMPLETE" if complete else "INCOMPLETE",
+        "registrationStatus": "COMPLETE" if linked is not None and account.is_complete else "INCOMPLETE",
         "unregisteredWhatsAppPhoneNumbers": [phone_number(number) for number in numbers if not number.is_registered],
         "wabaId": id_,
     }
@@ -137,7 +135,7 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
     in_progress, chosen = SecretStr(final["associateInProgressToken"]), final["phoneNumbers"]
     meta_waba_id = await _meta_waba_id(call, final)
     tags = _authorized_tags(call, final, meta_waba_id)
-    access_token = await registry.signup(in_progress)
+    access_token = await registry.signups.access_token(in_progress)
     if access_token is None:
         raise _unknown()
     token = GraphToken(access_token)
@@ -150,11 +148,8 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
     doing = "subscribing the app to the account"
     await call.attempts.run(lambda: graph.post(token, f"{meta_waba_id}/subscribed_apps", {}, Any, doing))
     regions = {number["id"]: number.get("dataLocalizationRegion") for number in chosen}
-    new = NewAccount(
-        meta_waba_id=meta_waba_id,
-        name=account.name,
-        access_token=access_token,
-        app_secret=None,
+    new = replace(
+        account,
         phone_numbers=tuple(
             replace(number, status="CONNECTED", data_localization_region=regions[number.meta_id])
             if number.meta_id in regions
@@ -164,7 +159,7 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
         token_expires_at=await token_expiry(graph, token),
     )
     try:
-        linked = await registry.finish_signup(in_progress, new, tags)
+        linked = await registry.signups.finish(in_progress, new, token, tags)
     except TooManyTagsError:
         raise too_many() from None
     if linked is None:
@@ -188,13 +183,13 @@ async def _meta_waba_id(call: ResourceCall, final: Members) -> str:
         return str(id_)
     rules = call.parts.rules
     parent_id = arns.waba_id_from(final["phoneNumberParent"], rules.account_id, rules.region)
-    parent = await call.parts.registry.account(parent_id) if parent_id is not None else None
+    parent = await call.parts.registry.accounts.find(parent_id) if parent_id is not None else None
     if parent is None:
         raise InvalidParametersException("phoneNumberParent names nothing linked in this account and region.")
     return parent.meta_waba_id
 
 
-def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> dict[str, Tags]:
+def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> dict[str, TagValues]:
     """The tags by resource id; setting them is an action of its own."""
     rules, found = call.parts.rules, {}
     for id_, tags in _tagged(final, rules.account_id, meta_waba_id):
@@ -206,13 +201,13 @@ def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> d
     return found
 
 
-def _tagged(final: Members, account_id: str, meta_waba_id: str) -> Iterator[tuple[str, Tags]]:
+def _tagged(final: Members, account_id: str, meta_waba_id: str) -> Iterator[tuple[str, TagValues]]:
     yield arns.waba_id(account_id, meta_waba_id), tags_of((final.get("waba") or {}).get("tags"))
     for number in final["phoneNumbers"]:
         yield arns.phone_number_id(account_id, number["id"]), tags_of(number.get("tags"))
 
 
-def _described(call: ResourceCall, number: NewPhoneNumber) -> LinkedPhoneNumber:
+def _described(call: ResourceCall, number: MetaPhoneNumber) -> LinkedPhoneNumber:
     rules = call.parts.rules
     id_ = arns.phone_number_id(rules.account_id, number.meta_id)
     return LinkedPhoneNumber(

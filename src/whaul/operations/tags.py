@@ -8,8 +8,7 @@ from whaul.api.response import Document
 from whaul.errors import InvalidParametersException
 from whaul.operations.call import ResourceCall, Row, no_resource, on_resource
 from whaul.registry.errors import TooManyTagsError
-from whaul.registry.records import Tags
-from whaul.registry.tags import MAX_TAGS
+from whaul.registry.tags import MAX_TAGS, TagValues
 
 RESERVED = "aws:"
 """No tag's key may begin so, in any case. https://docs.aws.amazon.com/tag-editor/latest/userguide/reference.html"""
@@ -20,7 +19,7 @@ DONE: Final = {"statusCode": 200}
 async def tag(call: ResourceCall) -> Document:
     """TagResource."""
     try:
-        is_linked = await call.parts.registry.tag(call.resource_id, tags_of(call.members["tags"]))
+        is_linked = await call.parts.registry.tags.set(call.resource_id, tags_of(call.members["tags"]))
     except TooManyTagsError:
         raise too_many() from None
     if not is_linked:
@@ -30,25 +29,25 @@ async def tag(call: ResourceCall) -> Document:
 
 async def untag(call: ResourceCall) -> Document:
     """UntagResource."""
-    if not await call.parts.registry.untag(call.resource_id, call.members["tagKeys"]):
+    if not await call.parts.registry.tags.remove(call.resource_id, call.members["tagKeys"]):
         raise no_resource()
     return DONE
 
 
 async def list_tags(call: ResourceCall) -> Document:
     """ListTagsForResource."""
-    tags = await call.parts.registry.tags(call.resource_id)
+    tags = await call.parts.registry.tags.all(call.resource_id)
     if tags is None:
         raise no_resource()
     return DONE | {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
 
 
-def tags_of(tags: Iterable[Mapping[str, Any]] | None) -> Tags:
+def tags_of(tags: Iterable[Mapping[str, Any]] | None) -> TagValues:
     """Take over tags; one without a value has an empty one.
 
     Raises `InvalidParametersException` for a key that is reserved or comes twice, and for NUL characters.
     """
-    found: Tags = {}
+    found: TagValues = {}
     for each in tags or ():
         key, value = each["key"], each.get("value") or ""
         if key.lower().startswith(RESERVED):
@@ -67,7 +66,7 @@ def too_many() -> InvalidParametersException:
 
 def _check_storable(*texts: str) -> None:
     if any("\0" in text for text in texts):  # PostgreSQL's text has no such character
-        raise InvalidParametersException("Tags may not hold the character NUL.")
+        raise InvalidParametersException("TagValues may not hold the character NUL.")
 
 
 def _check_tags(members: Members) -> None:

@@ -9,8 +9,7 @@ import msgspec
 
 from whaul.errors import ApiError
 from whaul.graph.client import GraphClient
-from whaul.model import GraphToken
-from whaul.registry.records import NewPhoneNumber
+from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 
 MANAGEMENT: Final = "whatsapp_business_management"
 """The permission whose targets are the accounts that a token manages."""
@@ -50,25 +49,16 @@ class _DebuggedToken(msgspec.Struct):
     data: _Token
 
 
-@dataclass(frozen=True, slots=True)
-class MetaAccount:
-    """An account with all of its phone numbers."""
-
-    waba_id: str
-    name: str
-    phone_numbers: tuple[NewPhoneNumber, ...]
-
-
 async def read_account(graph: GraphClient, token: GraphToken, waba_id: str) -> MetaAccount:
     """Read an account by Meta's id: also the proof that the token is good."""
     account = await graph.get(token, waba_id, _Account, "reading the account", fields="id,name")
     doing = "listing the account's phone numbers"
     numbers = await graph.pages(token, f"{waba_id}/phone_numbers", _Number, doing, fields=_NUMBER_FIELDS)
     return MetaAccount(
-        waba_id=account.id,
+        meta_waba_id=account.id,
         name=account.name,
         phone_numbers=tuple(
-            NewPhoneNumber(n.id, n.display_phone_number, n.verified_name, n.quality_rating, n.status) for n in numbers
+            MetaPhoneNumber(n.id, n.display_phone_number, n.verified_name, n.quality_rating, n.status) for n in numbers
         ),
     )
 

@@ -2,6 +2,7 @@
 
 import string
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -9,9 +10,8 @@ from pydantic import SecretStr
 from sqlalchemy import Update, func, select, update
 
 from whaul.model import AccessKey
-from whaul.registry.models import AccessKeyRow
-from whaul.registry.records import AccessKeyRecord
-from whaul.registry.tenant import Tenant
+from whaul.registry.database import Database
+from whaul.registry.tables import AccessKeyRow
 
 # The prefix tells permanent keys from temporary ones, as at AWS.
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
@@ -21,10 +21,33 @@ _ID_ALPHABET: Final = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET: Final = string.ascii_letters + string.digits + "+/"
 
 
-class AccessKeys(Tenant):
+@dataclass(frozen=True, slots=True)
+class AccessKeyRecord:
+    """An access key, without its secret."""
+
+    access_key_id: str
+    name: str
+    policy: str
+    """The IAM policy document, JSON text."""
+    created_at: datetime
+    """UTC."""
+    disabled_at: datetime | None
+    """UTC; None while the key is enabled."""
+    expires_at: datetime | None
+    """UTC; None for a key without an end."""
+    rate_limit: float | None
+    """Calls per second; None for the server's `WHAUL_RATE_LIMIT`, 0 for no limit."""
+    rate_burst: int | None
+    """Calls at once; None for one second's worth."""
+
+
+class AccessKeys:
     """The access keys of one account number."""
 
-    async def create_access_key(
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(
         self,
         name: str,
         policy: str,
@@ -33,7 +56,7 @@ class AccessKeys(Tenant):
         rate_limit: float | None = None,
         rate_burst: int | None = None,
     ) -> AccessKey:
-        """Make an access key; the secret is in the answer and can be shown only now.
+        """Make an access key; its secret is in what is returned, and can be shown only now.
 
         `policy` is an IAM policy document that its owner has checked. A key with `expires_at` (with a time zone)
         is a temporary one: its id begins with ASIA and it comes with a session token.
@@ -48,16 +71,16 @@ class AccessKeys(Tenant):
             rate_limit=rate_limit,
             rate_burst=rate_burst,
         )
-        async with self._writing() as session:
+        async with self._database.writing() as session:
             session.add(
                 AccessKeyRow(
                     access_key_id=key.access_key_id,
-                    owner=self._account_id,
+                    owner=self._database.account_id,
                     name=name,
-                    secret_access_key=self._cipher.encrypt(key.secret_access_key),
-                    session_token=self._encrypt(key.session_token),
+                    secret_access_key=self._database.cipher.encrypt(key.secret_access_key),
+                    session_token=self._database.encrypt(key.session_token),
                     policy=policy,
-                    created_at=self._clock(),
+                    created_at=self._database.clock(),
                     expires_at=expires_at,
                     rate_limit=rate_limit,
                     rate_burst=rate_burst,
@@ -65,14 +88,14 @@ class AccessKeys(Tenant):
             )
         return key
 
-    async def access_keys(self) -> tuple[AccessKeyRecord, ...]:
+    async def all(self) -> tuple[AccessKeyRecord, ...]:
         """List all access keys, the oldest first, disabled and expired ones included."""
         statement = (
             select(AccessKeyRow)
-            .where(AccessKeyRow.owner == self._account_id)
+            .where(AccessKeyRow.owner == self._database.account_id)
             .order_by(AccessKeyRow.created_at, AccessKeyRow.access_key_id)
         )
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             return tuple(
                 AccessKeyRecord(
                     access_key_id=row.access_key_id,
@@ -87,43 +110,43 @@ class AccessKeys(Tenant):
                 for row in await session.scalars(statement)
             )
 
-    async def access_key(self, access_key_id: str) -> AccessKey | None:
+    async def find(self, access_key_id: str) -> AccessKey | None:
         """Find an access key with its secret, expired or not; None when it is unknown or disabled."""
         statement = select(AccessKeyRow).where(
             AccessKeyRow.access_key_id == access_key_id,
-            AccessKeyRow.owner == self._account_id,
+            AccessKeyRow.owner == self._database.account_id,
             AccessKeyRow.disabled_at.is_(None),
         )
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             row = await session.scalar(statement)
         if row is None:
             return None
         return AccessKey(
             access_key_id=row.access_key_id,
             name=row.name,
-            secret_access_key=self._cipher.decrypt(row.secret_access_key),
+            secret_access_key=self._database.cipher.decrypt(row.secret_access_key),
             policy=row.policy,
-            session_token=self._decrypt(row.session_token),
+            session_token=self._database.decrypt(row.session_token),
             expires_at=row.expires_at,
             rate_limit=row.rate_limit,
             rate_burst=row.rate_burst,
         )
 
-    async def usable_access_keys(self, access_key_ids: Collection[str]) -> set[str]:
+    async def usable(self, access_key_ids: Collection[str]) -> set[str]:
         """Return those of the ids that are access keys and not disabled."""
         statement = select(AccessKeyRow.access_key_id).where(
             AccessKeyRow.access_key_id.in_(access_key_ids),
-            AccessKeyRow.owner == self._account_id,
+            AccessKeyRow.owner == self._database.account_id,
             AccessKeyRow.disabled_at.is_(None),
         )
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             return set(await session.scalars(statement))
 
-    async def disable_access_key(self, access_key_id: str) -> bool:
+    async def disable(self, access_key_id: str) -> bool:
         """Disable an access key for good; False if it is unknown. One that is disabled already keeps its date."""
         return await self._change_key(
             access_key_id,
-            update(AccessKeyRow).values(disabled_at=func.coalesce(AccessKeyRow.disabled_at, self._clock())),
+            update(AccessKeyRow).values(disabled_at=func.coalesce(AccessKeyRow.disabled_at, self._database.clock())),
         )
 
     async def set_policy(self, access_key_id: str, policy: str) -> bool:
@@ -138,10 +161,10 @@ class AccessKeys(Tenant):
 
     async def _change_key(self, access_key_id: str, change: Update) -> bool:
         statement = change.where(
-            AccessKeyRow.access_key_id == access_key_id, AccessKeyRow.owner == self._account_id
+            AccessKeyRow.access_key_id == access_key_id, AccessKeyRow.owner == self._database.account_id
         ).returning(AccessKeyRow.access_key_id)
-        async with self._writing() as session:
+        async with self._database.writing() as session:
             return await session.scalar(statement) is not None
 
     def _pick(self, alphabet: str, length: int) -> str:
-        return "".join(self._rng.choice(alphabet) for _ in range(length))
+        return "".join(self._database.rng.choice(alphabet) for _ in range(length))

@@ -1,45 +1,59 @@
 """Linked accounts and their phone numbers, read and written in transactions."""
 
-from collections.abc import Iterable
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from pydantic import SecretStr
 from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from whaul import arns
-from whaul.model import Account, GraphToken, PhoneNumber
-from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
-from whaul.registry.pages import seal, unseal
-from whaul.registry.records import (
-    AccountPage,
-    LinkedAccount,
-    LinkedPhoneNumber,
-    NewAccount,
-    NewPhoneNumber,
-)
-from whaul.registry.tags import TaggedResources
+from whaul.model import Account, GraphToken, LinkedAccount, LinkedPhoneNumber, MetaAccount, PhoneNumber
+from whaul.registry.database import Database
+from whaul.registry.errors import PageTokenError
+from whaul.registry.tables import AccountRow, PhoneNumberRow, TagRow
+from whaul.secrets import SecretKeyError
+
+_LIST: Final = "linked accounts"
+"""Part of every page token, so that what was encrypted for another purpose is none."""
 
 
-class Accounts(TaggedResources):
-    """The accounts of one account number."""
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """Some of the linked accounts, in order, and the token that continues after them."""
 
-    async def link(self, new: NewAccount) -> LinkedAccount:
+    accounts: tuple[LinkedAccount, ...]
+    next_token: str | None
+
+
+class Accounts:
+    """The linked accounts of one account number."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def link(self, account: MetaAccount, token: GraphToken, *, verified: bool = True) -> LinkedAccount:
         """Link an account, or link it again: all of it is replaced but its id and its date.
 
-        Afterwards its phone numbers are those given and no others; a number that another account had moves here.
-        An app secret that is not given is forgotten.
+        Afterwards its phone numbers are those of `account` and no others; a number that another account had moves
+        here. An app secret that is not in `token` is forgotten. An account that Meta was not asked about, so that it
+        is not `verified`, is refreshed soon.
         """
-        async with self._writing() as session:
-            return await self._link(session, new)
+        async with self._database.writing() as session:
+            return await self.link_in(session, account, token, verified=verified)
 
     async def unlink(self, account: str) -> bool:
         """Remove an account, its phone numbers and their tags; False if it is not linked.
 
-        The account is given by its id, its ARN or Meta's WABA id.
+        The account is named by its id, its ARN or Meta's WABA id.
         """
-        async with self._writing() as session:
+        async with self._database.writing() as session:
             id_ = await session.scalar(select(AccountRow.id).where(*self._named(account)))
             if id_ is None:
                 return False
@@ -48,155 +62,127 @@ class Accounts(TaggedResources):
             await session.execute(delete(AccountRow).where(AccountRow.id == id_))
             return True
 
-    async def refresh(
-        self,
-        account_id: str,
-        name: str,
-        numbers: Iterable[NewPhoneNumber],
-        token_expires_at: datetime | None = None,
-    ) -> None:
-        """Record what Meta says now of an account, its token, and those of its numbers that are linked."""
-        said = {arns.phone_number_id(self._account_id, number.meta_id): number for number in numbers}
-        async with self._writing() as session:
-            statement = (
-                select(AccountRow)
-                .where(AccountRow.id == account_id, AccountRow.owner == self._account_id)
-                .options(selectinload(AccountRow.phone_numbers))
-            )
-            account = await session.scalar(statement)
-            if account is None:  # unlinked meanwhile
+    async def refresh(self, before: LinkedAccount, found: MetaAccount) -> None:
+        """Record what Meta says now of an account, its token, and those of its numbers that are linked.
+
+        Nothing happens if it was unlinked, linked again or refreshed since it was read as `before`: what Meta said may
+        be about another token.
+        """
+        owner, now = self._database.account_id, self._database.clock()
+        facts = {arns.phone_number_id(owner, number.meta_id): number for number in found.phone_numbers}
+        async with self._database.writing() as session:
+            account = await session.scalar(_with_numbers().where(AccountRow.id == before.id, AccountRow.owner == owner))
+            if account is None or account.refreshed_at != before.refreshed_at:
                 return
-            account.name, account.refreshed_at = name, self._clock()
-            account.token_expires_at = token_expires_at
+            account.name, account.refreshed_at, account.token_expires_at = found.name, now, found.token_expires_at
             for row in account.phone_numbers:
-                number = said.get(row.id)
+                number = facts.get(row.id)
                 if number is not None:
                     row.display_phone_number = number.display_phone_number
                     row.verified_name = number.verified_name
                     row.quality_rating = number.quality_rating
                     row.status = number.status
 
-    async def accounts(self) -> tuple[LinkedAccount, ...]:
+    async def all(self) -> tuple[LinkedAccount, ...]:
         """List the linked accounts, the first linked first."""
-        statement = (
-            select(AccountRow)
-            .where(AccountRow.owner == self._account_id)
-            .order_by(AccountRow.linked_at, AccountRow.id)
-            .options(selectinload(AccountRow.phone_numbers))
-        )
-        async with self._reading() as session:
-            return tuple(self._account(row) for row in await session.scalars(statement))
+        async with self._database.reading() as session:
+            return tuple(self._linked(row) for row in await session.scalars(self._in_order()))
 
-    async def token_expiries(self) -> dict[str, datetime]:
-        """When the tokens end that do, by the ids of their accounts."""
-        statement = select(AccountRow.id, AccountRow.token_expires_at).where(AccountRow.owner == self._account_id)
-        async with self._reading() as session:
-            return {row.id: row.token_expires_at for row in await session.execute(statement) if row.token_expires_at}
-
-    async def account_page(self, most: int, token: str | None = None) -> AccountPage:
-        """List linked accounts in the same order, at most so many, from where `token` (of the last page) points.
+    async def page(self, size: int, token: str | None = None) -> AccountPage:
+        """List at most `size` linked accounts in the same order, from where `token` (of the page before) points.
 
         Accounts that are linked or unlinked between two pages make others neither missing nor double. Raises
         PageTokenError.
         """
-        statement = (
-            select(AccountRow)
-            .where(AccountRow.owner == self._account_id)
-            .order_by(AccountRow.linked_at, AccountRow.id)
-            .limit(most + 1)
-            .options(selectinload(AccountRow.phone_numbers))
-        )
+        statement = self._in_order().limit(size + 1)
         if token is not None:
-            linked_at, id_ = unseal(self._cipher, self._account_id, token)
+            linked_at, id_ = self._read_token(token)
             later = AccountRow.linked_at > linked_at
             statement = statement.where(or_(later, and_(AccountRow.linked_at == linked_at, AccountRow.id > id_)))
-        async with self._reading() as session:
-            accounts = [self._account(row) for row in await session.scalars(statement)]
-        page = tuple(accounts[:most])
-        more = len(accounts) > most
-        return AccountPage(
-            page, seal(self._cipher, self._account_id, page[-1].linked_at, page[-1].id) if more else None
-        )
+        async with self._database.reading() as session:
+            accounts = tuple(self._linked(row) for row in await session.scalars(statement))
+        page = accounts[:size]
+        return AccountPage(page, self._token_after(page[-1]) if len(accounts) > size else None)
 
-    async def account(self, account: str) -> LinkedAccount | None:
-        """Find a linked account, given its id, its ARN or Meta's WABA id."""
-        statement = select(AccountRow).where(*self._named(account)).options(selectinload(AccountRow.phone_numbers))
-        async with self._reading() as session:
-            row = await session.scalar(statement)
-            return None if row is None else self._account(row)
+    async def find(self, account: str) -> LinkedAccount | None:
+        """Find a linked account by its id, its ARN or Meta's WABA id."""
+        async with self._database.reading() as session:
+            row = await session.scalar(_with_numbers().where(*self._named(account)))
+            return None if row is None else self._linked(row)
 
-    async def account_with(self, phone_number_id: str) -> LinkedAccount | None:
-        """Find the account that a phone number, given its id, is linked with."""
+    async def with_phone_number(self, phone_number_id: str) -> LinkedAccount | None:
+        """Find the account of a phone number by the number's id."""
         statement = (
-            select(AccountRow)
+            _with_numbers()
             .join(AccountRow.phone_numbers)
-            .where(PhoneNumberRow.id == phone_number_id, AccountRow.owner == self._account_id)
-            .options(selectinload(AccountRow.phone_numbers))
+            .where(PhoneNumberRow.id == phone_number_id, AccountRow.owner == self._database.account_id)
         )
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             row = await session.scalar(statement)
-            return None if row is None else self._account(row)
-
-    async def credentials(self, account: str) -> GraphToken | None:
-        """Find an account's token and app secret, given its id, its ARN or Meta's WABA id."""
-        async with self._reading() as session:
-            row = await session.scalar(select(AccountRow).where(*self._named(account)))
-        if row is None:
-            return None
-        return GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret))
+            return None if row is None else self._linked(row)
 
     async def linked_account(self, account_id: str) -> Account | None:
-        """Find a linked account with its token, given its id (not its ARN: see `arns.waba_id_from`)."""
-        async with self._reading() as session:
+        """Find what calls about an account itself need, by its id (not its ARN: `arns.waba_id_from`)."""
+        async with self._database.reading() as session:
             row = await session.get(AccountRow, account_id)
-        if row is None or row.owner != self._account_id:
+        if row is None or row.owner != self._database.account_id:
             return None
-        return Account(
-            id=row.id,
-            arn=arns.waba_arn(row.id, self._account_id, self._region),
-            meta_id=row.meta_waba_id,
-            token=GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret)),
-        )
+        token = self._token(row.access_token, row.app_secret)
+        return Account(id=row.id, arn=self._waba_arn(row.id), meta_id=row.meta_waba_id, token=token)
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
-        """Find a linked phone number, given its id (not its ARN: see `arns.phone_number_id_from`)."""
+        """Find what calls on behalf of a phone number need, by its id (not its ARN: `arns.phone_number_id_from`)."""
         statement = (
             select(PhoneNumberRow.id, PhoneNumberRow.meta_id, AccountRow.access_token, AccountRow.app_secret)
             .join(PhoneNumberRow.account)
-            .where(PhoneNumberRow.id == phone_number_id, AccountRow.owner == self._account_id)
+            .where(PhoneNumberRow.id == phone_number_id, AccountRow.owner == self._database.account_id)
         )
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             row = (await session.execute(statement)).one_or_none()
         if row is None:
             return None
-        return PhoneNumber(
-            id=row.id,
-            arn=arns.phone_number_arn(row.id, self._account_id, self._region),
-            meta_id=row.meta_id,
-            token=GraphToken(self._cipher.decrypt(row.access_token), self._decrypt(row.app_secret)),
-        )
+        token = self._token(row.access_token, row.app_secret)
+        return PhoneNumber(id=row.id, arn=self._number_arn(row.id), meta_id=row.meta_id, token=token)
 
-    async def _link(self, session: AsyncSession, new: NewAccount) -> LinkedAccount:
-        account_id, now = arns.waba_id(self._account_id, new.meta_waba_id), self._clock()
-        account = await session.get(AccountRow, account_id)
-        if account is None:
-            account = AccountRow(id=account_id, owner=self._account_id, meta_waba_id=new.meta_waba_id, linked_at=now)
-            session.add(account)
-        account.name = new.name
-        account.access_token = self._cipher.encrypt(new.access_token)
-        account.app_secret = self._encrypt(new.app_secret)
-        account.refreshed_at = now if new.verified else None
-        account.token_expires_at = new.token_expires_at
+    async def token_expiries(self) -> Mapping[str, datetime]:
+        """When the tokens end that do, by the ids of their accounts."""
+        statement = select(AccountRow.id, AccountRow.token_expires_at).where(
+            AccountRow.owner == self._database.account_id, AccountRow.token_expires_at.is_not(None)
+        )
+        async with self._database.reading() as session:
+            return {row.id: row.token_expires_at for row in await session.execute(statement) if row.token_expires_at}
+
+    async def link_in(
+        self, session: AsyncSession, account: MetaAccount, token: GraphToken, *, verified: bool = True
+    ) -> LinkedAccount:
+        """Do what `link` does in a transaction that does more."""
+        database, now = self._database, self._database.clock()
+        id_ = arns.waba_id(database.account_id, account.meta_waba_id)
+        row = await session.get(AccountRow, id_)
+        if row is None:
+            row = AccountRow(id=id_, owner=database.account_id, meta_waba_id=account.meta_waba_id, linked_at=now)
+            session.add(row)
+        row.name = account.name
+        row.access_token = database.cipher.encrypt(token.access_token)
+        row.app_secret = database.encrypt(token.app_secret)
+        row.refreshed_at = now if verified else None
+        row.token_expires_at = account.token_expires_at
         await session.flush()
-        ids = {arns.phone_number_id(self._account_id, number.meta_id): number for number in new.phone_numbers}
-        replaced = or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(ids))
-        known = {
+        await self._replace_numbers(session, id_, account)
+        await session.refresh(row, ["phone_numbers"])
+        return self._linked(row)
+
+    async def _replace_numbers(self, session: AsyncSession, account_id: str, account: MetaAccount) -> None:
+        owner = self._database.account_id
+        numbers = {arns.phone_number_id(owner, number.meta_id): number for number in account.phone_numbers}
+        replaced = or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(numbers))
+        regions = {
             row.id: row.data_localization_region
             for row in await session.execute(
                 select(PhoneNumberRow.id, PhoneNumberRow.data_localization_region).where(replaced)
             )
         }
-        await session.execute(delete(TagRow).where(TagRow.resource_id.in_(known.keys() - ids.keys())))
+        await session.execute(delete(TagRow).where(TagRow.resource_id.in_(regions.keys() - numbers.keys())))
         await session.execute(delete(PhoneNumberRow).where(replaced))
         session.add_all(
             PhoneNumberRow(
@@ -207,33 +193,45 @@ class Accounts(TaggedResources):
                 verified_name=number.verified_name,
                 quality_rating=number.quality_rating,
                 status=number.status,
-                data_localization_region=number.data_localization_region or known.get(id_),
+                data_localization_region=number.data_localization_region or regions.get(id_),
             )
-            for id_, number in ids.items()
+            for id_, number in numbers.items()
         )
         await session.flush()
-        await session.refresh(account, ["phone_numbers"])
-        return self._account(account)
+
+    def _in_order(self) -> Any:
+        return (
+            _with_numbers()
+            .where(AccountRow.owner == self._database.account_id)
+            .order_by(AccountRow.linked_at, AccountRow.id)
+        )
 
     def _named(self, account: str) -> tuple[Any, ...]:
-        id_ = arns.waba_id_from(account, self._account_id, self._region)
+        id_ = arns.waba_id_from(account, self._database.account_id, self._database.region)
         return (
-            AccountRow.owner == self._account_id,
+            AccountRow.owner == self._database.account_id,
             AccountRow.meta_waba_id == account if id_ is None else AccountRow.id == id_,
         )
 
-    def _account(self, row: AccountRow) -> LinkedAccount:
+    def _token(self, access_token: str, app_secret: str | None) -> GraphToken:
+        return GraphToken(self._database.cipher.decrypt(access_token), self._database.decrypt(app_secret))
+
+    def _waba_arn(self, id_: str) -> str:
+        return arns.waba_arn(id_, self._database.account_id, self._database.region)
+
+    def _number_arn(self, id_: str) -> str:
+        return arns.phone_number_arn(id_, self._database.account_id, self._database.region)
+
+    def _linked(self, row: AccountRow) -> LinkedAccount:
         return LinkedAccount(
             id=row.id,
-            arn=arns.waba_arn(row.id, self._account_id, self._region),
+            arn=self._waba_arn(row.id),
             meta_waba_id=row.meta_waba_id,
             name=row.name,
-            linked_at=row.linked_at,
-            has_app_secret=row.app_secret is not None,
             phone_numbers=tuple(
                 LinkedPhoneNumber(
                     id=number.id,
-                    arn=arns.phone_number_arn(number.id, self._account_id, self._region),
+                    arn=self._number_arn(number.id),
                     meta_id=number.meta_id,
                     display_phone_number=number.display_phone_number,
                     verified_name=number.verified_name,
@@ -243,6 +241,30 @@ class Accounts(TaggedResources):
                 )
                 for number in row.phone_numbers
             ),
-            refreshed_at=row.refreshed_at,
             token_expires_at=row.token_expires_at,
+            linked_at=row.linked_at,
+            refreshed_at=row.refreshed_at,
+            has_app_secret=row.app_secret is not None,
         )
+
+    def _token_after(self, account: LinkedAccount) -> str:
+        """Write a page token, sealed so that callers can neither read nor make one."""
+        content = json.dumps([_LIST, self._database.account_id, account.linked_at.isoformat(), account.id])
+        return self._database.cipher.encrypt(SecretStr(content))
+
+    def _read_token(self, token: str) -> tuple[datetime, str]:
+        """Read a page token of this account number; any process with one of the keys can. Raises PageTokenError."""
+        try:
+            # The cipher drops characters that are not of its alphabet; a token is only what `_token_after` wrote.
+            if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode() != token:
+                raise PageTokenError
+            content: Any = json.loads(self._database.cipher.decrypt(token).get_secret_value())
+        except (binascii.Error, ValueError, SecretKeyError) as exc:
+            raise PageTokenError from exc
+        if not isinstance(content, list) or content[:2] != [_LIST, self._database.account_id]:
+            raise PageTokenError
+        return datetime.fromisoformat(content[2]), content[3]
+
+
+def _with_numbers() -> Any:
+    return select(AccountRow).options(selectinload(AccountRow.phone_numbers))

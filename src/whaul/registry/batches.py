@@ -11,8 +11,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Final, Protocol
 
-from whaul.model import AccessKey, Account, PhoneNumber
-from whaul.registry.cache import Lookup
+from whaul.model import AccessKey
 
 MAX_BATCH: Final = 500
 """Ids in a query."""
@@ -22,38 +21,34 @@ _FORM: Final = re.compile(r"[A-Za-z0-9_]{3,128}")
 """What can be an id at all; a database may refuse to be asked for others."""
 
 
-class Source(Lookup, Protocol):
-    """A lookup that can be asked for many ids at once."""
+class Source(Protocol):
+    """Access keys that can be asked for one by one, and many at once."""
 
-    async def usable_access_keys(self, access_key_ids: Collection[str]) -> set[str]:
+    async def find(self, access_key_id: str) -> AccessKey | None:
+        """Find an access key that is not disabled."""
+        ...
+
+    async def usable(self, access_key_ids: Collection[str]) -> set[str]:
         """Return those of the ids that are access keys and not disabled."""
         ...
 
 
-class BatchedLookup:
-    """A `Lookup` in front of a registry."""
+class BatchedKeys:
+    """A look-up in front of the registry's access keys; raises what that raises."""
 
-    def __init__(self, registry: Source, pause: float = PAUSE) -> None:
+    def __init__(self, access_keys: Source, pause: float = PAUSE) -> None:
         """`pause` is in seconds."""
-        self._registry = registry
+        self._access_keys = access_keys
         self._pause = pause
         self._real: set[str] = set()
         self._waiting: dict[str, asyncio.Future[bool]] = {}
         self._asking: asyncio.Task[None] | None = None
 
-    async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
-        """Find a linked phone number by its id; raises what the registry raises."""
-        return await self._registry.phone_number(phone_number_id)
-
-    async def linked_account(self, account_id: str) -> Account | None:
-        """Find a linked account by its id; raises what the registry raises."""
-        return await self._registry.linked_account(account_id)
-
-    async def access_key(self, access_key_id: str) -> AccessKey | None:
-        """Find an access key that is not disabled; raises what the registry raises."""
+    async def find(self, access_key_id: str) -> AccessKey | None:
+        """Find an access key that is not disabled."""
         if access_key_id not in self._real and not await self._is_real(access_key_id):
             return None
-        key = await self._registry.access_key(access_key_id)
+        key = await self._access_keys.find(access_key_id)
         if key is None:
             self._real.discard(access_key_id)
         else:
@@ -89,7 +84,7 @@ class BatchedLookup:
 
     async def _answer(self, batch: dict[str, asyncio.Future[bool]]) -> None:
         try:
-            real = await self._registry.usable_access_keys(batch.keys())
+            real = await self._access_keys.usable(batch.keys())
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait
             for waiting in batch.values():
                 waiting.set_exception(error)

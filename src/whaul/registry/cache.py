@@ -34,10 +34,11 @@ MAX_ENTRIES: Final = 4096
 """Of each kind; the one that was not used for longest makes room."""
 
 Value = TypeVar("Value")
+Query = Callable[[str], Awaitable[Value | None]]
 
 
 class Lookup(Protocol):
-    """What the request path asks; `Registry` and `CachedRegistry` both answer it."""
+    """What calls look up."""
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number by its id."""
@@ -53,7 +54,7 @@ class Lookup(Protocol):
 
 
 class CachedRegistry:
-    """A `Lookup` in front of another; raises what that raises.
+    """A `Lookup` over three queries, of the registry's; raises what they raise.
 
     `clock` is monotonic, in seconds. `on_outage` is told when the database stops answering (True) and when it answers
     again (False).
@@ -61,16 +62,18 @@ class CachedRegistry:
 
     def __init__(
         self,
-        registry: Lookup,
         *,
+        phone_number: Query[PhoneNumber],
+        linked_account: Query[Account],
+        access_key: Query[AccessKey],
         clock: Callable[[], float] = time.monotonic,
         max_entries: int = MAX_ENTRIES,
         on_outage: Callable[[bool], None] = lambda _is_down: None,
     ) -> None:
         outage = _Outage(clock, on_outage)
-        self._phone_numbers = _Cache(registry.phone_number, outage, clock, max_entries)
-        self._accounts = _Cache(registry.linked_account, outage, clock, max_entries)
-        self._access_keys = _Cache(registry.access_key, outage, clock, max_entries)
+        self._phone_numbers = _Cache(phone_number, outage, clock, max_entries)
+        self._accounts = _Cache(linked_account, outage, clock, max_entries)
+        self._access_keys = _Cache(access_key, outage, clock, max_entries)
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
         """Find a linked phone number by its id."""
@@ -86,9 +89,8 @@ class CachedRegistry:
 
     async def aclose(self) -> None:
         """End the queries that are under way; to be called before the registry is closed."""
-        await self._phone_numbers.aclose()
-        await self._accounts.aclose()
-        await self._access_keys.aclose()
+        for cache in (self._phone_numbers, self._accounts, self._access_keys):
+            await cache.aclose()
 
 
 class _Outage:
@@ -116,7 +118,7 @@ class _Entry(NamedTuple, Generic[Value]):
     value: Value
 
 
-class _Query(NamedTuple, Generic[Value]):
+class _Running(NamedTuple, Generic[Value]):
     asked_at: float
     task: asyncio.Task[Value | None]
 
@@ -124,7 +126,7 @@ class _Query(NamedTuple, Generic[Value]):
 class _Cache(Generic[Value]):
     def __init__(
         self,
-        ask: Callable[[str], Awaitable[Value | None]],
+        ask: Query[Value],
         outage: _Outage,
         clock: Callable[[], float],
         max_entries: int,
@@ -134,7 +136,7 @@ class _Cache(Generic[Value]):
         self._clock = clock
         self._max_entries = max_entries
         self._entries: OrderedDict[str, _Entry[Value]] = OrderedDict()
-        self._queries: dict[str, _Query[Value]] = {}
+        self._queries: dict[str, _Running[Value]] = {}
 
     async def get(self, id_: str) -> Value | None:
         now = self._clock()
@@ -166,13 +168,13 @@ class _Cache(Generic[Value]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, id_: str, now: float) -> _Query[Value]:
+    def _start(self, id_: str, now: float) -> _Running[Value]:
         def end(task: asyncio.Task[Value | None]) -> None:
             del self._queries[id_]
             if not task.cancelled():
                 task.exception()  # looked at, so that asyncio does not report it when every caller has given up
 
-        query = self._queries[id_] = _Query(now, asyncio.create_task(self._query(id_, now)))
+        query = self._queries[id_] = _Running(now, asyncio.create_task(self._query(id_, now)))
         query.task.add_done_callback(end)
         return query
 

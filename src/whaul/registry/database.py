@@ -1,23 +1,72 @@
-"""The database behind a URL: whether it is there, the engine, and what both kinds of transactions have in common.
+"""The database behind a URL: whether it is there, its engine, and transactions over what belongs to one account number.
 
 Owns the choice between SQLite and PostgreSQL; what is particular to one of them is in its own module. Does not know
 the tables.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
 from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from whaul.database_url import check_database_url, database_file, is_postgresql
 from whaul.registry import postgresql, sqlite
 from whaul.registry.errors import RegistryUnavailableError
+from whaul.secrets import Cipher
 
 _WRITES: Final = "whaul_writes"
+
+
+def utc_now() -> datetime:
+    """Tell the time of day, UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """What belongs to one account number in a database.
+
+    Secrets are encrypted before they reach the database and decrypted after they leave it. Every transaction raises
+    RegistryUnavailableError when the database does not answer.
+    """
+
+    engine: AsyncEngine
+    cipher: Cipher = field(repr=False)
+    account_id: str
+    region: str
+    clock: Callable[[], datetime] = utc_now
+    rng: random.Random = field(default_factory=random.SystemRandom)
+    """Fit for secrets."""
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        """Run a transaction that writes nothing."""
+        with translated():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """Run a transaction that writes, after the others that do; what the block raises undoes it."""
+        with translated():
+            async with AsyncSession(for_writing(self.engine), expire_on_commit=False) as session, session.begin():
+                yield session
+
+    def encrypt(self, secret: SecretStr | None) -> str | None:
+        """Encrypt a secret that may be missing."""
+        return None if secret is None else self.cipher.encrypt(secret)
+
+    def decrypt(self, token: str | None) -> SecretStr | None:
+        """Decrypt a secret that may be missing. Raises SecretKeyError."""
+        return None if token is None else self.cipher.decrypt(token)
 
 
 def key_file(url: str) -> Path:
@@ -65,7 +114,7 @@ def open_engine(url: str, *, patient: bool = False) -> AsyncEngine:
 
 
 def for_writing(engine: AsyncEngine) -> AsyncEngine:
-    """Answer the same engine, whose transactions are going to write: one after the other."""
+    """Return the same engine, whose transactions are going to write: one after the other."""
     return engine.execution_options(**{_WRITES: True})
 
 

@@ -1,4 +1,4 @@
-"""Tags of linked accounts and phone numbers."""
+"""Tags of linked accounts and phone numbers. A resource is named by its id, `waba-…` or `phone-number-id-…`."""
 
 from collections.abc import Collection
 from typing import Final
@@ -6,47 +6,55 @@ from typing import Final
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from whaul.registry.database import Database
 from whaul.registry.errors import TooManyTagsError
-from whaul.registry.models import AccountRow, PhoneNumberRow, TagRow
-from whaul.registry.records import Tags
-from whaul.registry.tenant import Tenant
+from whaul.registry.tables import AccountRow, PhoneNumberRow, TagRow
 
 MAX_TAGS: Final = 50
 """Tags of one resource. https://docs.aws.amazon.com/tag-editor/latest/userguide/reference.html"""
 
+TagValues = dict[str, str]
+"""The tags of a resource: values by key."""
 
-class TaggedResources(Tenant):
-    """What can be tagged; a resource is named by its id, `waba-…` or `phone-number-id-…`."""
 
-    async def tags(self, resource_id: str) -> Tags | None:
+class Tags:
+    """The tags of what is linked under one account number."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self, resource_id: str) -> TagValues | None:
         """List a resource's tags by key, in order; None when it is not linked."""
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             if not await self._is_linked(session, resource_id):
                 return None
-            statement = select(TagRow).where(TagRow.resource_id == resource_id)
-            rows = await session.scalars(statement)
+            rows = await session.scalars(select(TagRow).where(TagRow.resource_id == resource_id))
             return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
 
-    async def tag(self, resource_id: str, tags: Tags) -> bool:
-        """Set tags, replacing the values of keys that are there; False if not linked. Raises TooManyTagsError."""
-        async with self._writing() as session:
+    async def set(self, resource_id: str, tags: TagValues) -> bool:
+        """Set tags, replacing the values of keys that are there; False when it is not linked.
+
+        Raises TooManyTagsError.
+        """
+        async with self._database.writing() as session:
             if not await self._is_linked(session, resource_id):
                 return False
-            await self._set_tags(session, resource_id, tags)
+            await self.set_in(session, resource_id, tags)
             return True
 
-    async def untag(self, resource_id: str, keys: Collection[str]) -> bool:
+    async def remove(self, resource_id: str, keys: Collection[str]) -> bool:
         """Remove tags; keys that are not there do not matter. False when the resource is not linked."""
-        async with self._writing() as session:
+        async with self._database.writing() as session:
             if not await self._is_linked(session, resource_id):
                 return False
             # The few that are there, not the keys that are asked for: a statement takes only so many of those.
             there = await session.scalars(select(TagRow.key).where(TagRow.resource_id == resource_id))
-            gone = set(keys).intersection(there)
+            gone = [key for key in there if key in keys]
             await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(gone)))
             return True
 
-    async def _set_tags(self, session: AsyncSession, resource_id: str, tags: Tags) -> None:
+    async def set_in(self, session: AsyncSession, resource_id: str, tags: TagValues) -> None:
+        """Do what `set` does, on a resource that is linked, in a transaction that does more."""
         if len(tags) > MAX_TAGS:
             raise TooManyTagsError
         await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(tags)))
@@ -57,10 +65,11 @@ class TaggedResources(Tenant):
             raise TooManyTagsError
 
     async def _is_linked(self, session: AsyncSession, resource_id: str) -> bool:
-        account = select(AccountRow.id).where(AccountRow.id == resource_id, AccountRow.owner == self._account_id)
+        owner = self._database.account_id
+        account = select(AccountRow.id).where(AccountRow.id == resource_id, AccountRow.owner == owner)
         number = (
             select(PhoneNumberRow.id)
             .join(PhoneNumberRow.account)
-            .where(PhoneNumberRow.id == resource_id, AccountRow.owner == self._account_id)
+            .where(PhoneNumberRow.id == resource_id, AccountRow.owner == owner)
         )
         return await session.scalar(account.union_all(number).limit(1)) is not None

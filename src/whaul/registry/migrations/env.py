@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from whaul.registry.models import Table
+from whaul.registry.tables import Table
 
 context.configure(
     connection=context.config.attributes["connection"],

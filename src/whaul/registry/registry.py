@@ -1,4 +1,4 @@
-"""The registry itself: what is linked and who may call, in one database."""
+"""The registry: what is linked and who may call, in one database."""
 
 import random
 from collections.abc import AsyncIterator, Callable
@@ -9,41 +9,49 @@ from sqlalchemy import Column, select, update
 
 from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
-from whaul.registry.database import open_engine
+from whaul.registry.accounts import Accounts
+from whaul.registry.database import Database, open_engine, utc_now
 from whaul.registry.errors import SchemaMissingError
-from whaul.registry.models import Encrypted, Table
 from whaul.registry.signups import Signups
-from whaul.registry.tenant import utc_now
+from whaul.registry.tables import Encrypted, Table
+from whaul.registry.tags import Tags
 from whaul.secrets import Cipher
 
 
-class Registry(Signups, AccessKeys):
-    """Linked accounts, phone numbers and access keys of one account number.
+class Registry:
+    """What belongs to one account number.
 
-    Every method raises RegistryUnavailableError when the database does not answer; those that return a secret raise
-    SecretKeyError when the cipher's keys do not fit.
+    Every method, of the parts too, raises RegistryUnavailableError when the database does not answer; those that return
+    a secret raise SecretKeyError when the cipher's keys do not fit.
     """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.accounts = Accounts(database)
+        self.tags = Tags(database)
+        self.signups = Signups(database, self.accounts, self.tags)
+        self.access_keys = AccessKeys(database)
 
     async def check_secret_key(self) -> None:
         """Raise SecretKeyError when any of what is stored was encrypted with other keys; an empty registry passes."""
-        async with self._reading() as session:
+        async with self._database.reading() as session:
             for column in _encrypted_columns():
-                for token in await session.scalars(select(column).where(_owner(column) == self._account_id)):
+                for token in await session.scalars(select(column).where(_owner(column) == self._database.account_id)):
                     if token is not None:
-                        self._cipher.decrypt(token)
+                        self._database.cipher.decrypt(token)
 
     async def rotate_secrets(self) -> int:
-        """Encrypt with the first key all that other keys encrypted; answer how many secrets that were.
+        """Encrypt with the first key all that other keys encrypted; return how many secrets that were.
 
         All or nothing. Raises SecretKeyError when no key fits one of them.
         """
         renewed = 0
-        async with self._writing() as session:
+        async with self._database.writing() as session:
             for column in _encrypted_columns():
                 (key,) = column.table.primary_key.columns
-                stored = select(key, column).where(_owner(column) == self._account_id, column.is_not(None))
+                stored = select(key, column).where(_owner(column) == self._database.account_id, column.is_not(None))
                 for id_, token in (await session.execute(stored)).all():
-                    fresh = self._cipher.renew(token)
+                    fresh = self._database.cipher.renew(token)
                     if fresh is not None:
                         await session.execute(update(column.table).where(key == id_).values({column: fresh}))
                         renewed += 1
@@ -51,7 +59,7 @@ class Registry(Signups, AccessKeys):
 
     async def ping(self) -> None:
         """Return when the database answers and is at this version's schema; raise a RegistryError otherwise."""
-        await schema.check_engine(self._engine)
+        await schema.check_engine(self._database.engine)
 
 
 def _encrypted_columns() -> list[Column[str]]:
@@ -76,9 +84,9 @@ async def open_registry(
 ) -> AsyncIterator[Registry]:
     """Open the registry behind a database URL, and dispose of its connections at the end.
 
-    A database that is missing or empty is made with `create`, and is SchemaMissingError without. Raises
-    SchemaOutdatedError or SchemaTooNewError, ValueError for a bad URL, RegistryUnavailableError when the database does
-    not answer.
+    A database that is missing or empty is made with `create`, and is SchemaMissingError without. `rng` must be fit for
+    secrets. Raises SchemaOutdatedError or SchemaTooNewError, ValueError for a bad URL, and RegistryUnavailableError
+    when the database does not answer.
     """
     try:
         await schema.check(url)
@@ -88,6 +96,15 @@ async def open_registry(
         await schema.migrate(url)
     engine = open_engine(url)
     try:
-        yield Registry(engine, cipher, account_id=account_id, region=region, clock=clock, rng=rng)
+        yield Registry(
+            Database(
+                engine=engine,
+                cipher=cipher,
+                account_id=account_id,
+                region=region,
+                clock=clock,
+                rng=rng or random.SystemRandom(),
+            )
+        )
     finally:
         await engine.dispose()
