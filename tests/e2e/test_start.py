@@ -5,14 +5,16 @@ import os
 import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from harness.http_wire import HTTPConnection, exchange
-from harness.waiting import eventually
-from harness.world import MEDIA_PATH, World
+from harness.waiting import PATIENCE, eventually
+from harness.world import MEDIA_PATH, Store, World
+from whaul.simulator import Simulator
 
 JPEG = "100000000000001"
 MAX_OWN_MEMORY = 45 * 1024 * 1024
@@ -120,21 +122,28 @@ def test_an_idle_connection_is_closed_after_its_time(world: World) -> None:
         assert connection.sock.recv(1) == b""
 
 
-def test_a_head_that_does_not_end_is_sent_away_long_before_an_idle_connection(world: World) -> None:
+def test_a_head_that_does_not_end_is_sent_away_and_nothing_else(
+    world: World, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    """Not a connection that is idle, and not a call that takes longer than a head may."""
+    media_id = simulator.add_generated(2_500_000, "image/png", seed=4)
+    simulator.fault(media_id, kind="drip", bytes_per_second=100_000)
     with (
         world.gateway(WHAUL_IDLE_TIMEOUT="3600") as running,
-        closing(HTTPConnection("127.0.0.1", running.port, timeout=40)) as connection,
-        closing(HTTPConnection("127.0.0.1", running.port, timeout=40)) as idle,
+        ThreadPoolExecutor() as pool,
+        closing(HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)) as idle,
+        closing(HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)) as endless,
     ):
-        for each in (connection, idle):
+        long_call = pool.submit(running.get_to, media_id, prefix)
+        for each in (idle, endless):
             assert exchange(each, "GET", "/healthz", b"", {}).status == 200
-        connection.sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nx: ")
+        endless.sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\nx: ")
 
         def is_closed_after_one_byte_more() -> bool:
             try:
-                connection.sock.sendall(b"a")
-                connection.sock.settimeout(0.5)
-                return connection.sock.recv(1) == b""
+                endless.sock.sendall(b"a")
+                endless.sock.settimeout(0.5)
+                return endless.sock.recv(1) == b""
             except TimeoutError:
                 return False
             except OSError:
@@ -142,3 +151,5 @@ def test_a_head_that_does_not_end_is_sent_away_long_before_an_idle_connection(wo
 
         eventually(is_closed_after_one_byte_more)
         assert exchange(idle, "GET", "/healthz", b"", {}).status == 200
+        assert long_call.result()["fileSize"] == 2_500_000
+    assert len(store.read(f"{prefix}{media_id}.png")) == 2_500_000

@@ -5,6 +5,7 @@ which are written however it ended. Between them the response is sent.
 """
 
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -105,8 +106,8 @@ class Gateway:
         self._service: Service
         self._draining = False
         self._bodies = BodyBudget()
-        self.busy: set[int] = set()
-        """The ports of the clients whose requests are being answered."""
+        self.busy: Counter[int] = Counter()
+        """The ports of the clients whose requests are being answered; two clients may have the same."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take a request, or the server's start and end, as ASGI."""
@@ -118,14 +119,16 @@ class Gateway:
             return
         _, port = scope.get("client") or ("", 0)
         client = int(port)  # Granian has it as text
-        self.busy.add(client)
+        self.busy[client] += 1
         try:
             if scope["path"] in PROBES:
                 await self._probe(scope, send)
             else:
                 await self._call(scope, receive, send)
         finally:
-            self.busy.discard(client)
+            self.busy[client] -= 1
+            if not self.busy[client]:
+                del self.busy[client]
 
     def drain(self) -> None:
         """Take no new calls, and say so on `/readyz`; those under way go on."""
