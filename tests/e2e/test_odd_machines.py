@@ -216,3 +216,26 @@ def test_a_gateway_whose_log_finds_no_room_answers_calls(environ: dict[str, str]
     assert set(complaints.read_text().splitlines()) == {
         f"whaul: log lines are lost: {'No space left on device' if output is full else 'Broken pipe'}"
     }
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="where Linux shows what a program has open")
+def test_a_gateway_without_standard_streams_has_nothing_in_their_place(environ: dict[str, str]) -> None:
+    with free_ports(1) as (port,):
+        command = [sys.executable, "-c", CLOSING, "0,2", *ITSELF, "serve", "--port", str(port)]
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), process, "the gateway", None, 60)
+            opened = {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 1, 2)}
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+    assert opened == {Path("/dev/null")}
+
+
+def test_a_supervisor_that_cannot_start_says_so_in_one_line(environ: dict[str, str]) -> None:
+    command = [sys.executable, "-P", "-m", "whaul.server", '{"address": "s3cr3t"}']
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("whaul: unexpected error: builtins.TypeError at __main__.py:")
+    assert len(done.stderr.splitlines()) == 1
+    assert "s3cr3t" not in done.stderr

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import TextIO, cast
 
 from whaul.terminal import visible
 
@@ -21,9 +22,9 @@ def prepare() -> None:
     The number of a closed stream goes to the next file that is opened. If that is a database, output overwrites it.
     """
     if sys.stdin is None:
-        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 - for as long as the program runs
+        sys.stdin = _nothing("r")
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stderr = _nothing("w")
     if sys.stdout is None:
         raise OutputError("standard output is closed; redirect it to a file, or to /dev/null")
     for stream in (sys.stdin, sys.stdout, sys.stderr):
@@ -31,6 +32,13 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
     # Libraries' own log lines may repeat secrets, for example asyncio's about a task that failed unnoticed.
     logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _nothing(mode: str) -> TextIO:
+    """Open /dev/null in place of a closed stream, for this program and those that it becomes or starts."""
+    stream = cast("TextIO", open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - never closed
+    os.set_inheritable(stream.fileno(), True)
+    return stream
 
 
 def line(text: str) -> None:

@@ -3,6 +3,10 @@
 import sys
 
 from whaul.server.supervisor import Plan, run
+from whaul.telemetry import logs
 
 if __name__ == "__main__":
-    run(Plan.from_json(sys.argv[1]))
+    try:
+        run(Plan.from_json(sys.argv[1]))
+    except Exception as error:  # noqa: BLE001 - one line without the error's text, as commands have it
+        sys.exit(f"whaul: unexpected error: {'; '.join(logs.without_text(error))}")
