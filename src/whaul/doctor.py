@@ -20,7 +20,7 @@ from pyreqwest.http import Url
 
 from whaul import components
 from whaul.components import graph_client, http_client, s3_store
-from whaul.errors import ApiError, Retry
+from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
 from whaul.operations.waba import read_account, token_expiry
@@ -343,11 +343,17 @@ async def _bucket(bucket: str, store: S3Store) -> Finding:
             elsewhere = error.message
             await store.put(file, PROBE, info)
     except ApiError as error:
-        advice = (
-            SET_THE_CLOCK
-            if "RequestTimeTooSkewed" in error.message
-            else "check the bucket's name and s3:PutObject on it"
-        )
+        if "RequestTimeTooSkewed" in error.message:
+            advice = SET_THE_CLOCK
+        elif isinstance(error, DependencyException):
+            advice = "check the store, and any proxy before it"
+        elif isinstance(error, InvalidParametersException):
+            advice = (
+                "check the bucket's name and the WHAUL_S3_… settings; if the store refuses checksum headers, set "
+                "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+            )
+        else:
+            advice = "check the bucket's name and s3:PutObject on it"
         return failed(name, error.message, advice)
     try:
         await store.delete(file)

@@ -330,6 +330,23 @@ async def test_an_s3_endpoint_that_is_not_there_is_told(
 
 
 @pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (s3_refusal(404, "NoSuchBucket"), "the bucket's name"),
+        (s3_refusal(403, "AccessDenied"), "s3:PutObject"),
+        (s3_refusal(403, "RequestTimeTooSkewed"), "clock"),
+        (s3_refusal(400, "InvalidArgument"), "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
+        (s3_refusal(501, "NotImplemented"), "WHAUL_S3_"),
+        (s3_refusal(500, "InternalError"), "the store"),
+        (reply(404, "<html>not here"), "proxy"),
+    ],
+)
+async def test_a_refused_write_brings_advice_that_fits_it(clinic: Clinic, answer: Reply, advice: str) -> None:
+    found = await clinic.look(store=refuses("PUT", answer))
+    assert advice in found["bucket inbox"].advice
+
+
+@pytest.mark.parametrize(
     ("answer", "told"),
     [
         (s3_refusal(404, "NoSuchBucket"), "NoSuchBucket"),
