@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_audit_log import records
 
+from e2e.test_audit_log import records
 from harness.error_rows import fails, shows
 from harness.waiting import eventually
 from harness.world import Gateway, World

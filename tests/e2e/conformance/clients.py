@@ -18,8 +18,8 @@ import pytest
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from test_aws_cli import install_aws_cli
 
+from e2e.test_aws_cli import install_aws_cli
 from harness.world import Key
 from whaul.stack.local import REGION, clean_environment
 

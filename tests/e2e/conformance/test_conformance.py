@@ -12,8 +12,8 @@ from typing import Any
 
 import botocore.session
 import pytest
-from clients import ApiClient, AwsCli, Boto3, javascript
 
+from e2e.conformance.clients import ApiClient, AwsCli, Boto3, javascript
 from harness.world import BUCKET, Gateway, Key, Store, World, s3_client
 from whaul.simulator import Simulator
 
