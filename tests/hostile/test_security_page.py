@@ -30,7 +30,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"of at most (\d+) KiB", MAX_REQUEST / 1024),
         (r"all above (\d+) KiB", bodies.SMALL_BODY / 1024),
         (r"share (\d+) MiB", bodies.MAX_LARGE_BODIES / 1024**2),
-        (r"later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
+        (r"a request later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"exceed (\d+) characters", presigned.MAX_HEADERS_LENGTH),
         (r"\((\d+) MiB of JSON", http.MAX_RESPONSE_SIZE / 1024**2),
@@ -45,7 +45,7 @@ def test_a_number_is_the_codes(sentence: str, number: float) -> None:
 @pytest.mark.parametrize(
     ("words", "holds"),
     [
-        ("three at the most", client.MAX_REDIRECTS == 3),
+        ("at most three", client.MAX_REDIRECTS == 3),
         ("twenty refusals", call.MAX_REFUSALS == 20),
         ("A disabled key ends within 5 seconds", cache.TTL < 5),
         ("`WHAUL_AUTH=sigv4`", Settings.model_fields["auth"].default == "sigv4"),

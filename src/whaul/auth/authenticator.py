@@ -18,14 +18,14 @@ from whaul.sigv4 import HttpRequest
 
 SERVICE = "social-messaging"
 CACHED_KEYS = 1024
-"""Derived signing keys and parsed policies that are remembered."""
+"""Derived signing keys, and parsed policies, that are kept."""
 
 
 class AccessKeys(Protocol):
     """Where access keys are found."""
 
     async def access_key(self, access_key_id: str) -> AccessKey | None:
-        """Find a key that is not disabled, expired or not; None when there is none."""
+        """Return the key, expired or not, or None if it is unknown or disabled."""
         ...
 
 
@@ -72,7 +72,7 @@ class Authenticator:
         self._now = now
         self._root = root
         self._required = required
-        # Deriving a key takes four HMACs, and parsing a policy some JSON; neither changes from call to call.
+        # Deriving a key takes four HMACs, parsing a policy takes JSON; both give the same result in every call.
         self._signing_key = lru_cache(CACHED_KEYS)(sigv4.signing_key)
         self._policy = lru_cache(CACHED_KEYS)(Policy.parse)
 
@@ -84,7 +84,10 @@ class Authenticator:
     async def authenticate(
         self, method: str, path: bytes, query: bytes, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> Caller:
-        """Prove who sent the request, given as received; raises the errors of `sigv4` and of the key look-up."""
+        """Return who sent the request, which is passed as it was received.
+
+        Raises the errors of `sigv4` and of the key look-up.
+        """
         if not self._required:
             return self._caller(AccessKey("anonymous", "anonymous", SecretStr(""), ALLOW_ALL))
         request = HttpRequest(method, path, query, headers, body)
@@ -120,7 +123,7 @@ class Authenticator:
     def _readable_policy(self, key: AccessKey) -> Policy:
         try:
             return self._policy(key.policy)
-        except PolicyError as error:  # an older version took it
+        except PolicyError as error:  # an older version accepted it
             raise AccessDeniedException(
                 f"The policy of the access key cannot be evaluated. {error} Replace it: whaul keys policy."
             ) from error

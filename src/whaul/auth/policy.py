@@ -1,8 +1,8 @@
-"""IAM policy documents: read one whole, or refuse it; then say what it allows.
+"""IAM policy documents: read one, or refuse it; then say what it allows.
 
-Owns the part of IAM's policy language that access keys use: Allow and Deny of actions on resources. Whatever is
-not evaluated is refused when the document is read, never ignored. Who the caller is, and which action and
-resource a request needs, is the caller's to know.
+Owns the part of IAM's policy language that access keys use: Allow and Deny of actions on resources. What is not
+evaluated is refused when the document is read, never ignored. Does not know who calls, nor which action and resource
+a request needs.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html
 """
 
@@ -18,7 +18,7 @@ ALLOW_ALL: Final = """{
 }"""
 
 MAX_CHARACTERS: Final = 6_144
-"""White space aside; the bound of a managed policy.
+"""Without white space; IAM's limit for a managed policy.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html"""
 
 # A document without a version counts as the older one. The versions differ in policy variables only, and those
@@ -53,11 +53,11 @@ class PolicyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy says of one action on one resource."""
+    """What a policy says about one action on one resource."""
 
     allowed: bool
     statement: str | None
-    """The `Sid`, or else the place, of the statement that decided; None when none spoke of it: an implicit deny."""
+    """The `Sid`, or else the place, of the statement that decided; None for an implicit deny, when none applied."""
 
     @property
     def explicit(self) -> bool:
@@ -76,7 +76,7 @@ class Statement:
     resources: tuple[re.Pattern[str], ...]
 
     def covers(self, action: str, resource: str) -> bool:
-        """Whether the statement speaks of this action, given in lower case, on this resource."""
+        """Whether the statement applies to this action, in lower case, on this resource."""
         return _any_matches(self.actions, action) and _any_matches(self.resources, resource)
 
 
@@ -88,7 +88,7 @@ class Policy:
 
     @classmethod
     def parse(cls, document: str | bytes) -> Self:
-        """Read a policy document; raise PolicyError unless all of it is understood."""
+        """Read a policy document. Raises PolicyError unless all of it is understood."""
         content = _load(document)
         _check_members("the document", content, _DOCUMENT_MEMBERS, required=("Statement",))
         if content.get("Version", _VERSIONS[0]) not in _VERSIONS:
