@@ -50,8 +50,10 @@ def full() -> Iterator[int]:
     os.close(descriptor)
 
 
-@pytest.mark.parametrize("output", [full, unread])
-@pytest.mark.parametrize("arguments", [["accounts"], ["accounts", "--json"], ["--version"], ["migrate"], ["doctor"]])
+@pytest.mark.parametrize(
+    ("output", "arguments"),
+    [(unread, ["accounts"]), *((full, arguments) for arguments in (["accounts", "--json"], ["--version"], ["doctor"]))],
+)
 def test_an_output_that_takes_nothing_is_one_message(environ: dict[str, str], output, arguments: list[str]) -> None:
     with output() as descriptor:
         done = run(environ, *arguments, stdout=descriptor)
@@ -59,8 +61,7 @@ def test_an_output_that_takes_nothing_is_one_message(environ: dict[str, str], ou
     assert (done.returncode, done.stderr) == (1, f"whaul: standard output cannot be written: {reason}\n")
 
 
-@pytest.mark.parametrize("output", [full, unread])
-@pytest.mark.parametrize("json_option", [[], ["--json"]])
+@pytest.mark.parametrize(("output", "json_option"), [(full, []), (unread, ["--json"])])
 def test_a_key_whose_secret_nobody_saw_is_disabled(environ: dict[str, str], output, json_option: list[str]) -> None:
     with output() as descriptor:
         done = run(environ, *KEYS, *json_option, stdout=descriptor)
@@ -95,7 +96,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-@pytest.mark.parametrize("closed", ["0", "1", "2", "0,1,2", "0,2"])
+@pytest.mark.parametrize("closed", ["1", "0,2", "0,1,2"])
 def test_streams_that_are_closed_are_no_place_for_the_database(environ: dict[str, str], closed: str) -> None:
     link(environ)
     done = subprocess.run(
@@ -122,7 +123,7 @@ def test_a_closed_standard_input_has_ended(environ: dict[str, str], arguments: l
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_names_are_shown_in_whatever_the_terminal_takes(environ: dict[str, str], encoding: str) -> None:
     link(environ)
     shown = run(environ | {"PYTHONIOENCODING": encoding}, "accounts", encoding=encoding)
@@ -161,8 +162,13 @@ def as_nobody(environ: dict[str, str], *arguments: str, **variables: str) -> "su
     return subprocess.run(command, env=kept | variables, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("command", [["accounts"], ["migrate"], ["serve", "--port", "0"], KEYS])
-@pytest.mark.parametrize("home", [None, "/", "/nonexistent", "closed"])
+@pytest.mark.parametrize(
+    ("command", "home"),
+    [
+        *((["accounts"], home) for home in (None, "/", "/nonexistent", "closed")),
+        *((command, "closed") for command in (["migrate"], ["serve", "--port", "0"])),
+    ],
+)
 def test_a_user_without_a_place_for_the_database_is_told_what_to_set(
     environ: dict[str, str], tmp_path: Path, command: list[str], home: str | None
 ) -> None:
