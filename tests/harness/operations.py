@@ -48,14 +48,15 @@ def number_call(members: dict[str, Any], parts: Components, token: GraphToken = 
     return OperationCall(members, number.id, number, attempts, CALLER, None, parts, Call("id"))
 
 
-def written(name: str, **members: Any) -> Request:
-    """The request that botocore writes for an operation."""
-    request = create_serializer("rest-json").serialize_to_request(members, MODEL.operation_model(name))
+def written(name: str, members: dict[str, Any], *, is_checked: bool = True) -> Request:
+    """The request that botocore writes; it checks what is required and minimums, unless told not to."""
+    serializer = create_serializer("rest-json", include_validation=is_checked)
+    request = serializer.serialize_to_request(members, MODEL.operation_model(name))
     assert ROUTES[request["method"], request["url_path"]] == name
     return Request(urlencode(request["query_string"]).encode(), request["body"] or b"")
 
 
 async def called(name: str, parts: Components, **members: Any) -> Any:
     """Call an operation as botocore would; return the response's document."""
-    body, _ = await operation(name, OPERATIONS[name], parts)(written(name, **members), CALLER, Call("id"))
+    body, _ = await operation(name, OPERATIONS[name], parts)(written(name, members), CALLER, Call("id"))
     return json.loads(body)
