@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -158,7 +157,7 @@ def _secret(option: str, path: str) -> "SecretStr":
     from whaul.secrets import read_secret
 
     try:
-        with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
+        with nullcontext(output.standard_input()) if path == "-" else Path(path).open("rb") as file:
             text = read_secret(file)
     except OSError as error:
         raise CommandError(f"{option}: cannot read {_source(path)}: {error.strerror}") from None

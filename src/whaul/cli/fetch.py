@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import uvloop
 from whaul import arns
 from whaul.bulk.media_ids import MediaIds
 from whaul.bulk.run import Outcome, Place, Run
-from whaul.cli import INTERRUPTED
+from whaul.cli import INTERRUPTED, output
 from whaul.cli.failures import CommandError
 from whaul.cli.progress import Display
 from whaul.components import graph_client, http_client, open_registry, s3_store
@@ -152,9 +151,8 @@ def _place(settings: Settings, http: HttpClient, to: str) -> Place:
 
 
 def _opened(path: str) -> int:
-    if path == "-":
-        return sys.stdin.fileno()
     try:
-        return os.open(path, os.O_RDONLY)
+        return output.standard_input().fileno() if path == "-" else os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise CommandError(f"cannot read {path}: {error.strerror}") from None
+        source = "standard input" if path == "-" else path
+        raise CommandError(f"cannot read {source}: {error.strerror}") from None

@@ -1,5 +1,6 @@
-"""What commands print. Text that others wrote is made visible; `--json` stays exact."""
+"""The standard streams of commands. Text that others wrote is shown as visible text; `--json` stays exact."""
 
+import errno
 import io
 import json
 import logging
@@ -7,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 from whaul.terminal import visible
 
@@ -39,6 +40,13 @@ def _nothing(mode: str) -> TextIO:
     stream = cast("TextIO", open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - never closed
     os.set_inheritable(stream.fileno(), True)
     return stream
+
+
+def standard_input() -> BinaryIO:
+    """Return the bytes of standard input. Raises OSError if it was closed when the program started."""
+    if getattr(sys.stdin, "name", "") == os.devnull:
+        raise OSError(errno.EBADF, "it is closed")
+    return sys.stdin.buffer
 
 
 def line(text: str) -> None:
