@@ -50,7 +50,7 @@ def simulate(
             stop.set()
 
     simulator = Simulator(
-        host=host,
+        host=host.removeprefix("[").removesuffix("]"),
         port=port,
         token=DEFAULT_TOKEN if token is None else token,
         app_secret=app_secret,
