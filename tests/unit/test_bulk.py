@@ -206,7 +206,7 @@ async def test_many_thousand_ids_from_a_pipe_are_never_held_at_once(pipe: tuple[
         ahead = max(ahead, len(ids._waiting))
 
     ids = MediaIds([], pipe[0])
-    run = Run(ids, meta.source, shelf, extensions={}, deadline=60, force=True, on_outcome=count, most_known=100)
+    run = Run(ids, meta.source, shelf, extensions={}, deadline=60, force=True, on_outcome=count, max_known=100)
 
     def produce() -> None:
         with os.fdopen(pipe[1], "wb") as writer:
@@ -242,7 +242,7 @@ async def test_as_many_are_under_way_as_were_asked_for_and_no_more() -> None:
 
 async def test_ids_beyond_those_held_are_asked_for_one_by_one() -> None:
     meta, shelf, outcomes = Meta(), Shelf("1.jpeg", "2.jpeg", "3.jpeg"), []
-    run = run_of(MediaIds(["1", "2", "3", "4", "4"], None), meta, shelf, outcomes, most_known=2)
+    run = run_of(MediaIds(["1", "2", "3", "4", "4"], None), meta, shelf, outcomes, max_known=2)
     await run.run(1, 5)
     assert [outcome.status for outcome in outcomes] == ["skipped", "skipped", "skipped", "stored", "skipped"]
     assert (shelf.asked, meta.described) == (4, ["4"])  # the last id is known from this run

@@ -1,7 +1,7 @@
-"""A run over many media ids: each is stored, skipped or failed, and none of it stops the rest.
+"""A run over many media ids: each is stored, skipped or fails, and none of these stops the others.
 
-What is stored already is asked of the place, never of Meta: ids live there for days only. Memory is bounded
-whatever the number of ids: one for each worker, and `MAX_KNOWN` names of what is stored.
+The place says what is stored already, never Meta, which keeps ids for days only. Memory is bounded whatever the number
+of ids: one file for each worker, and `MAX_KNOWN` names of stored files.
 """
 
 import asyncio
@@ -30,15 +30,15 @@ from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 from whaul.transfer.download import Source, Transfer
 
 MAX_KNOWN = 100_000
-"""Names of stored files that are held; for an id beyond them the place is asked. Some 20 MB."""
+"""Names of stored files that are remembered, some 20 MB; beyond them the place is asked for each id."""
 
-ENOUGH: Mapping[type[ApiError], int] = {
+MAX_FAILURES: Mapping[type[ApiError], int] = {
     AccessDeniedByMetaException: 20,
     AccessDeniedException: 20,
     ThrottledRequestException: 20,
     DependencyException: 100,
 }
-"""After so many failures in a row, the last of this kind, the run stops: Meta blocks numbers that keep erring."""
+"""Failures in a row, the last of this kind, that stop the run: Meta blocks numbers that keep failing."""
 MAY_PASS = (ThrottledRequestException, DependencyException)
 
 
@@ -46,15 +46,15 @@ class Place(Protocol):
     """Where files go by media id: a prefix of a bucket, or a directory."""
 
     async def prepare(self, *, listed: bool) -> None:
-        """Raise an `ApiError` when nothing can be stored there, or (if it is to be `listed`) found there."""
+        """Raise an `ApiError` if nothing can be stored there or, if `listed`, if the place cannot be listed."""
         ...
 
     async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
-        """What is stored there, by media id; None when `find` is to be asked instead."""
+        """Return the names of the stored files by media id; None to ask `find` for each instead."""
         ...
 
     async def find(self, media_id: str) -> str | None:
-        """The name of the file of a media id, if it is stored there."""
+        """Return the name of a media id's file, if it is stored."""
         ...
 
     async def put(self, name: str, body: Body, info: MediaInfo) -> str:
@@ -62,35 +62,35 @@ class Place(Protocol):
         ...
 
     def location(self, name: str) -> dict[str, str]:
-        """Where the file of that name is, for people and programs."""
+        """Where the file is, for people and programs."""
         ...
 
     async def close(self) -> None:
-        """Finish what storing left to do."""
+        """Make what was stored last."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one id."""
+    """The outcome for one id."""
 
     media_id: str
     status: Literal["stored", "skipped", "failed"]
     name: str | None = None
-    """The file's name, unless it failed."""
+    """The file's name; None after a failure."""
     info: MediaInfo | None = None
     """What was stored."""
     error: ApiError | None = None
 
     @property
     def may_pass(self) -> bool:
-        """Whether a failure may be gone in another run."""
+        """Whether another run may succeed."""
         return isinstance(self.error, MAY_PASS)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of all ids so far."""
+    """The outcomes so far, counted."""
 
     stored: int = 0
     skipped: int = 0
@@ -130,15 +130,15 @@ class Run:
         deadline: float,
         force: bool,
         on_outcome: Callable[[Outcome], None],
-        most_known: int = MAX_KNOWN,
+        max_known: int = MAX_KNOWN,
     ) -> None:
         """`extensions` are the overrides by MIME type; `deadline` is in seconds, for one file.
 
-        `force` stores what is stored already, too; an id that comes twice is still stored once.
+        `force` also fetches what is stored already. An id that comes twice is fetched once all the same.
         """
         self.tally = Tally()
         self.stopped: str | None = None
-        """Why the run was stopped before its end."""
+        """Why the run ended early."""
         self._ids = ids
         self._source = source
         self._place = place
@@ -146,20 +146,20 @@ class Run:
         self._deadline = deadline
         self._force = force
         self._on_outcome = on_outcome
-        self._most_known = most_known
+        self._max_known = max_known
         self._known: dict[str, str] = {}
         self._asks = False
-        """Whether the place must be asked for an id that is not known."""
+        """Whether the place must be asked about an id that is not in `_known`."""
         self._under_way: dict[str, asyncio.Event] = {}
         self._failures = 0
         """In a row."""
         self._stopping = asyncio.Event()
 
     async def run(self, concurrency: int, total: int | None) -> None:
-        """Fetch every id, `concurrency` at once. Raises an `ApiError` when it cannot begin."""
+        """Fetch every id, `concurrency` at a time. Raises an `ApiError` if the run cannot start."""
         await self._attempts().run(partial(self._place.prepare, listed=not self._force))
         if not self._force:
-            names = await self._attempts().run(lambda: self._place.names(self._most_known, total))
+            names = await self._attempts().run(lambda: self._place.names(self._max_known, total))
             self._known, self._asks = names or {}, names is None
         try:
             async with asyncio.TaskGroup() as workers:
@@ -172,7 +172,7 @@ class Run:
                 self.stop(error.message)
 
     def stop(self, reason: str) -> None:
-        """Take no more ids; those under way go on."""
+        """Take no more ids, and finish those under way."""
         self.stopped = self.stopped or reason
         self._stopping.set()
         self._ids.close()
@@ -198,7 +198,7 @@ class Run:
                 self._failures = 0
 
     async def _next(self) -> str | None:
-        """Take the next id; None when there are no more, or none can be read, which stops the run."""
+        """Take the next id; None if there are no more, or if reading fails, which stops the run."""
         try:
             return await self._ids.next()
         except OSError as error:
@@ -229,20 +229,20 @@ class Run:
         return Outcome(media_id, "stored", name, MediaInfo(info.mime_type, stored.file_size, stored.sha256, info.url))
 
     def _remember(self, media_id: str, name: str) -> None:
-        if len(self._known) < self._most_known:
+        if len(self._known) < self._max_known:
             self._known[media_id] = name
         else:
             self._asks = not self._force
 
     async def _rest(self, error: ApiError) -> None:
-        """After a failure that is not the media's own: stop if it is one too many, else wait a little."""
-        enough = ENOUGH.get(type(error))
-        if enough is None:
+        """After a failure that is not about this media alone: stop if there were too many in a row, else wait."""
+        max_failures = MAX_FAILURES.get(type(error))
+        if max_failures is None:
             if isinstance(error, ResourceNotFoundException):  # Meta answers, and lets us ask
                 self._failures = 0
             return
         self._failures += 1
-        if self._failures >= enough:
+        if self._failures >= max_failures:
             self.stop(f"{self._failures} ids failed in a row, the last with {error.code}: {error.message}")
         elif isinstance(error, MAY_PASS):
             ceiling = min(CEILING, FIRST_CEILING * 2 ** min(self._failures, 10))
