@@ -246,7 +246,9 @@ def test_a_region_is_found_out(recorded_gateway: Gateway, s3_stand_in: StandIn) 
         (Answer(404, {}, b"<Error><Code>NoSuchKey</Code></Error>"), "ResourceNotFoundException"),
         (s3_answer(503, "SlowDown", {"Retry-After": "77"}), "ThrottledRequestException"),
         (Answer(400, {}, b"<Error><Code>InvalidObjectState</Code></Error>"), "InvalidParametersException"),
-        (Answer(302, {"Location": "http://127.0.0.1:1/"}), "InvalidParametersException"),
+        (s3_answer(301, "PermanentRedirect"), "InvalidParametersException"),
+        (Answer(302, {"Location": "http://127.0.0.1:1/"}), "DependencyException"),
+        (Answer(404, {}, b"<html>no such page"), "DependencyException"),
     ],
 )
 def test_the_stores_refusals_become_typed_errors(
