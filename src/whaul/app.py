@@ -5,7 +5,7 @@ import gc
 import threading
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 import structlog
@@ -14,7 +14,7 @@ from whaul import arns
 from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
-from whaul.errors import AccessDeniedByMetaException, ApiError
+from whaul.errors import AccessDeniedByMetaException
 from whaul.model import AccessKey, Account, PhoneNumber
 from whaul.operations import accounts, flows, media, messages, phone_numbers, signup, tags
 from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
@@ -24,15 +24,13 @@ from whaul.outbound.circuit import Circuits
 from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.batches import BatchedKeys
 from whaul.registry.cache import CachedRegistry
-from whaul.registry.errors import RegistryError, RegistryUnavailableError
-from whaul.registry.registry import Registry
 from whaul.server import DRAIN_SIGNAL
+from whaul.server.database import followed, opened
 from whaul.server.gateway import Gateway, Service
 from whaul.server.limits import RateLimit
 from whaul.server.readiness import Readiness
 from whaul.server.unfinished_heads import UnfinishedHeads
 from whaul.settings import Settings
-from whaul.storage.s3 import S3Store
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.clients import ClientAddress
@@ -41,10 +39,6 @@ from whaul.transfer.slots import TransferSlots
 
 log = structlog.get_logger()
 
-DATABASE_PAUSE = 1.0
-"""Seconds until a worker that starts asks for the database again."""
-TOKENS_PAUSE = 5.0
-"""Seconds between two looks at when tokens end."""
 GARBAGE = 20_000
 """New objects between two looks of the garbage collector: a few megabytes at the most."""
 
@@ -81,11 +75,11 @@ def create_app(settings: Settings | None = None) -> Gateway:
 async def _serving(
     settings: Settings, metrics: Metrics, audit: AuditLog | None, gateway: Gateway
 ) -> AsyncGenerator[Service]:
-    """Build the parts, and close them when the server stops; transfers under way are finished first."""
+    """Build the components, and close them when the server stops; transfers under way are finished first."""
     async with AsyncExitStack() as stack:
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
-        registry = await _registry(stack, settings)
+        registry = await opened(stack, lambda: open_registry(settings))
         http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
         keys = BatchedKeys(registry.access_keys)
         stack.push_async_callback(keys.aclose)
@@ -99,7 +93,7 @@ async def _serving(
         store = s3_store(settings, http)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
         refreshes = Refreshes(registry.accounts, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
-        parts = Components(
+        components = Components(
             rules=_rules(settings),
             registry=registry,
             linked=known,
@@ -111,9 +105,9 @@ async def _serving(
             slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
             refreshes=refreshes,
         )
-        stack.push_async_callback(parts.drain)
+        stack.push_async_callback(components.drain)
         stack.push_async_callback(refreshes.aclose)
-        await stack.enter_async_context(_token_expiries(registry, metrics))
+        await stack.enter_async_context(followed(registry.accounts.token_expiries, metrics.set_token_expiries))
         if threading.current_thread() is threading.main_thread():  # signals reach no other
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
         await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
@@ -125,13 +119,13 @@ async def _serving(
                 account_id=settings.account_id,
                 region=settings.region,
                 now=lambda: datetime.now(UTC),
-                partition=parts.rules.partition,
+                partition=components.rules.partition,
                 root=_root_key(settings),
                 required=settings.auth == "sigv4",
             ),
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
-            unready=Readiness(lambda: _unready(registry, store)).unready,
-            operations={name: operation(name, row, parts) for name, row in OPERATIONS.items()},
+            unready=Readiness(registry.ping, store.credentials.get).unready,
+            operations={name: operation(name, row, components) for name, row in OPERATIONS.items()},
         )
 
 
@@ -152,45 +146,6 @@ def _circuits(metrics: Metrics, kind: str) -> Circuits[AccessDeniedByMetaExcepti
     return Circuits(MAX_REFUSALS, REFUSAL_PAUSE, time.monotonic, metrics.open_circuits.labels(kind).set)
 
 
-async def _registry(stack: AsyncExitStack, settings: Settings) -> Registry:
-    """Open the registry, and wait for it as long as its database does not answer.
-
-    `whaul serve` has looked at it before its workers start. One that starts later, after a crash, and gives up at
-    once would end the server with all the workers that go on.
-    """
-    waits = False
-    while True:
-        try:
-            return await stack.enter_async_context(open_registry(settings))
-        except RegistryUnavailableError as error:
-            if not waits:
-                log.error("the database does not answer; this worker waits for it", error=logs.without_text(error))
-            waits = True
-            await asyncio.sleep(DATABASE_PAUSE)
-
-
-@asynccontextmanager
-async def _token_expiries(registry: Registry, metrics: Metrics) -> AsyncGenerator[None]:
-    """Show when the tokens of accounts end, as long as the server runs."""
-
-    async def read() -> None:
-        with suppress(RegistryUnavailableError):
-            metrics.set_token_expiries(await registry.accounts.token_expiries())
-
-    async def follow() -> None:
-        while True:
-            await asyncio.sleep(TOKENS_PAUSE)
-            await read()
-
-    await read()
-    task = asyncio.create_task(follow())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
 def _collect_seldom() -> None:
     """Spare the garbage collector what lives as long as the process, and what a call frees by itself.
 
@@ -200,20 +155,6 @@ def _collect_seldom() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
-
-
-async def _unready(registry: Registry, store: S3Store) -> list[str]:
-    """Say why calls cannot be served: the database, its schema, S3 credentials."""
-    reasons = []
-    try:
-        await registry.ping()
-    except RegistryError as error:
-        reasons.append(str(error))
-    try:
-        await store.credentials.get()
-    except ApiError as error:
-        reasons.append(error.message)
-    return reasons
 
 
 def _tell_of_outage(lasts: bool) -> None:

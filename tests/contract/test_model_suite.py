@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 from botocore.parsers import create_parser
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from harness.loopback import Loopback, Reply, reply
 from harness.operations import ACCOUNT_ID, CALLER, HEX, MODEL, REGION, TOKEN, components, written
@@ -27,6 +29,8 @@ from whaul.model import Account, PhoneNumber
 from whaul.operations.call import operation
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
+from whaul.registry.registry import open_registry
+from whaul.secrets import Cipher
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import Metrics
 from whaul.transfer.slots import TransferSlots
@@ -262,22 +266,19 @@ ALLOWED: Mapping[str, Mapping[str, Any]] = {
 """What the smallest input needs to come through the rules that the model does not have."""
 
 
-class Registry:
-    """A registry in which one account and number is linked, or nothing."""
+class Linked:
+    """Every number and account is linked."""
 
-    def __init__(self, *, is_empty: bool) -> None:
-        self._is_empty = is_empty
+    async def phone_number(self, id_: str) -> PhoneNumber:
+        return PhoneNumber(id_, "arn", "4711", TOKEN)
 
-    async def phone_number(self, id_: str) -> PhoneNumber | None:
-        return None if self._is_empty else PhoneNumber(id_, "arn", "4711", TOKEN)
+    async def linked_account(self, id_: str) -> Account:
+        return Account(id_, "arn", "4712", TOKEN)
 
-    async def linked_account(self, id_: str) -> Account | None:
-        return None if self._is_empty else Account(id_, "arn", "4712", TOKEN)
 
-    async def nothing(self, *_: object) -> None:
-        return None
-
-    account = account_with = tag = tags = untag = unlink = nothing
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'whaul.db'}"
 
 
 async def error_of(name: str, parts: Any, caller: Caller = CALLER) -> ApiError:
@@ -302,9 +303,10 @@ async def test_a_caller_without_the_right_is_denied_before_anything_is_looked_up
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", [name for name in NAMES if BUILT[name].names_resource])
-async def test_what_is_not_linked_is_not_found(name: str) -> None:
-    registry = Registry(is_empty=True)
-    error = await error_of(name, components(registry=registry, linked=registry))
+async def test_what_is_not_linked_is_not_found(name: str, database: str) -> None:
+    cipher = Cipher(SecretStr(Fernet.generate_key().decode()))
+    async with open_registry(database, cipher, account_id=ACCOUNT_ID, region=REGION, create=True) as registry:
+        error = await error_of(name, components(registry=registry, linked=registry.accounts))
     assert error.code in {"ResourceNotFoundException", "InvalidParametersException"}
     assert "linked in this account and region" in error.message
 
@@ -325,9 +327,8 @@ METAS_REFUSALS = [
 async def test_what_meta_refuses_is_a_modelled_error(name: str, answer: Reply) -> None:
     if name == "PostWhatsAppMessageMedia":
         return  # a store is asked first; see tests/e2e/test_uploads.py
-    registry = Registry(is_empty=False)
     async with HttpClient() as http, Loopback(answer) as server:
         graph = GraphClient(http, url=server.url, version="v25.0", user_agent="x", media_hosts=MediaHosts(()))
         slots = TransferSlots(1, 1, Metrics())
-        await error_of(name, components(registry=registry, linked=registry, graph=graph, slots=slots))
+        await error_of(name, components(linked=Linked(), graph=graph, slots=slots))
         assert server.requests

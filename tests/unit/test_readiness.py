@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from whaul.errors import DependencyException
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.server.readiness import MAX_AGE, Readiness
 from whaul.testing import Clock
 
@@ -13,32 +15,33 @@ pytestmark = pytest.mark.anyio
 class Looks:
     def __init__(self) -> None:
         self.count = 0
-        self.reasons: list[str] = []
+        self.failure: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self) -> list[str]:
+    async def __call__(self) -> None:
         self.count += 1
         await self.gate.wait()
-        return self.reasons
+        if self.failure:
+            raise self.failure
 
 
 async def test_a_look_is_for_all_who_ask_within_a_second() -> None:
     looks, clock = Looks(), Clock()
-    readiness = Readiness(looks, clock)
+    readiness = Readiness(looks, clock=clock)
     assert await asyncio.gather(*(readiness.unready() for _ in range(100))) == [[]] * 100
-    looks.reasons = ["the database does not answer"]
+    looks.failure = RegistryUnavailableError()
     clock.advance(MAX_AGE / 2)
     assert await readiness.unready() == []
     assert looks.count == 1
     clock.advance(MAX_AGE / 2)
-    assert await readiness.unready() == ["the database does not answer"]
+    assert await readiness.unready() == [str(RegistryUnavailableError())]
     assert looks.count == 2
 
 
 async def test_a_look_that_takes_long_is_joined_and_survives_who_gives_up() -> None:
     looks, clock = Looks(), Clock()
-    readiness = Readiness(looks, clock)
+    readiness = Readiness(looks, clock=clock)
     looks.gate.clear()
     impatient = asyncio.create_task(readiness.unready())
     patient = asyncio.create_task(readiness.unready())
@@ -54,18 +57,19 @@ async def test_a_look_that_takes_long_is_joined_and_survives_who_gives_up() -> N
     assert looks.count == 2
 
 
+async def test_what_every_check_misses_is_told() -> None:
+    database, credentials, other = Looks(), Looks(), Looks()
+    database.failure, credentials.failure = RegistryUnavailableError(), DependencyException("No S3 credentials.")
+    readiness = Readiness(database, other, credentials)
+    assert await readiness.unready() == [str(RegistryUnavailableError()), "No S3 credentials."]
+
+
 async def test_a_look_that_fails_is_told_and_not_kept_for_long() -> None:
-    clock = Clock()
-    answers: list[Exception | list[str]] = [ValueError("once"), []]
-
-    async def look() -> list[str]:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    readiness = Readiness(look, clock)
+    looks, clock = Looks(), Clock()
+    looks.failure = ValueError("once")
+    readiness = Readiness(looks, clock=clock)
     with pytest.raises(ValueError, match="once"):
         await readiness.unready()
+    looks.failure = None
     clock.advance(MAX_AGE)
     assert await readiness.unready() == []

@@ -17,41 +17,41 @@ async def list_accounts(call: ResourceCall) -> Document:
     """ListLinkedWhatsAppBusinessAccounts: the first linked first."""
     size, token = call.members.get("maxResults") or PAGE_SIZE, call.members.get("nextToken")
     try:
-        page = await call.parts.registry.accounts.page(size, token)
+        page = await call.components.registry.accounts.page(size, token)
     except PageTokenError:
         raise ValidationException(
             "1 validation error detected: Value at 'nextToken' failed to satisfy constraint: Member must be the "
             "nextToken of an earlier answer to this operation, unchanged"
         ) from None
-    call.parts.refreshes.served(page.accounts, call.record)
+    call.components.refreshes.served(page.accounts, call.record)
     document: Document = {"linkedAccounts": [linked_account_summary(account, timestamp) for account in page.accounts]}
     return document | ({"nextToken": page.next_token} if page.next_token is not None else {})
 
 
 async def get_account(call: ResourceCall) -> Document:
     """GetLinkedWhatsAppBusinessAccount."""
-    account = await call.parts.registry.accounts.find(call.resource_id)
+    account = await call.components.registry.accounts.find(call.resource_id)
     if account is None:
         raise not_linked("account")
-    call.parts.refreshes.served([account], call.record)
+    call.components.refreshes.served([account], call.record)
     return {"account": linked_account(account, timestamp)}
 
 
 async def get_number(call: ResourceCall) -> Document:
     """GetLinkedWhatsAppBusinessAccountPhoneNumber."""
-    account = await call.parts.registry.accounts.with_phone_number(call.resource_id)
+    account = await call.components.registry.accounts.with_phone_number(call.resource_id)
     # An account is read before its numbers, and one of them may have gone in between.
     numbers = account.phone_numbers if account else ()
     number = next((number for number in numbers if number.id == call.resource_id), None)
     if account is None or number is None:
         raise not_linked("phone number")
-    call.parts.refreshes.served([account], call.record)
+    call.components.refreshes.served([account], call.record)
     return {"phoneNumber": phone_number(number), "linkedWhatsAppBusinessAccountId": account.id}
 
 
 async def disassociate(call: ResourceCall) -> Document:
     """DisassociateWhatsAppBusinessAccount: the account, its numbers, its token and the tags are gone."""
-    if not await call.parts.registry.accounts.unlink(call.resource_id):
+    if not await call.components.registry.accounts.unlink(call.resource_id):
         raise not_linked("account")
     return {}
 

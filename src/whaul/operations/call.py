@@ -97,7 +97,7 @@ class OperationCall(Generic[Linked]):
     caller: Caller
     invocation_id: bytes | None
     """The id that an SDK gives to all attempts of one call."""
-    parts: Components = field(repr=False)
+    components: Components = field(repr=False)
     record: Call
     """What its log line and metrics tell."""
     headers: Headers = field(default_factory=list)
@@ -106,14 +106,14 @@ class OperationCall(Generic[Linked]):
     @property
     def graph(self) -> Graph:
         """The Graph API with the target's token."""
-        return Graph(self.parts.graph, self.target.token, self.attempts)
+        return Graph(self.components.graph, self.target.token, self.attempts)
 
     @asynccontextmanager
     async def circuit(self) -> AsyncGenerator[None]:
         """Refuse the call if Meta refuses its target again and again; what Meta says of a media does not count."""
         # A circuit is a token's too: an account that was linked again with a new one starts with a closed one.
         name = f"{self.target.id} {hash(self.target.token.access_token.get_secret_value())}"
-        circuits = self.parts.circuits[type(self.target)]
+        circuits = self.components.circuits[type(self.target)]
         refusal = circuits.refusal(name)
         if refusal is not None:
             raise AccessDeniedByMetaException(
@@ -217,11 +217,11 @@ def on_service(function: Callable[[ResourceCall], Awaitable[Document]], check: C
     return Row(function, check, names_resource=False)
 
 
-def operation(name: str, row: Row, parts: Components) -> Operation:
+def operation(name: str, row: Row, components: Components) -> Operation:
     """Make an operation of its row: the steps at the top of this module, in their order."""
     reader, action = Reader(name), f"social-messaging:{name}"
     member, target = _target(name) if row.names_resource else ("", None)
-    account_id, region = parts.rules.account_id, parts.rules.region
+    account_id, region = components.rules.account_id, components.rules.region
 
     def authorized(members: Members, caller: Caller, record: Call) -> str:
         if target is None:
@@ -240,12 +240,12 @@ def operation(name: str, row: Row, parts: Components) -> Operation:
         row.check(members)
         record.media_id = members.get("mediaId")
         id_ = authorized(members, caller, record)
-        linked = await row.find(parts.linked, id_) if row.find else None
+        linked = await row.find(components.linked, id_) if row.find else None
         if row.find and target and linked is None:
             raise target.not_linked()
-        attempts = Attempts(asyncio.get_running_loop().time() + parts.rules.deadline)
+        attempts = Attempts(asyncio.get_running_loop().time() + components.rules.deadline)
         call: OperationCall[Any] = OperationCall(
-            members, id_, linked, attempts, caller, request.invocation_id, parts, record
+            members, id_, linked, attempts, caller, request.invocation_id, components, record
         )
         if row.opens:
             document = await row.function(call)

@@ -32,27 +32,27 @@ class _Deleted(msgspec.Struct):
 
 async def get_media(call: NumberCall) -> Document:
     """GetWhatsAppMessageMedia: one call takes a media id to a file in the caller's bucket."""
-    media_id, parts = call.members["mediaId"], call.parts
+    media_id, components = call.members["mediaId"], call.components
     is_fetched = not call.members.get("metadataOnly")
     prefix, presigned = _file(call.members, "destinationS3File"), _url(call.members, "destinationS3PresignedUrl")
-    chosen = Presigned(parts.http, parts.presigned_hosts, presigned) if presigned else None
+    chosen = Presigned(components.http, components.presigned_hosts, presigned) if presigned else None
     put: Put | None = chosen.put if chosen else None
     file: S3File | None = None
-    max_file_size = parts.rules.max_file_size if is_fetched else None
-    source = MediaSource(parts.graph, call.target.token, media_id, max_file_size)
+    max_file_size = components.rules.max_file_size if is_fetched else None
+    source = MediaSource(components.graph, call.target.token, media_id, max_file_size)
     attempts = call.attempts
-    slot = parts.slots.slot(attempts.deadline, call.record, chosen.host if chosen else None)
+    slot = components.slots.slot(attempts.deadline, call.record, chosen.host if chosen else None)
     async with call.circuit(), slot, attempts.bounded():
         with call.record.timed("describe"):
             info = await attempts.run(source.describe)
         if prefix is not None and is_fetched:
             file = _authorized_file(call, prefix, info)
-            put = partial(parts.store.put, file)
+            put = partial(components.store.put, file)
         if put is None or not is_fetched:
             return _described(info)
         transfer = Transfer(source, put, info, attempts, call.record.seconds)
         # Shared by identical calls, so bounded by a deadline of its own, too: it outlives the call that began it.
-        stored = await parts.transfers.run(_identity(call, prefix, presigned), transfer.run)
+        stored = await components.transfers.run(_identity(call, prefix, presigned), transfer.run)
     call.record.bytes = stored.file_size
     if stored.file_size != info.file_size:  # Meta corrected its description on the way
         info = replace(info, file_size=stored.file_size)
@@ -62,11 +62,11 @@ async def get_media(call: NumberCall) -> Document:
 
 async def post_media(call: NumberCall) -> Document:
     """PostWhatsAppMessageMedia: a file from the caller's bucket to Meta."""
-    parts, attempts = call.parts, call.attempts
+    components, attempts = call.components, call.attempts
     source, host = _source(call)
     take = partial(_uploaded, call)
-    work = Upload(source, take, parts.rules.max_file_size, attempts, call.record.seconds)
-    async with call.circuit(), parts.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
+    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.seconds)
+    async with call.circuit(), components.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
         call.record.media_id = await work.run()
     call.record.bytes = work.size
     return {"mediaId": call.record.media_id}
@@ -80,7 +80,7 @@ async def delete_media(call: NumberCall) -> Document:
         nonlocal has_tried
         try:
             doing = "deleting the media"
-            found = await call.parts.graph.delete(call.target.token, call.members["mediaId"], _Deleted, doing)
+            found = await call.components.graph.delete(call.target.token, call.members["mediaId"], _Deleted, doing)
             if not found.success:
                 raise DependencyException("Meta did not delete the media, and gave no reason.", retry=Retry.NO)
         except ResourceNotFoundException:
@@ -143,7 +143,7 @@ def _url(members: Members, name: str) -> PresignedUrl | None:
 
 def _authorized_file(call: NumberCall, prefix: S3File, info: MediaInfo) -> S3File:
     """Name the object with its final key, and ask the policy for it."""
-    rules = call.parts.rules
+    rules = call.components.rules
     suffix = extension(info.mime_type, rules.extensions)
     key = object_key(prefix.key, call.members["mediaId"], suffix, exact=rules.exact_keys)
     _authorize(call, PUT_OBJECT, prefix.bucket_name, key, "the bucket and final key of this request")
@@ -151,7 +151,7 @@ def _authorized_file(call: NumberCall, prefix: S3File, info: MediaInfo) -> S3Fil
 
 
 def _authorize(call: NumberCall, action: str, bucket: str, key: str, shown_as: str) -> None:
-    call.caller.authorize(action, f"arn:{call.parts.rules.partition}:s3:::{bucket}/{key}", shown_as=shown_as)
+    call.caller.authorize(action, f"arn:{call.components.rules.partition}:s3:::{bucket}/{key}", shown_as=shown_as)
 
 
 def _identity(call: NumberCall, file: S3File | None, presigned: PresignedUrl | None) -> Hashable:
@@ -164,13 +164,13 @@ def _source(call: NumberCall) -> tuple[Open, str | None]:
     """Check the source as far as that goes without asking for it; name its host when the caller chose it."""
     presigned, file = _url(call.members, "sourceS3PresignedUrl"), _file(call.members, "sourceS3File")
     if presigned is not None:
-        chosen = Presigned(call.parts.http, call.parts.presigned_hosts, presigned)
+        chosen = Presigned(call.components.http, call.components.presigned_hosts, presigned)
         media_kind(chosen.mime_type)
         return chosen.open, chosen.host
     assert file is not None  # noqa: S101 - one_source has seen to it
     key = checked_key(file.key)
     _authorize(call, GET_OBJECT, file.bucket_name, key, "the bucket and key of this request")
-    return partial(call.parts.store.open, S3File(file.bucket_name, key)), None
+    return partial(call.components.store.open, S3File(file.bucket_name, key)), None
 
 
 async def _uploaded(call: NumberCall, mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:
@@ -178,5 +178,5 @@ async def _uploaded(call: NumberCall, mime_type: str, size: int, parts: AsyncGen
     name = "media" + EXTENSIONS.get(mime_type.partition(";")[0].strip().lower(), "")
     target = call.target
     return await upload(
-        call.parts.graph, target.token, target.meta_id, parts, size=size, mime_type=mime_type, file_name=name
+        call.components.graph, target.token, target.meta_id, parts, size=size, mime_type=mime_type, file_name=name
     )

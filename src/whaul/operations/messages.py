@@ -51,7 +51,7 @@ async def send_message(call: NumberCall) -> Document:
     if call.invocation_id is None:
         message_id = await _send(call)
     else:
-        message_id = await call.parts.sent.run(_identity(call.invocation_id, call), lambda: _send(call))
+        message_id = await call.components.sent.run(_identity(call.invocation_id, call), lambda: _send(call))
     return {"messageId": message_id} if message_id is not None else {}
 
 
@@ -98,7 +98,7 @@ async def _send(call: NumberCall) -> str | None:
 async def _attempt(call: NumberCall) -> str | None:
     """Send once. An error is to be tried again only when Meta surely has not got the message, or refused it for now."""
     doing, path, version = "sending the message", f"{call.target.meta_id}/messages", call.members["metaApiVersion"]
-    sent = await call.parts.graph.post(
+    sent = await call.components.graph.post(
         call.target.token, path, call.members["message"], _Sent, doing, call=SENDING, version=version
     )
     if not sent.messages and not sent.success:

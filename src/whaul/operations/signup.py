@@ -93,7 +93,7 @@ async def _begin(call: ResourceCall) -> Document:
     """Find the accounts that a token may manage, and keep it for the second step."""
     access_token = SecretStr(call.members["signupCallback"]["accessToken"])
     token = GraphToken(access_token)
-    found = await call.attempts.run(lambda: read_token(call.parts.graph, token))
+    found = await call.attempts.run(lambda: read_token(call.components.graph, token))
     if not found.is_valid:
         raise InvalidParametersException("Meta says that the access token is not valid. Sign up again.")
     if not found.account_ids:
@@ -104,7 +104,7 @@ async def _begin(call: ResourceCall) -> Document:
     accounts = {}
     for id_ in found.account_ids[:MAX_ACCOUNTS]:
         accounts[id_] = await _incomplete(call, id_, await _read_account(call, token, id_))
-    in_progress = await call.parts.registry.signups.begin(access_token)
+    in_progress = await call.components.registry.signups.begin(access_token)
     result = {
         "associateInProgressToken": in_progress.get_secret_value(),
         "linkedAccountsWithIncompleteSetup": accounts,
@@ -113,13 +113,13 @@ async def _begin(call: ResourceCall) -> Document:
 
 
 async def _read_account(call: ResourceCall, token: GraphToken, meta_waba_id: str) -> MetaAccount:
-    return await call.attempts.run(lambda: read_account(call.parts.graph, token, meta_waba_id))
+    return await call.attempts.run(lambda: read_account(call.components.graph, token, meta_waba_id))
 
 
 async def _incomplete(call: ResourceCall, meta_waba_id: str, account: MetaAccount) -> Document:
     """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
-    id_ = arns.waba_id(call.parts.rules.account_id, meta_waba_id)
-    linked = await call.parts.registry.accounts.find(id_)
+    id_ = arns.waba_id(call.components.rules.account_id, meta_waba_id)
+    linked = await call.components.registry.accounts.find(id_)
     numbers = [_described(call, number) for number in account.phone_numbers]
     return {
         "accountName": account.name,
@@ -131,7 +131,7 @@ async def _incomplete(call: ResourceCall, meta_waba_id: str, account: MetaAccoun
 
 async def _finish(call: ResourceCall, final: Members) -> Document:
     """Register the numbers, and link their account. What Meta refuses leaves the sign-up to be finished."""
-    registry, graph = call.parts.registry, call.parts.graph
+    registry, graph = call.components.registry, call.components.graph
     in_progress, chosen = SecretStr(final["associateInProgressToken"]), final["phoneNumbers"]
     meta_waba_id = await _meta_waba_id(call, final)
     tags = _authorized_tags(call, final, meta_waba_id)
@@ -181,9 +181,9 @@ async def _meta_waba_id(call: ResourceCall, final: Members) -> str:
     id_ = (final.get("waba") or {}).get("id")
     if id_ is not None:
         return str(id_)
-    rules = call.parts.rules
+    rules = call.components.rules
     parent_id = arns.waba_id_from(final["phoneNumberParent"], rules.account_id, rules.region)
-    parent = await call.parts.registry.accounts.find(parent_id) if parent_id is not None else None
+    parent = await call.components.registry.accounts.find(parent_id) if parent_id is not None else None
     if parent is None:
         raise InvalidParametersException("phoneNumberParent names nothing linked in this account and region.")
     return parent.meta_waba_id
@@ -191,7 +191,7 @@ async def _meta_waba_id(call: ResourceCall, final: Members) -> str:
 
 def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> dict[str, TagValues]:
     """The tags by resource id; setting them is an action of its own."""
-    rules, found = call.parts.rules, {}
+    rules, found = call.components.rules, {}
     for id_, tags in _tagged(final, rules.account_id, meta_waba_id):
         if tags:
             call.caller.authorize(TAG, arns.resource_arn(id_, rules.account_id, rules.region))
@@ -208,7 +208,7 @@ def _tagged(final: Members, account_id: str, meta_waba_id: str) -> Iterator[tupl
 
 
 def _described(call: ResourceCall, number: MetaPhoneNumber) -> LinkedPhoneNumber:
-    rules = call.parts.rules
+    rules = call.components.rules
     id_ = arns.phone_number_id(rules.account_id, number.meta_id)
     return LinkedPhoneNumber(
         id=id_,

@@ -19,7 +19,7 @@ DONE: Final = {"statusCode": 200}
 async def tag(call: ResourceCall) -> Document:
     """TagResource."""
     try:
-        is_linked = await call.parts.registry.tags.set(call.resource_id, tags_of(call.members["tags"]))
+        is_linked = await call.components.registry.tags.set(call.resource_id, tags_of(call.members["tags"]))
     except TooManyTagsError:
         raise too_many() from None
     if not is_linked:
@@ -29,14 +29,14 @@ async def tag(call: ResourceCall) -> Document:
 
 async def untag(call: ResourceCall) -> Document:
     """UntagResource."""
-    if not await call.parts.registry.tags.remove(call.resource_id, call.members["tagKeys"]):
+    if not await call.components.registry.tags.remove(call.resource_id, call.members["tagKeys"]):
         raise no_resource()
     return DONE
 
 
 async def list_tags(call: ResourceCall) -> Document:
     """ListTagsForResource."""
-    tags = await call.parts.registry.tags.all(call.resource_id)
+    tags = await call.components.registry.tags.all(call.resource_id)
     if tags is None:
         raise no_resource()
     return DONE | {"tags": [{"key": key, "value": value} for key, value in tags.items()]}
