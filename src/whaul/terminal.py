@@ -6,6 +6,7 @@ lines, and bidirectional overrides show something else than what is there (CVE-2
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Final
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -24,12 +25,23 @@ def visible(text: str) -> str:
 
     Words of all scripts, and emoji, stay as they are.
     """
+    return _with_escapes(text, lambda character: character.encode("unicode_escape").decode("ascii"))
+
+
+def visible_json(line: str) -> str:
+    r"""Do the same with a line of JSON, by JSON's own escapes: it says what it said before."""
+    return _with_escapes(line, _json_escape)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
+def _with_escapes(text: str, escape: Callable[[str], str]) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        character if _is_seen(text, place) else character.encode("unicode_escape").decode("ascii")
-        for place, character in enumerate(text)
-    )
+    return "".join(character if _is_seen(text, place) else escape(character) for place, character in enumerate(text))
 
 
 def _is_seen(text: str, place: int) -> bool:

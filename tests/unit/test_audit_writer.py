@@ -277,6 +277,6 @@ def test_standard_output_gets_lines(capfd: pytest.CaptureFixture[str], monkeypat
     monkeypatch.setattr(sys, "stdout", sys.__stdout__)
     sink = StandardOutput()
     sink.open()
-    sink.write(b"one\ntwo\n")
+    sink.write('{"userAgent":"\x9b31m\u202e"}\n{"userAgent":"متجر"}\n'.encode())
     sink.close()
-    assert capfd.readouterr().out == "one\ntwo\n"
+    assert capfd.readouterr().out == '{"userAgent":"\\u009b31m\\u202e"}\n{"userAgent":"متجر"}\n'

@@ -328,6 +328,20 @@ def test_an_account_is_linked_listed_and_removed(monkeypatch: pytest.MonkeyPatch
     assert "No account is linked" in done("accounts")
 
 
+EVIL = "Evil\x1b]0;pwn\x07\x1b[2J\u202eabc\x9b31m\r\nwaba-0 forged\u2028متجر 🛒"
+
+
+def test_a_name_is_one_line_that_steers_no_terminal_and_json_has_it_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    link = [EVIL if word == "Harbour" else word for word in LINK]
+    for out in (done(*link), done("accounts")):
+        assert len(out.splitlines()) == 2
+        assert r"Evil\x1b]0;pwn\x07\x1b[2J\u202eabc\x9b31m\r\nwaba-0 forged\u2028متجر 🛒" in out
+    out = done("accounts", "--json")
+    assert json.loads(out)["linkedAccounts"][0]["wabaName"] == EVIL
+    assert not any(steering in out for steering in "\x1b\x07\u202e\x9b\r\u2028")
+
+
 def test_a_token_is_never_printed_nor_stored_as_it_is(tmp_path: Path, registry: Path) -> None:
     (tmp_path / "secret").write_text("app-s3cr3t\n")
     out = done(*LINK, "--token-file", "-", "--app-secret-file", str(tmp_path / "secret"), stdin=f"{TOKEN}\n")

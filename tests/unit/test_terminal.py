@@ -1,5 +1,6 @@
 """What a terminal may be sent of other people's text."""
 
+import json
 import sys
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.terminal import visible
+from whaul.terminal import visible, visible_json
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,13 @@ def test_nothing_that_is_shown_steers(text: str) -> None:
     assert all(unicodedata.category(each) not in {"Cc", "Cs", "Zl", "Zp"} for each in shown)
     assert not {chr(n) for n in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x61C)} & set(shown)
     assert visible(shown) == shown
+
+
+@given(st.text(st.characters() | st.sampled_from("\x1b\x9b\u202e\u200d\n\r\x7f\U000e0041")))
+def test_json_says_the_same_and_steers_nothing(text: str) -> None:
+    line = visible_json(json.dumps({"name": text}, ensure_ascii=False))
+    assert json.loads(line) == {"name": text}
+    assert visible(line) == line
 
 
 def test_every_character_alone_is_shown_or_escaped() -> None:

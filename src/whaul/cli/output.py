@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO, cast
 
-from whaul.terminal import visible
+from whaul.terminal import visible, visible_json
 
 
 class OutputError(Exception):
@@ -71,8 +71,9 @@ def confirms(question: str) -> bool:
 def document(value: object) -> None:
     """Print one JSON document. Raises `OutputError`."""
     with _translated():
-        text = json.dumps(value, indent=2, ensure_ascii=not _takes_unicode())
-        print(text, flush=True)  # noqa: T201 - the command line's voice
+        for text in json.dumps(value, indent=2, ensure_ascii=not _takes_unicode()).split("\n"):
+            print(visible_json(text))  # noqa: T201 - the command line's voice
+        sys.stdout.flush()
 
 
 def rows(table: Sequence[Sequence[str]]) -> None:

@@ -12,7 +12,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from whaul.bulk.run import Outcome, Run
-from whaul.terminal import visible
+from whaul.terminal import visible, visible_json
 
 REFRESH = 0.2
 """Seconds between updates of the bar: however fast files arrive, showing them costs the same."""
@@ -133,5 +133,6 @@ def _document(outcome: Outcome, location: Callable[[str], dict[str, str]]) -> di
 
 def _print(document: dict[str, object]) -> None:
     """Print one line at once, so that a killed run has reported what it did."""
-    sys.stdout.buffer.write(msgspec.json.encode(document) + b"\n")
+    line = visible_json(msgspec.json.encode(document).decode())
+    sys.stdout.buffer.write(f"{line}\n".encode())
     sys.stdout.buffer.flush()

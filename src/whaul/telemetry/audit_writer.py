@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from whaul.terminal import visible_json
+
 if TYPE_CHECKING:
     from whaul.telemetry.metrics import Metrics  # see there why it is not loaded early
 
@@ -148,8 +150,8 @@ class StandardOutput:
 
     def write(self, block: bytes) -> None:
         """See `Sink`. Writes single lines: up to the size of a pipe's buffer they stay whole among other processes'."""
-        for line in block.splitlines(keepends=True):
-            _write_all(sys.stdout.fileno(), line)
+        for line in block.splitlines():
+            _write_all(sys.stdout.fileno(), f"{visible_json(line.decode())}\n".encode())
 
 
 class AuditWriter:

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from whaul.telemetry.call import Call
-from whaul.terminal import visible
+from whaul.terminal import visible, visible_json
 
 MAX_CHAIN = 8
 """Errors in one description, each the cause of the one before."""
@@ -162,4 +162,4 @@ def without_text(error: BaseException) -> list[str]:
 
 
 def _json(event: Any, **_options: Any) -> str:
-    return _encoder.encode(event).decode()
+    return visible_json(_encoder.encode(event).decode())
