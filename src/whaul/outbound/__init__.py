@@ -1,1 +1,1 @@
-"""Calls to the outside: the HTTP client, the hosts it may reach, and circuits for those that fail."""
+"""Outbound HTTP: the client, the hosts that it may call, what it trusts, and circuits for hosts that fail."""

@@ -1,11 +1,11 @@
-"""The certificates that outbound TLS trusts besides the system's: who names them, and what their files hold.
+"""The certificates that outbound TLS trusts in addition to the system's.
 
 `AWS_CA_BUNDLE`, the profile's `ca_bundle`, `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` name one bundle: the first that
 is set counts, as with boto3 and requests. `SSL_CERT_FILE` and `SSL_CERT_DIR` are OpenSSL's: both count, and the HTTP
-client takes them instead of the system's store.
+client uses them instead of the system's store.
 
-Every file is read as OpenSSL reads it. One that holds no certificate, or a broken one, is an error: whoever named it
-expects it to be trusted.
+Files are read as OpenSSL reads them. A file without a certificate, or with a broken one, is an error, because whoever
+named it expects it to be trusted.
 """
 
 import base64
@@ -19,7 +19,7 @@ from pathlib import Path
 PROFILE = "ca_bundle"
 """The setting of a profile in AWS's shared configuration. https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html"""
 FIRST_OF = ("AWS_CA_BUNDLE", PROFILE, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Of these one counts, in this order."""
+"""The first that is set counts."""
 ALL_OF = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 FOLDERS = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"}
 """These may name a folder of certificates."""
@@ -27,15 +27,15 @@ FOLDERS = {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_DIR"}
 _BEGIN = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----")
 _END = re.compile(rb"-----END (?:X509 |TRUSTED )?CERTIFICATE-----")
 _DER = re.compile(rb"\x30[\x80-\x84]")
-"""How a certificate begins that is not PEM: a long ASN.1 sequence."""
+"""How a DER certificate begins: a long ASN.1 sequence."""
 
 
 class CertificatesError(Exception):
-    """A file of certificates cannot be used; the message names it and what names it."""
+    """A file of certificates cannot be used; the message names the file and its variable."""
 
 
 def trusted_certificates(environ: Mapping[str, str], profile_bundle: str | None) -> list[bytes]:
-    """Return the certificates (DER) of all bundles that are named; raises `CertificatesError`."""
+    """Return the certificates (DER) of all named bundles. Raises `CertificatesError`."""
     found: dict[bytes, None] = {}  # each once: /etc/ssl/certs, for one, holds all of them twice
     for name, path in named_bundles(environ, profile_bundle):
         try:
@@ -46,7 +46,7 @@ def trusted_certificates(environ: Mapping[str, str], profile_bundle: str | None)
 
 
 def named_bundles(environ: Mapping[str, str], profile_bundle: str | None) -> Iterator[tuple[str, Path]]:
-    """Yield the files and folders that count, each with the name of what names it."""
+    """Yield the files and folders that count, each with its variable."""
     named = {**environ, PROFILE: profile_bundle}
     for name in FIRST_OF:
         if value := named.get(name):
@@ -87,7 +87,7 @@ def _of_file(name: str, path: Path) -> Iterator[bytes]:
 
 
 def _decoded(text: bytes) -> bytes | None:
-    """Decode one certificate; None if it is not one. What a TRUSTED CERTIFICATE says besides is left out."""
+    """Decode one certificate; None if it is broken. The trust settings of a TRUSTED CERTIFICATE are left out."""
     try:
         data = base64.b64decode(b"".join(text.split()), validate=True)
         certificate = data[: _length(data)]
@@ -98,7 +98,7 @@ def _decoded(text: bytes) -> bytes | None:
 
 
 def _length(data: bytes) -> int:
-    """Bytes of the ASN.1 element at the beginning."""
+    """Bytes of the first ASN.1 element."""
     first = data[1]
     if first < 0x80:
         return 2 + first

@@ -1,9 +1,8 @@
-"""Circuits: after repeated failures, calls are refused here for a while instead of failing there.
+"""Circuit breakers: after repeated failures, calls are refused here for a while instead of failing there.
 
-Providers block phone numbers that keep erring, and a host that falls silent holds every call for its whole timeout.
-A circuit opens after a number of failures in a row. While it is open, calls are refused with the error that opened
-it; once its time is over, one call goes through as a probe: its success closes the circuit, its failure opens it
-for another while.
+Meta blocks phone numbers that keep failing, and a silent host holds every call for a whole timeout. A circuit opens
+after a number of failures in a row. While it is open, calls are refused with the last error. Then one call goes
+through as a probe: if it succeeds the circuit closes, and if it fails the circuit stays open for the same time again.
 """
 
 from collections import OrderedDict
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 MAX_CIRCUITS = 10_000
-"""Circuits that are remembered; beyond, the one that failed longest ago is forgotten, and so closed."""
+"""Circuits that are remembered; to make room, the one that failed longest ago is forgotten, and so closed."""
 
 E = TypeVar("E", bound=Exception)
 
@@ -21,12 +20,12 @@ E = TypeVar("E", bound=Exception)
 class _Circuit(Generic[E]):
     error: E
     failures: int = 0
-    opens_again_at: float | None = None
+    probe_at: float | None = None
     """When a probe may go through; None while the circuit is closed."""
 
 
 class Circuits(Generic[E]):
-    """The circuits of one kind of thing, by its name: of phone numbers, say, or of hosts."""
+    """The circuits of one kind of thing, such as hosts or phone numbers, by name."""
 
     def __init__(
         self,
@@ -37,7 +36,7 @@ class Circuits(Generic[E]):
     ) -> None:
         """Open after so many failures in a row, for so many `seconds`.
 
-        `clock` is monotonic, in seconds; `on_change` is told how many circuits are open.
+        `clock` is monotonic, in seconds; `on_change` is called with the number of open circuits.
         """
         self._max_failures = max_failures
         self._seconds = seconds
@@ -47,32 +46,32 @@ class Circuits(Generic[E]):
         self._open = 0
 
     def refusal(self, name: str) -> E | None:
-        """The error to refuse a call with; None when the call may go through (as the probe, perhaps)."""
+        """Return the error to refuse a call with, or None if the call may go through, perhaps as the probe."""
         circuit = self._failing.get(name)
-        if circuit is None or circuit.opens_again_at is None:
+        if circuit is None or circuit.probe_at is None:
             return None
-        if self._clock() < circuit.opens_again_at:
+        if self._clock() < circuit.probe_at:
             return circuit.error
-        circuit.opens_again_at = self._clock() + self._seconds  # for all but this call, until its end is known
+        circuit.probe_at = self._clock() + self._seconds  # this call is the probe; others wait for its result
         return None
 
     def failed(self, name: str, error: E) -> None:
-        """Count a failure that is the named thing's own."""
+        """Count a failure for which the named thing is to blame."""
         circuit = self._failing.setdefault(name, _Circuit(error))
         self._failing.move_to_end(name)
         circuit.failures += 1
         circuit.error = error
         if circuit.failures >= self._max_failures:
-            self._tell(circuit.opens_again_at is None)
-            circuit.opens_again_at = self._clock() + self._seconds
+            self._tell(circuit.probe_at is None)
+            circuit.probe_at = self._clock() + self._seconds
         if len(self._failing) > MAX_CIRCUITS:
             _, forgotten = self._failing.popitem(last=False)
-            self._tell(-(forgotten.opens_again_at is not None))
+            self._tell(-(forgotten.probe_at is not None))
 
     def succeeded(self, name: str) -> None:
         """Close the circuit."""
         circuit = self._failing.pop(name, None)
-        self._tell(-(circuit is not None and circuit.opens_again_at is not None))
+        self._tell(-(circuit is not None and circuit.probe_at is not None))
 
     def _tell(self, change: int) -> None:
         if change:

@@ -1,7 +1,7 @@
-"""How an exchange failed, in our own words: pyreqwest's hold the URL.
+"""How an exchange failed, in our own words, because pyreqwest's hold the URL.
 
-What is wrong with TLS or a proxy can only be read out of the text of a cause, so each text that is looked for is that
-of a library (rustls, hyper-util), as of pyreqwest 0.15; tests provoke each one over real connections.
+Only the text of a cause tells what is wrong with TLS or a proxy. The texts below are those of rustls and hyper-util in
+pyreqwest 0.15; tests provoke them over real connections.
 """
 
 from pyreqwest.exceptions import (
@@ -20,7 +20,7 @@ from whaul.errors import Retry
 
 FAILURES: tuple[tuple[type[PyreqwestError], str], ...] = (
     (RequestTimeoutError, "timed out"),
-    (ConnectError, "the connection could not be made, or broke"),  # until the answer's head is here, it is either
+    (ConnectError, "the connection could not be made, or broke"),  # before the response's head, it can be either
     (NetworkError, "the connection broke"),
     (DecodeError, "the connection broke"),  # the body ended before its length
     (ClientClosedError, "the client was closed"),
@@ -53,7 +53,7 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("BadSignature", "the signature of its TLS certificate is wrong, or its authority's key too weak"),
     ("invalid peer certificate", "its TLS certificate cannot be used"),
     ("received corrupt message", "it does not speak TLS at this port; call it with http:// if that is meant"),
-    ("received fatal alert: ProtocolVersion", "it speaks no TLS version from 1.2 on"),
+    ("received fatal alert: ProtocolVersion", "it does not speak TLS 1.2 or newer"),
     ("received fatal alert: CertificateRequired", "it wants a client certificate, and whaul has none"),
     (
         "received fatal alert: HandshakeFailure",
@@ -62,13 +62,13 @@ REFUSALS: tuple[tuple[str, str], ...] = (
     ("proxy authorization required", PROXY_REFUSAL),
     ("tunnel error", "the proxy refused to connect to it"),
 )
-"""What a cause's text shows, and that trying again does not change. The first that fits names the failure."""
+"""Text in a cause, and what it means. The first that fits counts; trying again does not help."""
 
 MAY_PASS = frozenset({"the proxy refused to connect to it"})
-"""Of the refusals, those that may be a passing fault: a proxy answers so as well when it reaches nobody."""
+"""Refusals that may pass after all: a proxy also refuses when it cannot reach the host."""
 
 NOT_CONNECTED = "client error (Connect)"
-"""The cause that hyper-util gives to a failure before the connection is made: DNS, TCP or TLS."""
+"""hyper-util's cause of a failure before the connection is made: DNS, TCP or TLS."""
 
 
 class HttpError(Exception):
@@ -86,13 +86,13 @@ class HttpTimeoutError(HttpError):
 
 
 class HostRefusedError(HttpError):
-    """The host fell silent too often of late, and was not called."""
+    """The host fell silent too often, and was not called."""
 
 
 def translated(error: TimeoutError | PyreqwestError) -> HttpError:
-    """Return the client's error, or a silence, as an `HttpError`."""
+    """Return pyreqwest's error, or a timeout, as an `HttpError`."""
     arrived = not _is_unconnected(error)
-    if isinstance(error, TimeoutError):  # the client's own is one too
+    if isinstance(error, TimeoutError):  # pyreqwest's own is one too
         return HttpTimeoutError("timed out", arrived=arrived)
     text, retry = described(error)
     return HttpError(text, arrived=arrived, retry=retry)
@@ -100,7 +100,7 @@ def translated(error: TimeoutError | PyreqwestError) -> HttpError:
 
 def described(error: PyreqwestError) -> tuple[str, Retry]:
     """Return what happened, and whether trying again can help."""
-    causes = _causes(error)[1:]  # the first one holds the URL, and so whatever a caller put there
+    causes = _causes(error)[1:]  # the first one holds the URL, which may hold any of these texts
     for sign, text in REFUSALS:
         if any(sign in cause for cause in causes):
             return text, Retry.YES if text in MAY_PASS else Retry.NO
@@ -108,7 +108,7 @@ def described(error: PyreqwestError) -> tuple[str, Retry]:
 
 
 def _is_unconnected(error: BaseException) -> bool:
-    """Whether there was never a connection; the classes do not tell, since `ConnectError` comes later, too."""
+    """Whether there was never a connection. The class does not tell: `ConnectError` comes later too."""
     return NOT_CONNECTED in _causes(error)
 
 

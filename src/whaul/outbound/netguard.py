@@ -1,9 +1,9 @@
-"""Which host may be called, and which may see a token or a caller's bytes.
+"""Which hosts may be called, and which may get a token or a file.
 
-URLs are parsed by the very parser that the HTTP client uses (`pyreqwest.http.Url`), so that what is checked here
-and what is called there cannot differ. From a caller or from Meta, a URL that this parser would have to repair is
-refused; the operator's own are repaired (`http://127.1`, an IPv6 address in its long form). Capitals, a default port
-that is written out and a dot after the host name make no difference.
+The parser is the HTTP client's own (`pyreqwest.http.Url`), so that the host that is checked is the host that is called.
+A URL of a caller or of Meta is refused if the parser would have to repair it. A URL of the operator may be repaired
+(`http://127.1`, an IPv6 address in its long form). Capitals, an explicit default port, and a dot after the host name
+make no difference.
 """
 
 import ipaddress
@@ -30,7 +30,10 @@ class ForbiddenUrlError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HostPattern:
-    """`host`, `*.domain`, either with `:port`. Without a port: the scheme's own, or any at a loopback host."""
+    """`host` or `*.domain`, with or without `:port`.
+
+    Without, it stands for the scheme's default port, or for any port of a loopback host.
+    """
 
     host: str
     wildcard: bool
@@ -38,7 +41,7 @@ class HostPattern:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a pattern from a setting; `ValueError` says what was expected."""
+        """Read a pattern of a setting. Raises `ValueError` that says what is expected."""
         is_bare_ipv6 = ":" in text and "[" not in text and is_address(text)
         match = _HOST_PATTERN.fullmatch(f"[{text}]".lower() if is_bare_ipv6 else text.lower())
         port = int(match["port"]) if match and match["port"] else None
@@ -53,7 +56,7 @@ class HostPattern:
         return cls(host, bool(match["wildcard"]), port)
 
     def matches(self, url: Url) -> bool:
-        """Whether the URL's host and port fit."""
+        """Whether the URL's host and port match."""
         host = _host(url)
         if not (host.endswith("." + self.host) if self.wildcard else host == self.host):
             return False
@@ -63,13 +66,13 @@ class HostPattern:
 
 
 class MediaHosts:
-    """The hosts that may be sent a Meta token for a download."""
+    """The hosts that may get a Meta token, for a download."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
 
     def check(self, text: str) -> Url:
-        """Return the parsed URL if the token may go there, else raise `ForbiddenUrlError`."""
+        """Return the parsed URL if the token may go there. Raises `ForbiddenUrlError`."""
         url = parse_url(text)
         if not any(pattern.matches(url) for pattern in self._patterns):
             raise ForbiddenUrlError("its host is not listed in WHAUL_MEDIA_HOSTS")
@@ -79,16 +82,16 @@ class MediaHosts:
 
 
 class PresignedHosts:
-    """The hosts that a caller's presigned URL may name."""
+    """The hosts that a presigned URL of a caller may name."""
 
     def __init__(self, endpoint: str, patterns: Iterable[str]) -> None:
-        """`endpoint` is the URL of the configured S3 endpoint, which alone may be plain http."""
+        """`endpoint` is the URL of the configured S3 endpoint; only this one may be plain http."""
         self._endpoint = Url(endpoint)
-        is_s3_host("s3.amazonaws.com")  # reads its rules, here and not in a call
+        is_s3_host("s3.amazonaws.com")  # loads its rules now, not in a call
         self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
 
     def check(self, text: str) -> Url:
-        """Return the parsed URL if a file may be PUT there, else raise `ForbiddenUrlError`."""
+        """Return the parsed URL if it may be called. Raises `ForbiddenUrlError`."""
         url = parse_url(text)
         if self._is_endpoint(url):
             return url
@@ -102,7 +105,7 @@ class PresignedHosts:
         return url
 
     def _is_endpoint(self, url: Url) -> bool:
-        """Whether it is the configured endpoint, or a bucket in front of its name."""
+        """Whether it is the configured endpoint, or a bucket's name in front of it."""
         host, endpoint = _host(url), _host(self._endpoint)
         return (url.scheme, url.port_or_known_default) == (
             self._endpoint.scheme,
@@ -111,7 +114,7 @@ class PresignedHosts:
 
 
 def parse_url(text: str) -> Url:
-    """Parse an absolute http(s) URL as it stands; `ForbiddenUrlError` for one that would have to be repaired."""
+    """Parse an absolute http(s) URL. Raises `ForbiddenUrlError` if it would have to be repaired."""
     url = endpoint_url(text)
     if not text.isascii():
         raise ForbiddenUrlError("it holds characters that are not ASCII; percent-encode them")
@@ -124,7 +127,7 @@ def parse_url(text: str) -> Url:
 
 
 def endpoint_url(text: str) -> Url:
-    """Parse an absolute http(s) URL of the operator's; raises `ForbiddenUrlError`."""
+    """Parse an absolute http(s) URL of the operator. Raises `ForbiddenUrlError`."""
     if _UNSAFE.search(text):
         raise ForbiddenUrlError("it holds white space, a control character or a backslash")
     try:
@@ -141,12 +144,12 @@ def endpoint_url(text: str) -> Url:
 
 
 def has_dot_segment(key: str) -> bool:
-    """Whether an object key holds a `.` or `..` path segment, which clients and stores resolve."""
+    """Whether an object key has a `.` or `..` segment, which clients and stores resolve."""
     return any(segment in {".", ".."} for segment in key.split("/"))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Whether a host name or address is a loopback one."""
     if host.lower() in {"localhost", "localhost."}:
         return True
     bare = host.strip("[]")
@@ -163,5 +166,5 @@ def is_address(host: str) -> bool:
 
 
 def _host(url: Url) -> str:
-    """The host, without the dot that a full name may end with."""
+    """The host, without the dot that may end a full name."""
     return (url.host_str or "").removesuffix(".")

@@ -1,8 +1,8 @@
-"""Which requests go through a proxy: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, read as curl reads them.
+"""Which requests go through a proxy, by `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 
-Each name counts in lower case before upper case; an empty one does not count. `NO_PROXY` lists, with commas or
-spaces between them, hosts (a name stands for its subdomains too, with or without a dot or `*.` before it), addresses,
-networks, and any of these but networks with a port; `*` stands for every host.
+As with curl, a name in lower case wins over upper case, and an empty one does not count. `NO_PROXY` is a list with
+commas or spaces: host names (each with its subdomains, with or without a dot or `*.` in front), addresses, networks, or
+`*` for every host. Names and addresses may have a port.
 """
 
 import ipaddress
@@ -20,12 +20,12 @@ _BRACKETS = re.compile(r"^\[([^]]*)\](?!:)")
 
 
 class ProxyError(Exception):
-    """A variable names no proxy; the message names the variable, and never its value, which may hold a password."""
+    """A variable is not the URL of a proxy. The message never shows its value, which may hold a password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies, and the hosts that are called without one."""
+    """The proxies, and what is called without one."""
 
     http: str | None = None
     https: str | None = None
@@ -33,7 +33,7 @@ class Proxies:
 
     @classmethod
     def named_in(cls, environ: Mapping[str, str]) -> Self:
-        """Read the environment; raises `ProxyError`."""
+        """Read the environment. Raises `ProxyError`."""
         every = _proxy("all_proxy", environ)
         listed = _value("no_proxy", environ) or ""
         return cls(
