@@ -35,7 +35,8 @@ MADE_UP = {
     r"\bAK?S?IA[A-Z0-9]*(?:EXAMPLE|HOSTILE|TEST|LOCAL)[A-Z0-9]*": "AWS's examples, and keys that say what they are",
     r"\bAKIAA{16}": "an id and nothing else",
     r"d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk=": "says of itself, in base64, that it is of the tests",
-    r"://(?:user:\w+|whaul:(?:hun[@?#:]?(?:ter2)?|p%40ss%2Fw%3F|word|secret)|s3\.amazonaws\.com:443)@": (
+    r"://(?:u|user|us%20er):(?:\w+|p%40ss)@": "users of proxies that there are not",
+    r"://(?:whaul:(?:hun[@?#:]?(?:ter2)?|p%40ss%2Fw%3F|word|secret)|s3\.amazonaws\.com:443|localhost:8080)@": (
         "URLs that must be refused"
     ),
     r"EAAhostiletokenofthegateway0123456789": "of these tests",
@@ -96,12 +97,6 @@ def requirements(extra: str | None = None) -> list[str]:
     project = PROJECT["project"]
     listed = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
     return [text.partition(";")[0].strip() for text in listed if not text.startswith("whaul[")]
-
-
-def name_of(requirement: str) -> str:
-    match = re.match(r"[A-Za-z0-9._-]+", requirement)
-    assert match
-    return re.sub(r"[-_.]+", "-", match[0]).lower()
 
 
 EVERY = requirements() + [text for extra in PROJECT["project"]["optional-dependencies"] for text in requirements(extra)]

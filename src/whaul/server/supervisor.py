@@ -162,8 +162,8 @@ def _is_alive(plan: Plan, timeout: float) -> bool:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(plan.address, plan.address)  # noqa: S104 - not listened on here
     if plan.tls_cert_file is None:
         connection = http.client.HTTPConnection(host, plan.port, timeout=timeout)
-    else:  # it is our own, whatever name its certificate holds
-        unverified = ssl._create_unverified_context()  # noqa: S323, SLF001
+    else:
+        unverified = ssl._create_unverified_context()  # noqa: S323, SLF001 - ours, whatever name its certificate holds
         connection = http.client.HTTPSConnection(host, plan.port, timeout=timeout, context=unverified)
     with closing(connection):
         try:
