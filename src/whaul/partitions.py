@@ -14,7 +14,7 @@ from importlib.resources import files
 _REGION = re.compile(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{1,63}(?<!-)")
 
 _URL = re.compile(r'"url"\s*:\s*"https://([^"/]+)(/\{uri_encoded_bucket\})?"')
-_DNS_SUFFIX = re.compile(r"\.\{\w+#dnsSuffix\}$")
+_DNS_SUFFIX = re.compile(r"\.(?:\{\w+#dnsSuffix\}|amazonaws\.com)$")
 _REGION_FIELD = re.compile(r"\.(\{Region\}|\{bucketArn#region\}|us-east-1)$")
 _FIELD = re.compile(r"(\{[^}]+\})")
 _LEADING_FIELDS = re.compile(r"(?:\{[^}]+\}[.-])+")
