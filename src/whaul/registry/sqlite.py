@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,6 +33,7 @@ _PRAGMAS: Final = (
 
 _FILES: Final = "files"
 """Where a connection's record keeps which files it has open."""
+_Identity = tuple[int, int] | None
 # Read-only when it was opened; input or output failed; damaged; cannot be opened; no database.
 # https://sqlite.org/rescode.html
 _LOST_SESSION: Final = {
@@ -67,11 +69,12 @@ def create_engine(url: str, *, patient: bool) -> AsyncEngine:  # noqa: ARG001 - 
         # The driver begins no transactions of its own: it would leave out SELECT and CREATE TABLE.
         connection.isolation_level = None
         connection.run_async(_run_pragmas)
-        record.info[_FILES] = _identities(path)
+        record.info[_FILES] = {file: _identity(file) for file in (path, *_log_files(path))}
 
     def follow(connection: Any, record: Any, _proxy: object) -> None:
-        if _identities(path)[:1] != record.info[_FILES][:1]:
-            _leave(connection, path, record.info[_FILES])
+        opened: dict[Path, _Identity] = record.info[_FILES]
+        if _identity(path) != opened[path]:
+            _leave(connection, {file: opened[file] for file in _log_files(path)})
             raise InvalidatePoolError
 
     event.listen(engine.sync_engine, "connect", set_up)
@@ -94,33 +97,29 @@ def ends_session(error: BaseException) -> bool:
     return code is not None and code & 0xFF in _LOST_SESSION
 
 
-def _files(path: Path) -> tuple[Path, ...]:
-    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+def _log_files(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
-def _identities(path: Path) -> list[tuple[int, int] | None]:
-    """Which files there are now under the names of the database, its log and the log's index."""
-    identities: list[tuple[int, int] | None] = []
-    for file in _files(path):
-        try:
-            found = file.stat()
-        except OSError:
-            identities.append(None)
-        else:
-            identities.append((found.st_dev, found.st_ino))
-    return identities
+def _identity(file: Path) -> _Identity:
+    """Which file has this name now; None if none has."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def _leave(connection: Any, path: Path, known: list[tuple[int, int] | None]) -> None:
+def _leave(connection: Any, log: Mapping[Path, _Identity]) -> None:
     """Leave a database whose file was replaced or moved, and take its log out of the way of the file that came.
 
     SQLite would read the log into the new file, and so mix the two. https://sqlite.org/howtocorrupt.html#unlinked
     """
     cursor = connection.cursor()
-    cursor.execute("PRAGMA wal_checkpoint(FULL)")  # for the one who moved the file, and goes on with it elsewhere
+    cursor.execute("PRAGMA wal_checkpoint(FULL)")  # for whoever moved the file, and uses it elsewhere
     cursor.close()
-    for file, before, now in zip(_files(path)[1:], known[1:], _identities(path)[1:], strict=True):
-        if now is not None and now == before:
+    for file, identity in log.items():
+        if identity is not None and _identity(file) == identity:
             file.unlink(missing_ok=True)
 
 
