@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that repeat what the code says: settings.md, cli.md, and parts of compatibility.md.
+"""Writes the pages of docs/ that repeat what the code says: settings.md, cli.md, and parts of others.
 
 `python docs/generate.py` writes them; with `--check` it only says which ones are not current (exit code 1).
 """  # noqa: INP001 - a script beside the pages, no package
@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from whaul import app, cli
 from whaul.api import service
 from whaul.environment import environment_name, is_secret
+from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, Target, target_of
 from whaul.settings import Settings
 from whaul.storage.naming import EXTENSIONS
 
@@ -260,6 +261,22 @@ def operations_part() -> str:
     return "\n".join([*lines, *(f"- `{name}`" for name in missing)])
 
 
+RESOURCES: Mapping[Target, str] = {
+    NUMBER: "`arn:aws:social-messaging:<region>:<account>:phone-number-id/<32 hex>`",
+    ACCOUNT: "`arn:aws:social-messaging:<region>:<account>:waba/<32 hex>`",
+    RESOURCE: "the ARN that is given, of an account or a phone number",
+}
+
+
+def actions_part() -> str:
+    """The table of actions: what a policy must allow for each operation."""
+    rows = []
+    for name, row in sorted(app.OPERATIONS.items()):
+        resource = RESOURCES[target_of(name)[1]] if row.names_resource else "`*`"
+        rows.append(f"| `social-messaging:{name}` | {resource} |")
+    return "\n".join(["| action | resource |", "|---|---|", *rows])
+
+
 def extensions_part() -> str:
     """The table of file extensions."""
     rows = [f"| `{mime_type}` | `{extension}` |" for mime_type, extension in EXTENSIONS.items()]
@@ -271,7 +288,7 @@ def with_part(page: str, name: str, content: str) -> str:
     pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(\n<!-- end of {name} -->)"
     filled, count = re.subn(pattern, lambda found: f"{found[1]}\n{content}\n{found[2]}", page, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"compatibility.md needs the markers of {name} once; found {count}")
+        raise SystemExit(f"the page needs the markers of {name} once; found {count}")
     return filled
 
 
@@ -281,7 +298,9 @@ def pages() -> dict[Path, str]:
     text = compatibility.read_text(encoding="utf-8")
     text = with_part(text, "operations", operations_part())
     text = with_part(text, "extensions", extensions_part())
-    return {DOCS / "settings.md": settings_page(), DOCS / "cli.md": cli_page(), compatibility: text}
+    policies = DOCS / "policies.md"
+    actions = with_part(policies.read_text(encoding="utf-8"), "actions", actions_part())
+    return {policies: actions, DOCS / "settings.md": settings_page(), DOCS / "cli.md": cli_page(), compatibility: text}
 
 
 def main() -> int:

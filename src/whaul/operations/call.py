@@ -220,7 +220,7 @@ def on_service(function: Callable[[ResourceCall], Awaitable[Document]], check: C
 def operation(name: str, row: Row, components: Components) -> Operation:
     """Make an operation of its row: the steps at the top of this module, in their order."""
     reader, action = Reader(name), f"social-messaging:{name}"
-    member, target = _target(name) if row.names_resource else ("", None)
+    member, target = target_of(name) if row.names_resource else ("", None)
     account_id, region = components.rules.account_id, components.rules.region
 
     def authorized(members: Members, caller: Caller, record: Call) -> str:
@@ -257,7 +257,7 @@ def operation(name: str, row: Row, components: Components) -> Operation:
     return perform
 
 
-def _target(name: str) -> tuple[str, Target]:
+def target_of(name: str) -> tuple[str, Target]:
     """The member of an operation's input that names what it is done on."""
     members = SHAPES[OPERATIONS[name].input].members
     return next((name, TARGETS[fact.shape]) for name, fact in members.items() if fact.shape in TARGETS)
