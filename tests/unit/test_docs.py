@@ -115,6 +115,17 @@ def test_every_command_is_documented(command: str) -> None:
     assert f"\n## `{command}`\n" in page("cli.md")
 
 
+def test_the_layout_has_a_line_for_every_folder_and_loose_module_and_none_too_many() -> None:
+    source = ROOT / "src" / "whaul"
+    folders = {path.parent.name for path in source.glob("*/__init__.py")}
+    modules = {path.name for path in source.glob("*.py")} - {"__init__.py"}
+    rows = re.findall(r"^\| (`[^|]+`) \|", page("layout.md").partition("## Room")[0], re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`([^`]+)`", row)) == sorted(folders | modules)
+    tour = re.findall(r"^\d\. `([^`]+)`", page("layout.md"), re.MULTILINE)
+    assert len(tour) == 7
+    assert all((source / name).is_file() for name in tour)
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_commands_that_exist_are_named(path: Path) -> None:
     known = {command.removeprefix("whaul ") for command in COMMANDS} | {"keys"}
