@@ -11,67 +11,28 @@ from harness.world import BUCKET, Gateway, Store, World
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"
-OFFICE = "application/vnd.openxmlformats-officedocument"
-
-EXTENSIONS = [
-    ("image/jpeg", ".jpeg"),
-    ("image/png", ".png"),
-    ("image/webp", ".webp"),
-    ("audio/aac", ".aac"),
-    ("audio/amr", ".amr"),
-    ("audio/mpeg", ".mp3"),
-    ("audio/mp4", ".m4a"),
-    ("audio/ogg", ".ogg"),
-    ("video/mp4", ".mp4"),
-    ("video/3gp", ".3gp"),
-    ("video/3gpp", ".3gp"),
-    ("text/plain", ".txt"),
-    ("application/pdf", ".pdf"),
-    ("application/msword", ".doc"),
-    (f"{OFFICE}.wordprocessingml.document", ".docx"),
-    ("application/vnd.ms-excel", ".xls"),
-    (f"{OFFICE}.spreadsheetml.sheet", ".xlsx"),
-    ("application/vnd.ms-powerpoint", ".ppt"),
-    (f"{OFFICE}.presentationml.presentation", ".pptx"),
-    ("audio/ogg; codecs=opus", ".ogg"),
-    ("IMAGE/JPEG", ".jpeg"),
-    ("text/plain;charset=utf-8", ".txt"),
-    ("image/jpeg ; q=1", ".jpeg"),
-    ("application/zip", ".zip"),
-    ("text/csv", ".csv"),
-    ("application/x7z", ".x7z"),
-    ("application/vnd.made-up.thing", ""),
-    ("application/x-made-up", ""),
-]
 
 KEYS = [
-    "inbound_",
-    "audio/",
-    "a/example.ogg",
     "with space ",
-    " leading space",
     "plus+plus",
-    "100%",
     "already%20encoded",
-    "%2e%2e/escaped dots",
-    "hash#hash",
-    "question?mark=1&b=2",
+    "hash#hash/question?mark=1&b=2",
     "semi;colon,comma:@!$'()*~",
-    "quotes\"and'and`",
-    "tab\there",
-    "<angle>[square]{curly}|^",
-    "backslash\\here",
     "umlaut-\u00e4\u00f6\u00fc-\u00df",
     "decomposed-a\u0308",
-    "\u0645\u0631\u062d\u0628\u0627/",
     "\U0001f4ce\U0001f600/",
     ".hidden/..still-hidden/",
-    "dots.../x",
-    "trailing dot./",
 ]
 
 
-@pytest.mark.parametrize(("mime_type", "extension"), EXTENSIONS)
+@pytest.mark.parametrize(
+    ("mime_type", "extension"),
+    [
+        ("image/jpeg ; q=1", ".jpeg"),
+        ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", ".docx"),
+        ("application/vnd.made-up.thing", ""),
+    ],
+)
 def test_the_extension_follows_the_mime_type_and_the_object_carries_that_type_unchanged(
     *, gateway: Gateway, simulator: Simulator, store: Store, prefix: str, mime_type: str, extension: str
 ) -> None:
@@ -105,9 +66,7 @@ def test_a_key_arrives_in_the_store_exactly_as_given(
     assert store.read(final) == key.encode()
 
 
-@pytest.mark.parametrize(
-    "key", [*KEYS, "double//slash", "/leading", "//", "three///slashes/", "line\nbreak", "nul\x00"]
-)
+@pytest.mark.parametrize("key", ["double//slash", "/leading", "line\nbreak", "nul\x00", "100% \u00e4"])
 def test_a_key_is_percent_encoded_byte_by_byte_in_the_request_to_the_store(
     recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, key: str
 ) -> None:
@@ -118,7 +77,7 @@ def test_a_key_is_percent_encoded_byte_by_byte_in_the_request_to_the_store(
     assert headers["x-whaul-key"] == encoded
 
 
-@pytest.mark.parametrize("key", [".", "..", "../", "./", "a/../", "a/./b/", "/../", "a/..", "../../other-bucket/"])
+@pytest.mark.parametrize("key", ["..", "a/../", "../../other-bucket/"])
 def test_a_final_key_with_a_dot_segment_is_refused(
     gateway: Gateway, simulator: Simulator, exact_gateway: Gateway, key: str
 ) -> None:
@@ -129,14 +88,12 @@ def test_a_final_key_with_a_dot_segment_is_refused(
     assert simulator.count(media_id)["download"] == 0
 
 
-@pytest.mark.parametrize("character", ["k", "\u00e4", "\u20ac", "\U0001f4ce"])
 def test_a_final_key_may_have_1024_bytes_of_utf_8(
-    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, character: str
+    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn
 ) -> None:
     media_id = simulator.add_media(b"x", "image/png")
     room = 1024 - len(f"{media_id}.png")
-    width = len(character.encode())
-    longest = character * (room // width) + "x" * (room % width)
+    longest = "\U0001f4ce" * (room // 4) + "x" * (room % 4)
     recorded_gateway.get_to(media_id, longest)
     assert len(s3_stand_in.only.target) >= 1024
     with pytest.raises(recorded_gateway.client().exceptions.InvalidParametersException, match="1024 bytes"):
@@ -186,15 +143,7 @@ def option_gateway(world: World, running_stand_in: StandIn) -> Iterator[Gateway]
         yield running
 
 
-@pytest.mark.parametrize(
-    ("mime_type", "extension"),
-    [
-        ("image/jpeg", ".jpg"),
-        ("application/x-made-up; v=1", ".made"),
-        ("audio/ogg; codecs=opus", ""),
-        ("image/png", ".png"),
-    ],
-)
+@pytest.mark.parametrize(("mime_type", "extension"), [("application/x-made-up; v=1", ".made"), ("image/png", ".png")])
 def test_extensions_can_be_overridden(
     option_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, mime_type: str, extension: str
 ) -> None:

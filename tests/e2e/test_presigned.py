@@ -76,11 +76,7 @@ def test_headers_that_were_signed_are_sent_along(
     ("query", "given", "sent"),
     [
         (f"{V4}&X-Amz-SignedHeaders=host", {}, "audio/ogg; codecs=opus"),
-        (f"{V4}&X-Amz-SignedHeaders=content-type%3Bhost", {}, None),
-        (f"{V4}&X-Amz-SignedHeaders=content-type%3Bhost", {"Content-Type": "a/b"}, "a/b"),
-        (f"{V4}&X-Amz-SignedHeaders=host", {"CONTENT-TYPE": "a/b"}, "a/b"),
         ("AWSAccessKeyId=A&Signature=5e5e5e&Expires=1", {}, None),
-        ("AWSAccessKeyId=A&Signature=5e5e5e&Expires=1", {"content-type": "a/b"}, "a/b"),
     ],
 )
 def test_the_content_type_is_added_only_where_it_was_not_signed(
@@ -106,38 +102,7 @@ def test_the_put_carries_the_callers_headers_and_target_and_nothing_of_the_serve
 
 
 @pytest.mark.parametrize(
-    "url",
-    [
-        "https://evil.example/s3.amazonaws.com/x",
-        "https://s3.amazonaws.com.evil.example/b/k",
-        "https://s3.us-east-1.amazonaws.com@evil.example/b/k",
-        "https://evil.example#.s3.amazonaws.com/k",
-        "https://evil.example?.s3.amazonaws.com/k",
-        "https://evil.example\\.s3.amazonaws.com/k",
-        "https://evils3.amazonaws.com.example/k",
-        "https://ec2.amazonaws.com/k",
-        "https://inbox.s3-website-us-east-1.amazonaws.com/k",
-        "https://127.0.0.1/k",
-        "https://169.254.169.254/k",
-        "https://[::1]/k",
-        "http://inbox.s3.amazonaws.com/k",
-        "https://inbox.s3.amazonaws.com:8443/k",
-        "https://user@inbox.s3.amazonaws.com/k",
-        "https://user:pass@inbox.s3.amazonaws.com/k",
-        "https://inbox.s3.amazonaws.com/k#part",
-        "https://inbox.s3.amazonaws.com/a b",
-        "https://inbox.s3.amazonaws.com/k\n",
-        "https://inbox.s3.amazonaws.com/\tk",
-        "https://inbox.s3.amazonaws.com/../k",
-        "https://inbox.s3.amazonaws.com/a/%2e%2E/k",
-        "https://inbox.s3.amazonaws.com/\u00e4",
-        "ftp://inbox.s3.amazonaws.com/k",
-        "file:///etc/passwd",
-        "//inbox.s3.amazonaws.com/k",
-        "inbox.s3.amazonaws.com/k",
-        "https://",
-        "not a url",
-    ],
+    "url", ["https://evil.example/s3.amazonaws.com/x", "https://inbox.s3.amazonaws.com/a/%2e%2E/k", "not a url"]
 )
 def test_a_url_that_is_no_allowed_s3_address_is_refused(gateway: Gateway, simulator: Simulator, url: str) -> None:
     assert simulator.count(VOICE)["metadata"] == 0
@@ -157,34 +122,7 @@ def test_another_port_or_scheme_or_host_than_the_endpoints_is_refused(
     assert s3_stand_in.requests == []
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Host": "x"},
-        {"content-length": "1"},
-        {"Transfer-Encoding": "chunked"},
-        {"AUTHORIZATION": "AWS4"},
-        {"Connection": "close"},
-        {"Keep-Alive": "1"},
-        {"Upgrade": "h2c"},
-        {"TE": "trailers"},
-        {"Trailer": "x"},
-        {"Expect": "100-continue"},
-        {"Proxy-Authorization": "x"},
-        {"Proxy-Connection": "x"},
-        {"Proxy-Authenticate": "x"},
-        {"bad name": "x"},
-        {"": "x"},
-        {"colon:": "x"},
-        {"\u00e4": "x"},
-        {"x-a": "with\r\ninjected: 1"},
-        {"x-a": "with\nnewline"},
-        {"x-a": "nul\x00"},
-        {"x-a": "\u20ac"},
-        {"x-a": "1", "X-A": "2"},
-    ],
-    ids=repr,
-)
+@pytest.mark.parametrize("headers", [{"Host": "x"}, {"x-a": "with\r\ninjected: 1"}, {"x-a": "1", "X-A": "2"}], ids=repr)
 def test_headers_that_may_not_be_sent_are_refused_without_their_values(
     gateway: Gateway, simulator: Simulator, headers: dict[str, str]
 ) -> None:
@@ -194,13 +132,10 @@ def test_headers_that_may_not_be_sent_are_refused_without_their_values(
     assert "newline" not in message
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(
-    recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn, status: int
-) -> None:
+def test_a_redirect_is_not_followed(recorded_gateway: Gateway, simulator: Simulator, s3_stand_in: StandIn) -> None:
     assert simulator.count(VOICE)["metadata"] == 0
     with stand_in() as elsewhere:
-        s3_stand_in.always(s3_answer(status, "TemporaryRedirect", {"Location": f"{elsewhere.url}/{BUCKET}/k"}))
+        s3_stand_in.always(s3_answer(307, "TemporaryRedirect", {"Location": f"{elsewhere.url}/{BUCKET}/k"}))
         client = recorded_gateway.client()
         with pytest.raises(client.exceptions.InvalidParametersException, match="redirects"):
             put(recorded_gateway, f"{s3_stand_in.url}/{BUCKET}/k?{V4}")

@@ -79,16 +79,8 @@ def test_a_phone_number_may_be_named_by_its_arn(gateway: Gateway, prefix: str) -
     ("member", "value", "rule"),
     [
         ("mediaId", "1" * 101, "length less than or equal to 100"),
-        ("mediaId", "a-b", "pattern: [A-Za-z0-9]+"),
-        ("mediaId", "a b", "pattern: [A-Za-z0-9]+"),
-        ("mediaId", "a/../b", "pattern: [A-Za-z0-9]+"),
         ("mediaId", "123\n", "pattern: [A-Za-z0-9]+"),
-        ("mediaId", "\u0663", "pattern: [A-Za-z0-9]+"),
-        ("originationPhoneNumberId", "phone-number-id-" + "a" * 100, "length less than or equal to 115"),
-        ("originationPhoneNumberId", "+15550100001", "pattern"),
         ("originationPhoneNumberId", "500000000000001", "pattern"),
-        ("originationPhoneNumberId", "arn:aws:social-messaging:us-east-1:1:waba/0", "pattern"),
-        ("originationPhoneNumberId", "arn:aws:social-messaging:us-east-1:1:phone-number-id/a-b", "pattern"),
     ],
 )
 def test_a_member_that_breaks_its_rule_is_named_with_the_rule(
@@ -104,8 +96,7 @@ def test_a_member_that_breaks_its_rule_is_named_with_the_rule(
     assert rule in message
 
 
-@pytest.mark.parametrize("member", ["mediaId", "originationPhoneNumberId"])
-@pytest.mark.parametrize("how", ["missing", "null", "empty"])
+@pytest.mark.parametrize(("member", "how"), [("mediaId", "missing"), ("originationPhoneNumberId", "empty")])
 def test_a_required_member_must_be_there(gateway: Gateway, member: str, how: str) -> None:
     request = gateway.request()
     request |= {member: "" if how == "empty" else None}
@@ -117,9 +108,7 @@ def test_a_required_member_must_be_there(gateway: Gateway, member: str, how: str
     assert rule in message
 
 
-@pytest.mark.parametrize(
-    "bucket", ["ab", "a" * 64, "Inbox", "in_box", "-inbox", "inbox-", "inbox.", "in/box", "inbox\n", "b\u00fccket", ""]
-)
+@pytest.mark.parametrize("bucket", ["Inbox", "in/box"])
 def test_a_bad_bucket_name_is_refused_without_repeating_it(gateway: Gateway, bucket: str) -> None:
     reply = gateway.post(gateway.request(destinationS3File={"bucketName": bucket, "key": "k"}))
     message = refused(reply, "ValidationException")
@@ -131,13 +120,7 @@ def test_a_bad_bucket_name_is_refused_without_repeating_it(gateway: Gateway, buc
     ("destination", "named"),
     [
         ({"destinationS3File": {"bucketName": BUCKET}}, "destinationS3File.key"),
-        ({"destinationS3File": {"bucketName": BUCKET, "key": None}}, "destinationS3File.key"),
-        ({"destinationS3File": {"key": "k"}}, "destinationS3File.bucketName"),
-        ({"destinationS3File": {"bucketName": BUCKET, "key": "k" * 1025}}, "destinationS3File.key"),
-        ({"destinationS3PresignedUrl": {"headers": {}}}, "destinationS3PresignedUrl.url"),
-        ({"destinationS3PresignedUrl": {"url": "", "headers": {}}}, "destinationS3PresignedUrl.url"),
         ({"destinationS3PresignedUrl": URL | {"url": URL["url"] + "x" * 2000}}, "destinationS3PresignedUrl.url"),
-        ({"destinationS3PresignedUrl": {"url": URL["url"]}}, "destinationS3PresignedUrl.headers"),
         ({"destinationS3PresignedUrl": URL | {"headers": None}}, "destinationS3PresignedUrl.headers"),
     ],
 )
@@ -179,22 +162,7 @@ def test_unknown_members_are_ignored_wherever_they_are(gateway: Gateway, prefix:
 
 @pytest.mark.parametrize(
     "members",
-    [
-        {"mediaId": 1},
-        {"mediaId": ["1"]},
-        {"originationPhoneNumberId": {}},
-        {"metadataOnly": "true"},
-        {"metadataOnly": 1},
-        {"destinationS3File": "inbox/key"},
-        {"destinationS3File": ["inbox", "key"]},
-        {"destinationS3File": {"bucketName": 1, "key": "k"}},
-        {"destinationS3File": {"bucketName": BUCKET, "key": True}},
-        {"destinationS3PresignedUrl": "https://inbox.s3.amazonaws.com/sensitive"},
-        {"destinationS3PresignedUrl": {"url": 7, "headers": {}}},
-        {"destinationS3PresignedUrl": {"url": "u", "headers": [["sensitive", "b"]]}},
-        {"destinationS3PresignedUrl": {"url": "u", "headers": {"sensitive": 1}}},
-        {"destinationS3PresignedUrl": {"url": "u", "headers": {"sensitive": None}}},
-    ],
+    [{"mediaId": 1}, {"destinationS3PresignedUrl": {"url": "u", "headers": {"sensitive": 1}}}],
     ids=json.dumps,
 )
 def test_a_wrong_json_type_is_a_serialization_error(gateway: Gateway, members: dict[str, Any]) -> None:
@@ -202,11 +170,7 @@ def test_a_wrong_json_type_is_a_serialization_error(gateway: Gateway, members: d
     assert "sensitive" not in message
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"{", b"<xml/>", b"[]", b'"text"', b"1", b"null", b'{"mediaId": "\xff"}', b'{"a": 1} trailing', b"[" * 100_000],
-    ids=lambda body: repr(body[:12]),
-)
+@pytest.mark.parametrize("body", [b"[]", b'{"mediaId": "\xff"}', b"[" * 100_000], ids=lambda body: repr(body[:12]))
 def test_what_is_not_a_json_object_is_a_serialization_error(gateway: Gateway, body: bytes) -> None:
     refused(gateway.post(body), "SerializationException")
 
@@ -215,7 +179,7 @@ def test_an_empty_body_misses_its_required_members(gateway: Gateway) -> None:
     assert "2 validation errors" in refused(gateway.post(b""), "ValidationException")
 
 
-@pytest.mark.parametrize("metadata_only", [None, False, True])
+@pytest.mark.parametrize("metadata_only", [None, True])
 def test_both_destinations_are_refused_also_with_metadata_only(
     gateway: Gateway, simulator: Simulator, metadata_only: bool | None
 ) -> None:
