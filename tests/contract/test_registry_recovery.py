@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import sqlite3
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,7 @@ from pydantic import SecretStr
 
 from harness.postgresql import PostgresqlServer, give_away, postgresql_server
 from whaul.model import GraphToken, MetaAccount
+from whaul.registry import postgresql as postgresql_backend
 from whaul.registry.database import open_engine
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.registry.registry import Registry, open_registry
@@ -185,6 +187,23 @@ async def test_whatever_a_server_says_instead_of_welcome_is_an_outage(says: byte
                 pass
     assert refused.value.reason == reason or reason is None
     assert "secret" not in refused.value.reason
+
+
+async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql_backend, "CONNECT_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(RegistryUnavailableError) as given_up:
+        async with opened(f"postgresql://whaul:secret@127.0.0.1:{silent.getsockname()[1]}/whaul"):
+            pass
+    assert given_up.value.reason == "no answer in time"
+
+
+async def test_a_server_that_says_nothing_keeps_nobody_from_the_next(
+    postgresql: PostgresqlServer, postgresql_url: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{postgresql.port}"
+        async with opened(postgresql_url.replace(f"127.0.0.1:{postgresql.port}", hosts)) as registry:
+            await registry.accounts.link(*account("1"))
 
 
 async def test_a_server_that_starts_up_is_passed_over_for_the_next(

@@ -165,6 +165,28 @@ def test_a_gateway_goes_on_while_its_database_is_away_and_finds_it_when_it_is_ba
     assert postgresql.password not in log
 
 
+def test_while_the_database_is_read_only_media_pass_and_changes_are_refused(
+    shared: World, postgresql: PostgresqlServer
+) -> None:
+    database = shared.environ["WHAUL_DATABASE_URL"].rpartition("/")[2]
+
+    def tag(gateway: Gateway) -> str:
+        arn = shared.phone_number_arn
+        return code_of(lambda: gateway.client().tag_resource(resourceArn=arn, tags=[{"key": "a", "value": "1"}]))
+
+    postgresql.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    try:
+        with shared.gateway() as gateway:
+            assert tag(gateway) == "ServiceUnavailable"
+            assert code_of(lambda: gateway.get(PDF, metadataOnly=True)) == "ok"
+            refused = shared.run("keys", "create", "--name", "x", "--allow-all")
+            assert (refused.returncode, "read-only transaction" in refused.stderr) == (1, True)
+            postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+            eventually(lambda: tag(gateway) == "ok")
+    finally:
+        postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+
+
 @pytest.mark.parametrize("how", ["cut", "stall"])
 def test_a_worker_that_crashes_while_the_database_is_away_ends_no_other_and_comes_back(
     shared: World, postgresql: PostgresqlServer, proxy: DatabaseProxy, how: str

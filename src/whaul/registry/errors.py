@@ -24,7 +24,8 @@ class RegistryUnavailableError(RegistryError):
     @property
     def reason(self) -> str:
         """What the database or its driver said, for the operator's eyes and never for the wire."""
-        return str(getattr(self.__cause__, "orig", None) or self.__cause__ or "")
+        cause = getattr(self.__cause__, "orig", None) or self.__cause__
+        return str(cause or "") or ("no answer in time" if isinstance(cause, TimeoutError) else "")
 
 
 class SchemaError(RegistryError):
