@@ -86,10 +86,10 @@ async def link_many(registry: Registry, count: int) -> list[str]:
     return sorted(ids)
 
 
-async def all_pages(registry: Registry, most: int) -> list[list[str]]:
+async def all_pages(registry: Registry, max_accounts: int) -> list[list[str]]:
     pages, token = [], None
     while True:
-        page = await registry.accounts.page(most, token)
+        page = await registry.accounts.page(max_accounts, token)
         pages.append([account.id for account in page.accounts])
         if (token := page.next_token) is None:
             return pages
@@ -98,10 +98,12 @@ async def all_pages(registry: Registry, most: int) -> list[list[str]]:
 # --- pages
 
 
-@pytest.mark.parametrize(("most", "sizes"), [(1, [1] * 7), (2, [2, 2, 2, 1]), (6, [6, 1]), (7, [7]), (100, [7])])
-async def test_pages_hold_every_account_once_in_order(registry: Registry, most: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("max_accounts", "sizes"), [(1, [1] * 7), (2, [2, 2, 2, 1]), (6, [6, 1]), (7, [7]), (100, [7])]
+)
+async def test_pages_hold_every_account_once_in_order(registry: Registry, max_accounts: int, sizes: list[int]) -> None:
     ids = await link_many(registry, 7)
-    pages = await all_pages(registry, most)
+    pages = await all_pages(registry, max_accounts)
     assert [len(page) for page in pages] == sizes
     assert [id_ for page in pages for id_ in page] == ids
 

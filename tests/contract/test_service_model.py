@@ -80,4 +80,4 @@ def test_members_are_listed_by_their_names_on_the_wire() -> None:
 
 
 def test_the_simulator_takes_what_the_gateway_lets_through() -> None:
-    assert {(kind.most, kind.types) for kind in media_types.KINDS} == set(uploads.KINDS.values())
+    assert {(kind.max_size, kind.types) for kind in media_types.KINDS} == set(uploads.KINDS.values())

@@ -69,11 +69,11 @@ def test_a_message_over_the_models_limit_is_refused(gateway: Gateway, simulator:
     assert simulator.messages == []
 
 
-@pytest.mark.parametrize(("path", "most"), [(SEND_PATH, 3 * 1024 * 1024), ("/v1/whatsapp/media", 256 * 1024)])
-def test_only_a_message_may_have_a_large_body(gateway: Gateway, path: str, most: int) -> None:
-    reply = gateway.send("POST", path, headers={"Content-Length": str(most + 1)})
+@pytest.mark.parametrize(("path", "limit"), [(SEND_PATH, 3 * 1024 * 1024), ("/v1/whatsapp/media", 256 * 1024)])
+def test_only_a_message_may_have_a_large_body(gateway: Gateway, path: str, limit: int) -> None:
+    reply = gateway.send("POST", path, headers={"Content-Length": str(limit + 1)})
     assert reply.code == "RequestEntityTooLargeException"
-    assert str(most) in reply.message
+    assert str(limit) in reply.message
 
 
 @pytest.mark.parametrize(

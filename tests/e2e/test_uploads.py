@@ -149,10 +149,12 @@ def test_a_type_that_whatsapp_does_not_take_is_refused_before_anything_moves(
 def test_a_file_that_is_too_large_for_its_type_is_refused_before_anything_moves(
     gateway: Gateway, simulator: Simulator, store: Store, prefix: str, limit: tuple[str, int]
 ) -> None:
-    mime_type, most = limit
-    message = refusal("InvalidParametersException", gateway, stored(store, f"{prefix}x", b"\0" * (most + 1), mime_type))
-    assert str(most) in message
-    assert str(most + 1) in message
+    mime_type, max_size = limit
+    message = refusal(
+        "InvalidParametersException", gateway, stored(store, f"{prefix}x", b"\0" * (max_size + 1), mime_type)
+    )
+    assert str(max_size) in message
+    assert str(max_size + 1) in message
     assert simulator.requests == []
 
 

@@ -17,9 +17,9 @@ FOR_EVER = float("inf")
 class Desk:
     """Slots, and a way to be in one, or in the queue, for as long as a test wants."""
 
-    def __init__(self, most: int, queue: int) -> None:
+    def __init__(self, max_running: int, queue: int) -> None:
         self.metrics = Metrics()
-        self.slots = TransferSlots(most, queue, self.metrics)
+        self.slots = TransferSlots(max_running, queue, self.metrics)
         self.inside = asyncio.Semaphore(0)
         self.leave = asyncio.Event()
 
@@ -39,7 +39,7 @@ async def settle() -> None:
 
 
 async def test_a_host_that_callers_chose_leaves_a_quarter_of_the_slots_to_others() -> None:
-    desk = Desk(most=4, queue=4)
+    desk = Desk(max_running=4, queue=4)
     async with asyncio.TaskGroup() as group:
         for _ in range(4):
             group.create_task(desk.work(host="stuck:443"))
@@ -55,7 +55,7 @@ async def test_a_host_that_callers_chose_leaves_a_quarter_of_the_slots_to_others
 
 
 async def test_a_host_that_callers_chose_leaves_a_quarter_of_the_queue_to_others() -> None:
-    desk = Desk(most=4, queue=4)
+    desk = Desk(max_running=4, queue=4)
     async with asyncio.TaskGroup() as group:
         for _ in range(6):
             group.create_task(desk.work(host="stuck:443"))
@@ -68,14 +68,14 @@ async def test_a_host_that_callers_chose_leaves_a_quarter_of_the_queue_to_others
 
 
 async def test_a_free_slot_is_taken_at_once_even_without_a_queue() -> None:
-    desk = Desk(most=1, queue=0)
+    desk = Desk(max_running=1, queue=0)
     async with desk.slots.slot(FOR_EVER, Call("id")):
         assert desk.figures() == (1, 0)
     assert desk.figures() == (0, 0)
 
 
 async def test_beyond_the_slots_calls_wait_and_beyond_the_queue_they_are_throttled() -> None:
-    desk = Desk(most=2, queue=1)
+    desk = Desk(max_running=2, queue=1)
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(desk.work()) for _ in range(3)]
         await settle()
@@ -90,7 +90,7 @@ async def test_beyond_the_slots_calls_wait_and_beyond_the_queue_they_are_throttl
 
 
 async def test_a_call_that_waited_gets_the_next_free_slot_and_its_wait_is_measured() -> None:
-    desk, call = Desk(most=1, queue=1), Call("id")
+    desk, call = Desk(max_running=1, queue=1), Call("id")
     async with asyncio.TaskGroup() as group:
         group.create_task(desk.work())
         await desk.inside.acquire()
@@ -107,7 +107,7 @@ async def test_a_call_that_waited_gets_the_next_free_slot_and_its_wait_is_measur
 
 
 async def test_a_call_waits_no_longer_than_its_deadline() -> None:
-    desk = Desk(most=1, queue=1)
+    desk = Desk(max_running=1, queue=1)
     async with asyncio.TaskGroup() as group:
         group.create_task(desk.work())
         await desk.inside.acquire()
@@ -122,7 +122,7 @@ async def test_a_call_waits_no_longer_than_its_deadline() -> None:
 
 
 async def test_a_caller_that_gives_up_leaves_the_queue() -> None:
-    desk = Desk(most=1, queue=1)
+    desk = Desk(max_running=1, queue=1)
     async with asyncio.TaskGroup() as group:
         group.create_task(desk.work())
         await desk.inside.acquire()
@@ -139,7 +139,7 @@ async def test_a_caller_that_gives_up_leaves_the_queue() -> None:
 
 
 async def test_a_transfer_that_fails_gives_its_slot_back() -> None:
-    desk = Desk(most=1, queue=0)
+    desk = Desk(max_running=1, queue=0)
     with pytest.raises(ZeroDivisionError):
         async with desk.slots.slot(FOR_EVER, Call("id")):
             raise ZeroDivisionError

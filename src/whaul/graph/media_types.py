@@ -18,7 +18,7 @@ class MediaKind:
     """One row of Meta's table."""
 
     name: str
-    most: int
+    max_size: int
     """Bytes."""
     types: frozenset[str]
 
@@ -71,10 +71,10 @@ def media_kind(mime_type: str | None) -> MediaKind:
 def check_size(mime_type: str, size: int) -> None:
     """Raise `InvalidParametersException` for a file that is too large for its type, or empty."""
     kind = media_kind(mime_type)
-    if size > kind.most:
+    if size > kind.max_size:
         article = "An" if kind.name[0] in "aeiou" else "A"
         raise InvalidParametersException(
-            f"{article} {kind.name} may have {kind.most} bytes at the most on WhatsApp; the source has {size}."
+            f"{article} {kind.name} may have {kind.max_size} bytes at the most on WhatsApp; the source has {size}."
         )
     if size == 0:
         raise InvalidParametersException("The source is empty; WhatsApp takes no empty files.")

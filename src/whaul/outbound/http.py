@@ -15,7 +15,7 @@ bytes that move. Three clocks are needed to see them:
 
 - Bytes from the peer. pyreqwest's read timeout starts again with each byte. But it also runs while a request is being
   sent, and while nobody reads. So it serves requests without a body whose response is read at once
-  (`_Clients.getter`). Who reads a file bit by bit gets a timeout for each `STEP` of it.
+  (`_Clients.getter`). Who reads a file bit by bit gets a timeout for each read, in small steps if the line is slow.
 - Bytes to the peer that it has not acknowledged. Only the kernel sees them. It ends a connection on which none gets
   through (TCP_USER_TIMEOUT).
 - The response to a body. The kernel takes megabytes at once and sends them when it can. After the last byte has left
@@ -63,7 +63,7 @@ MAX_EXCHANGE = 3700.0
 READ_AHEAD = 64 * 1024
 """Bytes of a response that are taken from the connection before anyone reads them, unless the caller asks for more."""
 STEP = 64 * 1024
-"""Bytes of a file that must come before the peer counts as silent."""
+"""Bytes that are read at a time while a response comes slowly."""
 MAX_RESPONSE_SIZE = 1024 * 1024
 """Bytes of a response that is not a file: Graph JSON, S3's XML."""
 MAX_SILENCES = 5
@@ -89,10 +89,12 @@ class Response:
 class Download:
     """A response whose body is read on demand, such as a file."""
 
-    def __init__(self, response: RawResponse, silence: float | None = None) -> None:
-        """`silence` bounds each read, in seconds; None where the client does."""
+    def __init__(self, response: RawResponse, silence: float | None = None, started: float = 0.0) -> None:
+        """`silence` bounds each read, in seconds; None where the client does. `started` is when it was asked for."""
         self.status = response.status
         self._silence = silence
+        self._started = started
+        self._received = 0
         self._raw = response
         self._reader = response.body_reader
 
@@ -110,17 +112,23 @@ class Download:
                 return await self._reader.read(amount)
             parts: list[Bytes] = []
             while amount > 0:
-                step = min(amount, STEP)
+                step = self._step(amount)
                 async with asyncio.timeout(self._silence):
                     part = await self._reader.read(step)
                 if part:
                     parts.append(part)
                     amount -= len(part)
+                    self._received += len(part)
                 if part is None or len(part) < step:
                     break
             return Bytes(b"".join(parts)) if len(parts) > 1 else parts[0] if parts else None
         except (TimeoutError, PyreqwestError) as error:
             raise translated(error) from error
+
+    def _step(self, amount: int) -> int:
+        """Return how much to read at a time; at a slow pace, `amount` could take a silence although bytes move."""
+        pace = self._received / (time.monotonic() - self._started)
+        return amount if pace * (self._silence or 0) > 4 * amount else min(amount, STEP)
 
     async def response(self) -> Response:
         """Read the whole response, at most `MAX_RESPONSE_SIZE` bytes. Raises `HttpError`."""
@@ -196,6 +204,7 @@ class HttpClient:
         client = clients.getter if silence is None else clients.putter
         builder = _with_headers(client.get(url), headers)
         request = builder.streamed_read_buffer_limit(ahead).build_streamed()
+        started = time.monotonic()
         with self._circuit(url):
             try:
                 async with asyncio.timeout(silence):
@@ -203,7 +212,7 @@ class HttpClient:
             except (TimeoutError, PyreqwestError) as error:
                 raise translated(error) from error
         try:
-            yield self._opened(response, url, silence)
+            yield self._opened(response, url, silence, started)
         finally:
             await request.__aexit__(None, None, None)
 
@@ -239,10 +248,10 @@ class HttpClient:
             except (TimeoutError, PyreqwestError) as error:
                 raise translated(error) from error
 
-    def _opened(self, response: RawResponse, url: Url, silence: float | None = None) -> Download:
+    def _opened(self, response: RawResponse, url: Url, silence: float | None = None, started: float = 0.0) -> Download:
         if response.status == 407 and self._clients(url) is self._proxied:
             raise HttpError(PROXY_REFUSAL, retry=Retry.NO)
-        return Download(response, silence)
+        return Download(response, silence, started)
 
     def _clients(self, url: Url) -> "_Clients":
         if self._proxied is not None and self._proxies.is_used_for(url):
