@@ -117,6 +117,7 @@ LOG_IN = {"location": "https://login.example/"}
         (reply(408), Retry.YES),
         (reply(500, HTML), Retry.YES),
         (reply(502, HTML), Retry.YES),
+        (reply(503, HTML), Retry.YES),
         (reply(504), Retry.YES),
         (reply(407, HTML), Retry.NO),
         (reply(411), Retry.NO),
@@ -169,6 +170,10 @@ async def test_credentials_that_the_store_refuses_are_looked_for_again(monkeypat
             await store.put(OBJECT, b"file", INFO)
         await store.put(OBJECT, b"file", INFO)
     assert ["Credential=AKIDNEW/" in request.headers["authorization"] for request in server.requests] == [False, True]
+
+
+async def test_a_wait_that_a_proxy_asks_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await refused(monkeypatch, reply(503, HTML, Retry_After="7"))).retry_after == 7
 
 
 async def test_a_throttle_keeps_what_s3_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,13 +126,14 @@ def _foreign_error(who: str, response: Response) -> ApiError:
     told = f"{who} answered with HTTP status {response.status}, but not as an S3 store does"
     if 300 <= response.status < 400:
         return DependencyException(f"{told}; it redirects elsewhere, so name the store itself.", retry=Retry.NO)
-    if response.status in {429, 503}:
-        return ThrottledRequestException(f"{told}. Try again later.", retry_after=retry_after(response.headers))
+    wait = retry_after(response.headers)
+    if response.status == 429 or (response.status == 503 and not response.body):
+        return ThrottledRequestException(f"{told}. Try again later.", retry_after=wait)
     if response.status in LASTING_STATUSES:
         retry = Retry.NO
     else:
         retry = Retry.YES if response.status >= 500 or response.status in PASSING_STATUSES else Retry.FEW
-    return DependencyException(f"{told}; look for a proxy or another server in between.", retry=retry)
+    return DependencyException(f"{told}; look for a proxy or another server in between.", retry=retry, retry_after=wait)
 
 
 def is_of_a_store(response: Response) -> bool:
