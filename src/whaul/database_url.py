@@ -35,12 +35,12 @@ _OPTIONS: Final = _FILES | {
 
 
 def is_postgresql(url: str) -> bool:
-    """Say whether a URL means PostgreSQL; it may be unusable all the same."""
+    """Say whether a URL means PostgreSQL, usable or not."""
     return url.partition(":")[0].partition("+")[0].lower() in _POSTGRESQL_SCHEMES
 
 
 def check_database_url(url: str) -> None:
-    """Raise ValueError, with what is expected, unless the URL names a database that can be used."""
+    """Raise ValueError, which says what is expected, for a URL that cannot be used."""
     if is_postgresql(url):
         _check_postgresql(url)
     else:
@@ -64,7 +64,7 @@ def postgresql_options(url: str) -> dict[str, str]:
 
 
 def postgresql_servers(url: str) -> tuple[str, ...]:
-    """Take a checked PostgreSQL URL apart into one for each server that it names, in order."""
+    """Split a checked PostgreSQL URL into one URL for each server, in order."""
     before, hosts, database, query = _parts(url)
     if hosts:
         return tuple(f"{before}{host}/{database}{query}" for host in hosts.split(","))

@@ -1,7 +1,7 @@
-"""Names, ratings, statuses and ends of tokens of linked accounts, asked for at Meta again in the background.
+"""Refreshes what Meta says of linked accounts (names, ratings, statuses, ends of tokens) in the background.
 
-A call is answered at once with what is stored. If that is older than `TTL`, the account is refreshed afterwards, by one
-task at a time. An account that Meta refuses is left alone for `TTL` too, and calls about it are marked as stale.
+A call is answered at once with what is stored. If that is older than `TTL`, the account is refreshed afterwards, by
+one task at a time. After a failure the account is left alone for `TTL` too, and calls about it are marked as stale.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ MAX_RUNNING: Final = 2
 PAUSE: Final = 0.6
 """Seconds between a refresh and the next one; with `MAX_RUNNING`, at most ten calls to Meta a second."""
 MAX_TASKS: Final = 200
-"""Accounts that wait or are being refreshed, so that a long list is no burst. The others have their turn next time."""
+"""Accounts that wait or are being refreshed, so that a long list makes no burst. Others follow when next served."""
 DEADLINE: Final = 30.0
 """Seconds for one refresh."""
 
@@ -62,7 +62,7 @@ class Refreshes:
         self._failures: dict[str, _Failure] = {}
 
     def served(self, accounts: Iterable[LinkedAccount], call: Call) -> None:
-        """Refresh those of the accounts that are out of date; a call that is answered with them may be stale."""
+        """Refresh the accounts that are out of date; mark the call as stale if that failed before."""
         now = self._now()
         for account in accounts:
             if _is_fresh(account, now):
@@ -78,7 +78,7 @@ class Refreshes:
                 task.add_done_callback(lambda _, id_=account.id: self._tasks.pop(id_))  # type: ignore[misc]
 
     async def aclose(self) -> None:
-        """End what is under way; what is stored stays as it is."""
+        """Cancel the refreshes; what is stored stays as it is."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

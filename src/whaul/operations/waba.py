@@ -50,7 +50,7 @@ class _DebuggedToken(msgspec.Struct):
 
 
 async def read_account(graph: GraphClient, token: GraphToken, waba_id: str) -> MetaAccount:
-    """Read an account by Meta's id: also the proof that the token is good."""
+    """Read an account by Meta's id, which also proves that the token is good."""
     account = await graph.get(token, waba_id, _Account, "reading the account", fields="id,name")
     doing = "listing the account's phone numbers"
     numbers = await graph.pages(token, f"{waba_id}/phone_numbers", _Number, doing, fields=_NUMBER_FIELDS)
@@ -88,7 +88,7 @@ async def read_token(graph: GraphClient, token: GraphToken) -> MetaToken:
 
 
 async def token_expiry(graph: GraphClient, token: GraphToken, known: datetime | None = None) -> datetime | None:
-    """Ask when a token ends; the answer is `known` if Meta does not say, since nothing depends on it."""
+    """Ask when a token ends. Nothing depends on it, so failures are ignored: then return `known`."""
     try:
         async with asyncio.timeout(MAX_SECONDS_FOR_EXPIRY):
             found = await read_token(graph, token)
@@ -98,7 +98,7 @@ async def token_expiry(graph: GraphClient, token: GraphToken, known: datetime | 
 
 
 def _moment(value: object) -> datetime | None:
-    """Read a Unix time; 0 means never, and what is none is taken to be."""
+    """Read a Unix time; 0, and anything that is not a time, means never."""
     if not isinstance(value, int) or not 0 < value <= LAST_SECOND:
         return None
     return datetime.fromtimestamp(value, UTC)

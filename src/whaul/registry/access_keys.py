@@ -56,7 +56,7 @@ class AccessKeys:
         rate_limit: float | None = None,
         rate_burst: int | None = None,
     ) -> AccessKey:
-        """Make an access key; its secret is in what is returned, and can be shown only now.
+        """Make an access key, with its secret, which can be shown only now.
 
         `policy` is an IAM policy document that its owner has checked. A key with `expires_at` (with a time zone)
         is a temporary one: its id begins with ASIA and it comes with a session token.
@@ -89,7 +89,7 @@ class AccessKeys:
         return key
 
     async def all(self) -> tuple[AccessKeyRecord, ...]:
-        """List all access keys, the oldest first, disabled and expired ones included."""
+        """List all access keys, also disabled and expired ones, the oldest first."""
         statement = (
             select(AccessKeyRow)
             .where(AccessKeyRow.owner == self._database.account_id)
@@ -111,7 +111,7 @@ class AccessKeys:
             )
 
     async def find(self, access_key_id: str) -> AccessKey | None:
-        """Find an access key with its secret, expired or not; None when it is unknown or disabled."""
+        """Return the key with its secret, expired or not, or None if it is unknown or disabled."""
         statement = select(AccessKeyRow).where(
             AccessKeyRow.access_key_id == access_key_id,
             AccessKeyRow.owner == self._database.account_id,
@@ -143,7 +143,7 @@ class AccessKeys:
             return set(await session.scalars(statement))
 
     async def disable(self, access_key_id: str) -> bool:
-        """Disable an access key for good; False if it is unknown. One that is disabled already keeps its date."""
+        """Disable an access key; False if it is unknown. A key that was disabled before keeps that date."""
         return await self._change_key(
             access_key_id,
             update(AccessKeyRow).values(disabled_at=func.coalesce(AccessKeyRow.disabled_at, self._database.clock())),
@@ -154,7 +154,7 @@ class AccessKeys:
         return await self._change_key(access_key_id, update(AccessKeyRow).values(policy=policy))
 
     async def set_rate_limit(self, access_key_id: str, rate_limit: float | None, rate_burst: int | None = None) -> bool:
-        """Give an access key limits of its own, or with None the server's; False if the key is unknown."""
+        """Give an access key its own limits, or the server's if None; False if the key is unknown."""
         return await self._change_key(
             access_key_id, update(AccessKeyRow).values(rate_limit=rate_limit, rate_burst=rate_burst)
         )

@@ -21,12 +21,12 @@ from whaul.registry.tables import AccountRow, PhoneNumberRow, TagRow
 from whaul.secrets import SecretKeyError
 
 _LIST: Final = "linked accounts"
-"""Part of every page token, so that what was encrypted for another purpose is none."""
+"""Part of every page token, so that nothing that was encrypted for another purpose passes for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountPage:
-    """Some of the linked accounts, in order, and the token that continues after them."""
+    """Some of the linked accounts, in order, and the token of the next page."""
 
     accounts: tuple[LinkedAccount, ...]
     next_token: str | None
@@ -39,7 +39,7 @@ class Accounts:
         self._database = database
 
     async def link(self, account: MetaAccount, token: GraphToken, *, verified: bool = True) -> LinkedAccount:
-        """Link an account, or link it again: all of it is replaced but its id and its date.
+        """Link an account, or link it again, which replaces everything but its id and its date.
 
         Afterwards its phone numbers are those of `account` and no others; a number that another account had moves
         here. An app secret that is not in `token` is forgotten. An account that Meta was not asked about, so that it
@@ -91,8 +91,7 @@ class Accounts:
     async def page(self, size: int, token: str | None = None) -> AccountPage:
         """List at most `size` linked accounts in the same order, from where `token` (of the page before) points.
 
-        Accounts that are linked or unlinked between two pages make others neither missing nor double. Raises
-        PageTokenError.
+        Accounts that are linked or unlinked between two pages cause no gaps and no doubles. Raises PageTokenError.
         """
         statement = self._in_order().limit(size + 1)
         if token is not None:
@@ -145,7 +144,7 @@ class Accounts:
         return PhoneNumber(id=row.id, arn=self._number_arn(row.id), meta_id=row.meta_id, token=token)
 
     async def token_expiries(self) -> Mapping[str, datetime]:
-        """When the tokens end that do, by the ids of their accounts."""
+        """Return when tokens end, by account id, for those that do."""
         statement = select(AccountRow.id, AccountRow.token_expires_at).where(
             AccountRow.owner == self._database.account_id, AccountRow.token_expires_at.is_not(None)
         )
@@ -155,7 +154,7 @@ class Accounts:
     async def link_in(
         self, session: AsyncSession, account: MetaAccount, token: GraphToken, *, verified: bool = True
     ) -> LinkedAccount:
-        """Do what `link` does in a transaction that does more."""
+        """Link within a transaction that does more."""
         database, now = self._database, self._database.clock()
         id_ = arns.waba_id(database.account_id, account.meta_waba_id)
         row = await session.get(AccountRow, id_)

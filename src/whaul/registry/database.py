@@ -26,7 +26,7 @@ _WRITES: Final = "whaul_writes"
 
 
 def utc_now() -> datetime:
-    """Tell the time of day, UTC."""
+    """Return the time, UTC."""
     return datetime.now(UTC)
 
 
@@ -55,7 +55,7 @@ class Database:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
-        """Run a transaction that writes, after the others that do; what the block raises undoes it."""
+        """Run a transaction that writes. Writers take turns; an exception in the block undoes it."""
         with translated():
             async with AsyncSession(for_writing(self.engine), expire_on_commit=False) as session, session.begin():
                 yield session
@@ -76,7 +76,7 @@ def key_file(url: str) -> Path:
 
 
 def database_exists(url: str) -> bool:
-    """Say whether there is a database, whatever is in it; that of PostgreSQL is taken to be there.
+    """Say whether the database exists, empty or not. A PostgreSQL database is assumed to exist.
 
     Raises RegistryUnavailableError for a folder that may not be looked into.
     """
@@ -85,7 +85,7 @@ def database_exists(url: str) -> bool:
 
 
 def create_database(url: str) -> None:
-    """Make the file of a SQLite database when there is none; a PostgreSQL database is its operator's to make."""
+    """Make the file of a SQLite database if it is missing. A PostgreSQL database is made by its operator."""
     if not is_postgresql(url):
         path = database_file(url)
         with translated():
@@ -114,7 +114,7 @@ def open_engine(url: str, *, patient: bool = False) -> AsyncEngine:
 
 
 def for_writing(engine: AsyncEngine) -> AsyncEngine:
-    """Return the same engine, whose transactions are going to write: one after the other."""
+    """Return the same engine for transactions that write: they take turns."""
     return engine.execution_options(**{_WRITES: True})
 
 

@@ -1,4 +1,4 @@
-"""How the registry fails, for those who run it; what an API caller is told of it is decided elsewhere.
+"""How the registry fails, in words for operators. What API callers are told is decided elsewhere.
 
     RegistryError
     ├── RegistryUnavailableError   the database did not answer; the foreign exception is the cause
@@ -23,7 +23,7 @@ class RegistryUnavailableError(RegistryError):
 
     @property
     def reason(self) -> str:
-        """What the database or its driver said, for the operator's eyes and never for the wire."""
+        """What the database or its driver said; for operators, never for API callers."""
         cause = getattr(self.__cause__, "orig", None) or self.__cause__
         return str(cause or "") or ("no answer in time" if isinstance(cause, TimeoutError) else "")
 
@@ -45,7 +45,7 @@ class SchemaTooNewError(SchemaError):
 
 
 class PageTokenError(ValueError):
-    """The page token is none that this registry gave out for this list."""
+    """The page token was not made by this registry for this list."""
 
     def __init__(self) -> None:
         super().__init__((type(self).__doc__ or "").strip())

@@ -18,7 +18,7 @@ MAX_CONNECTIONS: Final = 5
 CONNECT_TIMEOUT: Final = 3.0
 """Seconds for each server that the URL names."""
 STATEMENT_TIMEOUT: Final = 5.0
-"""Seconds until a statement is cancelled, time in the queue for a lock or for a connection of the pool included."""
+"""Seconds until a statement is cancelled, including the wait for a lock or a connection."""
 MIGRATION_TIMEOUT: Final = 600.0
 """Seconds for one statement of a migration."""
 MAX_CONNECTION_AGE: Final = 60
@@ -26,7 +26,7 @@ MAX_CONNECTION_AGE: Final = 60
 _LOCK: Final = int.from_bytes(b"whaul")
 """The advisory lock of this database's writers."""
 _PREFERRED: Final = {None: "primary", "prefer-standby": "standby"}
-"""What is looked for first among several servers, by `target_session_attrs`, before any of them will do."""
+"""Which of several servers we try first, by `target_session_attrs`, before we take any."""
 # Connection exceptions; read-only, since it has failed over or is full; idle for too long; shut down or starting.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _LOST_SESSION: Final = ("08", "25006", "25P03", "57P")
@@ -61,7 +61,7 @@ def create_engine(url: str, *, patient: bool) -> AsyncEngine:
 
 
 async def _connect(url: str, arguments: dict[str, Any]) -> Any:
-    """Connect to the first server that will do. Raises RegistryUnavailableError."""
+    """Connect to the first server that qualifies. Raises RegistryUnavailableError."""
     import asyncpg  # noqa: PLC0415 - loaded for PostgreSQL only
 
     servers, wanted = postgresql_servers(url), postgresql_options(url).get("target_session_attrs")
@@ -88,7 +88,7 @@ async def _connect(url: str, arguments: dict[str, Any]) -> Any:
 
 
 def begin(connection: Connection, writes: bool) -> None:
-    """Take turns with other writers, of other processes too, so that none writes on what it read before another wrote.
+    """Take turns with other writers, also of other processes, so that nobody acts on data that another has changed.
 
     SQLite serialises writers anyway. Doing the same here rules out races that only PostgreSQL would have. The lock
     ends with the transaction.
@@ -98,7 +98,7 @@ def begin(connection: Connection, writes: bool) -> None:
 
 
 def ends_session(error: BaseException) -> bool:
-    """Whether a connection is of no use after an error; the driver itself knows only those that were closed."""
+    """Whether a connection is useless after an error. The driver only notices connections that were closed."""
     # Errors of the driver itself have a state too, but it is None: nobody knows how its connection stands.
     state = getattr(error, "sqlstate", "")
     return isinstance(error, OSError) or state is None or state.startswith(_LOST_SESSION)

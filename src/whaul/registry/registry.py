@@ -33,7 +33,7 @@ class Registry:
         self.access_keys = AccessKeys(database)
 
     async def check_secret_key(self) -> None:
-        """Raise SecretKeyError when any of what is stored was encrypted with other keys; an empty registry passes."""
+        """Raise SecretKeyError if the cipher cannot decrypt all stored secrets; an empty registry passes."""
         async with self._database.reading() as session:
             for column in _encrypted_columns():
                 for token in await session.scalars(select(column).where(_owner(column) == self._database.account_id)):
@@ -41,7 +41,7 @@ class Registry:
                         self._database.cipher.decrypt(token)
 
     async def rotate_secrets(self) -> int:
-        """Encrypt with the first key all that other keys encrypted; return how many secrets that were.
+        """Encrypt with the first key whatever other keys encrypted; return how many secrets that were.
 
         All or nothing. Raises SecretKeyError when no key fits one of them.
         """
@@ -58,7 +58,7 @@ class Registry:
         return renewed
 
     async def ping(self) -> None:
-        """Return when the database answers and is at this version's schema; raise a RegistryError otherwise."""
+        """Raise a RegistryError unless the database answers and has this version's schema."""
         await schema.check_engine(self._database.engine)
 
 

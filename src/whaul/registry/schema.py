@@ -22,9 +22,9 @@ _MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 
 async def migrate(url: str) -> str:
-    """Bring the database to HEAD, making it when there is none, and answer the revision it is at now.
+    """Bring the database to HEAD, making it if it is missing; return the revision that it has now.
 
-    All or nothing; of processes that do it at once, one does it and the others wait for it. Raises ValueError for
+    All or nothing. If several processes do it at once, one does and the others wait. Raises ValueError for
     a bad URL, SchemaTooNewError, SchemaError when the tables are another program's, RegistryUnavailableError.
     """
     create_database(url)
@@ -58,7 +58,7 @@ async def check(url: str) -> None:
 
 
 async def check_engine(engine: AsyncEngine) -> None:
-    """Do what `check` does over an engine that is open."""
+    """Check the database of an open engine."""
     with translated():
         async with engine.connect() as connection:
             revision = await connection.run_sync(_current_revision)

@@ -56,7 +56,7 @@ class Signups:
     async def finish(
         self, token: SecretStr, account: MetaAccount, access: GraphToken, tags: Mapping[str, TagValues]
     ) -> LinkedAccount | None:
-        """Link the account, set tags by resource id, and use the sign-up up; None when somebody else just did.
+        """Link the account, set tags by resource id, and end the sign-up; None if somebody else just did.
 
         Raises TooManyTagsError, and nothing is done then.
         """

@@ -46,7 +46,7 @@ _LOST_SESSION: Final = {
 
 
 def create_file(path: Path) -> None:
-    """Make the database file (mode 0600) and its folder (0700) when there are none; close a file open to all."""
+    """Make the database file (mode 0600) and its folder (0700) if missing; restrict a file that others can use."""
     create_private_folder(path.parent)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -92,7 +92,7 @@ def begin(connection: Connection, writes: bool) -> None:
 
 
 def ends_session(error: BaseException) -> bool:
-    """Whether a connection is of no use after an error: SQLite goes on with what the file was when it was opened."""
+    """Whether a connection is useless after an error. It would never notice that the file is well again."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in _LOST_SESSION
 
@@ -111,12 +111,12 @@ def _identity(file: Path) -> _Identity:
 
 
 def _leave(connection: Any, log: Mapping[Path, _Identity]) -> None:
-    """Leave a database whose file was replaced or moved, and take its log out of the way of the file that came.
+    """Leave a database whose file was replaced or moved, and remove its log.
 
-    SQLite would read the log into the new file, and so mix the two. https://sqlite.org/howtocorrupt.html#unlinked
+    Otherwise SQLite would apply the old log to the new file. https://sqlite.org/howtocorrupt.html#unlinked
     """
     cursor = connection.cursor()
-    cursor.execute("PRAGMA wal_checkpoint(FULL)")  # for whoever moved the file, and uses it elsewhere
+    cursor.execute("PRAGMA wal_checkpoint(FULL)")  # whoever moved the file may use it elsewhere
     cursor.close()
     for file, identity in log.items():
         if identity is not None and _identity(file) == identity:

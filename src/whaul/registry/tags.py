@@ -24,7 +24,7 @@ class Tags:
         self._database = database
 
     async def all(self, resource_id: str) -> TagValues | None:
-        """List a resource's tags by key, in order; None when it is not linked."""
+        """Return a resource's tags, sorted by key; None if it is not linked."""
         async with self._database.reading() as session:
             if not await self._is_linked(session, resource_id):
                 return None
@@ -32,7 +32,7 @@ class Tags:
             return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
 
     async def set(self, resource_id: str, tags: TagValues) -> bool:
-        """Set tags, replacing the values of keys that are there; False when it is not linked.
+        """Set tags, replacing the values of keys that exist; False if the resource is not linked.
 
         Raises TooManyTagsError.
         """
@@ -43,7 +43,7 @@ class Tags:
             return True
 
     async def remove(self, resource_id: str, keys: Collection[str]) -> bool:
-        """Remove tags; keys that are not there do not matter. False when the resource is not linked."""
+        """Remove tags, ignoring keys that do not exist; False if the resource is not linked."""
         async with self._database.writing() as session:
             if not await self._is_linked(session, resource_id):
                 return False
@@ -54,7 +54,7 @@ class Tags:
             return True
 
     async def set_in(self, session: AsyncSession, resource_id: str, tags: TagValues) -> None:
-        """Do what `set` does, on a resource that is linked, in a transaction that does more."""
+        """Set tags of a linked resource within a transaction that does more."""
         if len(tags) > MAX_TAGS:
             raise TooManyTagsError
         await session.execute(delete(TagRow).where(TagRow.resource_id == resource_id, TagRow.key.in_(tags)))
