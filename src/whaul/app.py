@@ -40,7 +40,7 @@ from whaul.transfer.slots import TransferSlots
 log = structlog.get_logger()
 
 GARBAGE = 20_000
-"""New objects between two looks of the garbage collector: a few megabytes at the most."""
+"""New objects between two looks of the garbage collector: at most a few megabytes."""
 
 
 OPERATIONS: Mapping[str, Row] = {

@@ -72,9 +72,9 @@ def check_size(mime_type: str, size: int) -> None:
     """Raise `InvalidParametersException` for a file that is too large for its type, or empty."""
     kind = media_kind(mime_type)
     if size > kind.max_size:
-        article = "An" if kind.name[0] in "aeiou" else "A"
+        article = "an" if kind.name[0] in "aeiou" else "a"
         raise InvalidParametersException(
-            f"{article} {kind.name} may have {kind.max_size} bytes at the most on WhatsApp; the source has {size}."
+            f"On WhatsApp, {article} {kind.name} has at most {kind.max_size} bytes; the source has {size}."
         )
     if size == 0:
         raise InvalidParametersException("The source is empty; WhatsApp takes no empty files.")

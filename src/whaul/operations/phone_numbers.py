@@ -92,7 +92,7 @@ def _check_openings(path: str, openings: list[_Opening]) -> None:
     for times in days.values():
         times.sort()
         if len(times) > MAX_A_DAY:
-            raise InvalidParametersException(f"{path}: a day can have {MAX_A_DAY} entries at the most.")
+            raise InvalidParametersException(f"{path}: a day can have at most {MAX_A_DAY} entries.")
         if any(later < end for (_, end), (later, _) in pairwise(times)):
             raise InvalidParametersException(f"{path}: the entries of a day may not overlap.")
 
