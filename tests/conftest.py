@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from harness.pgbouncer import PgbouncerMissing, pgbouncer
-from harness.postgresql import PostgresqlMissing, PostgresqlServer, postgresql_server
+from harness.pgbouncer import PgbouncerMissingError, pgbouncer
+from harness.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
 from whaul.stack.processes import free_ports
 
@@ -40,7 +40,7 @@ def postgresql() -> Iterator[PostgresqlServer]:
     with ExitStack() as stack:
         try:
             server = stack.enter_context(postgresql_server())
-        except PostgresqlMissing as missing:
+        except PostgresqlMissingError as missing:
             if os.environ.get("CI"):
                 raise
             pytest.skip(f"NOT TESTED: POSTGRESQL. {missing}")
@@ -53,7 +53,7 @@ def pooler_port(postgresql: PostgresqlServer) -> Iterator[int]:
     with ExitStack() as stack:
         try:
             port = stack.enter_context(pgbouncer(postgresql))
-        except PgbouncerMissing as missing:
+        except PgbouncerMissingError as missing:
             if os.environ.get("CI"):
                 raise
             pytest.skip(f"NOT TESTED: PGBOUNCER. {missing}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from harness.postgresql import PostgresqlServer, give_away, postgresql_server
 from whaul.model import GraphToken, MetaAccount
@@ -202,8 +203,10 @@ async def test_a_server_that_says_nothing_keeps_nobody_from_the_next(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         hosts = f"127.0.0.1:{silent.getsockname()[1]},127.0.0.1:{postgresql.port}"
-        async with opened(postgresql_url.replace(f"127.0.0.1:{postgresql.port}", hosts)) as registry:
-            await registry.accounts.link(*account("1"))
+        engine = open_engine(postgresql_url.replace(f"127.0.0.1:{postgresql.port}", hosts))
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT 1")) == 1
+        await engine.dispose()
 
 
 async def test_a_server_that_starts_up_is_passed_over_for_the_next(

