@@ -68,6 +68,7 @@ SAYS_AGAIN = "<Error><Code>Busy</Code><Message>Somebody else writes to it. Pleas
         *((s3_refusal(400, code), AccessDeniedException, Retry.NO, "renew") for code in sorted(CREDENTIAL_CODES)),
         *((s3_refusal(403, code), AccessDeniedException, Retry.NO, "renew") for code in sorted(CREDENTIAL_CODES)),
         *((s3_refusal(503, code), ThrottledRequestException, Retry.YES, code) for code in sorted(THROTTLE_CODES)),
+        (s3_refusal(403, "SlowDown"), ThrottledRequestException, Retry.YES, "SlowDown"),
         (reply(429), ThrottledRequestException, Retry.YES, "429"),
         (reply(503), ThrottledRequestException, Retry.YES, "503"),
         *((s3_refusal(400, code), DependencyException, Retry.YES, code) for code in sorted(TRANSIENT_CODES)),

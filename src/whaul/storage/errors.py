@@ -69,71 +69,75 @@ _SAYS_AGAIN = re.compile(rb"<Message>[^<]{0,1000}try again", re.IGNORECASE)
 def s3_error(response: Response, *, reads: bool = False) -> ApiError:
     """Translate the response to a PUT (or a GET, if it `reads`) that this server signed."""
     code = error_code(response)
-    told = _told("S3", response, code)
+    summary = _summary("S3", response, code)
     if not is_of_a_store(response):
         return _foreign_error("S3", response)
     if code in CREDENTIAL_CODES:
-        return AccessDeniedException(f"{told} The server's S3 credentials are not good; its operator must renew them.")
+        return AccessDeniedException(
+            f"{summary} The server's S3 credentials are not good; its operator must renew them."
+        )
     if code in CHECKSUM_CODES or code == "TemporaryRedirect":  # the latter for a bucket that is new
-        return DependencyException(f"{told} Try again later.", retry=Retry.YES)
-    if response.status in {401, 403}:
+        return DependencyException(f"{summary} Try again later.", retry=Retry.YES)
+    if response.status in {401, 403} and code not in THROTTLE_CODES | TRANSIENT_CODES:
         doing = "read this object, or it does not exist" if reads else "write this object"
-        return AccessDeniedException(f"{told} The server's S3 credentials may not {doing}.")
+        return AccessDeniedException(f"{summary} The server's S3 credentials may not {doing}.")
     if code == "NoSuchBucket" or (reads and code == "NoSuchKey") or (response.status == 404 and not code):
         missing = "source does not exist" if reads else "destination bucket does not exist"
-        return ResourceNotFoundException(f"{told} The {missing}.")
-    return _common_error(response, code, told)
+        return ResourceNotFoundException(f"{summary} The {missing}.")
+    return _common_error(response, code, summary)
 
 
 def presigned_error(response: Response, *, reads: bool = False) -> ApiError:
     """Translate the response to a PUT (or a GET, if it `reads`) that the caller signed."""
     code = error_code(response)
-    told = _told("The presigned URL's host", response, code)
+    summary = _summary("The presigned URL's host", response, code)
     advice = "Make a new URL: it has expired, or was not signed for this request."
     if not is_of_a_store(response):
         return _foreign_error("The presigned URL's host", response)
-    if response.status in {401, 403}:
-        return AccessDeniedException(f"{told} {advice}")
+    if response.status in {401, 403} and code not in THROTTLE_CODES | TRANSIENT_CODES:
+        return AccessDeniedException(f"{summary} {advice}")
     if code in CREDENTIAL_CODES:
-        return InvalidParametersException(f"{told} {advice}")
+        return InvalidParametersException(f"{summary} {advice}")
     if code in CHECKSUM_CODES:
         return InvalidParametersException(
-            f"{told} The URL or its headers have a checksum that is not the file's. Sign it without one; the AWS SDK "
-            "for JavaScript adds none with requestChecksumCalculation: 'WHEN_REQUIRED'."
+            f"{summary} The URL or its headers have a checksum that is not the file's. Sign it without one; the AWS "
+            "SDK for JavaScript adds none with requestChecksumCalculation: 'WHEN_REQUIRED'."
         )
     if reads and response.status == 404:
-        return ResourceNotFoundException(f"{told} The source does not exist.")
-    return _common_error(response, code, told)
+        return ResourceNotFoundException(f"{summary} The source does not exist.")
+    return _common_error(response, code, summary)
 
 
-def _common_error(response: Response, code: str, told: str) -> ApiError:
+def _common_error(response: Response, code: str, summary: str) -> ApiError:
     if code in THROTTLE_CODES or response.status in {429, 503}:
-        return ThrottledRequestException(f"{told} Try again later.", retry_after=retry_after(response.headers))
+        return ThrottledRequestException(f"{summary} Try again later.", retry_after=retry_after(response.headers))
     if code == "NotImplemented" or response.status == 501:
-        return InvalidParametersException(f"{told} The store does not have what this request needs; change it.")
+        return InvalidParametersException(f"{summary} The store does not have what this request needs; change it.")
     says_again = response.status == 409 and _SAYS_AGAIN.search(response.body)
     if code in TRANSIENT_CODES or says_again or response.status >= 500:
-        return DependencyException(f"{told} Try again later.", retry=Retry.YES)
+        return DependencyException(f"{summary} Try again later.", retry=Retry.YES)
     if 300 <= response.status < 400:
-        return InvalidParametersException(f"{told} It redirects elsewhere; name the bucket's own endpoint.")
+        return InvalidParametersException(f"{summary} It redirects elsewhere; name the bucket's own endpoint.")
     if 400 <= response.status < 500:
-        return InvalidParametersException(f"{told} The store refuses this request; change it.")
-    return DependencyException(f"{told} That is no answer that S3 gives.", retry=Retry.YES)
+        return InvalidParametersException(f"{summary} The store refuses this request; change it.")
+    return DependencyException(f"{summary} That is no answer that S3 gives.", retry=Retry.YES)
 
 
 def _foreign_error(who: str, response: Response) -> ApiError:
     """Translate the response of a proxy, a load balancer or a login page that stands in for the store."""
-    told = f"{who} answered with HTTP status {response.status}, but not as an S3 store does"
+    summary = f"{who} answered with HTTP status {response.status}, but not as an S3 store does"
     if 300 <= response.status < 400:
-        return DependencyException(f"{told}; it redirects elsewhere, so name the store itself.", retry=Retry.NO)
+        return DependencyException(f"{summary}; it redirects elsewhere, so name the store itself.", retry=Retry.NO)
     wait = retry_after(response.headers)
     if response.status == 429 or (response.status == 503 and not response.body):
-        return ThrottledRequestException(f"{told}. Try again later.", retry_after=wait)
+        return ThrottledRequestException(f"{summary}. Try again later.", retry_after=wait)
     if response.status in LASTING_STATUSES:
         retry = Retry.NO
     else:
         retry = Retry.YES if response.status >= 500 or response.status in PASSING_STATUSES else Retry.FEW
-    return DependencyException(f"{told}; look for a proxy or another server in between.", retry=retry, retry_after=wait)
+    return DependencyException(
+        f"{summary}; look for a proxy or another server in between.", retry=retry, retry_after=wait
+    )
 
 
 def is_of_a_store(response: Response) -> bool:
@@ -165,5 +169,5 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return float(text[:9]) if text.isdecimal() else None
 
 
-def _told(who: str, response: Response, code: str) -> str:
+def _summary(who: str, response: Response, code: str) -> str:
     return f"{who} answered {code or 'without an error code'} (HTTP status {response.status})."

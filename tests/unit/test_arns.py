@@ -1,3 +1,5 @@
+"""Ids and ARNs of linked accounts and phone numbers: derived the same everywhere, and read back."""
+
 import re
 
 import botocore.session
