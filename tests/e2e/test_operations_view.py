@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from botocore.exceptions import ClientError
@@ -11,13 +10,6 @@ from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
-
-
-@pytest.fixture(scope="module")
-def watched(world: World) -> Iterator[Gateway]:
-    """A gateway of this module alone, so that its counters are."""
-    with world.gateway(WHAUL_DEADLINE="5") as running:
-        yield running
 
 
 def metrics(gateway: Gateway) -> dict[str, float]:
@@ -50,54 +42,54 @@ def test_a_gateway_without_s3_credentials_is_alive_but_not_ready(world: World, s
         assert running.get(PDF, metadataOnly=True)["fileSize"] == simulator.media[PDF].size
 
 
-def test_each_call_is_one_log_line_with_what_is_known_of_it(watched: Gateway, simulator: Simulator) -> None:
-    line = watched.logged(watched.get_to(VOICE, "log/"))
+def test_each_call_is_one_log_line_with_what_is_known_of_it(gateway: Gateway, simulator: Simulator) -> None:
+    line = gateway.logged(gateway.get_to(VOICE, "log/"))
     assert line["operation"] == "GetWhatsAppMessageMedia"
     assert (line["outcome"], line["status"]) == ("ok", 200)
-    assert (line["access_key_id"], line["caller"]) == (watched.world.key.id, "tester")
+    assert (line["access_key_id"], line["caller"]) == (gateway.world.key.id, "tester")
     assert line["client"] == "127.0.0.1"
-    assert line["phone_number_id"] == watched.world.phone_number_id
+    assert line["phone_number_id"] == gateway.world.phone_number_id
     assert (line["media_id"], line["bytes"]) == (VOICE, simulator.media[VOICE].size)
     durations = [line[f"{hop}_seconds"] for hop in ("describe", "get", "put", "wait")]
     assert all(isinstance(seconds, float) and 0 <= seconds < 55 for seconds in durations)
     assert {"level", "timestamp", "seconds"} <= line.keys()
 
     with pytest.raises(ClientError) as caught:
-        watched.get("999999999999999")
-    failed = watched.logged(caught.value)
+        gateway.get("999999999999999")
+    failed = gateway.logged(caught.value)
     assert (failed["outcome"], failed["status"]) == ("ResourceNotFoundException", 404)
     assert failed["media_id"] == "999999999999999"
     assert "media id" in failed["message"]
-    unknown = watched.logged(watched.send("POST", "/nowhere"))
+    unknown = gateway.logged(gateway.send("POST", "/nowhere"))
     assert unknown["outcome"] == "UnknownOperationException"
     assert uuid.UUID(unknown["request_id"])
-    ids = [each["request_id"] for each in watched.calls()]
+    ids = [each["request_id"] for each in gateway.calls()]
     assert len(set(ids)) == len(ids)
 
 
-def test_metadata_only_and_health_checks_do_not_look_like_transfers(watched: Gateway) -> None:
-    watched.settle()
-    before = len(watched.calls())
+def test_metadata_only_and_health_checks_do_not_look_like_transfers(gateway: Gateway) -> None:
+    gateway.settle()
+    before = len(gateway.calls())
     for path in ("/healthz", "/readyz", "/metrics"):
-        watched.send("GET", path)
-    line = watched.logged(watched.get(PDF, metadataOnly=True))
-    assert len(watched.calls()) == before + 1
+        gateway.send("GET", path)
+    line = gateway.logged(gateway.get(PDF, metadataOnly=True))
+    assert len(gateway.calls()) == before + 1
     assert not {"bytes", "get_seconds"} & line.keys()
 
 
-def test_the_metrics_count_calls_bytes_and_hops(watched: Gateway, simulator: Simulator) -> None:
+def test_the_metrics_count_calls_bytes_and_hops(gateway: Gateway, simulator: Simulator) -> None:
     simulator.configure(call_count=37)
-    watched.settle()
+    gateway.settle()
     call = 'operation="GetWhatsAppMessageMedia"'
-    before = metrics(watched)
-    watched.get_to(VOICE, "metrics/")
-    watched.get(PDF, metadataOnly=True)
+    before = metrics(gateway)
+    gateway.get_to(VOICE, "metrics/")
+    gateway.get(PDF, metadataOnly=True)
     with pytest.raises(ClientError):
-        watched.get("999999999999999")
-    watched.settle()
+        gateway.get("999999999999999")
+    gateway.settle()
 
     def grown(name: str) -> float:
-        return metrics(watched).get(name, 0) - before.get(name, 0)
+        return metrics(gateway).get(name, 0) - before.get(name, 0)
 
     assert grown(f"whaul_call_seconds_count{{{call}}}") == 3
     assert grown(f'whaul_calls_total{{{call},outcome="ok"}}') == 2
@@ -106,12 +98,12 @@ def test_the_metrics_count_calls_bytes_and_hops(watched: Gateway, simulator: Sim
     assert grown('whaul_hop_seconds_count{hop="describe"}') == 3
     assert grown('whaul_hop_seconds_count{hop="get"}') == 1
     assert grown('whaul_hop_seconds_count{hop="put"}') == 1
-    now = metrics(watched)
+    now = metrics(gateway)
     assert (now["whaul_transfers"], now["whaul_waiting_calls"]) == (0, 0)
     assert now['whaul_meta_usage_percent{kind="app"}'] == 37
     assert now['whaul_meta_usage_percent{kind="business"}'] == 37
 
 
-def test_the_start_is_told_with_region_and_endpoints(watched: Gateway) -> None:
-    text = watched.log.read_text(encoding="utf-8")
-    assert re.search(rf'"s3_endpoint":"{re.escape(watched.world.environ["AWS_ENDPOINT_URL_S3"])}"', text)
+def test_the_start_is_told_with_region_and_endpoints(gateway: Gateway) -> None:
+    text = gateway.log.read_text(encoding="utf-8")
+    assert re.search(rf'"s3_endpoint":"{re.escape(gateway.world.environ["AWS_ENDPOINT_URL_S3"])}"', text)

@@ -88,7 +88,7 @@ class Load:
             thread.join()
 
 
-def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
+def test_all_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
     shared: World, simulator: Simulator
 ) -> None:
     doomed, narrowed = shared.make_key("--allow-all"), shared.make_key("--allow-all")
@@ -100,7 +100,7 @@ def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
         return gateway.get(PDF, key=key, metadataOnly=True, originationPhoneNumberId=number)
 
     with ExitStack() as stack:
-        gateways = [stack.enter_context(shared.gateway()) for _ in range(4)]
+        gateways = [stack.enter_context(shared.gateway()) for _ in range(2)]
         for gateway in gateways:
             get(gateway, doomed)
             get(gateway, narrowed)
@@ -127,7 +127,7 @@ def test_four_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
                 eventually(lambda g=gateway, c=call, w=code: code_of(lambda: c(g)) == w)
         # In force, and for good.
         for code, call in changes * 2:
-            assert [code_of(lambda g=gateway, c=call: c(g)) for gateway in gateways] == [code] * 4
+            assert [code_of(lambda g=gateway, c=call: c(g)) for gateway in gateways] == [code] * 2
         before = load.passed.copy()
         eventually(lambda: all(now > then for now, then in zip(load.passed, before, strict=True)))
     assert load.failures == []

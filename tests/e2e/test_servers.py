@@ -14,7 +14,7 @@ import pytest
 from harness.http_wire import send
 from harness.stand_in import stand_in
 from harness.waiting import PATIENCE, eventually
-from harness.world import MEDIA_PATH, Store, World, gateway
+from harness.world import MEDIA_PATH, SERVE, Store, World, gateway
 from tools.certificates import Certificates, make_certificates
 from whaul.simulator import Simulator
 
@@ -24,7 +24,7 @@ JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
 def test_two_workers_answer_together_and_their_counters_are_joined(
     world: World, simulator: Simulator, store: Store, prefix: str
 ) -> None:
-    with gateway(world, {"WHAUL_WORKERS": "2"}) as running:
+    with gateway(world, {"WHAUL_WORKERS": "2"}, command=SERVE) as running:
         assert running.get_to(VOICE, prefix)["fileSize"] == simulator.media[VOICE].size
         body = b"{}"
         for _ in range(20):  # each on a connection of its own, so that both workers get some
@@ -62,7 +62,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 def test_the_gateway_serves_tls(world: World, simulator: Simulator, certificates: Certificates, prefix: str) -> None:
     settings = {"WHAUL_TLS_CERT_FILE": str(certificates.chain), "WHAUL_TLS_KEY_FILE": str(certificates.key)}
-    with gateway(world, settings, ca_file=certificates.authority) as running:
+    with gateway(world, settings, command=SERVE, ca_file=certificates.authority) as running:
         assert running.get_to(PDF, prefix)["fileSize"] == simulator.media[PDF].size
         new = ssl.create_default_context(cafile=certificates.authority)
         assert tls_version(running.port, new) == "TLSv1.3"

@@ -42,7 +42,7 @@ def test_without_keys_programs_are_let_in_and_pages_in_a_browser_are_not(world: 
     body = json.dumps(
         {"mediaId": JPEG, "originationPhoneNumberId": world.phone_number_id, "metadataOnly": True}
     ).encode()
-    with world.gateway(WHAUL_HOST="localhost", WHAUL_AUTH="none") as running:
+    with world.serve(WHAUL_HOST="localhost", WHAUL_AUTH="none") as running:
         assert running.send("POST", MEDIA_PATH, body).status == 200
         for headers in (
             {"Origin": "https://evil.example"},
@@ -64,7 +64,7 @@ def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, t
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
         told_by = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000", "WHAUL_IDLE_TIMEOUT": "1"}
-        with world.gateway(**told_by) as running:
+        with world.serve(**told_by) as running:
             assert manager.recv(100) == b"READY=1"
             with closing(HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)) as connection:
                 assert exchange(connection, "GET", "/healthz", b"", {}).status == 200
@@ -91,7 +91,7 @@ def test_a_head_that_does_not_end_is_sent_away_and_nothing_else(
     media_id = simulator.add_generated(2_500_000, "image/png", seed=4)
     simulator.fault(media_id, kind="drip", bytes_per_second=100_000)
     with (
-        world.gateway(WHAUL_IDLE_TIMEOUT="3600") as running,
+        world.serve(WHAUL_IDLE_TIMEOUT="3600") as running,
         ThreadPoolExecutor() as pool,
         closing(HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)) as idle,
         closing(HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)) as endless,

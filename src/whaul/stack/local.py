@@ -98,6 +98,8 @@ def stack(
         from whaul.simulator import simulator_in_thread  # noqa: PLC0415 - comes with an extra
     except ModuleNotFoundError as missing:
         raise StackError(f"{MISSING} ({missing.name} is missing)") from None
+    if gateway_port:
+        check_free("127.0.0.1", gateway_port)  # before everything else is started for nothing
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="whaul-")))
         clean = clean_environment()
