@@ -325,7 +325,7 @@ async def test_an_account_is_read_with_all_pages_of_its_numbers(meta: Meta) -> N
     async with Loopback(ACCOUNT, page("1", "2", after="A"), page("3", after="B"), page("4")) as server:
         account = await read_account(meta.client(server), ACCESS, "7")
         targets = [parse_qs(urlsplit(request.target).query) for request in server.requests]
-    assert (account.waba_id, account.name) == ("7", "Harbour")
+    assert (account.meta_waba_id, account.name) == ("7", "Harbour")
     assert [n.meta_id for n in account.phone_numbers] == ["1", "2", "3", "4"]
     assert account.phone_numbers[0].display_phone_number == "+1"
     assert [query.get("after") for query in targets[1:]] == [None, ["A"], ["B"]]
