@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from pathlib import Path
 
+from cryptography.x509 import load_der_x509_certificate
 from pyreqwest.http import Url
 
 from whaul import components
@@ -24,6 +26,7 @@ from whaul.errors import ApiError, DependencyException, InvalidParametersExcepti
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
 from whaul.operations.waba import read_account, token_expiry
+from whaul.outbound.certificates import read_bundle
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
 from whaul.registry import schema
@@ -100,6 +103,8 @@ class Doctor:
         """Yield findings as the checks are made. A write is tried in `bucket`, if one is given."""
         for finding in _settings_findings(self._settings):
             yield finding
+        if self._settings.tls_cert_file is not None:
+            yield _tls(self._settings, self._settings.tls_cert_file, self._now())
         async with AsyncExitStack() as stack:
             database = await self._bounded("database", self._database())
             yield database
@@ -265,6 +270,19 @@ def _settings_findings(settings: Settings) -> Iterator[Finding]:
         yield warning("settings", detail, advice)
     if not unsafe:
         yield ok("settings", "valid, and none of them is unsafe")
+
+
+def _tls(settings: Settings, file: Path, now: datetime) -> Finding:
+    name = "TLS certificate"
+    try:
+        components.check_tls(settings)
+    except SettingsError as error:
+        return failed(name, "; ".join(error.problems), "put a certificate chain and its key there, both PEM")
+    own, *_ = read_bundle("WHAUL_TLS_CERT_FILE", file)
+    ends = load_der_x509_certificate(own).not_valid_after_utc
+    if ends <= now:
+        return failed(name, f"{file} has expired on {ends:%Y-%m-%d}", "renew it, and restart the server")
+    return ok(name, f"{file} can be served until {ends:%Y-%m-%d}")
 
 
 async def _secret_key(registry: Registry) -> Finding:

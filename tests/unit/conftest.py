@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-STEERING = ("WHAUL_", "AWS_", "XDG_", "SSL_CERT_")
+STEERING = ("WHAUL_", "AWS_", "XDG_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_")
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 

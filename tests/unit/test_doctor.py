@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
+from harness.authority import Authority
 from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import open_registry
@@ -387,6 +388,21 @@ async def test_a_bucket_of_another_region_is_found_and_told(clinic: Clinic) -> N
 async def test_certificates_that_cannot_be_read_are_told(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(clinic.database.with_name("missing.pem")))
     assert failed(await clinic.look()) == {"certificates and proxies"}
+
+
+@pytest.mark.parametrize(("days", "told"), [(0, "can be served"), (2, "has expired"), (None, "no certificate")])
+async def test_the_servers_own_certificate_is_looked_at(
+    clinic: Clinic, tmp_path: Path, days: int | None, told: str
+) -> None:
+    own, file = Authority("localhost", ca=False), tmp_path / "server.pem"
+    file.write_bytes(own.key_pem + (own.pem if days is not None else b""))
+    settings = Settings.load(**clinic.settings, tls_cert_file=file, tls_key_file=file)
+    now = datetime.now(UTC) + timedelta(days=days or 0)
+    findings = [finding async for finding in Doctor(settings, lambda: now, 10).findings(None)]
+    (finding,) = [finding for finding in findings if finding.check == "TLS certificate"]
+    assert told in finding.detail
+    assert str(file) in finding.detail
+    assert (finding.outcome is Outcome.OK) == (days == 0)
 
 
 # The clock
