@@ -72,7 +72,7 @@ def test_every_host_header_counts() -> None:
         {"origin": "http://localhost:8080.evil.example"},
         {"origin": "http://[::1"},
         {"referer": "https://evil.example/page?localhost:8080"},
-        {"referer": "https://localhost:8080@evil.example/"},
+        {"referer": f"https://{HERE}@evil.example/"},
         {"sec_fetch_site": "cross-site"},
         {"sec_fetch_site": "same-site"},
         {"sec_fetch_site": "something new"},

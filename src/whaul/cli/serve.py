@@ -10,7 +10,8 @@ import typer
 
 def serve(
     host: Annotated[
-        str | None, typer.Option(help="Address to listen on (WHAUL_HOST).", show_default="127.0.0.1")
+        str | None,
+        typer.Option(help="Address, or name of this machine, to listen on (WHAUL_HOST).", show_default="127.0.0.1"),
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (WHAUL_PORT).", show_default="8080")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes (WHAUL_WORKERS).", show_default="1")] = None,

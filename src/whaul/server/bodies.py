@@ -42,7 +42,7 @@ async def read_body(receive: Receive, max_size: int) -> bytes:
     Raises `RequestEntityTooLargeException` above `max_size` bytes, and `SerializationException` for a body that does
     not come.
     """
-    body = b""
+    body = bytearray()  # grows in place: a list would hold more than the body when it comes in tiny parts
     more = True
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
@@ -50,14 +50,13 @@ async def read_body(receive: Receive, max_size: int) -> bytes:
                 message = await receive()
                 if message["type"] != "http.request":  # http.disconnect
                     raise SerializationException("The request body broke off.")
-                part = message.get("body", b"")
-                body = body + part if body else part
+                body += message.get("body", b"")
                 if len(body) > max_size:
                     raise _too_large(max_size)
                 more = message.get("more_body", False)
     except TimeoutError:
         raise SerializationException(f"The request body did not come within {BODY_TIMEOUT:.0f} seconds.") from None
-    return body
+    return bytes(body)
 
 
 class BodyBudget:
