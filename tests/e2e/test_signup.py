@@ -103,6 +103,12 @@ def test_what_was_linked_by_sign_up_serves_media(gateway: Gateway, simulator: Si
     assert gateway.get(media, originationPhoneNumberId=number, metadataOnly=True)["mimeType"] == "image/png"
 
 
+def test_the_end_of_a_customers_token_is_known(gateway: Gateway, simulator: Simulator) -> None:
+    simulator.configure(token_expires_at=4_000_000_000)
+    id_ = finish(gateway, token_of(begin(gateway)))["linkedWhatsAppBusinessAccountId"]
+    assert gateway.world.whaul("accounts")["tokenExpiry"] == {id_: "2096-10-02T07:06:40+00:00"}
+
+
 def test_a_number_is_added_to_an_account_that_is_linked(gateway: Gateway) -> None:
     parent = finish(gateway, token_of(begin(gateway)), phoneNumbers=[])["linkedWhatsAppBusinessAccountId"]
     assert linked(gateway)[0]["registrationStatus"] == "INCOMPLETE"
