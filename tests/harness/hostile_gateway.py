@@ -13,12 +13,11 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from harness.commands import whaul
 from harness.peer import Peer
 from harness.waiting import PATIENCE
+from harness.world import World
 from whaul.simulator import Simulator
-from whaul.stack.local import REGION, clean_environment, gateway
-from whaul.stack.processes import free_ports
+from whaul.stack.local import REGION, clean_environment
 
 CALL = "/v1/whatsapp/media/get"
 JPEG = "100000000000001"
@@ -108,18 +107,7 @@ class Target:
             assert sign not in output, output[output.index(sign) - 200 : output.index(sign) + 2000]
 
 
-@dataclass(frozen=True)
-class Account:
-    """A linked account in a database, and an access key for everything."""
-
-    simulator: Simulator
-    folder: Path
-    environ: dict[str, str] = field(repr=False)
-    phone_number_id: str
-    key: tuple[str, str] = field(repr=False)
-
-
-def linked(simulator: Simulator, app_secret: str, folder: Path) -> Account:
+def linked(simulator: Simulator, app_secret: str, folder: Path) -> World:
     """Link the simulated account, with what its operator would set for a gateway that talks as much as it can."""
     environ = clean_environment() | {
         "AWS_REGION": REGION,
@@ -129,24 +117,22 @@ def linked(simulator: Simulator, app_secret: str, folder: Path) -> Account:
         "WHAUL_GRAPH_URL": simulator.url,
         "WHAUL_MEDIA_HOSTS": simulator.url.removeprefix("http://"),
         "WHAUL_LOG_LEVEL": "debug",
-        "WHATSAPP_ACCESS_TOKEN": simulator.token,
     }
-    secret = folder / "app-secret"
+    token, secret = folder / "token", folder / "app-secret"
+    token.write_text(simulator.token, encoding="utf-8")
     secret.write_text(app_secret, encoding="utf-8")
-    link = ["link", "--waba-id", simulator.waba_id, "--app-secret-file", str(secret)]
-    number = whaul(link, environ)["account"]["phoneNumbers"][0]
-    made = whaul(["keys", "create", "--name", "hostile", "--allow-all"], environ)
-    return Account(simulator, folder, environ, number["phoneNumberId"], (made["accessKeyId"], made["secretAccessKey"]))
+    world = World(simulator, environ, folder)
+    world.link("--token-file", str(token), "--app-secret-file", str(secret))
+    return world
 
 
 @contextmanager
-def attacked(account: Account, store: Peer, name: str, **settings: str) -> Iterator[Target]:
+def attacked(world: World, store: Peer, **settings: str) -> Iterator[Target]:
     """Run a gateway while the block runs."""
-    log = account.folder / f"{name}.log"
-    environ = account.environ | {"AWS_ENDPOINT_URL_S3": store.url, "WHAUL_IDLE_TIMEOUT": "15"} | settings
-    del environ["WHATSAPP_ACCESS_TOKEN"]
-    with free_ports(1) as [port], gateway(port, environ, log):
-        yield Target(port=port, log=log, phone_number_id=account.phone_number_id, key=account.key)
+    settings = {"AWS_ENDPOINT_URL_S3": store.url, "WHAUL_IDLE_TIMEOUT": "15"} | settings
+    with world.gateway(**settings) as running:
+        key = (world.key.id, world.key.secret)
+        yield Target(port=running.port, log=running.log, phone_number_id=world.phone_number_id, key=key)
 
 
 def connected(port: int) -> socket.socket:

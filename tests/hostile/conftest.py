@@ -7,8 +7,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from harness.hostile_gateway import APP_SECRET, SLOW, TOKEN, Account, Target, attacked, connected, linked
+from harness.hostile_gateway import APP_SECRET, SLOW, TOKEN, Target, attacked, connected, linked
 from harness.peer import Peer, listening
+from harness.world import World
 from whaul.outbound.http import HttpClient
 from whaul.simulator import simulator_in_thread
 
@@ -64,15 +65,15 @@ def store() -> Iterator[Peer]:
 
 
 @pytest.fixture(scope="session")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with simulator_in_thread(token=TOKEN, app_secret=APP_SECRET) as simulator:
         yield linked(simulator, APP_SECRET, tmp_path_factory.mktemp("hostile"))
 
 
 @pytest.fixture(scope="session")
-def target(account: Account, store: Peer) -> Iterator[Target]:
+def target(account: World, store: Peer) -> Iterator[Target]:
     """A gateway whose port is attacked."""
-    with attacked(account, store, "attacked") as running:
+    with attacked(account, store) as running:
         yield running
 
 

@@ -15,8 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.hostile_gateway import APP_SECRET, BUCKET, JPEG, KEY, STORE_SECRET, TOKEN, Account, Reply, Target, attacked
+from harness.hostile_gateway import APP_SECRET, BUCKET, JPEG, KEY, STORE_SECRET, TOKEN, Reply, Target, attacked
 from harness.peer import Peer, answer, listening
+from harness.world import World
 
 SIGNATURE = "deadbeefpresignedsignature0123456789"
 HEADER = "hostile-header-value"
@@ -64,7 +65,7 @@ def description(url: str, **members: Any) -> bytes:
 
 
 @pytest.fixture(scope="module", params=["json"])
-def surroundings(request: pytest.FixtureRequest, account: Account) -> Iterator[Surroundings]:
+def surroundings(request: pytest.FixtureRequest, account: World) -> Iterator[Surroundings]:
     with listening() as graph, listening() as store, listening() as stranger:
         settings = {
             "WHAUL_GRAPH_URL": graph.url,
@@ -74,7 +75,7 @@ def surroundings(request: pytest.FixtureRequest, account: Account) -> Iterator[S
             "WHAUL_ROOT_SECRET_ACCESS_KEY": ROOT_SECRET,
             "WHAUL_DEADLINE": "2",
         }
-        with attacked(account, store, request.param, **settings) as target:
+        with attacked(account, store, **settings) as target:
             yield Surroundings(target, graph, store, stranger, []).quiet()
 
 
