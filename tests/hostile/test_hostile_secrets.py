@@ -204,7 +204,7 @@ def test_a_presigned_url_of_another_host_takes_nothing_there(form: str, around: 
 def test_a_redirect_of_a_store_takes_nothing_there(status: int, around: Surroundings) -> None:
     around.store.answer = answer(status, b"", b"Location: " + around.stranger.url.encode())
     assert around.call().status == 502
-    assert around.call(**presigned(around)).status == 400
+    assert around.call(**presigned(around)).status == 502
     assert around.stranger.connections == 0
 
 
