@@ -136,7 +136,7 @@ def endpoint_url(text: str) -> Url:
         raise ForbiddenUrlError("it is not a URL") from None
     if url.scheme not in {"http", "https"} or not url.host_str:
         raise ForbiddenUrlError("it is not an http or https URL")
-    if url.username or url.password is not None:
+    if "@" in re.split(r"[/?#]", text.partition(":")[2].lstrip("/"))[0]:  # the parser drops an empty user
         raise ForbiddenUrlError("it holds user information")
     if url.fragment is not None:
         raise ForbiddenUrlError("it holds a fragment")
