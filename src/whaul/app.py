@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from whaul import arns
+from whaul.arns import Arns
 from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
@@ -119,7 +119,7 @@ async def _serving(
                 account_id=settings.account_id,
                 region=settings.region,
                 now=lambda: datetime.now(UTC),
-                partition=components.rules.partition,
+                partition=components.rules.arns.partition,
                 root=_root_key(settings),
                 required=settings.auth == "sigv4",
             ),
@@ -131,9 +131,7 @@ async def _serving(
 
 def _rules(settings: Settings) -> Rules:
     return Rules(
-        account_id=settings.account_id,
-        region=settings.region,
-        partition=arns.partition(settings.region),
+        arns=Arns(settings.account_id, settings.region),
         deadline=settings.deadline,
         max_file_size=settings.max_file_size,
         exact_keys=settings.key_mode == "exact",

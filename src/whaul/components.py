@@ -195,14 +195,14 @@ def s3_store(settings: Settings, http: "HttpClient", credentials: "CredentialCha
 
 def audit_log(settings: Settings, metrics: "Metrics") -> "AuditLog | None":
     """The audit log, not opened yet; None if the settings name none."""
-    from whaul import arns
+    from whaul.partitions import partition_of
     from whaul.telemetry.audit import AuditLog
     from whaul.telemetry.audit_writer import AuditWriter
 
     sink = _audit_sink(settings)
     if sink is None:
         return None
-    partition = arns.partition(settings.region)
+    partition = partition_of(settings.region).name
     writer = AuditWriter(sink, metrics)
     return AuditLog(writer, account_id=settings.account_id, region=settings.region, partition=partition)
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from harness.postgresql import PostgresqlServer
-from whaul.arns import phone_number_arn, phone_number_id, waba_arn, waba_id
+from whaul.arns import Arns
 from whaul.database_url import database_file
 from whaul.model import Account, GraphToken, MetaAccount, MetaPhoneNumber, PhoneNumber
 from whaul.registry.database import for_writing, open_engine
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 ACCOUNT_ID = "111122223333"
 REGION = "eu-west-1"
+ARNS = Arns(ACCOUNT_ID, REGION)
 POLICY = '{"Version": "2012-10-17", "Statement": []}'
 FIRST = MetaPhoneNumber("106540352242922", "+1 555-010-0100", "Lucky Shrub", "GREEN")
 SECOND = MetaPhoneNumber("206540352242922", "+1 555-010-0101", "Lucky Shrub Two")
@@ -103,15 +104,15 @@ async def registry(reopen: Opener) -> AsyncIterator[Registry]:
 
 async def test_a_linked_account_is_returned_with_ids_arns_and_numbers(registry: Registry, clock: Clock) -> None:
     account = await registry.accounts.link(SHRUB, SHRUB_TOKEN)
-    id_ = waba_id(ACCOUNT_ID, SHRUB.meta_waba_id)
+    id_ = ARNS.waba_id(SHRUB.meta_waba_id)
     assert account.id == id_
-    assert account.arn == waba_arn(id_, ACCOUNT_ID, REGION)
+    assert account.arn == ARNS.arn(id_)
     assert (account.meta_waba_id, account.name, account.has_app_secret) == (SHRUB.meta_waba_id, SHRUB.name, True)
     assert account.linked_at == clock.now
     assert [number.meta_id for number in account.phone_numbers] == [FIRST.meta_id, SECOND.meta_id]
     number = account.phone_numbers[0]
-    assert number.id == phone_number_id(ACCOUNT_ID, FIRST.meta_id)
-    assert number.arn == phone_number_arn(number.id, ACCOUNT_ID, REGION)
+    assert number.id == ARNS.phone_number_id(FIRST.meta_id)
+    assert number.arn == ARNS.arn(number.id)
     assert (number.display_phone_number, number.verified_name, number.quality_rating) == (
         "+1 555-010-0100",
         "Lucky Shrub",
@@ -126,7 +127,7 @@ async def test_a_linked_account_is_found_by_id_arn_and_meta_id(registry: Registr
         assert await registry.accounts.find(name) == linked
 
 
-@pytest.mark.parametrize("name", ["", "1", "waba-" + "0" * 32, "%", phone_number_id(ACCOUNT_ID, FIRST.meta_id)])
+@pytest.mark.parametrize("name", ["", "1", "waba-" + "0" * 32, "%", ARNS.phone_number_id(FIRST.meta_id)])
 async def test_an_account_that_is_not_linked_is_not_found(registry: Registry, name: str) -> None:
     await registry.accounts.link(SHRUB, SHRUB_TOKEN)
     assert await registry.accounts.find(name) is None
@@ -154,10 +155,10 @@ async def test_accounts_linked_at_the_same_moment_are_listed_by_id(registry: Reg
 
 async def test_a_phone_number_comes_with_what_a_call_to_meta_needs(registry: Registry) -> None:
     await registry.accounts.link(SHRUB, SHRUB_TOKEN)
-    id_ = phone_number_id(ACCOUNT_ID, SECOND.meta_id)
+    id_ = ARNS.phone_number_id(SECOND.meta_id)
     assert await registry.accounts.phone_number(id_) == PhoneNumber(
         id=id_,
-        arn=phone_number_arn(id_, ACCOUNT_ID, REGION),
+        arn=ARNS.arn(id_),
         meta_id=SECOND.meta_id,
         token=GraphToken(SecretStr("EAAG-access-token"), SecretStr("app-secret-of-shrub")),
     )
@@ -189,7 +190,7 @@ async def test_a_phone_number_is_not_found_by_meta_s_id_nor_by_its_arn(registry:
 
 async def test_the_token_of_an_account_is_found_without_a_phone_number(registry: Registry) -> None:
     await registry.accounts.link(replace(SHRUB, phone_numbers=()), SHRUB_TOKEN)
-    account = await registry.accounts.linked_account(waba_id(ACCOUNT_ID, SHRUB.meta_waba_id))
+    account = await registry.accounts.linked_account(ARNS.waba_id(SHRUB.meta_waba_id))
     assert account is not None
     assert account.token == SHRUB_TOKEN
 
@@ -213,14 +214,14 @@ async def test_linking_again_replaces_everything_but_the_id_and_the_date(registr
 async def test_a_number_that_is_gone_from_meta_is_gone_after_linking_again(registry: Registry) -> None:
     await registry.accounts.link(SHRUB, SHRUB_TOKEN)
     await registry.accounts.link(replace(SHRUB, phone_numbers=(FIRST,)), SHRUB_TOKEN)
-    assert await registry.accounts.phone_number(phone_number_id(ACCOUNT_ID, SECOND.meta_id)) is None
-    assert await registry.accounts.phone_number(phone_number_id(ACCOUNT_ID, FIRST.meta_id)) is not None
+    assert await registry.accounts.phone_number(ARNS.phone_number_id(SECOND.meta_id)) is None
+    assert await registry.accounts.phone_number(ARNS.phone_number_id(FIRST.meta_id)) is not None
 
 
 async def test_a_number_that_moved_to_another_account_uses_that_account_s_token(registry: Registry) -> None:
     await registry.accounts.link(SHRUB, SHRUB_TOKEN)
     await registry.accounts.link(replace(FERN, phone_numbers=(FIRST,)), FERN_TOKEN)
-    number = await registry.accounts.phone_number(phone_number_id(ACCOUNT_ID, FIRST.meta_id))
+    number = await registry.accounts.phone_number(ARNS.phone_number_id(FIRST.meta_id))
     assert number is not None
     assert number.token.access_token == FERN_TOKEN.access_token
     shrub = await registry.accounts.find(SHRUB.meta_waba_id)
@@ -511,7 +512,7 @@ async def test_rotation_without_the_old_key_changes_nothing(reopen: Opener) -> N
         with pytest.raises(SecretKeyError):
             await registry.rotate_secrets()
     async with reopen() as registry:
-        assert await registry.accounts.linked_account(waba_id(ACCOUNT_ID, SHRUB.meta_waba_id)) is not None
+        assert await registry.accounts.linked_account(ARNS.waba_id(SHRUB.meta_waba_id)) is not None
 
 
 async def test_rotation_leaves_other_account_numbers_alone(reopen: Opener, key: SecretStr) -> None:

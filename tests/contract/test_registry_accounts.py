@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from whaul.arns import phone_number_id, waba_id
+from whaul.arns import Arns
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry.database import open_engine
 from whaul.registry.errors import PageTokenError, TooManyTagsError
@@ -26,6 +26,7 @@ from whaul.secrets import Cipher
 pytestmark = pytest.mark.anyio
 
 OWNER, REGION = "111122223333", "eu-west-1"
+ARNS = Arns(OWNER, REGION)
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 TOKEN = "EAAG-of-a-customer"
 FIRST, SECOND = (
@@ -34,7 +35,7 @@ FIRST, SECOND = (
 )
 ACCOUNT = MetaAccount("401", "Harbour", (FIRST, SECOND))
 ACCOUNT_TOKEN = GraphToken(SecretStr("EAAG"))
-ID, NUMBER_ID, OTHER_NUMBER_ID = waba_id(OWNER, "401"), phone_number_id(OWNER, "501"), phone_number_id(OWNER, "502")
+ID, NUMBER_ID, OTHER_NUMBER_ID = ARNS.waba_id("401"), ARNS.phone_number_id("501"), ARNS.phone_number_id("502")
 
 
 class Clock:
@@ -180,7 +181,7 @@ async def test_a_page_token_of_another_account_number_key_or_purpose_is_refused(
 async def test_an_account_is_found_by_its_number(registry: Registry, url: str, clock: Clock) -> None:
     account = await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
     assert await registry.accounts.with_phone_number(OTHER_NUMBER_ID) == account
-    assert await registry.accounts.with_phone_number(phone_number_id(OWNER, "503")) is None
+    assert await registry.accounts.with_phone_number(ARNS.phone_number_id("503")) is None
     async with opened(url, clock, owner="999999999999") as other:
         assert await other.accounts.with_phone_number(OTHER_NUMBER_ID) is None
 
@@ -284,7 +285,7 @@ async def test_what_is_not_linked_here_has_no_tags(registry: Registry, url: str,
     await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
     await registry.tags.set(ID, {"a": "1"})
     async with opened(url, clock, owner="999999999999") as other:
-        for id_ in (ID, NUMBER_ID, waba_id("999999999999", "401"), "nonsense"):
+        for id_ in (ID, NUMBER_ID, Arns("999999999999", REGION).waba_id("401"), "nonsense"):
             assert await other.tags.all(id_) is None
             assert not await other.tags.set(id_, {"a": "2"})
             assert not await other.tags.remove(id_, ["a"])

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from whaul.api.request import Request
 from whaul.api.service import ROUTES
 from whaul.app import OPERATIONS
+from whaul.arns import Arns
 from whaul.auth.authenticator import Caller
 from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.model import Account, GraphToken, PhoneNumber
@@ -33,7 +34,7 @@ TOKEN = GraphToken(SecretStr("EAAGm0PX4ZCpsBAKs3cr3t"))
 
 def components(**given: Any) -> Components:
     """Those that are given; without the others, and an operation that uses one of them fails."""
-    rules = Rules(ACCOUNT_ID, REGION, "aws", deadline=20.0, max_file_size=1024 * 1024)
+    rules = Rules(Arns(ACCOUNT_ID, REGION), deadline=20.0, max_file_size=1024 * 1024)
     circuits = {kind: Circuits[Any](20, 30.0, time.monotonic) for kind in (PhoneNumber, Account)}
     absent = dict.fromkeys(
         ("registry", "linked", "graph", "http", "store", "presigned_hosts", "slots", "refreshes"), cast("Any", None)

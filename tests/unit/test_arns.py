@@ -7,37 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.arns import (
-    phone_number_arn,
-    phone_number_id,
-    phone_number_id_from,
-    waba_arn,
-    waba_id,
-    waba_id_from,
-)
+from whaul.arns import Arns
 
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
 HEX = "0123456789abcdef0123456789abcdef"
+ARNS = Arns(ACCOUNT, REGION)
 
 
 def test_ids_have_the_documented_form() -> None:
-    assert re.fullmatch("phone-number-id-[0-9a-f]{32}", phone_number_id(ACCOUNT, "106540352242922"))
-    assert re.fullmatch("waba-[0-9a-f]{32}", waba_id(ACCOUNT, "102290129340398"))
+    assert re.fullmatch("phone-number-id-[0-9a-f]{32}", ARNS.phone_number_id("106540352242922"))
+    assert re.fullmatch("waba-[0-9a-f]{32}", ARNS.waba_id("102290129340398"))
 
 
 def test_ids_never_change_since_policies_name_them() -> None:
-    assert phone_number_id(ACCOUNT, "106540352242922") == "phone-number-id-ac523b5e6b527a63c939fafd0342e870"
-    assert waba_id(ACCOUNT, "102290129340398") == "waba-d591d26290e7a219668a0d6dac2d65e5"
+    assert ARNS.phone_number_id("106540352242922") == "phone-number-id-ac523b5e6b527a63c939fafd0342e870"
+    assert ARNS.waba_id("102290129340398") == "waba-d591d26290e7a219668a0d6dac2d65e5"
 
 
 def test_an_account_and_a_phone_number_with_the_same_meta_id_do_not_share_their_hex() -> None:
-    assert waba_id(ACCOUNT, "1").removeprefix("waba-") != phone_number_id(ACCOUNT, "1")[-32:]
+    assert ARNS.waba_id("1").removeprefix("waba-") != ARNS.phone_number_id("1")[-32:]
 
 
 @given(st.text(max_size=8), st.text(max_size=8), st.text(max_size=8), st.text(max_size=8))
 def test_different_accounts_or_meta_ids_give_different_ids(a: str, b: str, c: str, d: str) -> None:
-    assert (phone_number_id(a, b) == phone_number_id(c, d)) == ((a, b) == (c, d))
+    assert (Arns(a, REGION).phone_number_id(b) == Arns(c, REGION).phone_number_id(d)) == ((a, b) == (c, d))
 
 
 @pytest.mark.parametrize(
@@ -55,10 +49,10 @@ def test_different_accounts_or_meta_ids_give_different_ids(a: str, b: str, c: st
 def test_arns_name_the_partition_of_the_region(region: str, partition: str) -> None:
     assert botocore.session.get_session().get_partition_for_region(region) == partition
     assert (
-        phone_number_arn(f"phone-number-id-{HEX}", ACCOUNT, region)
+        Arns(ACCOUNT, region).arn(f"phone-number-id-{HEX}")
         == f"arn:{partition}:social-messaging:{region}:{ACCOUNT}:phone-number-id/{HEX}"
     )
-    assert waba_arn(f"waba-{HEX}", ACCOUNT, region) == (
+    assert Arns(ACCOUNT, region).arn(f"waba-{HEX}") == (
         f"arn:{partition}:social-messaging:{region}:{ACCOUNT}:waba/{HEX}"
     )
 
@@ -66,27 +60,27 @@ def test_arns_name_the_partition_of_the_region(region: str, partition: str) -> N
 def test_arns_fit_the_patterns_and_lengths_of_the_service_model() -> None:
     model = botocore.session.get_session().get_service_model("socialmessaging")
     pattern = model.shape_for("LinkedWhatsAppBusinessAccountArn").metadata["pattern"]
-    assert re.fullmatch(pattern, waba_arn(f"waba-{HEX}", ACCOUNT, REGION))
+    assert re.fullmatch(pattern, ARNS.arn(f"waba-{HEX}"))
     shape = model.operation_model("GetWhatsAppMessageMedia").input_shape.members["originationPhoneNumberId"]
     for region in ("us-east-1", "ap-southeast-2", "us-gov-west-1"):
-        arn = phone_number_arn(f"phone-number-id-{HEX}", ACCOUNT, region)
+        arn = Arns(ACCOUNT, region).arn(f"phone-number-id-{HEX}")
         assert re.match(shape.metadata["pattern"], arn)
         assert len(arn) <= 115
 
 
 def test_a_phone_number_may_be_named_by_its_id() -> None:
-    assert phone_number_id_from(f"phone-number-id-{HEX}", ACCOUNT, REGION) == f"phone-number-id-{HEX}"
+    assert ARNS.read_phone_number(f"phone-number-id-{HEX}") == f"phone-number-id-{HEX}"
 
 
 def test_a_phone_number_may_be_named_by_its_arn() -> None:
-    id_ = phone_number_id(ACCOUNT, "1")
-    assert phone_number_id_from(phone_number_arn(id_, ACCOUNT, REGION), ACCOUNT, REGION) == id_
+    id_ = ARNS.phone_number_id("1")
+    assert ARNS.read_phone_number(ARNS.arn(id_)) == id_
 
 
 def test_the_resource_of_an_arn_with_its_slash_replaced_is_the_id() -> None:
-    id_ = phone_number_id(ACCOUNT, "1")
-    resource = phone_number_arn(id_, ACCOUNT, REGION).split(":")[-1].replace("/", "-")
-    assert phone_number_id_from(resource, ACCOUNT, REGION) == id_
+    id_ = ARNS.phone_number_id("1")
+    resource = ARNS.arn(id_).split(":")[-1].replace("/", "-")
+    assert ARNS.read_phone_number(resource) == id_
 
 
 @pytest.mark.parametrize(
@@ -117,12 +111,12 @@ def test_the_resource_of_an_arn_with_its_slash_replaced_is_the_id() -> None:
     ],
 )
 def test_nothing_else_names_a_phone_number(value: str) -> None:
-    assert phone_number_id_from(value, ACCOUNT, REGION) is None
+    assert ARNS.read_phone_number(value) is None
 
 
 def test_an_account_may_be_named_by_its_id_and_its_arn_but_not_by_those_of_a_phone_number() -> None:
-    id_ = waba_id(ACCOUNT, "1")
-    assert waba_id_from(id_, ACCOUNT, REGION) == id_
-    assert waba_id_from(waba_arn(id_, ACCOUNT, REGION), ACCOUNT, REGION) == id_
-    assert waba_id_from(phone_number_id(ACCOUNT, "1"), ACCOUNT, REGION) is None
-    assert waba_id_from("102290129340398", ACCOUNT, REGION) is None
+    id_ = ARNS.waba_id("1")
+    assert ARNS.read_waba(id_) == id_
+    assert ARNS.read_waba(ARNS.arn(id_)) == id_
+    assert ARNS.read_waba(ARNS.phone_number_id("1")) is None
+    assert ARNS.read_waba("102290129340398") is None

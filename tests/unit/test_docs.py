@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import typer.main
 
-from whaul import arns, errors
+from whaul import errors
 from whaul.api.service import OPERATIONS
+from whaul.arns import Arns
 from whaul.auth.policy import Policy
 from whaul.cli import app
 from whaul.environment import environment_name, is_secret
@@ -244,5 +245,5 @@ def test_the_derivation_of_phone_number_ids_is_the_registrys_own() -> None:
     exec("import hashlib, json\n" + ast.unparse(function), namespace)  # noqa: S102 - our own page
     derive = namespace["phone_number_id"]
     assert callable(derive)
-    assert derive("106540352242922") == arns.phone_number_id("000000000000", "106540352242922")
-    assert derive("1", "111122223333") == arns.phone_number_id("111122223333", "1")
+    assert derive("106540352242922") == Arns("000000000000", "us-east-1").phone_number_id("106540352242922")
+    assert derive("1", "111122223333") == Arns("111122223333", "us-east-1").phone_number_id("1")

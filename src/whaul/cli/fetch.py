@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 import uvloop
 
-from whaul import arns
+from whaul.arns import Arns
 from whaul.bulk.media_ids import MediaIds
 from whaul.bulk.run import Outcome, Place, Run
 from whaul.cli import INTERRUPTED, output
@@ -128,7 +128,7 @@ class _Interrupts:
 
 
 async def _number(settings: Settings, given: str) -> PhoneNumber:
-    phone_number_id = arns.phone_number_id_from(given, settings.account_id, settings.region)
+    phone_number_id = Arns(settings.account_id, settings.region).read_phone_number(given)
     async with open_registry(settings) as registry:
         number = None if phone_number_id is None else await registry.accounts.phone_number(phone_number_id)
     if number is None:

@@ -21,11 +21,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from whaul import arns
 from whaul.api import response
 from whaul.api.request import Members, Reader, Request
 from whaul.api.response import Document, Headers, Response
 from whaul.api.service import OPERATIONS, SHAPES
+from whaul.arns import Arns
 from whaul.auth.authenticator import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.client import GraphClient
@@ -152,15 +152,14 @@ def no_resource() -> ApiError:
 class Target:
     """How a member names something that can be linked."""
 
-    read: Callable[[str, str, str], str | None]
-    """From an id or ARN, the account and the region to the id; None for what is of elsewhere, or nothing."""
-    arn: Callable[[str, str, str], str]
+    read: Callable[[Arns, str], str | None]
+    """From what a caller names it by to the id; None for what is of elsewhere, or nothing."""
     not_linked: Callable[[], ApiError]
 
 
-NUMBER: Final = Target(arns.phone_number_id_from, arns.phone_number_arn, lambda: not_linked("phone number"))
-ACCOUNT: Final = Target(arns.waba_id_from, arns.waba_arn, lambda: not_linked("account"))
-RESOURCE: Final = Target(arns.resource_id_from, arns.resource_arn, no_resource)
+NUMBER: Final = Target(Arns.read_phone_number, lambda: not_linked("phone number"))
+ACCOUNT: Final = Target(Arns.read_waba, lambda: not_linked("account"))
+RESOURCE: Final = Target(Arns.read_resource, no_resource)
 TARGETS: Final[Mapping[str, Target]] = {
     "WhatsAppPhoneNumberId": NUMBER,
     "LinkedWhatsAppBusinessAccountId": ACCOUNT,
@@ -221,18 +220,18 @@ def operation(name: str, row: Row, components: Components) -> Operation:
     """Make an operation of its row: the steps at the top of this module, in their order."""
     reader, action = Reader(name), f"social-messaging:{name}"
     member, target = target_of(name) if row.names_resource else ("", None)
-    account_id, region = components.rules.account_id, components.rules.region
+    arns = components.rules.arns
 
     def authorized(members: Members, caller: Caller, record: Call) -> str:
         if target is None:
             caller.authorize(action, "*")
             return ""
-        id_ = target.read(members[member], account_id, region)
+        id_ = target.read(arns, members[member])
         if id_ is None:
             raise target.not_linked()
         if target is NUMBER:
             record.phone_number_id = id_
-        caller.authorize(action, target.arn(id_, account_id, region))
+        caller.authorize(action, arns.arn(id_))
         return id_
 
     async def perform(request: Request, caller: Caller, record: Call) -> Response:

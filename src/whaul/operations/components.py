@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException
 from whaul.graph.client import GraphClient
 from whaul.model import StoredObject
@@ -22,10 +23,7 @@ from whaul.transfer.slots import TransferSlots
 class Rules:
     """The settings that decide over calls."""
 
-    account_id: str
-    region: str
-    partition: str
-    """Of the region, in the ARNs of buckets."""
+    arns: Arns
     deadline: float
     """Seconds for one call."""
     max_file_size: int

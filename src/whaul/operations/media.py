@@ -151,7 +151,7 @@ def _authorized_file(call: NumberCall, prefix: S3File, info: MediaInfo) -> S3Fil
 
 
 def _authorize(call: NumberCall, action: str, bucket: str, key: str, shown_as: str) -> None:
-    call.caller.authorize(action, f"arn:{call.components.rules.partition}:s3:::{bucket}/{key}", shown_as=shown_as)
+    call.caller.authorize(action, f"arn:{call.components.rules.arns.partition}:s3:::{bucket}/{key}", shown_as=shown_as)
 
 
 def _identity(call: NumberCall, file: S3File | None, presigned: PresignedUrl | None) -> Hashable:

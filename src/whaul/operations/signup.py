@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from whaul import arns
 from whaul.api.request import Members
 from whaul.api.response import Document
+from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.errors import CallKind
 from whaul.model import GraphToken, LinkedPhoneNumber, MetaAccount, MetaPhoneNumber
@@ -118,7 +118,7 @@ async def _read_account(call: ResourceCall, token: GraphToken, meta_waba_id: str
 
 async def _incomplete(call: ResourceCall, meta_waba_id: str, account: MetaAccount) -> Document:
     """Shape a `LinkedWhatsAppBusinessAccountIdMetaData`."""
-    id_ = arns.waba_id(call.components.rules.account_id, meta_waba_id)
+    id_ = call.components.rules.arns.waba_id(meta_waba_id)
     linked = await call.components.registry.accounts.find(id_)
     numbers = [_described(call, number) for number in account.phone_numbers]
     return {
@@ -181,8 +181,7 @@ async def _meta_waba_id(call: ResourceCall, final: Members) -> str:
     id_ = (final.get("waba") or {}).get("id")
     if id_ is not None:
         return str(id_)
-    rules = call.components.rules
-    parent_id = arns.waba_id_from(final["phoneNumberParent"], rules.account_id, rules.region)
+    parent_id = call.components.rules.arns.read_waba(final["phoneNumberParent"])
     parent = await call.components.registry.accounts.find(parent_id) if parent_id is not None else None
     if parent is None:
         raise InvalidParametersException("phoneNumberParent names nothing linked in this account and region.")
@@ -191,28 +190,28 @@ async def _meta_waba_id(call: ResourceCall, final: Members) -> str:
 
 def _authorized_tags(call: ResourceCall, final: Members, meta_waba_id: str) -> dict[str, TagValues]:
     """The tags by resource id; setting them is an action of its own."""
-    rules, found = call.components.rules, {}
-    for id_, tags in _tagged(final, rules.account_id, meta_waba_id):
+    arns, found = call.components.rules.arns, {}
+    for id_, tags in _tagged(final, arns, meta_waba_id):
         if tags:
-            call.caller.authorize(TAG, arns.resource_arn(id_, rules.account_id, rules.region))
+            call.caller.authorize(TAG, arns.arn(id_))
             found[id_] = tags
         if len(tags) > MAX_TAGS:  # told before Meta registers anything
             raise too_many()
     return found
 
 
-def _tagged(final: Members, account_id: str, meta_waba_id: str) -> Iterator[tuple[str, TagValues]]:
-    yield arns.waba_id(account_id, meta_waba_id), tags_of((final.get("waba") or {}).get("tags"))
+def _tagged(final: Members, arns: Arns, meta_waba_id: str) -> Iterator[tuple[str, TagValues]]:
+    yield arns.waba_id(meta_waba_id), tags_of((final.get("waba") or {}).get("tags"))
     for number in final["phoneNumbers"]:
-        yield arns.phone_number_id(account_id, number["id"]), tags_of(number.get("tags"))
+        yield arns.phone_number_id(number["id"]), tags_of(number.get("tags"))
 
 
 def _described(call: ResourceCall, number: MetaPhoneNumber) -> LinkedPhoneNumber:
-    rules = call.components.rules
-    id_ = arns.phone_number_id(rules.account_id, number.meta_id)
+    arns = call.components.rules.arns
+    id_ = arns.phone_number_id(number.meta_id)
     return LinkedPhoneNumber(
         id=id_,
-        arn=arns.phone_number_arn(id_, rules.account_id, rules.region),
+        arn=arns.arn(id_),
         meta_id=number.meta_id,
         display_phone_number=number.display_phone_number,
         verified_name=number.verified_name,

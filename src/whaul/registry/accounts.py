@@ -13,7 +13,6 @@ from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from whaul import arns
 from whaul.model import Account, GraphToken, LinkedAccount, LinkedPhoneNumber, MetaAccount, PhoneNumber
 from whaul.registry.database import Database
 from whaul.registry.errors import PageTokenError
@@ -69,7 +68,7 @@ class Accounts:
         be about another token.
         """
         owner, now = self._database.account_id, self._database.clock()
-        facts = {arns.phone_number_id(owner, number.meta_id): number for number in found.phone_numbers}
+        facts = {self._database.arns.phone_number_id(number.meta_id): number for number in found.phone_numbers}
         async with self._database.writing() as session:
             account = await session.scalar(_with_numbers().where(AccountRow.id == before.id, AccountRow.owner == owner))
             if account is None or account.refreshed_at != before.refreshed_at:
@@ -121,16 +120,16 @@ class Accounts:
             return None if row is None else self._linked(row)
 
     async def linked_account(self, account_id: str) -> Account | None:
-        """Find what calls about an account itself need, by its id (not its ARN: `arns.waba_id_from`)."""
+        """Find what calls about an account itself need, by its id (not its ARN: `Arns.read_waba`)."""
         async with self._database.reading() as session:
             row = await session.get(AccountRow, account_id)
         if row is None or row.owner != self._database.account_id:
             return None
         token = self._token(row.access_token, row.app_secret)
-        return Account(id=row.id, arn=self._waba_arn(row.id), meta_id=row.meta_waba_id, token=token)
+        return Account(id=row.id, arn=self._database.arns.arn(row.id), meta_id=row.meta_waba_id, token=token)
 
     async def phone_number(self, phone_number_id: str) -> PhoneNumber | None:
-        """Find what calls on behalf of a phone number need, by its id (not its ARN: `arns.phone_number_id_from`)."""
+        """Find what calls on behalf of a phone number need, by its id (not its ARN: `Arns.read_phone_number`)."""
         statement = (
             select(PhoneNumberRow.id, PhoneNumberRow.meta_id, AccountRow.access_token, AccountRow.app_secret)
             .join(PhoneNumberRow.account)
@@ -141,7 +140,7 @@ class Accounts:
         if row is None:
             return None
         token = self._token(row.access_token, row.app_secret)
-        return PhoneNumber(id=row.id, arn=self._number_arn(row.id), meta_id=row.meta_id, token=token)
+        return PhoneNumber(id=row.id, arn=self._database.arns.arn(row.id), meta_id=row.meta_id, token=token)
 
     async def token_expiries(self) -> Mapping[str, datetime]:
         """Return when tokens end, by account id, for those that do."""
@@ -156,7 +155,7 @@ class Accounts:
     ) -> LinkedAccount:
         """Link within a transaction that does more."""
         database, now = self._database, self._database.clock()
-        id_ = arns.waba_id(database.account_id, account.meta_waba_id)
+        id_ = database.arns.waba_id(account.meta_waba_id)
         row = await session.get(AccountRow, id_)
         if row is None:
             row = AccountRow(id=id_, owner=database.account_id, meta_waba_id=account.meta_waba_id, linked_at=now)
@@ -172,8 +171,7 @@ class Accounts:
         return self._linked(row)
 
     async def _replace_numbers(self, session: AsyncSession, account_id: str, account: MetaAccount) -> None:
-        owner = self._database.account_id
-        numbers = {arns.phone_number_id(owner, number.meta_id): number for number in account.phone_numbers}
+        numbers = {self._database.arns.phone_number_id(number.meta_id): number for number in account.phone_numbers}
         replaced = or_(PhoneNumberRow.account_id == account_id, PhoneNumberRow.id.in_(numbers))
         regions = {
             row.id: row.data_localization_region
@@ -206,7 +204,7 @@ class Accounts:
         )
 
     def _named(self, account: str) -> tuple[Any, ...]:
-        id_ = arns.waba_id_from(account, self._database.account_id, self._database.region)
+        id_ = self._database.arns.read_waba(account)
         return (
             AccountRow.owner == self._database.account_id,
             AccountRow.meta_waba_id == account if id_ is None else AccountRow.id == id_,
@@ -215,22 +213,16 @@ class Accounts:
     def _token(self, access_token: str, app_secret: str | None) -> GraphToken:
         return GraphToken(self._database.cipher.decrypt(access_token), self._database.decrypt(app_secret))
 
-    def _waba_arn(self, id_: str) -> str:
-        return arns.waba_arn(id_, self._database.account_id, self._database.region)
-
-    def _number_arn(self, id_: str) -> str:
-        return arns.phone_number_arn(id_, self._database.account_id, self._database.region)
-
     def _linked(self, row: AccountRow) -> LinkedAccount:
         return LinkedAccount(
             id=row.id,
-            arn=self._waba_arn(row.id),
+            arn=self._database.arns.arn(row.id),
             meta_waba_id=row.meta_waba_id,
             name=row.name,
             phone_numbers=tuple(
                 LinkedPhoneNumber(
                     id=number.id,
-                    arn=self._number_arn(number.id),
+                    arn=self._database.arns.arn(number.id),
                     meta_id=number.meta_id,
                     display_phone_number=number.display_phone_number,
                     verified_name=number.verified_name,

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, ExceptionContext, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from whaul.arns import Arns
 from whaul.database_url import check_database_url, database_file, is_postgresql
 from whaul.registry import postgresql, sqlite
 from whaul.registry.errors import RegistryUnavailableError
@@ -40,11 +41,15 @@ class Database:
 
     engine: AsyncEngine
     cipher: Cipher = field(repr=False)
-    account_id: str
-    region: str
+    arns: Arns
     clock: Callable[[], datetime] = utc_now
     rng: random.Random = field(default_factory=random.SystemRandom)
     """Fit for secrets."""
+
+    @property
+    def account_id(self) -> str:
+        """The owner of the rows."""
+        return self.arns.account_id
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Column, select, update
 
+from whaul.arns import Arns
 from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
 from whaul.registry.accounts import Accounts
@@ -100,8 +101,7 @@ async def open_registry(
             Database(
                 engine=engine,
                 cipher=cipher,
-                account_id=account_id,
-                region=region,
+                arns=Arns(account_id, region),
                 clock=clock,
                 rng=rng or random.SystemRandom(),
             )
