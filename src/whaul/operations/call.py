@@ -183,8 +183,8 @@ class Row:
     names_resource: bool = True
     find: Find | None = None
     """How the resource is looked up; None if it is not."""
-    opens: bool = True
-    """Whether the function holds the circuit and the deadline itself, or needs none."""
+    is_guarded: bool = False
+    """Whether the function runs inside the circuit and the deadline; if not, it enters them itself, or needs none."""
 
 
 def _nothing(_members: Members) -> None:
@@ -192,18 +192,18 @@ def _nothing(_members: Members) -> None:
 
 
 def on_number(
-    function: Callable[[NumberCall], Awaitable[Document]], check: Check = _nothing, *, opens: bool = False
+    function: Callable[[NumberCall], Awaitable[Document]], check: Check = _nothing, *, guarded: bool = True
 ) -> Row:
-    """Run `function` with the phone number that a member names.
+    """Run `function` with the phone number that a member names, inside the number's circuit and the deadline.
 
-    The circuit is held and the deadline bounds, unless it is said that the function `opens` them itself.
+    A function that has something to do before enters them itself (`OperationCall.circuit`), and is not `guarded`.
     """
-    return Row(function, check, find=lambda linked, id_: linked.phone_number(id_), opens=opens)
+    return Row(function, check, find=lambda linked, id_: linked.phone_number(id_), is_guarded=guarded)
 
 
 def on_account(function: Callable[[AccountCall], Awaitable[Document]], check: Check = _nothing) -> Row:
-    """Run `function` with the account that a member names; the circuit is held and the deadline bounds."""
-    return Row(function, check, find=lambda linked, id_: linked.linked_account(id_), opens=False)
+    """Run `function` with the account that a member names, inside the account's circuit and the deadline."""
+    return Row(function, check, find=lambda linked, id_: linked.linked_account(id_), is_guarded=True)
 
 
 def on_resource(function: Callable[[ResourceCall], Awaitable[Document]], check: Check = _nothing) -> Row:
@@ -246,11 +246,11 @@ def operation(name: str, row: Row, components: Components) -> Operation:
         call: OperationCall[Any] = OperationCall(
             members, id_, linked, attempts, caller, request.invocation_id, components, record
         )
-        if row.opens:
-            document = await row.function(call)
-        else:
+        if row.is_guarded:
             async with call.circuit(), attempts.bounded():
                 document = await row.function(call)
+        else:
+            document = await row.function(call)
         return response.body(document), call.headers
 
     return perform

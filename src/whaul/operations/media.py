@@ -113,8 +113,8 @@ def one_source(members: Members) -> None:
 
 
 OPERATIONS: Final[Mapping[str, Row]] = {
-    "GetWhatsAppMessageMedia": on_number(get_media, one_destination, opens=True),
-    "PostWhatsAppMessageMedia": on_number(post_media, one_source, opens=True),
+    "GetWhatsAppMessageMedia": on_number(get_media, one_destination, guarded=False),
+    "PostWhatsAppMessageMedia": on_number(post_media, one_source, guarded=False),
     "DeleteWhatsAppMessageMedia": on_number(delete_media),
 }
 

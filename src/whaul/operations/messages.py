@@ -76,7 +76,7 @@ def check_message(members: Members) -> None:
         )
 
 
-OPERATIONS: Final[Mapping[str, Row]] = {"SendWhatsAppMessage": on_number(send_message, check_message, opens=True)}
+OPERATIONS: Final[Mapping[str, Row]] = {"SendWhatsAppMessage": on_number(send_message, check_message, guarded=False)}
 
 
 async def _send(call: NumberCall) -> str | None:
