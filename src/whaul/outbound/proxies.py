@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pyreqwest.http import Url
+from pyreqwest.proxy import ProxyBuilder
 
 SCHEMES = frozenset({"http", "https", "socks4", "socks4a", "socks5", "socks5h"})
 
@@ -61,6 +62,7 @@ def _proxy(name: str, environ: Mapping[str, str]) -> str | None:
     text = value if "://" in value else f"http://{value}"
     try:
         url = Url(text)
+        ProxyBuilder.all(url)
         is_usable = url.scheme in SCHEMES and bool(url.host_str) and url.path in {"", "/"}
     except ValueError:
         is_usable = False
