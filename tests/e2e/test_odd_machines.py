@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from harness.waiting import eventually
 from whaul.stack.local import ITSELF
 from whaul.stack.processes import answers, free_ports, wait_until
 
@@ -254,3 +255,28 @@ def test_a_supervisor_that_cannot_start_says_so_in_one_line(environ: dict[str, s
     assert done.stderr.startswith("whaul: unexpected error: builtins.TypeError at __main__.py:")
     assert len(done.stderr.splitlines()) == 1
     assert "s3cr3t" not in done.stderr
+
+
+def test_an_interrupted_command_says_nothing_and_ends_with_130(environ: dict[str, str], tmp_path: Path) -> None:
+    pipe = tmp_path / "token"
+    os.mkfifo(pipe)
+    command = [*ITSELF, "link", "--waba-id", "77", "--token-file", str(pipe)]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with ExitStack() as writers:
+
+        def is_read() -> bool:
+            try:
+                writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)  # which fails until the command has opened it
+            except OSError:
+                return False
+            writers.callback(os.close, writer)
+            return True
+
+        try:
+            eventually(is_read)
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60) == (b"", b"")
+            assert process.returncode == 130
+        finally:
+            process.kill()
+            process.wait()
