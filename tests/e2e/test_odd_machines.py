@@ -275,6 +275,7 @@ def test_an_interrupted_command_says_nothing_and_ends_with_130(environ: dict[str
         try:
             eventually(is_read)
             process.send_signal(signal.SIGINT)
+            writers.close()  # a signal that came just before the read is looked at once the read returns
             assert process.communicate(timeout=60) == (b"", b"")
             assert process.returncode == 130
         finally:
