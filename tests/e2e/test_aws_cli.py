@@ -1,44 +1,23 @@
 """The AWS CLI, version 1, unmodified and in an environment of its own, pointed at the gateway."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import botocore
 import pytest
 
+from harness.installs import aws_cli
 from harness.world import BUCKET, Gateway, Store
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
 
-REQUIREMENT = "awscli>=1.37,<2"
-HOME = Path(__file__).parents[2] / ".tools" / "awscli"
 PDF = "100000000000003"
 
 
 @pytest.fixture(scope="module")
 def aws() -> Path:
-    return install_aws_cli()
-
-
-def install_aws_cli() -> Path:
-    """The program; installed once for a checkout."""
-    program = HOME / "bin" / "aws"
-    try:
-        if not program.exists():
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", HOME],
-                [HOME / "bin" / "python", "-m", "pip", "install", "--quiet", REQUIREMENT],
-            ):
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = f"{REQUIREMENT} could not be installed into {HOME}: {getattr(error, 'stderr', None) or error}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
+    return aws_cli()
 
 
 def call(aws: Path, gateway: Gateway, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -102,7 +102,10 @@ def test_what_the_process_uses_is_told() -> None:
 
 @LINUX
 def test_what_several_processes_use_is_added_up() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()  # until then it is little more than a copy of us
         one = values(ProcessMetrics("1", lambda: [os.getpid()]))
         both = values(ProcessMetrics("1", lambda: [os.getpid(), other.pid]))
         gone = values(ProcessMetrics("1", lambda: [os.getpid(), 2**22 + 1]))

