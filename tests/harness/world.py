@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import CompletedProcess, Popen, run
+from subprocess import CompletedProcess, Popen
 from typing import Any
 
 import boto3
@@ -21,6 +21,7 @@ from botocore.credentials import Credentials
 from harness.commands import done, server, whaul
 from harness.http_wire import Reply, send
 from harness.waiting import PATIENCE, eventually
+from harness.zygote import Zygote
 from whaul.simulator import Simulator
 from whaul.stack.local import ITSELF, REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
@@ -33,6 +34,7 @@ READER = ("reader-s3-key", "reader-s3-secret-key")
 """An identity of the store that may not write."""
 
 
+ZYGOTE = Zygote()
 SERVE = (*ITSELF, "serve")
 
 
@@ -86,17 +88,8 @@ class World:
         done(list(arguments), self.environ | environ)
 
     def run(self, *arguments: str, stdin: str = "", **environ: str) -> "CompletedProcess[str]":
-        """Run a command as a user does, in a process of its own."""
-        command = [*ITSELF, *arguments]
-        return run(
-            command,
-            env=self.environ | environ,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        """Run a command in a process of its own."""
+        return ZYGOTE.run(list(arguments), self.environ | environ, stdin)
 
     @contextmanager
     def gateway(self, **settings: str) -> Iterator["Gateway"]:
