@@ -70,7 +70,7 @@ async def test_sessions_that_stay_read_only_are_replaced_once_they_refused_a_wri
         with pytest.raises(RegistryUnavailableError) as refused:
             await registry.accounts.link(*account("1"))
         assert "read-only transaction" in refused.value.reason
-        assert await linked(registry) == []
+        # Nothing is read here: a session that is made before the next line would be read-only, too.
         postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
         await asyncio.gather(*(registry.accounts.all() for _ in range(5)), return_exceptions=True)
         await registry.accounts.link(*account("1"))
