@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 from whaul.cli import app
 from whaul.cli.start import checked
 from whaul.environment import environment_name
+from whaul.server.supervisor import Plan
 from whaul.settings import Settings
 
 STEERING = ("WHAUL_", "AWS_", "WHATSAPP_", "SSL_CERT_", "PROMETHEUS_")
@@ -34,13 +34,13 @@ def whaul(arguments: list[str], environ: Mapping[str, str]) -> Any:
     return json.loads(done([*arguments, "--json"], environ))
 
 
-def server(environ: Mapping[str, str], port: int) -> tuple[list[str], dict[str, str]]:
-    """Do what `whaul serve` does at first; return the command that it becomes then, and its environment."""
+def planned(environ: Mapping[str, str], port: int) -> tuple[Plan, dict[str, str]]:
+    """Do what `whaul serve` does at first; return its plan, and the environment of its workers."""
     with steered(environ):
         settings = Settings.load(port=port)
         plan = asyncio.run(checked(settings))
     told = {environment_name(name): str(getattr(settings, name)) for name in ("host", "port", "workers")}
-    return [sys.executable, "-P", "-m", "whaul.server", plan.as_json()], dict(environ) | told
+    return plan, dict(environ) | told
 
 
 @contextmanager

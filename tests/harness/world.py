@@ -18,10 +18,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from harness.commands import done, server, whaul
+from harness.commands import done, planned, whaul
 from harness.http_wire import Reply, send
 from harness.waiting import PATIENCE, eventually
-from harness.zygote import Zygote
+from harness.zygote import Forked, Zygote
 from whaul.simulator import Simulator
 from whaul.stack.local import ITSELF, REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
@@ -111,7 +111,7 @@ class Gateway:
     world: World
     url: str
     log: Path
-    process: "Popen[bytes]"
+    process: "Popen[bytes] | Forked"
     ca_file: str | None = None
     _clients: dict[Any, Any] = field(default_factory=dict)
 
@@ -231,17 +231,21 @@ def gateway(
 ) -> Iterator[Gateway]:
     """Run a gateway; it is there once `/readyz` is answered, whatever the answer is.
 
-    Without a `command` the checks of `whaul serve` are done in this process, which saves half of the time.
+    Without a `command` it is what `whaul serve` becomes, in a process that need not load anything first.
     With `ca_file` it speaks TLS, with a certificate for localhost that this authority signed.
     """
     context = ssl.create_default_context(cafile=ca_file) if ca_file else None
     with ExitStack() as stack:
         [port] = stack.enter_context(free_ports(1))
         log = world.folder / f"gateway-{port}.log"
-        line, environ = [*command, "--port", str(port)], world.environ | dict(settings)
-        if not command:
-            line, environ = server(environ, port)
-        process = stack.enter_context(program(line, environ, log))
+        environ = world.environ | dict(settings)
+        if environ.get("WHAUL_WORKERS", "1") != "1":
+            command = command or SERVE  # prometheus_client looks for other workers when it is loaded
+        process: Popen[bytes] | Forked
+        if command:
+            process = stack.enter_context(program([*command, "--port", str(port)], environ, log))
+        else:
+            process = stack.enter_context(ZYGOTE.server(*planned(environ, port), log))
         url = f"https://localhost:{port}" if ca_file else f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(f"{url}/readyz", (200, 503), context), process, "The gateway", log, PATIENCE)
         running = Gateway(world, url, log, process, str(ca_file) if ca_file else None)

@@ -1,26 +1,57 @@
-"""Commands in processes of their own that need not load whaul first: they are forked from one that has.
+"""Processes of whaul that need not load it first: they are forked from one that has.
 
-Run as a program, it is that one: it takes jobs from a socket, each with the descriptors of its standard streams.
+Run as a program, this is that one. It takes jobs from a socket, each with the descriptors of its standard streams and
+of a pipe, on which it tells the process's id at once and its exit code at the end.
 """
 
 import atexit
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from harness.waiting import PATIENCE
 from whaul import cli
+from whaul.server.supervisor import Plan, run
+from whaul.stack.processes import stop
 
 MAX_JOB = 256 * 1024
+
+
+class Forked:
+    """A process of it, to be used as a `subprocess.Popen`."""
+
+    def __init__(self, told: int) -> None:
+        self._told = os.fdopen(told)
+        self.pid = int(self._told.readline())
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def poll(self) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("whaul", timeout)
+            self.returncode = int(self._told.readline())
+            self._told.close()
+        return self.returncode
 
 
 class Zygote:
@@ -34,26 +65,42 @@ class Zygote:
         self, arguments: list[str], environ: Mapping[str, str], stdin: str = ""
     ) -> "subprocess.CompletedProcess[str]":
         """Run `whaul` with arguments, as `subprocess.run` would."""
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error, self._lock:
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
             reading, writing = os.pipe()
-            job = json.dumps({"arguments": arguments, "environ": dict(environ), "folder": str(Path.cwd())}).encode()
-            connection = self._connected()
-            socket.send_fds(connection, [job], [reading, out.fileno(), error.fileno()])
+            process = self._fork("main", arguments, environ, [reading, out.fileno(), error.fileno()])
             os.close(reading)
             feeder = threading.Thread(target=_feed, args=(writing, stdin.encode()), daemon=True)
             feeder.start()
-            code = json.loads(connection.recv(100))
+            process.wait()
             feeder.join()
             out.seek(0)
             error.seek(0)
-            return subprocess.CompletedProcess(["whaul", *arguments], code, out.read(), error.read())
+            return subprocess.CompletedProcess(["whaul", *arguments], process.wait(), out.read(), error.read())
+
+    @contextmanager
+    def server(self, plan: Plan, environ: Mapping[str, str], log: Path) -> Iterator[Forked]:
+        """Run what `whaul serve` becomes once it has made its plan, as `whaul.stack.processes.program` would."""
+        with log.open("wb") as output, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            streams = [nothing.fileno(), output.fileno(), output.fileno()]
+            process = self._fork("server", [plan.as_json()], environ, streams)
+        try:
+            yield process
+        finally:
+            stop(process, signal.SIGINT)
+
+    def _fork(self, what: str, arguments: list[str], environ: Mapping[str, str], streams: list[int]) -> Forked:
+        told, telling = os.pipe()
+        folder = str(Path.cwd())
+        job = {"what": what, "arguments": arguments, "environ": dict(environ), "folder": folder}
+        with self._lock:
+            socket.send_fds(self._connected(), [json.dumps(job).encode()], [*streams, telling])
+        os.close(telling)
+        return Forked(told)
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
             ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            ours.settimeout(PATIENCE)
-            for end in (ours, its):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_JOB)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MAX_JOB)
             with its:
                 command = [sys.executable, "-P", "-m", "harness.zygote", str(its.fileno())]
                 places = filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
@@ -79,29 +126,52 @@ def _serve(jobs: socket.socket) -> None:
     for name in ("whaul.app", "whaul.doctor", "whaul.bulk.run", "aiosqlite", "asyncpg", "uvloop"):
         import_module(name)
     assert threading.active_count() == 1, "what has threads cannot be forked"
+    telling: dict[int, int] = {}
+
+    def reap(*_: object) -> None:
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pipe = telling.pop(ended[0])
+                with suppress(BrokenPipeError):  # whoever asked may have lost patience
+                    os.write(pipe, b"%d\n" % os.waitstatus_to_exitcode(ended[1]))
+                os.close(pipe)
+
+    signal.signal(signal.SIGCHLD, reap)
     while True:
-        data, descriptors, _, _ = socket.recv_fds(jobs, MAX_JOB, 3)
+        data, descriptors, _, _ = socket.recv_fds(jobs, MAX_JOB, 4)
         if not data:
             return
+        *streams, pipe = descriptors
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         pid = os.fork()
         if pid == 0:
-            jobs.close()
-            _become(json.loads(data), descriptors)
-        for descriptor in descriptors:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+            for descriptor in (jobs.detach(), pipe, *telling.values()):
+                os.close(descriptor)
+            _become(json.loads(data), streams)
+        telling[pid] = pipe
+        os.write(pipe, b"%d\n" % pid)
+        for descriptor in streams:
             os.close(descriptor)
-        jobs.send(json.dumps(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
 
-def _become(job: dict[str, Any], descriptors: list[int]) -> None:
-    for number, descriptor in enumerate(descriptors):
+def _become(job: dict[str, Any], streams: list[int]) -> None:
+    os.setsid()
+    for number, descriptor in enumerate(streams):
         os.dup2(descriptor, number)
+    for descriptor in streams:
         os.close(descriptor)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
     os.chdir(job["folder"])
     os.environ.clear()
     os.environ.update(job["environ"])
-    sys.argv = ["whaul", *job["arguments"]]
-    cli.main()
+    if job["what"] == "server":
+        run(Plan.from_json(job["arguments"][0]))
+    else:
+        sys.argv = ["whaul", *job["arguments"]]
+        cli.main()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

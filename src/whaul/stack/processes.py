@@ -56,10 +56,10 @@ def program(
         try:
             yield process
         finally:
-            _stop(process, stop_with)
+            stop(process, stop_with)
 
 
-def _stop(process: subprocess.Popen[bytes], stop_with: signal.Signals) -> None:
+def stop(process: subprocess.Popen[bytes], stop_with: signal.Signals) -> None:
     """Ask the program to stop; if it does not, or leaves children behind, kill its session."""
     process.send_signal(stop_with)
     with suppress(subprocess.TimeoutExpired):
