@@ -12,7 +12,7 @@ import pytest
 
 from harness.http_wire import HTTPConnection, exchange
 from harness.waiting import PATIENCE, eventually
-from harness.world import MEDIA_PATH, Gateway, Store, World
+from harness.world import MEDIA_PATH, Store, World
 from whaul.simulator import Simulator
 
 JPEG = "100000000000001"
@@ -78,8 +78,9 @@ def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, t
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what memory is a process's own")
-def test_the_supervisor_holds_little_memory(gateway: Gateway) -> None:
-    rollup = Path(f"/proc/{gateway.process.pid}/smaps_rollup").read_text(encoding="ascii")
+def test_the_supervisor_holds_little_memory(world: World) -> None:
+    with world.serve() as running:
+        rollup = Path(f"/proc/{running.process.pid}/smaps_rollup").read_text(encoding="ascii")
     values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in rollup.splitlines()[1:]}
     assert values["Pss"] <= values["Rss"] < MAX_OWN_MEMORY
 
