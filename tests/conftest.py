@@ -7,12 +7,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 
 from harness.pgbouncer import PgbouncerMissingError, pgbouncer
 from harness.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
 from whaul.stack.processes import free_ports
+
+# The same examples in every run, however long each takes; `harness.examples` says how to try more.
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session", autouse=True)
