@@ -21,7 +21,7 @@ from whaul.api import response
 from whaul.api.request import CHECKED_ELSEWHERE, Reader, Request
 from whaul.api.service import OPERATIONS, SHAPES
 from whaul.app import OPERATIONS as BUILT
-from whaul.auth.authenticator import Caller
+from whaul.auth.caller import Caller
 from whaul.auth.policy import Policy
 from whaul.errors import ApiError, SerializationException, ValidationException
 from whaul.graph.client import GraphClient

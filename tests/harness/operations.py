@@ -15,7 +15,7 @@ from whaul.api.request import Request
 from whaul.api.service import ROUTES
 from whaul.app import OPERATIONS
 from whaul.arns import Arns
-from whaul.auth.authenticator import Caller
+from whaul.auth.caller import Caller
 from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.model import Account, GraphToken, PhoneNumber
 from whaul.operations.call import NumberCall, OperationCall, operation

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from harness.examples import TRICKS, examples, spoilt
-from whaul.auth.authenticator import Authenticator, Caller, sigv4
+from whaul.auth.authenticator import Authenticator, sigv4
+from whaul.auth.caller import Caller
 from whaul.auth.policy import ALLOW_ALL
 from whaul.errors import (
     ApiError,

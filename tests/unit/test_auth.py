@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import SecretStr
 
-from whaul.auth.authenticator import Authenticator, Caller
+from whaul.auth.authenticator import Authenticator
+from whaul.auth.caller import Caller
 from whaul.auth.policy import ALLOW_ALL
 from whaul.errors import (
     AccessDeniedException,

@@ -2,7 +2,6 @@
 
 import hmac
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Protocol
@@ -10,8 +9,9 @@ from typing import Protocol
 from pydantic import SecretStr
 
 from whaul import sigv4
+from whaul.auth.caller import Caller
 from whaul.auth.local_callers import check_local
-from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError, denial
+from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.errors import AccessDeniedException, ExpiredTokenException, UnrecognizedClientException
 from whaul.model import AccessKey
 from whaul.sigv4 import HttpRequest
@@ -27,28 +27,6 @@ class AccessKeys(Protocol):
     async def access_key(self, access_key_id: str) -> AccessKey | None:
         """Return the key, expired or not, or None if it is unknown or disabled."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """A proven caller."""
-
-    access_key_id: str
-    name: str
-    arn: str
-    policy: Policy = field(repr=False)
-    rate_limit: float | None = None
-    """The key's own; see `AccessKey`."""
-    rate_burst: int | None = None
-
-    def authorize(self, action: str, resource: str, *, shown_as: str | None = None) -> None:
-        """Raise `AccessDeniedException` unless the policy allows the action on the resource.
-
-        `shown_as` stands for the resource in the message when the resource itself must not be repeated.
-        """
-        decision = self.policy.evaluate(action, resource)
-        if not decision.allowed:
-            raise AccessDeniedException(denial(self.arn, action, shown_as or resource, decision))
 
 
 class Authenticator:

@@ -26,7 +26,7 @@ from whaul.api.request import Members, Reader, Request
 from whaul.api.response import Document, Headers, Response
 from whaul.api.service import OPERATIONS, SHAPES
 from whaul.arns import Arns
-from whaul.auth.authenticator import Caller
+from whaul.auth.caller import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.client import GraphClient
 from whaul.graph.errors import READING, CallKind

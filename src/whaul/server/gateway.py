@@ -17,7 +17,8 @@ from whaul.api import request, response
 from whaul.api.request import Request
 from whaul.api.response import Response
 from whaul.api.service import PATHS, ROUTES
-from whaul.auth.authenticator import Authenticator, Caller
+from whaul.auth.authenticator import Authenticator
+from whaul.auth.caller import Caller
 from whaul.errors import (
     ApiError,
     InternalServiceException,
