@@ -33,5 +33,5 @@ def test_a_key_given_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("tag", [{"key": "a\0"}, {"key": "a", "value": "\0"}])
 def test_a_character_that_cannot_be_stored_is_refused(tag: dict[str, str]) -> None:
-    assert "NUL" in refusal("TagResource", tags=[tag])
-    assert "NUL" in refusal("UntagResource", tagKeys=["b", "a\0"])
+    assert refusal("TagResource", tags=[tag]) == "Tags may not hold the character NUL."
+    assert refusal("UntagResource", tagKeys=["b", "a\0"]) == "Tags may not hold the character NUL."

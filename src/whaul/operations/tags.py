@@ -66,7 +66,7 @@ def too_many() -> InvalidParametersException:
 
 def _check_storable(*texts: str) -> None:
     if any("\0" in text for text in texts):  # PostgreSQL's text has no such character
-        raise InvalidParametersException("TagValues may not hold the character NUL.")
+        raise InvalidParametersException("Tags may not hold the character NUL.")
 
 
 def _check_tags(members: Members) -> None:
