@@ -1,5 +1,6 @@
 """Heads that begin and do not end, on real connections; the clock is the test's."""
 
+import asyncio
 import select
 import socket
 import sys
@@ -7,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from structlog.testing import capture_logs
 
+from whaul.server import unfinished_heads
 from whaul.server.unfinished_heads import HEAD_TIMEOUT, UnfinishedHeads
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how many bytes came")
@@ -132,3 +135,22 @@ def test_connections_at_other_ports_are_left_alone(listener: Listener) -> None:
             listener.now += HEAD_TIMEOUT
             elsewhere.look(())
         assert is_open(client)
+
+
+@pytest.mark.anyio
+async def test_a_look_that_fails_ends_neither_the_server_nor_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, looked_again = asyncio.get_running_loop(), asyncio.Event()
+    failures = [RuntimeError("can't start new thread")]
+
+    def clock() -> float:
+        if failures:
+            raise failures.pop()
+        loop.call_soon_threadsafe(looked_again.set)
+        return 0.0
+
+    monkeypatch.setattr(unfinished_heads, "LOOKS", 0)
+    with capture_logs() as lines:
+        async with UnfinishedHeads(1, (), clock).watched():
+            await looked_again.wait()
+    assert [line["event"] for line in lines] == ["connections could not be looked at"]
+    assert lines[0]["error"][0].startswith("builtins.RuntimeError at ")

@@ -22,6 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import structlog
+
+from whaul.telemetry import logs
+
+log = structlog.get_logger()
+
 HEAD_TIMEOUT = 15.0
 """Seconds in which a head that has begun must be there."""
 LOOKS = 3.0
@@ -58,17 +64,20 @@ class UnfinishedHeads:
         if sys.platform != "linux":
             yield
             return
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(self._watch())
-            try:
-                yield
-            finally:
-                watching.cancel()
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOKS)
-            await asyncio.to_thread(self.look, frozenset(self._busy))
+            try:
+                await asyncio.to_thread(self.look, frozenset(self._busy))
+            except Exception as error:  # noqa: BLE001 - no thread is left, say; calls go on, and the next look may succeed
+                log.error("connections could not be looked at", error=logs.without_text(error))
 
     def look(self, busy: Collection[int]) -> None:
         """Close the connections whose heads have taken too long; `busy` are their clients' ports to leave alone."""
