@@ -21,7 +21,7 @@ from whaul.settings import Settings
 from whaul.storage.naming import EXTENSIONS
 
 DOCS = Path(__file__).parent
-GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` writes it anew. -->"
+GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` updates it. -->"
 
 SETTING_GROUPS: Mapping[str, Sequence[str]] = {
     "Listener": (
@@ -57,8 +57,8 @@ settings as the server, so give them the same environment.
 
 A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. Setting both is an error.
 
-White space and line ends around a value are ignored, and a byte order mark before a secret, as `echo`, editors and \
-Windows leave them. A secret or token that cannot be sent in an HTTP header (a line end within, quotation marks \
+White space and line ends around a value are ignored, and so is a byte order mark before a secret: `echo`, editors and \
+Windows add them. A secret or token that cannot be sent in an HTTP header (a line end inside, quotation marks \
 around it, characters other than ASCII) is refused in a message that does not repeat it.
 
 [Variables of other tools](#variables-of-other-tools) that whaul honours are at the end of the page.
@@ -68,10 +68,10 @@ SETTINGS_TAIL = """\
 ## Variables of other tools
 
 Credentials and endpoints of S3 are found by botocore, the library below boto3 and the AWS CLI, in the same places \
-and the same order as those tools use. Nobody is asked for anything: a profile with `mfa_serial`, or a \
+and the same order as those tools use. whaul never prompts: a profile with `mfa_serial`, or a \
 `credential_process` that reads from a terminal, cannot be used. Credentials that are renewed in place are used \
-without a restart: the shared files are looked at every second, temporary credentials are renewed before they expire, \
-and what the store refuses is loaded again.
+without a restart: the shared files are checked every second, temporary credentials are renewed before they expire, \
+and credentials that the store refuses are loaded again.
 
 | variable | meaning |
 |---|---|
@@ -79,8 +79,8 @@ and what the store refuses is loaded again.
 | `AWS_PROFILE`, `AWS_CONFIG_FILE`, `AWS_SHARED_CREDENTIALS_FILE` | a profile of the shared files |
 | `AWS_ROLE_ARN`, `AWS_WEB_IDENTITY_TOKEN_FILE` | a role by web identity, as in Kubernetes |
 | `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, `AWS_CONTAINER_CREDENTIALS_FULL_URI` | a container's role |
-| `AWS_EC2_METADATA_DISABLED` | `true`: do not ask the instance metadata |
-| `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL` | another S3 endpoint than AWS's |
+| `AWS_EC2_METADATA_DISABLED` | `true`: do not ask the instance metadata service |
+| `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL` | an S3 endpoint other than AWS's |
 | `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_USE_FIPS_ENDPOINT` | `true`: these endpoints of AWS |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | [proxies](#proxies) for calls to Meta and S3 |
 | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | \
@@ -101,7 +101,7 @@ Outbound TLS, to Meta and to S3 alike, trusts the system's certificates and thos
 
 - One bundle: the first that is set of `AWS_CA_BUNDLE`, `ca_bundle` in the AWS profile, `REQUESTS_CA_BUNDLE` and \
 `CURL_CA_BUNDLE`, in the order of boto3 and requests. Its certificates are trusted in addition to all others.
-- `SSL_CERT_FILE`, and `SSL_CERT_DIR` (folders, with colons between them): they take the place of the system's \
+- `SSL_CERT_FILE`, and `SSL_CERT_DIR` (folders, separated by colons): they replace the system's \
 certificates, as for other programs. To add one authority use `AWS_CA_BUNDLE`.
 
 A bundle is a PEM file; `REQUESTS_CA_BUNDLE` and `CURL_CA_BUNDLE` may also be a folder of such files. One that is \
@@ -121,10 +121,10 @@ and curl take it. The error of the call then says so.
 
 `HTTPS_PROXY` is used for `https` URLs, `HTTP_PROXY` for `http` URLs, and `ALL_PROXY` for both where the first two are \
 not set. Each may be in lower case, which wins. The value is a URL (`http`, `https`, `socks5`, `socks5h`, `socks4`), \
-with `user:password@` if need be; without a scheme it is `http`. A value that is not a URL stops the start.
+with `user:password@` if needed; without a scheme it is `http`. A value that is not a URL stops the start.
 
-`NO_PROXY` lists what is called directly, with commas or spaces between: a host name, which stands for its subdomains \
-too (`example.com`, `.example.com` and `*.example.com` are the same); an address (`10.0.0.7`, `::1`, `[::1]`); a \
+`NO_PROXY` lists what is called directly, separated by commas or spaces: a host name, which includes its subdomains \
+ (`example.com`, `.example.com` and `*.example.com` are the same); an address (`10.0.0.7`, `::1`, `[::1]`); a \
 network (`10.0.0.0/8`, `fd00::/8`); any of these but a network with `:port`; or `*` for everything.
 """
 
@@ -138,11 +138,11 @@ CLI_HEAD = """\
 secrets.
 - `--json` prints one JSON document on standard output and nothing else there.
 - What others wrote (names, errors, paths) is shown as visible text: a control character, a line end or a \
-bidirectional override as its escape, `\\x1b` say. JSON is exact.
+bidirectional override as its escape, such as `\\x1b`. JSON is exact.
 - `whaul --install-completion` installs completion of commands and options for bash, zsh, fish or PowerShell; \
 `whaul --show-completion` only prints it.
-- All commands read the [settings](settings.md) from the environment, except `demo` and `dev`, which bring their \
-own, and `simulate`, which has none.
+- All commands read the [settings](settings.md) from the environment, except `demo` and `dev`, which have \
+their own, and `simulate`, which has none.
 - Real secrets come from files, standard input or the environment, never from an option.
 """
 
@@ -264,7 +264,7 @@ def operations_part() -> str:
 RESOURCES: Mapping[Target, str] = {
     NUMBER: "`arn:aws:social-messaging:<region>:<account>:phone-number-id/<32 hex>`",
     ACCOUNT: "`arn:aws:social-messaging:<region>:<account>:waba/<32 hex>`",
-    RESOURCE: "the ARN that is given, of an account or a phone number",
+    RESOURCE: "the ARN in the request, of an account or a phone number",
 }
 
 

@@ -96,7 +96,7 @@ def http_client(settings: Settings, on_open_circuits: Callable[[int], None] = la
 def graph_client(
     settings: Settings, http: "HttpClient", on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None
 ) -> "GraphClient":
-    """The Graph API client; `on_usage` is told the percentages of Meta's usage headers."""
+    """The Graph API client; `on_usage` gets the percentages of Meta's usage headers."""
     from whaul.graph.client import GraphClient
     from whaul.outbound.netguard import MediaHosts
 

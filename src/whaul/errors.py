@@ -33,7 +33,7 @@ class Retry(Enum):
 
     NO = "no"
     ONCE = "once"
-    """At once, and only once: what was wrong is known and mended."""
+    """At once, and only once: what was wrong is known and fixed."""
     FEW = "few"
     """A few times: what came was wrong, and will be again if it is not a fault on the way."""
     YES = "yes"

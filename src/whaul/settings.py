@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     secret_key: SecretStr | None = Field(
         None,
         description="Encrypts tokens and secret keys at rest: 32 random bytes in URL-safe base64 (a Fernet key). "
-        "Several, comma-separated: the first encrypts, all decrypt. Unset, one is made on first use and kept "
+        "Several, comma-separated: the first encrypts, all decrypt. If unset, one is made on first use and kept "
         "in a file (mode 0600) beside the SQLite database. Required with PostgreSQL.",
     )
     root_access_key_id: str | None = Field(
@@ -170,7 +170,7 @@ class Settings(BaseSettings):
     )
     presigned_hosts: Hosts = Field(
         (),
-        description="Hosts that presigned URLs may name besides AWS's S3 endpoints and the configured one; "
+        description="Hosts that presigned URLs may name in addition to AWS's S3 endpoints and the configured one; "
         "comma-separated, `*.` wildcards.",
     )
     graph_url: str = Field("https://graph.facebook.com", description="Graph API base; `https`, or a loopback host.")
@@ -200,7 +200,7 @@ class Settings(BaseSettings):
     deadline: float = Field(55.0, gt=0, le=3600, description="Seconds for one call; below the SDKs' 60 s read timeout.")
     max_transfers: int = Field(64, ge=1, le=10_000, description="Transfers at once, per worker.")
     max_queue: int = Field(
-        256, ge=0, le=100_000, description="Calls that may wait for a transfer; beyond, they are throttled."
+        256, ge=0, le=100_000, description="Calls that may wait for a transfer; further calls are throttled."
     )
     rate_limit: float = Field(
         0.0,
@@ -212,15 +212,15 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=1_000_000,
-        description="Calls that a rested access key may make at once under `WHAUL_RATE_LIMIT`. Unset: one second's "
-        "worth, at least 1.",
+        description="Calls that an access key may make at once after a pause, under `WHAUL_RATE_LIMIT`. Unset: "
+        "one second's worth, at least 1.",
     )
     idle_timeout: float = Field(
         75.0,
         ge=1,
         le=3600,
-        description="Seconds that a connection may be idle between requests. Longer than a load balancer in front "
-        "keeps its idle connections, or a call may meet one that is being closed.",
+        description="Seconds that a connection may be idle between requests. Set it longer than a load balancer in "
+        "front keeps idle connections; otherwise a call may meet one that is being closed.",
     )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
     tls_key_file: Path | None = Field(None, description="Private key (PEM, PKCS#8) of that certificate.")
@@ -229,10 +229,10 @@ class Settings(BaseSettings):
     )
     auth: Literal["sigv4", "none"] = Field(
         "sigv4",
-        description="`none` lets every program on this machine in, and no page in its browser; accepted on a loopback "
-        "listener only.",
+        description="`none` lets in every program on this machine, but no page in its browser; accepted only on a "
+        "loopback listener.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: readable on a terminal, JSON otherwise."
     )

@@ -81,7 +81,7 @@ def parse(request: HttpRequest) -> SignedClaim:
 
     Raises MissingAuthenticationTokenException when it has none, and IncompleteSignatureException when it has one
     that is not whole, is ambiguous, or leaves out what must be signed. The time must be in `X-Amz-Date`: a `Date`
-    header, which a proxy may write anew, is not read.
+    header, which a proxy may rewrite, is not read.
     """
     headers = _by_name(request.headers)
     in_query = [pair for pair in _pairs(request.query) if pair[0] in _QUERY_NAMES]

@@ -52,7 +52,7 @@ class InMemoryRegistry:
 
 
 class InMemoryDestination:
-    """A destination that keeps what it is sent, and fails as it is told."""
+    """A destination that keeps what it is sent, and fails on demand."""
 
     def __init__(self, *failures: ApiError) -> None:
         """Each of the first PUTs raises one of `failures`, once its body is read."""

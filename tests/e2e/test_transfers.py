@@ -73,7 +73,7 @@ def test_a_large_file_arrives_whole_in_bounded_memory(
 
 
 def peak_memory(gateway: Gateway) -> int:
-    """Bytes that the gateway's processes held at the most so far (Linux; elsewhere 0)."""
+    """The most bytes that the gateway's processes held so far (Linux; elsewhere 0)."""
     peak = 0
     for status in Path("/proc").glob("[0-9]*/status"):
         try:

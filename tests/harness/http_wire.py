@@ -1,4 +1,4 @@
-"""HTTP as it is on the wire: the standard library's client, which mends nothing."""
+"""HTTP as it is on the wire: the standard library's client, which corrects nothing."""
 
 import json
 import socket

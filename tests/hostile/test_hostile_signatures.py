@@ -84,7 +84,7 @@ def signed(
 
 
 def presigned(request: AWSRequest, body: bytes, credentials: Credentials) -> AWSRequest:
-    """Sign anew with the body's hash, which is what a presigned call to this service carries."""
+    """Sign again with the body's hash, which is what a presigned call to this service carries."""
     unsigned = re.sub("&X-Amz-Signature=[0-9a-f]*", "", request.url)
     again = AWSRequest(request.method, unsigned, headers=request.headers, data=body)
     again.context["timestamp"] = NOW.strftime("%Y%m%dT%H%M%SZ")

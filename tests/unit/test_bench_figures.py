@@ -107,7 +107,7 @@ def test_the_committed_page_shows_the_committed_results() -> None:
     results = Results.load(DOCS / "results.json")
     assert results is not None
     text = f"{report.BEGIN}\n\n{report.figures_text(results.document)}\n\n{report.END}"
-    assert text in (DOCS / "README.md").read_text(encoding="utf-8"), "`./run bench --render` writes the page anew"
+    assert text in (DOCS / "README.md").read_text(encoding="utf-8"), "`./run bench --render` writes the page again"
     assert all((DOCS / f"{name}.svg").exists() for name in report.PLOTS)
 
 

@@ -22,7 +22,7 @@ from whaul.stack.local import clean_environment
 
 ROUNDS = 3
 QUICK_FLOOR = 2.5
-"""`--quick` fails when whaul moves less than so many times the files per CPU second of boto3 + requests."""
+"""`--quick` fails when whaul moves fewer than this many times as many files per CPU second as boto3 + requests."""
 RIVAL = "boto3"
 SAVED = FOLDER / "results.json"
 DOCS = ROOT / "docs" / "benchmarks"
@@ -61,7 +61,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--contestant", action="append", default=[], choices=[*CONTESTANTS], help="only these")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"runs of each cell (default: {ROUNDS})")
     parser.add_argument("--resume", action="store_true", help="go on with a whole run that was broken off")
-    parser.add_argument("--render", action="store_true", help="write tables and plots from results.json anew")
+    parser.add_argument("--render", action="store_true", help="write tables and plots from results.json again")
     parser.add_argument("--list", action="store_true", help="name the workloads and contestants")
     return parser.parse_args(arguments)
 

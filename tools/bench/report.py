@@ -37,14 +37,15 @@ COLUMNS = (
 )
 
 READING = (
-    "The CPU of each contestant for a file, divided by whaul's: so many times the files per CPU second does whaul move."
+    "The CPU of each contestant for a file, divided by whaul's: "
+    "whaul moves this many times as many files per CPU second."
 )
 PROVISIONAL = (
     "\n\n**Provisional:** there were too few rounds, or the machine was busy with other things, for figures to rely on."
 )
 FEWEST_ROUNDS = 3
 MAX_LOAD = 0.75
-"""The load average before the run for each core, at the most, of a machine that has nothing else to do."""
+"""The highest load average per core, before the run, of a machine that has nothing else to do."""
 PLOTS = {
     "small": "CPU for each file of 100 KB",
     "large": "CPU for each GB",

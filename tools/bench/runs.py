@@ -39,7 +39,7 @@ class Run:
     cpu: float
     """Seconds of CPU, user and system, of the whole process tree."""
     peak: int
-    """Bytes of resident memory at the most, of the whole process tree."""
+    """The most bytes of resident memory, of the whole process tree."""
     p50_ms: float | None
     """Milliseconds of a file at the median; None when the contestant does not tell."""
     p99_ms: float | None

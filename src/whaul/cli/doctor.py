@@ -41,7 +41,7 @@ async def _examine(bucket: str | None, *, show: bool) -> "list[Finding]":
     except SettingsError as error:
         for problem in error.problems:
             findings.append(
-                Finding("settings", Outcome.FAILED, problem, "mend it, and look again: nothing else was checked")
+                Finding("settings", Outcome.FAILED, problem, "fix it, and run this again: nothing else was checked")
             )
             _show(findings[-1], show=show)
         return findings

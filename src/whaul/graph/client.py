@@ -64,7 +64,7 @@ class GraphClient:
     ) -> None:
         """`url` is the API's base without version; `user_agent` is sent on every call.
 
-        `on_usage` is told the percentages of Meta's usage headers whenever an answer has some.
+        `on_usage` gets the percentages of Meta's usage headers whenever a response has some.
         """
         self._http = http
         self._base = url

@@ -82,7 +82,7 @@ _TRACE_ID = re.compile(r"[\w.+/=-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class CallKind:
-    """What decides over an error besides Meta's answer."""
+    """What decides about an error in addition to Meta's response."""
 
     is_repeatable: bool = True
     """Whether the call may reach Meta twice; if not, it is tried again only when Meta surely did nothing."""

@@ -51,7 +51,7 @@ class Refreshes:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_end: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
-        """`on_end` is told how each refresh ended: `ok`, or the code of an error."""
+        """`on_end` gets the outcome of each refresh: `ok`, or the code of an error."""
         self._accounts = accounts
         self._graph = graph
         self._now = now

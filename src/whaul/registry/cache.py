@@ -56,7 +56,7 @@ class Lookup(Protocol):
 class CachedRegistry:
     """A `Lookup` over three queries of the registry; raises what they raise.
 
-    `clock` is monotonic, in seconds. `on_outage` is told when the database stops answering (True) and when it answers
+    `clock` is monotonic, in seconds. `on_outage` is called when the database stops answering (True) and when it answers
     again (False).
     """
 

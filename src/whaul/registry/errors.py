@@ -1,4 +1,4 @@
-"""How the registry fails, in words for operators. What API callers are told is decided elsewhere.
+"""How the registry fails, in words for operators. What API callers see is decided elsewhere.
 
     RegistryError
     ├── RegistryUnavailableError   the database did not answer; the foreign exception is the cause

@@ -97,7 +97,7 @@ class PhoneNumberRow(Table):
 class TagRow(Table):
     """A tag of an account or a phone number.
 
-    No foreign key: a number's row is made anew whenever its account is linked again, and its tags stay.
+    No foreign key: a number's row is made again whenever its account is linked again, and its tags stay.
     """
 
     __tablename__ = "tags"

@@ -24,7 +24,7 @@ async def answer(send: Send, status: int, content_type: str, headers: Iterable[t
 
 
 async def live(receive: Receive, send: Send, running: AbstractAsyncContextManager[None]) -> None:
-    """Hold `running` open from the server's start to its end; what it raises is told to the server, which stops."""
+    """Hold `running` open from the server's start to its end; an error in it reaches the server, which stops."""
     await receive()  # lifespan.startup
     phase = "startup"
     try:

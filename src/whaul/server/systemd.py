@@ -16,7 +16,7 @@ log = logging.getLogger("whaul.systemd")
 
 
 class Systemd:
-    """The service manager that started this process; without one, nothing is told."""
+    """The service manager that started this process; without one, nothing is sent."""
 
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
         """Read how to reach it from `environ`, and take it out there: it is not meant for our children."""
@@ -41,7 +41,7 @@ class Systemd:
             log.warning("systemd cannot be told %s: %s", state, error.strerror)
 
     def watch(self, answers: Callable[[], bool]) -> None:
-        """Tell when the server first answers, and go on telling as long as it does; in a thread of its own."""
+        """Tell the manager when the server first answers, and again while it does; in a separate thread."""
         if self._address:
             threading.Thread(target=self._watch, args=(answers,), name="systemd", daemon=True).start()
 

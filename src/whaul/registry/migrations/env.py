@@ -7,7 +7,7 @@ from whaul.registry.tables import Table
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=Table.metadata,
-    render_as_batch=True,  # SQLite alters a table by making it anew
+    render_as_batch=True,  # SQLite alters a table by making a new one
 )
 with context.begin_transaction():
     context.run_migrations()
