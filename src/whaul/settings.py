@@ -370,6 +370,7 @@ def _problem(cls: type[Settings], detail: Any) -> str:
     field_name = "region" if location.startswith("AWS_") else location
     name = environment_name(field_name)
     expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should").rstrip(".")
-    if is_secret(cls.model_fields[field_name]) or "@" in str(detail["input"]):  # a URL's user information is one
+    # A URL's user information and query may be secret.
+    if is_secret(cls.model_fields[field_name]) or re.search("[@?]", str(detail["input"])):
         return f"{name}: {expected} (see {DOCUMENTATION}#{name.lower()})"
     return f"{name}={detail['input']!s:.80}: {expected} (see {DOCUMENTATION}#{name.lower()})"

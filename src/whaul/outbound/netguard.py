@@ -50,8 +50,9 @@ class HostPattern:
         except ValueError:
             host = None
         if not match or not host or (port is not None and not 0 < port < 65536):
+            shown = "a URL" if re.search("[/@?]", text) else repr(text)  # a URL may hold secrets
             raise ValueError(
-                f"{text!r} is not a host; expected for example media.example, *.media.example or localhost:9000"
+                f"{shown} is not a host; expected for example media.example, *.media.example or localhost:9000"
             )
         return cls(host, bool(match["wildcard"]), port)
 
