@@ -36,7 +36,7 @@ _SCALARS: Final[Mapping[str, Any]] = {"string": str, "blob": bytes, "boolean": b
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a call brings besides its path and its signature, as received."""
+    """What a call has in addition to its path and its signature, as received."""
 
     query: bytes = field(repr=False)
     body: bytes = field(repr=False)

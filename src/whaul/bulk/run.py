@@ -30,7 +30,7 @@ from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
 from whaul.transfer.download import Source, Transfer
 
 MAX_KNOWN = 100_000
-"""Names of stored files that are remembered, some 20 MB; beyond them the place is asked for each id."""
+"""Names of stored files that are remembered, some 20 MB; if there are more, each id is looked up in the place."""
 
 MAX_FAILURES: Mapping[type[ApiError], int] = {
     AccessDeniedByMetaException: 20,

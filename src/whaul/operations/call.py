@@ -101,7 +101,7 @@ class OperationCall(Generic[Linked]):
     record: Call
     """What its log line and metrics tell."""
     headers: Headers = field(default_factory=list)
-    """Of the response, besides those that every response has."""
+    """Of the response, in addition to those that every response has."""
 
     @property
     def graph(self) -> Graph:

@@ -34,7 +34,7 @@ class Circuits(Generic[E]):
         clock: Callable[[], float],
         on_change: Callable[[int], None] = lambda _open: None,
     ) -> None:
-        """Open after so many failures in a row, for so many `seconds`.
+        """Open for `seconds` after `max_failures` failures in a row.
 
         `clock` is monotonic, in seconds; `on_change` is called with the number of open circuits.
         """

@@ -67,7 +67,7 @@ STEP = 64 * 1024
 MAX_RESPONSE_SIZE = 1024 * 1024
 """Bytes of a response that is not a file: Graph JSON, S3's XML."""
 MAX_SILENCES = 5
-"""After so many silences in a row a host is left alone for `HOST_REST`."""
+"""Silences in a row after which a host is left alone for `HOST_REST`."""
 HOST_REST = 10.0
 """Seconds for which a host is not called after too many silences."""
 POOL_IDLE_TIMEOUT = 30.0

@@ -40,7 +40,7 @@ MAX_CONNECTIONS = 8192
 MAX_HEAD = 32 * 1024
 """Bytes of a request's head, and of what is read at once. Anybody can send as much on each of the connections."""
 OTHER_FILES = 256
-"""Files that a worker may need besides its connections and transfers: the database, libraries, outbound connections."""
+"""Files that a worker may need for other things: the database, libraries, outbound connections."""
 DRAIN_NOTICE = 3.0
 """Seconds between SIGTERM and the end of listening, in which `/readyz` answers 503."""
 DRAIN_MARGIN = 5

@@ -45,14 +45,14 @@ async def send(call: Call) -> Any:
 def receive(
     state: State, number: PhoneNumber, media: Media | None, *, text: str, sender: str, file_name: str | None
 ) -> dict[str, Any]:
-    """Let a customer write, and return the webhook that tells of it; `text` is a media's caption."""
+    """Let a customer write, and return the webhook for it; `text` is a media's caption."""
     received_id, content = _message_id(), _received(media, text, file_name)
     state.received.append(received_id)
     return webhooks.message(number, {"id": received_id, "timestamp": str(int(state.now())), **content}, sender)
 
 
 def give_status(state: State, sent_id: str, status: str) -> dict[str, Any]:
-    """Let a message that was sent arrive, be read, or fail, and return the webhook that tells of it.
+    """Let a message that was sent arrive, be read, or fail, and return the webhook for it.
 
     Raises `MissingError` if there is no such message, `BadValueError` if it cannot have that status.
     """

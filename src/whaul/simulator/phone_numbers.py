@@ -1,4 +1,4 @@
-"""What a phone number is told: to register, and how it takes calls. Checked as Meta documents it.
+"""What is set for a phone number: its registration, and how it takes calls. Checked as Meta documents it.
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/calling/call-settings
 https://developers.facebook.com/documentation/business-messaging/whatsapp/embedded-signup/overview

@@ -1,6 +1,6 @@
 """One piece of work for all who ask for it at the same time (what Go calls a single flight).
 
-The work is a task of its own: it goes on when the call that started it is gone, or all that wait for it.
+The work is a separate task: it continues when the call that started it is gone, or all calls that wait for it.
 """
 
 import asyncio

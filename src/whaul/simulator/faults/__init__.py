@@ -113,7 +113,7 @@ class Truncate(Fault, tag="truncate"):
 
 
 class Longer(Fault, tag="longer"):
-    """`extra` bytes after the file's own; `framing` says how the end of the body is told."""
+    """`extra` bytes after the file's own; `framing` says how the end of the body is marked."""
 
     hops: ClassVar[tuple[Hop, ...]] = ("download",)
     extra: Count = 1024
