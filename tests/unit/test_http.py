@@ -143,6 +143,8 @@ async def test_a_peer_that_falls_silent_is_given_up(answer: Answer) -> None:
         with pytest.raises(HttpError, match="timed out"):
             await http.send("PUT", url(server), {}, b"small", 5)
         with pytest.raises(HttpError, match="timed out"):
+            await asyncio.wait_for(http.send("PUT", url(server), {}, b"", 0), PATIENCE)
+        with pytest.raises(HttpError, match="timed out"):
             await http.send("PUT", url(server), {}, parts(b"small"), 5)
 
 

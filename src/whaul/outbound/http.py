@@ -188,9 +188,7 @@ class HttpClient:
 
     async def call(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> Response:
         """Send a small body, or none, and read a response that is not a file. Raises `HttpError`."""
-        clients = self._clients(url)
-        builder = _with_headers((clients.putter if body else clients.getter).request(method, url), headers)
-        return await self._sent(url, builder, body)
+        return await self._sent(url, self._request(method, url, headers, body), body)
 
     @asynccontextmanager
     async def download(self, url: Url, headers: Mapping[str, str], ahead: int = READ_AHEAD) -> AsyncGenerator[Download]:
@@ -222,8 +220,7 @@ class HttpClient:
         When `body` raises, the request ends before its last byte, and the exception comes out as it is. The caller
         bounds how long the whole may take.
         """
-        builder = _with_headers(self._clients(url).putter.request(method, url), headers)
-        builder = builder.header("content-length", str(length))
+        builder = self._request(method, url, headers, body).header("content-length", str(length))
         if isinstance(body, bytes | Bytes):
             return await self._sent(url, builder, body)
         upload = WatchedBody(body, self._silence)
@@ -234,6 +231,11 @@ class HttpClient:
                     return await self._opened(response, url).response()
             except (TimeoutError, PyreqwestError) as error:
                 raise translated(error) from error
+
+    def _request(self, method: str, url: Url, headers: Mapping[str, str], body: Body) -> RequestBuilder:
+        clients = self._clients(url)
+        client = clients.putter if body else clients.getter  # the module's docstring tells why
+        return _with_headers(client.request(method, url), headers)
 
     async def _sent(self, url: Url, builder: RequestBuilder, body: bytes | Bytes) -> Response:
         """Send a request whose whole body is here, and read the response."""
