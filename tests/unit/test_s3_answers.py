@@ -128,6 +128,8 @@ LOG_IN = {"location": "https://login.example/"}
         (reply(307, HTML, **LOG_IN), Retry.NO),
         (reply(200, HTML), Retry.FEW),
         (reply(200, f"\n<!doctype html>{HTML}", content_type="text/html"), Retry.FEW),
+        (reply(200, f"\ufeff<!doctype html>{HTML}"), Retry.FEW),  # with a byte order mark
+        (reply(200, "Log in first", content_type="Text/HTML; charset=utf-8"), Retry.FEW),
     ],
 )
 async def test_an_answer_that_no_store_gives_is_a_failed_dependency(
@@ -142,7 +144,13 @@ async def test_an_answer_that_no_store_gives_is_a_failed_dependency(
 
 @pytest.mark.parametrize(
     "answer",
-    [reply(200), reply(204), reply(200, HTML, ETag='"abc"'), reply(201, '{"Key": "inbox/42"}')],
+    [
+        reply(200),
+        reply(200, content_type="text/html"),
+        reply(204),
+        reply(200, HTML, ETag='"abc"'),
+        reply(201, '{"Key": "inbox/42"}'),
+    ],
 )
 async def test_without_an_etag_an_object_may_be_stored(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> None:
     ((_, etag),) = await put(monkeypatch, answer)

@@ -72,8 +72,11 @@ async def test_a_source_that_is_stored_as_it_is_is_opened(kind: str, http: HttpC
         assert bytes(await file.download.read(10) or b"") == b"bytes"
 
 
-async def test_a_page_in_the_place_of_a_source_is_a_failed_dependency(kind: str, http: HttpClient) -> None:
-    async with Loopback(reply(200, "<html>Log in", content_type="text/html")) as server:
+@pytest.mark.parametrize("content_type", ["text/html", "Text/HTML;charset=utf-8"])
+async def test_a_page_in_the_place_of_a_source_is_a_failed_dependency(
+    kind: str, http: HttpClient, content_type: str
+) -> None:
+    async with Loopback(reply(200, "<html>Log in", content_type=content_type)) as server:
         with pytest.raises(DependencyException, match="not as an S3 store does"):
             async with source(kind, http, server):
                 pass

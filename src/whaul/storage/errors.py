@@ -3,6 +3,7 @@
 Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 
@@ -147,13 +148,18 @@ def is_of_a_store(response: Response) -> bool:
 
 def is_stored(response: Response) -> bool:
     """Whether the response to a PUT says that the object is stored, and is not a login page, say."""
-    is_page = response.body.lstrip()[:1] == b"<"
+    text = response.body.removeprefix(codecs.BOM_UTF8).lstrip()
+    is_page = bool(text) and (text.startswith(b"<") or _is_html(response.headers.get("content-type")))
     return 200 <= response.status < 300 and ("etag" in response.headers or not is_page)
 
 
 def is_page(download: Download) -> bool:
     """Whether an HTML page came instead of an object, which would have an ETag."""
-    return download.header("etag") is None and (download.header("content-type") or "").startswith("text/html")
+    return download.header("etag") is None and _is_html(download.header("content-type"))
+
+
+def _is_html(content_type: str | None) -> bool:
+    return (content_type or "").lower().startswith("text/html")
 
 
 def error_code(response: Response) -> str:
