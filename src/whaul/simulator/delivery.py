@@ -73,7 +73,7 @@ class Pauses:
 
 
 async def deliver(
-    request: web.Request, planned: Response, fault: Fault | None, exchange: Exchange, pauses: Pauses
+    request: web.Request, planned: Response, fault: Fault | None, exchange: Exchange, *, pauses: Pauses, begun: float
 ) -> web.StreamResponse:
     """Send the response, or as much of it as the fault lets through."""
     if isinstance(fault, faults.Stall | faults.Reset) and fault.at is None:
@@ -83,7 +83,7 @@ async def deliver(
     exchange.body_size = planned.content.size
     try:
         await response.prepare(request)
-        async for piece in _pieces(request, planned, fault, pauses):
+        async for piece in _pieces(request, planned, fault, pauses=pauses, due=begun):
             exchange.bytes_sent += len(piece)
             await response.write(piece)
     except ConnectionError:
@@ -135,14 +135,15 @@ def _framed(request: web.Request, planned: Response, fault: Fault | None) -> web
     return response
 
 
-async def _pieces(request: web.Request, planned: Response, fault: Fault | None, pauses: Pauses) -> AsyncIterator[bytes]:
-    """The body as the fault leaves it, at the speed that it allows."""
+async def _pieces(
+    request: web.Request, planned: Response, fault: Fault | None, *, pauses: Pauses, due: float
+) -> AsyncIterator[bytes]:
+    """The body as the fault leaves it, at the speed that it allows; the first of it is `due` then."""
     if request.method == "HEAD" or planned.status in {204, 304}:
         return
     size = planned.content.size
     left = cut(fault, size)
     rate = fault.bytes_per_second if isinstance(fault, faults.Drip) else None
-    due = pauses.now()
     for whole in distort_blocks(fault, planned.content.blocks(), size):
         block = whole if left is None else whole[:left]
         if left is not None:

@@ -50,10 +50,11 @@ class Handler:
                 if fault is not None:
                     exchange.fault = fault.kind
                     late = fault.seconds if isinstance(fault, Latency) else 0.0
-                    await self.pauses.until(begun + fault.delay + late)
+                    begun += fault.delay + late
+                    await self.pauses.until(begun)
                 response = substitute(fault) or await respond(fault)
             except RefusedError as refused:
                 response = refused.response
-            return await deliver(request, finish(response, fault), fault, exchange, self.pauses)
+            return await deliver(request, finish(response, fault), fault, exchange, pauses=self.pauses, begun=begun)
         finally:
             state.journal.close(exchange)
