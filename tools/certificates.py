@@ -1,10 +1,10 @@
-"""A certificate authority for one run, and the certificate of this machine's loopback names that it signed."""
+"""Certificate authorities for one run, and the servers' certificates that they sign, good and bad."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,8 +22,26 @@ NO_USAGE = dict.fromkeys(
 )
 
 
+class Authority:
+    """A self-signed certificate; with `ca` it may sign others."""
+
+    def __init__(self, name: str, *, ca: bool = True, **how: Any) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name(name)
+        self._certificate = _signed(self._name, self._name, self._key, self._key, ca=ca, **how)
+        self.der = self._certificate.public_bytes(Encoding.DER)
+        self.pem = self._certificate.public_bytes(Encoding.PEM)
+        self.key_pem = _key_pem(self._key)
+
+    def server(self, **how: Any) -> bytes:
+        """Make a key, and a certificate for it (PEM, one after the other); `how` as for `_signed`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _signed(_name("localhost"), self._name, key, self._key, **how)
+        return _key_pem(key) + certificate.public_bytes(Encoding.PEM)
+
+
 class Certificates(NamedTuple):
-    """The files of a run."""
+    """The files of a server, and of the authority that a client of it trusts."""
 
     authority: Path
     chain: Path
@@ -38,47 +56,58 @@ class Certificates(NamedTuple):
 
 
 def make_certificates(folder: Path) -> Certificates:
-    """Make an authority, and a certificate for `localhost` and 127.0.0.1: rustls takes no authority for a server."""
-    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    issuer = _name("An authority of one run")
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    usage = x509.KeyUsage(**NO_USAGE | {"digital_signature": True, "key_cert_sign": True, "crl_sign": True})
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))])
-    authority = (
-        _builder(issuer, issuer, authority_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .sign(authority_key, SHA256())
-    )
-    server = (
-        _builder(_name("localhost"), issuer, key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(names, critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(identifier, critical=False)
-        .sign(authority_key, SHA256())
-    )
+    """Write a certificate for `localhost` and 127.0.0.1; rustls takes no authority's for a server's."""
+    authority = Authority("An authority of one run")
+    key, begin, certificate = authority.server().partition(b"-----BEGIN CERTIFICATE-----")
     files = Certificates(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")
-    pem = [certificate.public_bytes(Encoding.PEM) for certificate in (server, authority)]
-    files.authority.write_bytes(pem[1])
-    files.chain.write_bytes(b"".join(pem))
-    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    files.authority.write_bytes(authority.pem)
+    files.chain.write_bytes(begin + certificate + authority.pem)
+    files.key.write_bytes(key)
     return files
+
+
+def _signed(
+    name: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    *,
+    ca: bool = False,
+    begins: timedelta = -DAY,
+    ends: timedelta = DAY,
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
+    is_for_servers: bool = True,
+) -> x509.Certificate:
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+    if ca:
+        usage = x509.KeyUsage(**NO_USAGE | {"digital_signature": True, "key_cert_sign": True, "crl_sign": True})
+        builder = builder.add_extension(usage, critical=True)
+    if issuer != name:
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+        builder = builder.add_extension(signer, critical=False)
+    if hosts:
+        names = [x509.IPAddress(ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts]
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    if not is_for_servers:
+        clients = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+        builder = builder.add_extension(clients, critical=False)
+    return builder.sign(issuer_key, SHA256())
 
 
 def _name(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
-def _builder(name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + DAY)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    )
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.authority import Authority
+from tools.certificates import Authority
 from whaul.outbound.certificates import CertificatesError, named_bundles, trusted_certificates
 
 NAMES = ["AWS_CA_BUNDLE", "ca_bundle", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]

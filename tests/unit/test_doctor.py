@@ -10,8 +10,8 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from harness.authority import Authority
 from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, s3_refusal
+from tools.certificates import Authority
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import open_registry
 from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome

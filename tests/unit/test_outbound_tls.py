@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from pyreqwest.http import Url
 
-from harness.authority import Authority, tls_server
+from harness.tls_server import tls_server
+from tools.certificates import Authority
 from whaul.errors import Retry
 from whaul.outbound.certificates import CertificatesError
 from whaul.outbound.errors import REFUSALS, HttpError

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from harness.authority import Authority
+from tools.certificates import Authority
 from whaul.components import check_tls
 from whaul.settings import Settings, SettingsError
 
