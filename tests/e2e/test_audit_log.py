@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.http_wire import send
+from harness.client import send
 from harness.waiting import eventually
 from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World
 

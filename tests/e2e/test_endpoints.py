@@ -11,7 +11,7 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.http_wire import connection_to, exchange, reply, request_bytes
+from harness.client import connection_to, exchange, reply, request_bytes
 from harness.world import MEDIA_PATH, Gateway, signed
 from whaul.simulator import Simulator
 

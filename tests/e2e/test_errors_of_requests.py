@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.client import Reply, send
 from harness.error_rows import ROWS, STATUS, fails, shows
-from harness.http_wire import Reply, send
 from harness.waiting import eventually
 from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, signed
 from whaul.simulator import Simulator

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.http_wire import Reply
+from harness.client import Reply
 from harness.waiting import eventually
 from harness.world import Gateway, Key, World
 from whaul.simulator import Simulator

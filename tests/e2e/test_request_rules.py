@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import pytest
 
-from harness.http_wire import Reply
+from harness.client import Reply
 from harness.world import BUCKET, Gateway, Store
 from whaul.simulator import Simulator
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.http_wire import Reply
+from harness.client import Reply
 from harness.stand_in import StandIn, s3_answer
 from harness.waiting import eventually
 from harness.world import BUCKET, Gateway, Store, World

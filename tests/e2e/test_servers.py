@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from harness.http_wire import send
+from harness.client import send
 from harness.stand_in import stand_in
 from harness.waiting import PATIENCE, eventually
 from harness.world import MEDIA_PATH, SERVE, Store, World, gateway

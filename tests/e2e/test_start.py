@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.http_wire import HTTPConnection, exchange
+from harness.client import HTTPConnection, exchange
 from harness.waiting import PATIENCE, eventually
 from harness.world import MEDIA_PATH, Store, World
 from whaul.simulator import Simulator

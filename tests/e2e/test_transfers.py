@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.http_wire import Reply, connection_to, reply, request_bytes
+from harness.client import Reply, connection_to, reply, request_bytes
 from harness.stand_in import Answer, StandIn
 from harness.waiting import eventually
 from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, signed

@@ -1,6 +1,5 @@
 """A running gateway for raw sockets: `whaul serve` over a simulated Meta and a peer that takes every PUT."""
 
-import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from harness.client import Reply, send
 from harness.peer import Peer
 from harness.waiting import PATIENCE
 from harness.world import World
@@ -38,18 +38,6 @@ SLOW = {
     "no last chunk": POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
 }
 """Beginnings of requests that never end."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """All of it, to be searched."""
-        return f"{self.headers}{self.body.decode('utf-8', 'replace')}"
 
 
 @dataclass
@@ -88,10 +76,7 @@ class Target:
         return self.send("POST", CALL, body, self.signed(body))
 
     def send(self, method: str, target: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Reply:
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)) as connection:
-            connection.request(method, target, body, dict(headers or {}))
-            response = connection.getresponse()
-            return Reply(response.status, response.getheaders(), response.read())
+        return send(self.port, method, target, body, headers or {})
 
     def output(self) -> str:
         return self.log.read_text(encoding="utf-8", errors="replace")

@@ -6,10 +6,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.client import Reply, send
 from harness.waiting import PATIENCE
 from whaul.simulator import Exchange, Simulator, simulator_in_thread
 
@@ -28,20 +28,6 @@ class Clock:
 
 
 @dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def error(self) -> dict[str, Any]:
-        return self.json()["error"]
-
-
-@dataclass
 class Client:
     sim: Simulator
     clock: Clock
@@ -49,14 +35,10 @@ class Client:
 
     def send(self, method: str, target: str, *, token: str | None = None, body: Any = None, **headers: str) -> Reply:
         """One request on a connection of its own; `target` is a path or a whole URL."""
-        with closing(HTTPConnection("127.0.0.1", self.sim.port, timeout=PATIENCE)) as connection:
-            parts = urlsplit(target)
-            path = parts.path + (f"?{parts.query}" if parts.query else "")
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body=body, headers={**bearer(token), **named})
-            response = connection.getresponse()
-            content = response.read()
-            return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, content)
+        parts = urlsplit(target)
+        path = parts.path + (f"?{parts.query}" if parts.query else "")
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return send(self.sim.port, method, path, body, {**bearer(token), **named})
 
     def graph(self, target: str, method: str = "GET", **kwargs: Any) -> Reply:
         return self.send(method, f"/v25.0/{target}", **{"token": self.sim.token, **kwargs})

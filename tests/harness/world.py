@@ -18,8 +18,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
+from harness.client import Reply, send
 from harness.commands import done, planned, whaul
-from harness.http_wire import Reply, send
 from harness.waiting import PATIENCE, eventually
 from harness.zygote import Forked, Zygote
 from whaul.simulator import Simulator

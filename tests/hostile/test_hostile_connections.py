@@ -15,7 +15,8 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from harness.hostile_gateway import CALL, POST, Reply, Target, connected, replies
+from harness.client import Reply
+from harness.hostile_gateway import CALL, POST, Target, connected, replies
 from harness.peer import Peer
 from harness.waiting import PATIENCE
 from whaul.server.bodies import MAX_LARGE_BODIES

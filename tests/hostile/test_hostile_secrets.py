@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.hostile_gateway import APP_SECRET, BUCKET, JPEG, KEY, STORE_SECRET, TOKEN, Reply, Target, attacked
+from harness.client import Reply
+from harness.hostile_gateway import APP_SECRET, BUCKET, JPEG, KEY, STORE_SECRET, TOKEN, Target, attacked
 from harness.peer import Peer, answer, listening
 from harness.world import World
 

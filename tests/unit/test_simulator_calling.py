@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harness.simulator_client import MISSING, Client, Reply, running
+from harness.client import Reply
+from harness.simulator_client import MISSING, Client, running
 
 NUMBER = "500000000000001"
 MONDAY = {"day_of_week": "MONDAY", "open_time": "0400", "close_time": "1020"}

@@ -14,9 +14,19 @@ from harness.waiting import PATIENCE
 @dataclass(frozen=True)
 class Reply:
     status: int
-    headers: dict[str, str]
-    """Names in lower case."""
+    lines: list[tuple[str, str]]
+    """The headers as they came."""
     body: bytes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Names in lower case."""
+        return {name.lower(): value for name, value in self.lines}
+
+    @property
+    def text(self) -> str:
+        """All of it, to be searched."""
+        return f"{self.lines}{self.body.decode('utf-8', 'replace')}"
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -28,6 +38,12 @@ class Reply:
         assert self.json()["__type"] == code
         assert self.headers["content-type"] == "application/json"
         return code
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error of an answer of the Graph API."""
+        found: dict[str, Any] = self.json()["error"]
+        return found
 
     @property
     def message(self) -> str:
@@ -47,8 +63,7 @@ def exchange(connection: HTTPConnection, method: str, target: str, body: bytes, 
 
 
 def reply(response: HTTPResponse) -> Reply:
-    content = response.read()
-    return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, content)
+    return Reply(response.status, response.getheaders(), response.read())
 
 
 @contextmanager
