@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.stand_in import StandIn, stand_in
-from harness.world import BUCKET, READER, Gateway, Store, World, s3_client
+from harness.store import BUCKET, StandIn, Store, s3_client, stand_in
+from harness.world import READER, Gateway, World
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 from whaul.stack.seaweedfs import seaweedfs

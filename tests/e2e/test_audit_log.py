@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from harness.client import send
+from harness.store import BUCKET
 from harness.waiting import eventually
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World
+from harness.world import MEDIA_PATH, Gateway, Key, World
 
 JPEG = "100000000000001"
 FILE = {"bucketName": BUCKET, "key": "audited/"}

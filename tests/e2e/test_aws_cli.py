@@ -8,7 +8,8 @@ import botocore
 import pytest
 
 from harness.installs import aws_cli
-from harness.world import BUCKET, Gateway, Store
+from harness.store import BUCKET, Store
+from harness.world import Gateway
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from harness.stand_in import Answer, StandIn
+from harness.store import Answer, StandIn
 from harness.waiting import eventually
 from harness.world import World
 from whaul.simulator import Simulator

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet
 
-from harness.world import BUCKET, READER, Store, World
+from harness.store import BUCKET, Store
+from harness.world import READER, World
 from whaul.simulator import Simulator
 
 CHECKS = ["settings", "database", "secret key", "Graph API", "S3 credentials", "S3 endpoint", "clock"]

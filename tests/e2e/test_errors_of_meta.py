@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from harness.error_rows import fails, shows
-from harness.stand_in import StandIn
-from harness.world import Gateway, Store, World
+from harness.store import StandIn, Store
+from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 SIZE = 100_000

@@ -15,8 +15,9 @@ from botocore.exceptions import ClientError
 
 from harness.client import Reply, send
 from harness.error_rows import ROWS, STATUS, fails, shows
+from harness.store import BUCKET
 from harness.waiting import eventually
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Key, World, signed
+from harness.world import MEDIA_PATH, Gateway, Key, World, signed
 from whaul.simulator import Simulator
 from whaul.testing import signed_headers
 

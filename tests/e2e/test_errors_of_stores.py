@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from harness.error_rows import fails, shows
-from harness.stand_in import Answer, StandIn, s3_answer
-from harness.world import BUCKET, READER, Gateway, Store, World
+from harness.store import BUCKET, Answer, StandIn, Store, s3_answer
+from harness.world import READER, Gateway, World
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"

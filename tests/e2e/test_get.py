@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from harness.stand_in import Answer, StandIn, s3_answer
+from harness.store import BUCKET, Answer, StandIn, Store, s3_answer
 from harness.waiting import PATIENCE, eventually
-from harness.world import BUCKET, READER, Store, World
+from harness.world import READER, World
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = MEDIA = ("100000000000001", "100000000000002", "100000000000003")

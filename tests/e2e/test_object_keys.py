@@ -6,8 +6,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from harness.stand_in import ETAG, Answer, StandIn
-from harness.world import BUCKET, Gateway, Store, World
+from harness.store import BUCKET, ETAG, Answer, StandIn, Store
+from harness.world import Gateway, World
 from whaul.simulator import Simulator
 
 PDF = "100000000000003"

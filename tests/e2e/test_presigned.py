@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.stand_in import StandIn, s3_answer, stand_in
-from harness.world import BUCKET, Gateway, Store, s3_client
+from harness.store import BUCKET, StandIn, Store, s3_answer, s3_client, stand_in
+from harness.world import Gateway
 from whaul.simulator import Simulator
 
 JPEG, VOICE = "100000000000001", "100000000000002"

@@ -8,7 +8,8 @@ import boto3
 import pytest
 
 from harness.client import Reply
-from harness.world import BUCKET, Gateway, Store
+from harness.store import BUCKET, Store
+from harness.world import Gateway
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.store import Store
 from harness.waiting import PATIENCE, eventually
-from harness.world import Gateway, Store, World
+from harness.world import Gateway, World
 from whaul.operations.call import MAX_REFUSALS
 from whaul.simulator import Simulator
 

@@ -9,9 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness.client import Reply
-from harness.stand_in import StandIn, s3_answer
+from harness.store import BUCKET, StandIn, Store, s3_answer
 from harness.waiting import eventually
-from harness.world import BUCKET, Gateway, Store, World
+from harness.world import Gateway, World
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from harness.client import send
-from harness.stand_in import stand_in
+from harness.store import Store, stand_in
 from harness.waiting import PATIENCE, eventually
-from harness.world import MEDIA_PATH, SERVE, Store, World, gateway
+from harness.world import MEDIA_PATH, SERVE, World, gateway
 from tools.certificates import Certificates, make_certificates
 from whaul.simulator import Simulator
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import boto3
 import pytest
 
+from harness.store import Store
 from harness.waiting import PATIENCE, eventually
-from harness.world import Gateway, Store
+from harness.world import Gateway
 from whaul.simulator import Simulator
 from whaul.stack.local import clean_environment
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from harness.client import HTTPConnection, exchange
+from harness.store import Store
 from harness.waiting import PATIENCE, eventually
-from harness.world import MEDIA_PATH, Store, World
+from harness.world import MEDIA_PATH, World
 from whaul.simulator import Simulator
 
 JPEG = "100000000000001"

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.store import BUCKET, Store
 from harness.waiting import eventually
-from harness.world import BUCKET, Store, World
+from harness.world import World
 
 PDF = "100000000000003"
 

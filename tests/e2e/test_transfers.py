@@ -16,9 +16,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness.client import Reply, connection_to, reply, request_bytes
-from harness.stand_in import Answer, StandIn
+from harness.store import BUCKET, Answer, StandIn, Store
 from harness.waiting import eventually
-from harness.world import BUCKET, MEDIA_PATH, Gateway, Store, signed
+from harness.world import MEDIA_PATH, Gateway, signed
 from whaul.simulator import Simulator
 
 KIB, MIB = 1024, 1024 * 1024

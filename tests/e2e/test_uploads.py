@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.stand_in import Answer, StandIn, s3_answer
-from harness.world import BUCKET, Gateway, Store, s3_client
+from harness.store import BUCKET, Answer, StandIn, Store, s3_answer, s3_client
+from harness.world import Gateway
 from whaul.simulator import Simulator
 
 PDF = "application/pdf"

@@ -20,15 +20,14 @@ from botocore.credentials import Credentials
 
 from harness.client import Reply, send
 from harness.commands import done, planned, whaul
+from harness.store import BUCKET
 from harness.waiting import PATIENCE, eventually
 from harness.zygote import Forked, Zygote
 from whaul.simulator import Simulator
 from whaul.stack.local import ITSELF, REGION
 from whaul.stack.processes import answers, free_ports, program, wait_until
-from whaul.stack.seaweedfs import S3Endpoint
 
 ACCOUNT_ID = "000000000000"
-BUCKET = "inbox"
 MEDIA_PATH = "/v1/whatsapp/media/get"
 READER = ("reader-s3-key", "reader-s3-secret-key")
 """An identity of the store that may not write."""
@@ -251,55 +250,3 @@ def gateway(
         running = Gateway(world, url, log, process, str(ca_file) if ca_file else None)
         stack.callback(running.close)
         yield running
-
-
-def s3_client(s3: S3Endpoint, **config: Any) -> Any:
-    """An unmodified boto3 client of the store."""
-    options = {"s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"} | config
-    return boto3.client(
-        "s3",
-        endpoint_url=s3.url,
-        region_name=REGION,
-        aws_access_key_id=s3.access_key_id,
-        aws_secret_access_key=s3.secret_access_key,
-        config=Config(**options),
-    )
-
-
-@dataclass
-class Store:
-    """The real S3 server, read back with boto3."""
-
-    endpoint: S3Endpoint
-    client: Any
-
-    def read(self, key: str, bucket: str = BUCKET) -> bytes:
-        return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
-
-    def content_type(self, key: str) -> str:
-        return str(self.client.head_object(Bucket=BUCKET, Key=key)["ContentType"])
-
-    def has(self, key: str) -> bool:
-        try:
-            self.client.head_object(Bucket=BUCKET, Key=key)
-        except self.client.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-                raise
-            return False
-        return True
-
-    def put(self, key: str, body: bytes) -> None:
-        self.client.put_object(Bucket=BUCKET, Key=key, Body=body, ContentType="text/plain")
-
-    def keys(self, prefix: str) -> list[str]:
-        listed = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-        return [found["Key"] for found in listed.get("Contents", [])]
-
-    def presigned(self, key: str, *, version: str = "s3v4", expires: int = 300, **params: Any) -> str:
-        """A URL for a PUT, made with boto3."""
-        client = s3_client(self.endpoint, signature_version=version)
-        try:
-            params = {"Bucket": BUCKET, "Key": key} | params
-            return str(client.generate_presigned_url("put_object", Params=params, ExpiresIn=expires))
-        finally:
-            client.close()

@@ -14,7 +14,8 @@ import botocore.session
 import pytest
 
 from e2e.conformance.clients import ApiClient, AwsCli, Boto3, javascript
-from harness.world import BUCKET, Gateway, Key, Store, World, s3_client
+from harness.store import BUCKET, Store, s3_client
+from harness.world import Gateway, Key, World
 from whaul.simulator import Simulator
 
 SCENARIO: list[dict[str, Any]] = json.loads((Path(__file__).parent / "scenario.json").read_text(encoding="utf-8"))

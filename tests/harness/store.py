@@ -1,6 +1,7 @@
-"""A server that stands in for S3: it records each request exactly as it arrived, and answers as scripted.
+"""The stores of tests: a real S3 server, read back with boto3, and one that stands in for it.
 
-For what a real store would not show: raw paths, framing, headers, and errors on command.
+The stand-in records each request exactly as it arrived, and answers as scripted: for what a real store would not show,
+such as raw paths, framing, headers, and errors on command.
 """
 
 import hashlib
@@ -15,8 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from harness.waiting import PATIENCE
+import boto3
+from botocore.config import Config
 
+from harness.waiting import PATIENCE
+from whaul.stack.local import REGION
+from whaul.stack.seaweedfs import S3Endpoint
+
+BUCKET = "inbox"
 KEPT_BYTES = 64 * 1024
 BLOCK = 256 * 1024
 ETAG = '"0123456789abcdef"'
@@ -190,3 +197,55 @@ def stand_in(tls: ssl.SSLContext | None = None) -> Iterator[StandIn]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def s3_client(s3: S3Endpoint, **config: Any) -> Any:
+    """An unmodified boto3 client of the store."""
+    options = {"s3": {"addressing_style": "path"}, "request_checksum_calculation": "when_required"} | config
+    return boto3.client(
+        "s3",
+        endpoint_url=s3.url,
+        region_name=REGION,
+        aws_access_key_id=s3.access_key_id,
+        aws_secret_access_key=s3.secret_access_key,
+        config=Config(**options),
+    )
+
+
+@dataclass
+class Store:
+    """The real S3 server, read back with boto3."""
+
+    endpoint: S3Endpoint
+    client: Any
+
+    def read(self, key: str, bucket: str = BUCKET) -> bytes:
+        return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def content_type(self, key: str) -> str:
+        return str(self.client.head_object(Bucket=BUCKET, Key=key)["ContentType"])
+
+    def has(self, key: str) -> bool:
+        try:
+            self.client.head_object(Bucket=BUCKET, Key=key)
+        except self.client.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+            return False
+        return True
+
+    def put(self, key: str, body: bytes) -> None:
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=body, ContentType="text/plain")
+
+    def keys(self, prefix: str) -> list[str]:
+        listed = self.client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        return [found["Key"] for found in listed.get("Contents", [])]
+
+    def presigned(self, key: str, *, version: str = "s3v4", expires: int = 300, **params: Any) -> str:
+        """A URL for a PUT, made with boto3."""
+        client = s3_client(self.endpoint, signature_version=version)
+        try:
+            params = {"Bucket": BUCKET, "Key": key} | params
+            return str(client.generate_presigned_url("put_object", Params=params, ExpiresIn=expires))
+        finally:
+            client.close()
