@@ -119,7 +119,7 @@ async def test_nothing_has_arrived_where_the_handshake_fails(http: HttpClient) -
 
 
 async def test_a_request_may_have_arrived_when_the_peer_falls_silent() -> None:
-    async with HttpClient(silence=0.05) as brief, Loopback(SILENCE) as server:
+    async with HttpClient(silence=1) as brief, Loopback(SILENCE) as server:
         with pytest.raises(HttpError) as caught:
             await brief.call("POST", url(server), {}, b"small")
     assert caught.value.arrived
@@ -270,11 +270,11 @@ async def test_a_body_that_takes_its_time_is_waited_for() -> None:
 
     async def body() -> AsyncIterator[Bytes]:
         yield Bytes(b"first")
-        asyncio.get_running_loop().call_later(0.3, slow.set)
+        asyncio.get_running_loop().call_later(2.5, slow.set)
         await slow.wait()
         yield Bytes(b"last")
 
-    async with HttpClient(silence=0.1) as http, Loopback() as server:
+    async with HttpClient(silence=2) as http, Loopback() as server:
         assert (await http.send("PUT", url(server), {}, body(), 9)).status == 200
         assert server.requests[0].body == b"firstlast"
 
@@ -413,16 +413,19 @@ async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
 @pytest.mark.parametrize("answer", [SILENCE, HALF])
 @pytest.mark.parametrize("streams", [False, True])
 async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer, streams: bool) -> None:
-    async with HttpClient(silence=0.5, max_exchange=1) as http, Loopback(answer) as server:
+    async with HttpClient(silence=1, max_exchange=2) as http, Loopback(answer) as server:
         with pytest.raises(HttpError, match="timed out"):
             await http.send("PUT", url(server), {}, parts(BODY) if streams else BODY, len(BODY))
         await asyncio.wait_for(server.hung_up.wait(), PATIENCE)
 
 
 async def test_a_get_that_is_given_up_leaves_no_connection_behind() -> None:
-    async with HttpClient(max_exchange=1) as http, Loopback(HALF) as server:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(http.get(url(server), {}), 0.5)
+    async with HttpClient() as http, Loopback(HALF) as server:
+        task = asyncio.create_task(http.get(url(server), {}))
+        await asyncio.wait_for(server.seen.wait(), PATIENCE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         await asyncio.wait_for(server.hung_up.wait(), PATIENCE)
 
 
