@@ -50,10 +50,13 @@ def snippets(language: str) -> list[object]:
     ]
 
 
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives to headings."""
-    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return {anchor(heading) for heading in re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)}
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +176,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
 def test_every_field_of_the_call_line_is_documented() -> None:
     call = Call("id", "operation", "client", "key", "caller", "number", "media", 1, "error", "message", stale=True)
     call.seconds = dict.fromkeys(re.findall(r"^\| `(\w+)` \| ", page("metrics.md"), re.MULTILINE)[-8:], 1.0)
-    section = page("operations.md").partition("## Logs")[2].partition("\n## ")[0]
+    section = page("observe.md").partition("## Logs")[2].partition("\n## ")[0]
     for field in call_line(call, 200, 1.0):
         assert f"| `{field}`" in section
 
@@ -190,12 +193,20 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(text)):
         if re.match(r"https?://", target):
             continue
-        name, _, anchor = target.partition("#")
+        name, _, place = target.partition("#")
         linked = (path.parent / name).resolve() if name else path
         assert linked.is_relative_to(ROOT), target
         assert linked.exists(), target
-        if anchor:
-            assert anchor in anchors(linked.read_text(encoding="utf-8")), target
+        if place:
+            assert place in anchors(linked.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("name", ["deploy", "observe", "upgrade", "backup", "scale", "security"])
+def test_a_task_page_begins_with_a_list_of_its_sections(name: str) -> None:
+    head, _, rest = page(f"{name}.md").partition("\n## ")
+    sections = re.findall(r"^## (.+)$", prose("\n## " + rest), re.MULTILINE)
+    assert len(sections) > 1
+    assert re.findall(r"^- (.+)$", head, re.MULTILINE) == [f"[{title}](#{anchor(title)})" for title in sections]
 
 
 def test_every_page_is_in_the_index() -> None:
