@@ -61,7 +61,7 @@ White space and line ends around a value are ignored, and so is a byte order mar
 Windows add them. A secret or token that cannot be sent in an HTTP header (a line end inside, quotation marks \
 around it, characters other than ASCII) is refused in a message that does not repeat it.
 
-[Variables of other tools](#variables-of-other-tools) that whaul honours are at the end of the page.
+On this page:
 """
 
 SETTINGS_TAIL = """\
@@ -152,11 +152,22 @@ def settings_page() -> str:
     grouped = [name for names in SETTING_GROUPS.values() for name in names]
     if sorted(grouped) != sorted(Settings.model_fields):
         raise SystemExit(f"put into a group: {set(grouped) ^ set(Settings.model_fields)}")
-    parts = [GENERATED, SETTINGS_HEAD]
+    contents = [f"- [{title}](#{_anchor(title)}): {_links(names)}" for title, names in SETTING_GROUPS.items()]
+    contents.append("- [Variables of other tools](#variables-of-other-tools)\n")
+    parts = [GENERATED, SETTINGS_HEAD, *contents]
     for title, names in SETTING_GROUPS.items():
         parts.append(f"## {title}\n")
         parts += [_setting(name, Settings.model_fields[name]) for name in names]
     return "\n".join([*parts, SETTINGS_TAIL])
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _links(names: Sequence[str]) -> str:
+    variables = [environment_name(name) for name in names]
+    return ", ".join(f"[`{variable}`](#{variable.lower()})" for variable in variables)
 
 
 def _setting(name: str, field: FieldInfo) -> str:
@@ -164,6 +175,8 @@ def _setting(name: str, field: FieldInfo) -> str:
     facts = [f"Default: {_default(name, field)}"]
     if allowed := _allowed(field):
         facts.append(f"Allowed: {allowed}")
+    if examples := ", ".join(f"`{variable}={example}`" for example in field.examples or []):
+        facts.append(f"Example: {examples}")
     if is_secret(field):
         facts.append(f"Secret: also as `{variable}_FILE`")
     also = " `AWS_DEFAULT_REGION` is read when it is unset." if name == "region" else ""

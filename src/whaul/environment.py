@@ -1,4 +1,4 @@
-"""Environment variables that are settings: their names, secrets from files, and variables that others put there.
+"""Environment variables that are settings: names, lists, secrets from files, and variables that others put there.
 
 Does not know what a setting means or which values are valid.
 """
@@ -7,8 +7,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
+from pydantic_settings import NoDecode
 
 from whaul.secrets import read_secret
 
@@ -26,6 +29,23 @@ _LINK_VALUES = {
     re.compile(rf"{_LINKED}_NAME"): re.compile(r"/[^/]+/[^/]+"),
 }
 """Names that count as a link's if the value is one."""
+
+
+def _commas(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _pairs(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = [part.partition("=") for part in value.split(",") if part.strip()]
+    if not all(equals for _, equals, _ in parts):
+        raise ValueError("expected name=value pairs, separated by commas")
+    return {name.strip(): text.strip() for name, _, text in parts}
+
+
+Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commas)]
 
 Fields = Mapping[str, FieldInfo]
 """Settings by the names of their fields."""

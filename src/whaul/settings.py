@@ -17,18 +17,17 @@ from urllib.parse import urlencode
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
-from whaul.environment import PREFIX, environment_name, is_link, is_secret, secret_files, unknown_names
+from whaul.environment import PREFIX, Commas, Pairs, environment_name, is_link, is_secret, secret_files, unknown_names
 from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
 from whaul.partitions import is_region
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
@@ -66,19 +65,6 @@ def _default_database() -> SecretStr:
         return SecretStr("")
 
 
-def _commas(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _pairs(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = [part.partition("=") for part in value.split(",") if part.strip()]
-    if not all(equals for _, equals, _ in parts):
-        raise ValueError("expected name=value pairs, separated by commas")
-    return {name.strip(): text.strip() for name, _, text in parts}
-
-
 def _extension_table(table: dict[str, str]) -> dict[str, str]:
     for mime_type, extension in table.items():
         if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", mime_type):
@@ -100,8 +86,6 @@ def _header_text(value: str) -> str:
     return value
 
 
-Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
-Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commas)]
 Hosts = Annotated[Commas, AfterValidator(_host_patterns)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 
@@ -129,8 +113,11 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256, description="Worker processes.")
     database_url: SecretStr = Field(
         default_factory=_default_database,
-        description="Where linked accounts and access keys are kept: `sqlite:///path`, or "
-        "`postgresql://user:password@host:5432/database?sslmode=verify-full`.",
+        description="The database with the linked accounts and access keys.",
+        examples=[
+            "sqlite:////var/lib/whaul/whaul.db",
+            "postgresql://user:password@host:5432/database?sslmode=verify-full",
+        ],
     )
     secret_key: SecretStr | None = Field(
         None,
@@ -146,34 +133,50 @@ class Settings(BaseSettings):
     root_secret_access_key: SecretStr | None = Field(
         None, description="Secret of the root access key; set both or neither."
     )
-    account_id: str = Field("000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.")
+    account_id: str = Field(
+        "000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.", examples=["111122223333"]
+    )
     region: str = Field(
         "us-east-1",
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
-        description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another store "
-        "uses, such as `auto`.",
+        description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another S3 "
+        "server uses.",
+        examples=["eu-west-1", "auto"],
     )
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
         "auto",
         description="How a bucket is named in URLs. `auto`: virtual-hosted at AWS, path-style at other endpoints.",
     )
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, description="Server-side encryption of stored objects.")
-    s3_sse_kms_key_id: HeaderText | None = Field(None, description="KMS key, with `WHAUL_S3_SSE=aws:kms`.")
-    s3_storage_class: str | None = Field(
-        None,
-        pattern=r"^[A-Z0-9_]+$",
-        description="Storage class of stored objects, for example `STANDARD_IA`.",
+    s3_sse_kms_key_id: HeaderText | None = Field(
+        None, description="KMS key, with `WHAUL_S3_SSE=aws:kms`.", examples=["alias/whatsapp-media"]
     )
-    s3_tags: Pairs = Field({}, max_length=10, description="Tags of stored objects, `name=value` comma-separated.")
+    s3_storage_class: str | None = Field(
+        None, pattern=r"^[A-Z0-9_]+$", description="Storage class of stored objects.", examples=["STANDARD_IA"]
+    )
+    s3_tags: Pairs = Field(
+        {},
+        max_length=10,
+        description="Tags of stored objects: `name=value`, separated by commas.",
+        examples=["source=whatsapp,team=support"],
+    )
     s3_expected_bucket_owner: str | None = Field(
-        None, pattern=r"^\d{12}$", description="Account that must own the bucket; else S3 refuses."
+        None,
+        pattern=r"^\d{12}$",
+        description="Account that must own the bucket; otherwise S3 refuses the file.",
+        examples=["111122223333"],
     )
     presigned_hosts: Hosts = Field(
         (),
-        description="Hosts that presigned URLs may name in addition to AWS's S3 endpoints and the configured one; "
-        "comma-separated, `*.` wildcards.",
+        description="Hosts that presigned URLs may name, in addition to AWS's S3 endpoints and the configured one. "
+        "Separated by commas; `*.` stands for every subdomain; a port other than the usual one is part of the host.",
+        examples=["minio.example.com:9000,*.storage.example.com"],
     )
-    graph_url: str = Field("https://graph.facebook.com", description="Graph API base; `https`, or a loopback host.")
+    graph_url: str = Field(
+        "https://graph.facebook.com",
+        description="Address of the Graph API; `https`, or a loopback host.",
+        examples=["http://127.0.0.1:9090"],
+    )
     graph_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$", description="Graph API version.")
     graph_user_agent: HeaderText = Field(
         f"whaul/{__version__}",
@@ -182,14 +185,19 @@ class Settings(BaseSettings):
     media_hosts: Hosts = Field(
         ("lookaside.fbsbx.com", "*.fbcdn.net", "*.whatsapp.net"),
         description="Hosts that may be sent the token for a download; `https` only, except loopback hosts "
-        "named here. Comma-separated, `*.` wildcards.",
+        "named here. Written as `WHAUL_PRESIGNED_HOSTS`; a value replaces the default.",
+        examples=["127.0.0.1"],
     )
     key_mode: Literal["prefix", "exact"] = Field(
         "prefix",
-        description="`prefix`: object key = `key` + media id + extension, as AWS; `exact`: `key` as given.",
+        description="`prefix`: the object's key is `key` + media id + extension, as at AWS; `exact`: it is `key`, "
+        "as the caller wrote it.",
     )
     extensions: Annotated[Pairs, AfterValidator(_extension_table)] = Field(
-        {}, description="Overrides of file extensions, `mime/type=.ext` comma-separated."
+        {},
+        description="File extensions for MIME types, in place of the usual ones or in addition: `mime/type=.ext`, "
+        "separated by commas.",
+        examples=["image/jpeg=.jpg,application/x-example=.example"],
     )
     max_file_size: int = Field(
         104_857_600,
@@ -223,9 +231,12 @@ class Settings(BaseSettings):
         "front keeps idle connections; otherwise a call may meet one that is being closed.",
     )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
-    tls_key_file: Path | None = Field(None, description="Private key (PEM, PKCS#8) of that certificate.")
+    tls_key_file: Path | None = Field(None, description="Private key (PEM, not encrypted) of that certificate.")
     trusted_proxies: Commas = Field(
-        (), description="Addresses or networks whose `X-Forwarded-For` is believed in logs, comma-separated."
+        (),
+        description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, in logs and the audit log; "
+        "separated by commas.",
+        examples=["127.0.0.1,10.0.0.0/8"],
     )
     auth: Literal["sigv4", "none"] = Field(
         "sigv4",
@@ -240,6 +251,7 @@ class Settings(BaseSettings):
         None,
         min_length=1,
         description="File that gets one JSON line for each API call; `-` for standard output. Unset: none.",
+        examples=["/var/log/whaul/audit.log"],
     )
     audit_log_max_size: int = Field(
         104_857_600, ge=16_384, description="Bytes; the audit log's file is rotated before it grows larger."

@@ -201,12 +201,14 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
             assert place in anchors(linked.read_text(encoding="utf-8")), target
 
 
-@pytest.mark.parametrize("name", ["deploy", "observe", "upgrade", "backup", "scale", "security"])
-def test_a_task_page_begins_with_a_list_of_its_sections(name: str) -> None:
+@pytest.mark.parametrize("name", ["deploy", "observe", "upgrade", "backup", "scale", "security", "settings"])
+def test_a_long_page_begins_with_a_list_of_its_sections(name: str) -> None:
     head, _, rest = page(f"{name}.md").partition("\n## ")
     sections = re.findall(r"^## (.+)$", prose("\n## " + rest), re.MULTILINE)
     assert len(sections) > 1
-    assert re.findall(r"^- (.+)$", head, re.MULTILINE) == [f"[{title}](#{anchor(title)})" for title in sections]
+    assert re.findall(r"^- (\[[^\]]+\]\([^)]+\))", head, re.MULTILINE) == [
+        f"[{title}](#{anchor(title)})" for title in sections
+    ]
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -100,6 +100,16 @@ def test_every_setting_says_what_it_means() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "example"),
+    [(name, example) for name, field in Settings.model_fields.items() for example in field.examples or []],
+)
+def test_every_example_of_a_setting_can_be_used_and_is_not_the_default(load: Loader, name: str, example: str) -> None:
+    what_it_needs = {"WHAUL_S3_SSE": "aws:kms", "WHAUL_SECRET_KEY": KEY}
+    settings = load(**what_it_needs | {environment_name(name): example})
+    assert getattr(settings, name) != Settings.model_fields[name].get_default(call_default_factory=True)
+
+
+@pytest.mark.parametrize(
     ("name", "text", "value"),
     [
         ("WHAUL_PORT", "0", 0),
