@@ -28,7 +28,7 @@ from whaul.server import DRAIN_SIGNAL
 from whaul.server.database import followed, opened
 from whaul.server.gateway import Gateway, Service
 from whaul.server.limits import RateLimit
-from whaul.server.readiness import Readiness
+from whaul.server.readiness import Readiness, announced
 from whaul.server.unfinished_heads import UnfinishedHeads
 from whaul.settings import Settings
 from whaul.telemetry import logs
@@ -61,7 +61,7 @@ def create_app(settings: Settings | None = None) -> Gateway:
     Raises `SettingsError`.
     """
     found = settings or Settings.load()
-    logs.configure(found.log_level, found.log_format)
+    logs.configure(found.log_level, found.log_format, workers=found.workers)
     metrics = Metrics()
     audit = audit_log(found, metrics)
 
@@ -112,7 +112,9 @@ async def _serving(
             asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
         await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
         _collect_seldom()
-        log.info("ready", region=settings.region, s3_endpoint=store.endpoint, graph=settings.graph_url)
+        readiness = Readiness(registry.ping, store.credentials.get)
+        where = {"region": settings.region, "s3_endpoint": store.endpoint, "graph": settings.graph_url}
+        await stack.enter_async_context(announced(readiness.unready, lambda: logs.lifecycle("ready", **where)))
         yield Service(
             authenticator=Authenticator(
                 known,
@@ -124,7 +126,7 @@ async def _serving(
                 required=settings.auth == "sigv4",
             ),
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
-            unready=Readiness(registry.ping, store.credentials.get).unready,
+            unready=readiness.unready,
             operations={name: operation(name, row, components) for name, row in OPERATIONS.items()},
         )
 

@@ -4,10 +4,11 @@ Written as they are, control characters clear the screen, rename the window or w
 lines, and bidirectional overrides show something else than what is there (CVE-2021-42574).
 """
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TextIO
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of characters that cannot be seen: https://www.unicode.org/reports/tr44/#General_Category_Values"""
@@ -18,6 +19,11 @@ _EMOJI: Final = re.compile("[\U0001f000-\U0001faff]")
 _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
 """Letters and signs that look like nothing."""
 _JOINERS: Final = "\u200c\u200d"
+
+
+def takes_colour(stream: TextIO) -> bool:
+    """Whether to write colours: to a terminal, unless its user does not want them (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def visible(text: str) -> str:

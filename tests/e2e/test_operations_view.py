@@ -1,12 +1,13 @@
 """What an operator sees: health, readiness, metrics, and one log line for each call."""
 
+import json
 import re
 import uuid
 
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.world import Gateway, World
+from harness.world import MEDIA_PATH, Gateway, Key, World
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
@@ -40,6 +41,10 @@ def test_a_gateway_without_s3_credentials_is_alive_but_not_ready(world: World, s
         with pytest.raises(running.client().exceptions.AccessDeniedException, match="S3 credentials"):
             running.get(PDF)
         assert running.get(PDF, metadataOnly=True)["fileSize"] == simulator.media[PDF].size
+        logged = [json.loads(line) for line in running.log.read_text(encoding="utf-8").splitlines()]
+    [missing] = [line for line in logged if line["event"] == "not_ready"]
+    assert (missing["level"], "S3 credentials" in missing["message"]) == ("warning", True)
+    assert "ready" not in [line["event"] for line in logged]
 
 
 def test_each_call_is_one_log_line_with_what_is_known_of_it(gateway: Gateway, simulator: Simulator) -> None:
@@ -58,6 +63,7 @@ def test_each_call_is_one_log_line_with_what_is_known_of_it(gateway: Gateway, si
         gateway.get("999999999999999")
     failed = gateway.logged(caught.value)
     assert (failed["outcome"], failed["status"]) == ("ResourceNotFoundException", 404)
+    assert (line["level"], failed["level"]) == ("info", "warning")
     assert failed["media_id"] == "999999999999999"
     assert "media id" in failed["message"]
     unknown = gateway.logged(gateway.send("POST", "/nowhere"))
@@ -107,3 +113,13 @@ def test_the_metrics_count_calls_bytes_and_hops(gateway: Gateway, simulator: Sim
 def test_the_start_is_told_with_region_and_endpoints(gateway: Gateway) -> None:
     text = gateway.log.read_text(encoding="utf-8")
     assert re.search(rf'"s3_endpoint":"{re.escape(gateway.world.environ["AWS_ENDPOINT_URL_S3"])}"', text)
+
+
+def test_a_refused_signature_is_logged_with_the_key_that_it_claims(gateway: Gateway) -> None:
+    stranger = Key("AKIASTRANGER", "s" * 40)
+    line = gateway.logged(gateway.send("POST", MEDIA_PATH, b"{}", sign_with=stranger))
+    assert (line["outcome"], line["level"]) == ("UnrecognizedClientException", "warning")
+    assert line["claimed_access_key_id"] == "AKIASTRANGER"
+    assert "access_key_id" not in line
+    swapped = gateway.logged(gateway.send("POST", MEDIA_PATH, b"{}", sign_with=Key("s" * 40, "AKIASTRANGER")))
+    assert swapped["claimed_access_key_id"] == "(40 characters)"

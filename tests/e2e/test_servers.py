@@ -40,8 +40,12 @@ def test_two_workers_answer_together_and_their_counters_are_joined(
         eventually(lambda: count() == {20.0})
         text = send(running.port, "GET", "/metrics", b"", {}).body.decode()
         assert f"whaul_stored_bytes_total {float(simulator.media[VOICE].size)}" in text
-        pids = set(re.findall(r"Spawning worker-(\d)", running.log.read_text(encoding="utf-8")))
-    assert pids == {"1", "2"}
+        log = running.log.read_text(encoding="utf-8")
+        workers = re.findall(r"Spawning worker-(\d) with PID: (\d+)", log)
+        callers = {line["worker"] for line in running.calls()}
+    assert {number for number, _ in workers} == {"1", "2"}
+    assert callers <= {int(pid) for _, pid in workers}
+    assert log.count('"event":"ready"') == 2
     assert len(store.read(f"{prefix}{VOICE}.ogg")) == simulator.media[VOICE].size
 
 

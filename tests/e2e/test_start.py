@@ -39,6 +39,21 @@ def test_a_listener_that_cannot_be_is_told(world: World) -> None:
     assert "WHAUL_HOST=no-such-name.invalid: the name has no address here" in message
 
 
+def test_a_server_that_has_nothing_yet_says_so_at_every_level_and_that_it_starts_and_stops(
+    world: World, tmp_path: Path
+) -> None:
+    with world.serve(WHAUL_DATABASE_URL=f"sqlite:///{tmp_path / 'new.db'}", WHAUL_LOG_LEVEL="warning") as running:
+        eventually(lambda: '"event":"ready"' in running.log.read_text(encoding="utf-8"))
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(PATIENCE) == 0
+    lines = [json.loads(line) for line in running.log.read_text(encoding="utf-8").splitlines()]
+    warned = [line["event"] for line in lines if line["level"] == "warning"]
+    assert warned == ["no_account_linked", "no_access_key"]
+    events = [line["event"] for line in lines if line["level"] == "info"]
+    assert any(event.startswith("Listening at: http://127.0.0.1:") for event in events)
+    assert events[-1] == "stopped"
+
+
 def test_without_keys_programs_are_let_in_and_pages_in_a_browser_are_not(world: World) -> None:
     body = json.dumps(
         {"mediaId": JPEG, "originationPhoneNumberId": world.phone_number_id, "metadataOnly": True}

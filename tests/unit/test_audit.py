@@ -20,6 +20,7 @@ from whaul.telemetry.audit import (
 )
 from whaul.telemetry.audit_writer import AuditFile, AuditWriter
 from whaul.telemetry.call import Call
+from whaul.telemetry.clients import claimed_access_key_id
 from whaul.telemetry.metrics import Metrics
 
 MODEL = botocore.session.Session().get_service_model("socialmessaging")
@@ -35,6 +36,8 @@ def audit_log(path: Path) -> AuditLog:
 def record(
     call: Call, headers: list[tuple[bytes, bytes]] = HEADERS, query: bytes = b"", path: Path = Path("unused")
 ) -> dict[str, Any]:
+    if call.access_key_id is None:
+        call.claimed_access_key_id = claimed_access_key_id(headers, query)  # as the gateway does
     line = audit_log(path).line(call, headers, query)
     assert b"\n" not in line
     document = json.loads(line)

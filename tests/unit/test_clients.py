@@ -1,8 +1,10 @@
-"""Which address a request came from."""
+"""Which address a request came from, and which access key it claims."""
+
+from urllib.parse import quote_from_bytes
 
 import pytest
 
-from whaul.telemetry.clients import ClientAddress
+from whaul.telemetry.clients import MAX_CLAIM, ClientAddress, claimed_access_key_id
 
 PROXY, CLIENT, OTHER = "10.0.0.1", "203.0.113.7", "198.51.100.9"
 
@@ -75,3 +77,45 @@ def test_a_peer_without_an_address_is_not_believed(peer: str | None) -> None:
 def test_what_is_trusted_must_be_addresses_or_networks() -> None:
     with pytest.raises(ValueError, match="proxy"):
         ClientAddress(("proxy",))
+
+
+SCOPE = b"/20260101/us-east-1/social-messaging/aws4_request"
+
+
+@pytest.mark.parametrize(
+    ("claim", "told"),
+    [
+        (b"AKIACLAIMED00000", "AKIACLAIMED00000"),
+        (b"test", "test"),
+        (b"my-app.1", "my-app.1"),
+        (b"A\xc3\xa9\xff\x1b[2J", "Aé\\xff\x1b[2J"),  # the renderers make it visible
+        (b"k" * MAX_CLAIM, "k" * MAX_CLAIM),
+        (b"s" * 40, "(40 characters)"),  # a secret key in its place
+        (b"half/of+a+secret/key/in/its/place/1234567", "(41 characters)"),
+    ],
+)
+@pytest.mark.parametrize("form", ["header", "query"])
+def test_a_claim_is_repeated_unless_it_may_be_a_secret(claim: bytes, told: str, form: str) -> None:
+    if form == "header":
+        value = b"AWS4-HMAC-SHA256 Credential=" + claim + SCOPE + b", SignedHeaders=host, Signature=5161718"
+        assert claimed_access_key_id([(b"host", b"x"), (b"authorization", value)], b"") == told
+    else:
+        query = (
+            b"a=1&X-Amz-Credential=" + quote_from_bytes(claim + SCOPE, safe="").encode() + b"&X-Amz-Signature=5161718"
+        )
+        assert claimed_access_key_id([(b"host", b"x")], query) == told
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"Bearer EAAtoken",
+        b"AWS4-HMAC-SHA256 Credential=AKIA",
+        b"AWS4-HMAC-SHA256 Credential=/20260101/",
+        b"Basic x",
+    ],
+)
+def test_a_request_that_claims_no_key_has_none(header: bytes) -> None:
+    assert claimed_access_key_id([(b"authorization", header)], b"id=1") is None
+    assert claimed_access_key_id([], b"id=1") is None

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -136,12 +137,39 @@ def test_lines_are_json_with_level_and_time(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.usefixtures("restored")
-def test_the_servers_own_messages_take_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
-    logs.configure("warning", "json")
-    logging.getLogger("_granian").warning("worker %s", 1)
-    logging.getLogger("_granian").info("not this one")
-    (line,) = written(capsys)
-    assert (line["event"], line["level"]) == ("worker 1", "warning")
+def test_a_line_begins_with_time_level_and_event(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+    structlog.get_logger().warning("call", access_key_id="A", status=404)
+    logging.getLogger("_granian").error("from the server")
+    for line in written(capsys):
+        assert list(line)[:3] == ["timestamp", "level", "event"]
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_the_start_and_the_stop_are_logged_at_every_level(capsys: pytest.CaptureFixture[str], level: str) -> None:
+    logs.configure(level, "json")
+    logs.lifecycle("ready", region="us-east-1")
+    logging.getLogger("_granian").info("Listening at: %s", "http://127.0.0.1:8080")
+    logging.getLogger("_granian").info("Granian shutdown completed, see ya!")
+    structlog.get_logger().info("not this one")
+    lines = [(line["event"], line["level"]) for line in written(capsys)]
+    assert lines == [("ready", "info"), ("Listening at: http://127.0.0.1:8080", "info"), ("stopped", "info")]
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize(("workers", "named"), [(1, {}), (2, {"worker": os.getpid()})])
+def test_one_of_several_workers_says_which(
+    capsys: pytest.CaptureFixture[str], workers: int, named: dict[str, int]
+) -> None:
+    logs.configure("info", "json", workers=workers)
+    structlog.get_logger().info("ours")
+    logging.getLogger("_granian").info("the server's")
+    for line in written(capsys):
+        assert {name: line[name] for name in line if name not in {"timestamp", "level", "event"}} == named
+    logs.configure("info", "console", workers=workers)
+    structlog.get_logger().info("ours")
+    assert (f"[{os.getpid()}] ours" in capsys.readouterr().out) == (workers > 1)
 
 
 @pytest.mark.usefixtures("restored")
@@ -184,6 +212,75 @@ def test_on_a_terminal_what_others_wrote_is_visible_text(capsys: pytest.CaptureF
     assert r"\x1b]0;pwn\x07\nforged" in out
     assert "متجر 🛒" in out
     assert not any(steering in out for steering in ("\x1b]", "\x1b[2J", "\u202e", "\r"))
+
+
+CALL = {"operation": "GetWhatsAppMessageMedia", "request_id": "9d2a5c0e", "client": "203.0.113.7", "seconds": 0.0123}
+PROVEN = {"access_key_id": "AKIA1", "caller": "inbox", "phone_number_id": "phone-number-id-1", "media_id": "42"}
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (
+            CALL | PROVEN | {"outcome": "ok", "status": 200, "bytes": 198_000, "get_seconds": 0.01},
+            "info    GetWhatsAppMessageMedia 200 12 ms inbox 42 198 kB",
+        ),
+        (
+            CALL
+            | PROVEN
+            | {"outcome": "ResourceNotFoundException", "status": 404, "message": "Meta does not know it."},
+            "info    GetWhatsAppMessageMedia 404 ResourceNotFoundException 12 ms inbox 42 Meta does not know it.",
+        ),
+        (
+            CALL | {"outcome": "UnrecognizedClientException", "status": 403, "claimed_access_key_id": "A\x1b[2J"},
+            r"info    GetWhatsAppMessageMedia 403 UnrecognizedClientException 12 ms 203.0.113.7 as A\x1b[2J",
+        ),
+        (
+            {
+                "request_id": "1",
+                "outcome": "UnknownOperationException",
+                "status": 404,
+                "seconds": 0.0,
+                "message": "No.",
+            },
+            "info    - 404 UnknownOperationException <1 ms - No.",
+        ),
+        (
+            CALL | PROVEN | {"outcome": "ok", "status": 200, "seconds": 42.0, "bytes": 5},
+            "info    {} 200 42.0 s inbox 42 5 B",
+        ),
+    ],
+)
+def test_on_a_terminal_a_call_is_one_line_that_begins_with_what_matters(
+    capsys: pytest.CaptureFixture[str], fields: dict[str, object], line: str
+) -> None:
+    logs.configure("info", "console")
+    structlog.get_logger().info("call", **fields)
+    out = capsys.readouterr().out
+    assert re.match(r"\d\d:\d\d:\d\d ", out)
+    assert out[9:] == line.replace("{}", "GetWhatsAppMessageMedia") + "\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "has_colour"),
+    [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)],
+)
+@pytest.mark.usefixtures("restored")
+def test_colours_are_for_terminals_whose_users_want_them(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], has_colour: bool
+) -> None:
+    for name, value in ({"TERM": "xterm", "NO_COLOR": ""} | environ).items():
+        monkeypatch.setenv(name, value)
+    ours, terminal = os.openpty()
+    with open(terminal, "w", encoding="utf-8") as stdout:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", stdout)
+        logs.configure("info", "auto")
+        structlog.get_logger().error("call", **CALL, outcome="InternalServiceException", status=500)
+        line = os.read(ours, 4096).decode()
+    os.close(ours)
+    assert ("\x1b[1;31merror   GetWhatsAppMessageMedia 500 InternalServiceException\x1b[0m 12 ms" in line) == has_colour
+    assert ("\x1b" in line) == has_colour
 
 
 @pytest.mark.usefixtures("restored")

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+import structlog
 
 from whaul.errors import DependencyException
 from whaul.registry.errors import RegistryUnavailableError
-from whaul.server.readiness import MAX_AGE, Readiness
+from whaul.server.readiness import MAX_AGE, Readiness, announced
 from whaul.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -64,12 +65,39 @@ async def test_what_every_check_misses_is_told() -> None:
     assert await readiness.unready() == [str(RegistryUnavailableError()), "No S3 credentials."]
 
 
-async def test_a_look_that_fails_is_told_and_not_kept_for_long() -> None:
+async def test_an_error_that_nobody_foresaw_is_a_reason_without_its_text() -> None:
     looks, clock = Looks(), Clock()
-    looks.failure = ValueError("once")
+    looks.failure = ZeroDivisionError("https://host/?access_token=EAAG")
     readiness = Readiness(looks, clock=clock)
-    with pytest.raises(ValueError, match="once"):
-        await readiness.unready()
+    with structlog.testing.capture_logs() as lines:
+        assert await readiness.unready() == ["An internal error; the log says where."]
     looks.failure = None
     clock.advance(MAX_AGE)
     assert await readiness.unready() == []
+    assert [line["event"] for line in lines] == ["unforeseen"]
+    assert "EAAG" not in str(lines)
+
+
+async def test_a_server_that_starts_says_what_is_missing_once_and_when_it_is_ready() -> None:
+    answers = [["no credentials"], ["no credentials", "no database"], ["no database"], []]
+    is_ready = asyncio.Event()
+
+    async def unready() -> list[str]:
+        return answers.pop(0)
+
+    with structlog.testing.capture_logs() as lines:
+        async with announced(unready, is_ready.set, pause=0):
+            await is_ready.wait()
+    told = [(line["log_level"], line["event"], line["message"]) for line in lines]
+    assert told == [("warning", "not_ready", "no credentials"), ("warning", "not_ready", "no database")]
+
+
+async def test_a_server_that_stops_before_it_is_ready_never_says_that_it_is() -> None:
+    looked = asyncio.Event()
+
+    async def unready() -> list[str]:
+        looked.set()
+        return ["no credentials"]
+
+    async with announced(unready, lambda: pytest.fail("it is not"), pause=0):
+        await looked.wait()

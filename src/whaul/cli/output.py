@@ -17,10 +17,6 @@ class OutputError(Exception):
     """Standard output cannot be written: it is full or closed."""
 
 
-class UnansweredError(OutputError):
-    """A question was asked where nobody answers."""
-
-
 def prepare() -> None:
     """Make the standard streams safe to use if they are closed or cannot encode all of Unicode. Raises `OutputError`.
 
@@ -66,14 +62,10 @@ def tell(text: str) -> None:
 
 
 def confirms(question: str) -> bool:
-    """Ask a question. Anything but yes is a no. Raises `OutputError`, also at the end of standard input."""
+    """Ask a question. Anything but yes is a no, and so is the end of standard input. Raises `OutputError`."""
     with _translated():
         print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
-    answer = sys.stdin.readline()
-    if not answer:
-        line("")
-        raise UnansweredError("nothing was changed: nobody is there to answer; give --yes")
-    return answer.strip().lower() in {"y", "yes"}
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def document(value: object) -> None:

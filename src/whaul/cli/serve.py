@@ -20,8 +20,10 @@ def serve(
     from whaul.cli.start import checked
     from whaul.environment import environment_name
     from whaul.settings import Settings
+    from whaul.telemetry import logs
 
     settings = Settings.load(host=host, port=port, workers=workers)
+    logs.configure(settings.log_level, settings.log_format)
     plan = asyncio.run(checked(settings))
     # Workers read the settings from the environment, as if it had held the options.
     for name in ("host", "port", "workers"):

@@ -3,13 +3,19 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import structlog
 
 from whaul.components import check_audit_log, check_outbound, check_tls, open_registry, s3_config
 from whaul.outbound.netguard import is_loopback
+from whaul.registry.registry import Registry
 from whaul.server.listener import listen_address
 from whaul.server.supervisor import Plan
 from whaul.settings import Settings, SettingsError
 from whaul.stack.processes import check_free
+
+log = structlog.get_logger()
 
 METRICS_FOLDERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 """Names under which prometheus_client finds the folder in which workers keep their counters."""
@@ -30,7 +36,10 @@ async def checked(settings: Settings) -> Plan:
     check_metrics_folder(os.environ, settings.workers)
     async with open_registry(settings) as registry:
         await registry.ping()
+        missing = await _missing(settings, registry)
     check_free(address, settings.port)
+    for event, message in missing.items():
+        log.warning(event, message=message)
     return Plan(
         address=address,
         port=settings.port,
@@ -43,6 +52,17 @@ async def checked(settings: Settings) -> Plan:
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
+
+
+async def _missing(settings: Settings, registry: Registry) -> dict[str, str]:
+    """What calls need and the registry does not have, as log events: to be said once, not by each worker."""
+    missing = {}
+    if not (await registry.accounts.page(1)).accounts:
+        missing["no_account_linked"] = "No account is linked. `whaul link` links one; running servers then know it."
+    has_key = settings.auth == "none" or settings.root_access_key_id is not None
+    if not has_key and not any(key.is_usable(datetime.now(UTC)) for key in await registry.access_keys.all()):
+        missing["no_access_key"] = "No access key can be used. `whaul keys create` makes one; running servers know it."
+    return missing
 
 
 def check_metrics_folder(environ: Mapping[str, str], workers: int) -> None:

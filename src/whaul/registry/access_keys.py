@@ -40,6 +40,10 @@ class AccessKeyRecord:
     rate_burst: int | None
     """Calls at once; None for one second's worth."""
 
+    def is_usable(self, now: datetime) -> bool:
+        """Whether calls can be signed with it: it is neither disabled nor expired."""
+        return self.disabled_at is None and (self.expires_at is None or self.expires_at > now)
+
 
 class AccessKeys:
     """The access keys of one account number."""

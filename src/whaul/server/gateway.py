@@ -34,7 +34,7 @@ from whaul.server.limits import RateLimit
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call
-from whaul.telemetry.clients import ClientAddress
+from whaul.telemetry.clients import ClientAddress, claimed_access_key_id
 from whaul.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -44,6 +44,8 @@ JSON = "application/json"
 READ = ("GET", "HEAD")
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """What monitors ask, over and over: not logged, not counted."""
+CLIENT_ERRORS, SERVER_ERRORS = 400, 500
+"""Where these statuses begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Gateway:
     def drain(self) -> None:
         """Take no new calls, and say so on `/readyz`; those under way go on."""
         self._draining = True
-        log.info("draining")
+        logs.lifecycle("draining")
 
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
@@ -155,6 +157,8 @@ class Gateway:
                 exchange.status = 200
             except Exception as error:  # noqa: BLE001 - whatever it was, the caller gets a response
                 exchange.status, body, headers = self._failed(error, call)
+                if call.access_key_id is None:
+                    call.claimed_access_key_id = claimed_access_key_id(scope["headers"], scope["query_string"])
             finally:
                 if exchange.room is not None:
                     exchange.room.release()
@@ -223,7 +227,9 @@ class Gateway:
         self._metrics.observe(exchange.call, seconds)
 
     def _log(self, exchange: "Exchange", seconds: float) -> None:
-        log.info("call", **logs.call_line(exchange.call, exchange.status, seconds))
+        status = exchange.status
+        write = log.info if status < CLIENT_ERRORS else log.warning if status < SERVER_ERRORS else log.error
+        write("call", **logs.call_line(exchange.call, status, seconds))
 
     def _record(self, exchange: "Exchange", _seconds: float) -> None:
         if self._audit is not None:

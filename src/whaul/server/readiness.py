@@ -1,14 +1,25 @@
-"""Whether calls can be served: looked at when somebody asks, at most once a second, and once for all who ask."""
+"""Whether calls can be served: looked at when somebody asks, at most once a second, and once for all who ask.
+
+The log is told at the start, too: `ready`, or what is missing until then.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
 
 from whaul.errors import ApiError
 from whaul.registry.errors import RegistryError
+from whaul.telemetry import logs
+
+log = structlog.get_logger()
 
 MAX_AGE = 1.0
 """Seconds. Anybody may ask as often as they like; the database is asked no more often than that."""
+START_PAUSE = 2.0
+"""Seconds between two looks of a server that is not ready yet."""
 
 
 class Readiness:
@@ -36,4 +47,31 @@ class Readiness:
                 await check()
             except (RegistryError, ApiError) as error:
                 reasons.append(error.message if isinstance(error, ApiError) else str(error))
+            except Exception as error:  # noqa: BLE001 - a monitor gets an answer, and the text of others stays here
+                log.error("unforeseen", error=logs.without_text(error))
+                reasons.append("An internal error; the log says where.")
         return reasons
+
+
+@asynccontextmanager
+async def announced(
+    unready: Callable[[], Awaitable[list[str]]], ready: Callable[[], None], pause: float = START_PAUSE
+) -> AsyncGenerator[None]:
+    """Call `ready` once nothing is missing any more, and log until then what is; the server serves meanwhile."""
+
+    async def follow() -> None:
+        logged: list[str] = []
+        while reasons := await unready():
+            for reason in reasons:
+                if reason not in logged:
+                    log.warning("not_ready", message=reason)
+            logged = reasons
+            await asyncio.sleep(pause)
+        ready()
+
+    task = asyncio.create_task(follow())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

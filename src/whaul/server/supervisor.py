@@ -102,7 +102,7 @@ def _serve(plan: Plan) -> None:
         http1_settings=HTTP1Settings(header_read_timeout=int(plan.idle_timeout * 1000), max_buffer_size=MAX_HEAD),
         ssl_cert=Path(plan.tls_cert_file) if plan.tls_cert_file else None,
         ssl_key=Path(plan.tls_key_file) if plan.tls_key_file else None,
-        log_level=LogLevels(plan.log_level),
+        log_level=LogLevels.debug if plan.log_level == "debug" else LogLevels.info,  # its start and stop, always
         log_dictconfig=logs.server_logging(plan.log_level, plan.log_format),
         ssl_protocol_min=SSLProtocols.tls12,
         respawn_failed_workers=True,

@@ -47,8 +47,7 @@ https://docs.aws.amazon.com/social-messaging/latest/userguide/logging-using-clou
 READING = ("Get", "List")
 """Prefixes of operations that change nothing."""
 
-# In the Authorization header or the query. A secret key, if somebody sends one instead, has 40 characters.
-_CREDENTIAL = re.compile(rb"Credential=(\w{3,32})(?:/|%2[Ff])", re.ASCII)
+_ACCESS_KEY_ID = re.compile(r"\w{3,32}", re.ASCII)
 _RESOURCE = re.compile(r"(phone-number-id|waba)[-/]([0-9a-f]{32})")
 
 _decode = msgspec.json.Decoder().decode
@@ -76,21 +75,16 @@ class AuditLog:
         operation = call.operation or ""
         reads = operation.startswith(READING)
         manages = operation not in DATA_EVENTS
-        user_agent, credential = None, query
-        for name, value in headers:
-            if name == b"user-agent":
-                user_agent = value[:MAX_USER_AGENT].decode("latin-1")
-            elif name == b"authorization":
-                credential = value
+        user_agent = next((value for name, value in headers if name == b"user-agent"), None)
         record: dict[str, Any] = {
             "eventVersion": EVENT_VERSION,
-            "userIdentity": self._identity(call, credential),
+            "userIdentity": self._identity(call),
             "eventTime": _now(),
             "eventSource": EVENT_SOURCE,
             "eventName": operation,
             "awsRegion": self._region,
             "sourceIPAddress": call.client,
-            "userAgent": user_agent,
+            "userAgent": user_agent and user_agent[:MAX_USER_AGENT].decode("latin-1"),
         }
         if call.error is not None:
             record["errorCode"] = call.error
@@ -137,10 +131,10 @@ class AuditLog:
             }
         )
 
-    def _identity(self, call: Call, credential: bytes) -> dict[str, str]:
+    def _identity(self, call: Call) -> dict[str, str]:
         if call.access_key_id is None:
-            claim = _CREDENTIAL.search(credential)
-            return {"type": "Unknown"} | ({"accessKeyId": claim[1].decode()} if claim else {})
+            claim = call.claimed_access_key_id or ""
+            return {"type": "Unknown"} | ({"accessKeyId": claim} if _ACCESS_KEY_ID.fullmatch(claim) else {})
         return {
             "type": "IAMUser",
             "principalId": call.access_key_id,

@@ -27,6 +27,8 @@ class Call:
     """The error code of the response; None for a success."""
     message: str | None = None
     """The public message of that error."""
+    claimed_access_key_id: str | None = None
+    """The key that a refused request claims, unproven."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Time spent on each hop: `describe`, `get`, `upload`, `send` and `delete` at Meta, `put` at the destination,
     `open` at the source, `wait` for a transfer slot."""

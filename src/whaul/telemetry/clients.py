@@ -1,9 +1,16 @@
-"""The address of a client behind proxies."""
+"""Who a client is, as far as its request says: its address behind proxies, and the access key that it claims."""
 
 import ipaddress
 import re
 from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
 
+MAX_CLAIM = 32
+"""Characters of a claimed access key id. What is longer may be a secret key in its place, and is not repeated."""
+
+_CREDENTIAL = re.compile(rb"Credential=([^,&\s]+)")
+"""In the Authorization header or the query."""
+_KEY_ID = re.compile(rb"(.+)/[0-9]{8}(?:/|$)", re.DOTALL)
 _HOP = re.compile(r"^(?:\[([^]]*)\]|([^:]*))(?::\d{1,5})?$")
 """An address with a port, as some proxies write it, or IPv6 in brackets."""
 
@@ -42,3 +49,17 @@ def _address(text: str) -> Address | None:
     except ValueError:
         return None
     return address.ipv4_mapped or address if address.version == 6 else address
+
+
+def claimed_access_key_id(headers: Iterable[tuple[bytes, bytes]], query: bytes) -> str | None:
+    """Return the access key id that a request claims, which nobody has proven; None without one.
+
+    It is text that a stranger wrote, of at most `MAX_CLAIM` characters; of a longer one only the length is told.
+    """
+    signed = next((value for name, value in headers if name == b"authorization"), query)
+    credential = _CREDENTIAL.search(signed)
+    claim = _KEY_ID.match(unquote_to_bytes(credential[1])) if credential else None
+    if claim is None:
+        return None
+    text = claim[1].decode("utf-8", "backslashreplace")
+    return text if len(text) <= MAX_CLAIM else f"({len(text)} characters)"

@@ -6,19 +6,22 @@ Nothing secret is ever handed to a logger; a test searches all output for tokens
 import io
 import logging
 import logging.config
+import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Any, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
 
 from whaul.telemetry.call import Call
-from whaul.terminal import visible, visible_json
+from whaul.telemetry.console import ConsoleRenderer
+from whaul.terminal import takes_colour, visible_json
 
 MAX_CHAIN = 8
 """Errors in one description, each the cause of the one before."""
@@ -26,22 +29,35 @@ MAX_CHAIN = 8
 QUIET = 60.0
 """Seconds between two messages about a log that cannot be written."""
 
+SERVER: Final = "_granian"
+"""The logger of the server below us: what it says of its start and stop stays at every level."""
+PLAIN_WORDS: Final = {"Shutting down granian": "stopping", "Granian shutdown completed, see ya!": "stopped"}
+"""What we call some of its events."""
+
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 
 
-def configure(level: str, log_format: str) -> None:
-    """Set up logging for this process, in one form with the server's own messages."""
+def configure(level: str, log_format: str, *, workers: int = 1) -> None:
+    """Set up logging for this process, in one form with the server's own messages.
+
+    If it is one of several `workers`, each line says which.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # JSON is UTF-8 whatever the terminal's own character set is: RFC 8259, section 8.1.
         encoding = sys.stdout.encoding if _is_console(log_format) else "utf-8"
         sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     structlog.configure(
-        processors=_processors(log_format),
+        processors=_processors(log_format, workers),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LogOutput())),
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(server_logging(level, log_format))
+    logging.config.dictConfig(server_logging(level, log_format, workers=workers))
+
+
+def lifecycle(event: str, **fields: object) -> None:
+    """Log a step of the server's start or stop, whatever the level is."""
+    structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger("info")).info(event, **fields)
 
 
 class LogOutput(io.TextIOBase):
@@ -78,33 +94,47 @@ class LogOutput(io.TextIOBase):
             print(f"whaul: log lines are lost: {error.strerror}", file=sys.stderr, flush=True)  # noqa: T201 - no log
 
 
-def server_logging(level: str, log_format: str) -> dict[str, Any]:
+def server_logging(level: str, log_format: str, *, workers: int = 1) -> dict[str, Any]:
     """Configure the standard library's logging to write lines like ours."""
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_processors(log_format)],
+        "processors": [
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            _in_plain_words,
+            *_processors(log_format, workers),
+        ],
     }
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": LogOutput(), "formatter": "structured"}},
-        "loggers": {"_granian": {"level": level.upper(), "propagate": True}},  # in place of Granian's own handlers
+        # In place of Granian's own handlers.
+        "loggers": {SERVER: {"level": "DEBUG" if level == "debug" else "INFO", "propagate": True}},
         # Below warnings libraries say too much: botocore's debug lines hold what it signs, with the signature.
         "root": {"level": "WARNING", "handlers": ["stdout"]},
     }
 
 
-def _processors(log_format: str) -> list[Any]:
-    form: list[Any] = [structlog.processors.JSONRenderer(_json)]
+def _processors(log_format: str, workers: int) -> list[Any]:
+    form: Any = structlog.processors.JSONRenderer(_json)
     if _is_console(log_format):
-        form = [_visible, structlog.dev.ConsoleRenderer()]
-    return [
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_traceback,
-        *form,
-    ]
+        form = ConsoleRenderer(colours=takes_colour(sys.stdout))
+    return [_headed({"worker": os.getpid()} if workers > 1 else {}), _without_traceback, form]
+
+
+def _headed(worker: Mapping[str, int]) -> Callable[[object, str, dict[str, Any]], dict[str, Any]]:
+    """Begin an event with what every line has."""
+
+    def headed(_logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
+        time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return {"timestamp": time, "level": method, "event": event.pop("event", ""), **worker, **event}
+
+    return headed
+
+
+def _in_plain_words(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    return event | {"event": PLAIN_WORDS.get(event["event"], event["event"])}
 
 
 def _is_console(log_format: str) -> bool:
@@ -123,11 +153,6 @@ def _without_traceback(_logger: object, _method: str, event: dict[str, Any]) -> 
     return event | {"event": str(event.get("event", "")).partition("\n")[0], "error": without_text(error)}
 
 
-def _visible(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Make what others wrote visible text. Values other than text are shown by `repr`, which does the same."""
-    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
-
-
 def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
     """The fields of a call's log line, without those that are unknown."""
     fields = {
@@ -136,6 +161,7 @@ def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
         "outcome": call.error or "ok",
         "status": status,
         "access_key_id": call.access_key_id,
+        "claimed_access_key_id": call.claimed_access_key_id,
         "caller": call.caller,
         "client": call.client,
         "phone_number_id": call.phone_number_id,
