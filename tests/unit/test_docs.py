@@ -201,7 +201,9 @@ def test_relative_links_lead_somewhere(path: Path) -> None:
             assert place in anchors(linked.read_text(encoding="utf-8")), target
 
 
-@pytest.mark.parametrize("name", ["deploy", "observe", "upgrade", "backup", "scale", "security", "settings"])
+@pytest.mark.parametrize(
+    "name", ["deploy", "observe", "upgrade", "backup", "scale", "security", "settings", "other-sdks"]
+)
 def test_a_long_page_begins_with_a_list_of_its_sections(name: str) -> None:
     head, _, rest = page(f"{name}.md").partition("\n## ")
     sections = re.findall(r"^## (.+)$", prose("\n## " + rest), re.MULTILINE)

@@ -129,9 +129,8 @@ class JavaScript:
         return Outcome(**json.loads(self._process.stdout.readline()))
 
 
-@contextmanager
-def javascript() -> Iterator[JavaScript]:
-    """Run the runner while the block runs; what it needs is installed once for a checkout."""
+def node_with_sdk() -> tuple[str, Path]:
+    """Node, and the folder with the runner and the SDK; both are installed once for a checkout."""
     program, npm = node()
     home = TOOLS / "conformance-javascript"
     wanted = {name: (RUNNER / name).read_bytes() for name in ("package.json", "package-lock.json", "runner.mjs")}
@@ -146,6 +145,13 @@ def javascript() -> Iterator[JavaScript]:
 
     npm += ["ci", "--no-audit", "--no-fund", "--ignore-scripts"]
     install("the AWS SDK for JavaScript", home, is_there, [npm])
+    return program, home
+
+
+@contextmanager
+def javascript() -> Iterator[JavaScript]:
+    """Run the runner while the block runs."""
+    program, home = node_with_sdk()
     command = [program, "runner.mjs"]
     with subprocess.Popen(
         command, cwd=home, env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

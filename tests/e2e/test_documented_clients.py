@@ -1,0 +1,100 @@
+"""The calls that the pages show for the AWS CLI, the SDK for JavaScript and curl, as printed there."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from e2e.conformance.clients import environment, node_with_sdk
+from harness.installs import aws_cli
+from harness.store import BUCKET, Store
+from harness.world import READER, Gateway
+from whaul.simulator import Simulator
+from whaul.stack.local import REGION, clean_environment
+
+DOCS = Path(__file__).parents[2] / "docs"
+JPEG = "100000000000001"
+
+Snippet = Callable[..., str]
+
+
+@pytest.fixture
+def snippet(gateway: Gateway, prefix: str) -> Snippet:
+    """The one block with a text in it, with the gateway, ids and bucket of this run in place of the page's."""
+    ours = {
+        "http://127.0.0.1:8080": gateway.url,
+        "1013859600285441": JPEG,
+        "phone-number-id-7f62118300eb3975a049612b223b62c2": gateway.world.phone_number_id,
+        "my-bucket": BUCKET,
+    }
+
+    def read(language: str, text: str, page: str = "getting-started.md") -> str:
+        whole = (DOCS / page).read_text(encoding="utf-8")
+        blocks = re.findall(rf"^```{language}\n(.*?)^```$", whole, re.MULTILINE | re.DOTALL)
+        (block,) = (block for block in blocks if text in block)
+        for theirs, own in ours.items():
+            block = block.replace(theirs, own)
+        return re.sub("(?<!v1/)whatsapp/", prefix, block)
+
+    return read
+
+
+def shell(block: str, environ: dict[str, str]) -> str:
+    """Run the command of a console block; without its prompt, and what it prints there."""
+    command = re.match(r"\$ ((?:.*\\\n)*.*)", block)
+    assert command
+    path = f"{aws_cli().parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-c", command[1]], env=environ | {"PATH": path}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_javascript_shows_where_the_file_went(
+    snippet: Snippet, gateway: Gateway, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    program, home = node_with_sdk()
+    code = snippet("javascript", "GetWhatsAppMessageMediaCommand")
+    done = subprocess.run(
+        [program, "--input-type=module", "-"],
+        cwd=home,
+        env=environment(gateway.url, gateway.world.key, 1),
+        input=code,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"image/jpeg {simulator.media[JPEG].size} {prefix}{JPEG}.jpeg\n"
+    assert store.read(f"{prefix}{JPEG}.jpeg") == simulator.media[JPEG].read()
+
+
+def test_the_aws_cli_finds_the_file_by_its_media_id(
+    snippet: Snippet, gateway: Gateway, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    shell(snippet("console", "socialmessaging get-whatsapp"), environment(gateway.url, gateway.world.key, 1))
+    reader = {
+        "AWS_ACCESS_KEY_ID": READER[0],
+        "AWS_SECRET_ACCESS_KEY": READER[1],
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL_S3": store.endpoint.url,
+    }
+    found = shell(snippet("console", "list-objects-v2"), clean_environment() | reader)
+    assert found == f"{prefix}{JPEG}.jpeg\n"
+    assert store.read(found.strip()) == simulator.media[JPEG].read()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_curl_signs_a_call(snippet: Snippet, gateway: Gateway, simulator: Simulator, store: Store, prefix: str) -> None:
+    block = snippet("console", "--aws-sigv4", "other-sdks.md")
+    head, _, body = shell(block, environment(gateway.url, gateway.world.key, 1)).partition("\n\n")
+    assert f"x-whaul-key: {prefix}{JPEG}.jpeg\n" in head + "\n"
+    assert json.loads(body) == {"mimeType": "image/jpeg", "fileSize": simulator.media[JPEG].size}
+    assert store.read(f"{prefix}{JPEG}.jpeg") == simulator.media[JPEG].read()
