@@ -13,13 +13,20 @@ from whaul.partitions import partition_of
 _PHONE_NUMBER: Final = "phone-number-id"
 _ACCOUNT: Final = "waba"
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
+_META_ID: Final = re.compile(r"(?:phone-number-id-|waba-|arn:[^/]{1,200}/)?([0-9]{5,24})")
+
+
+def read_meta_id(value: str) -> str | None:
+    """Read what looks like an id of Meta's, perhaps in the place of ours in an id or ARN; None for anything else."""
+    found = _META_ID.fullmatch(value)
+    return found[1] if found else None
 
 
 class Arns:
     """Those of one AWS-style account number in one region.
 
     What a caller names something by is its id, or its ARN in this account and region; every other value is read as
-    None, also Meta's own ids and ARNs of elsewhere.
+    None, also Meta's own ids (`read_meta_id`) and ARNs of elsewhere.
     """
 
     def __init__(self, account_id: str, region: str) -> None:

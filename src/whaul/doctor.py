@@ -144,14 +144,17 @@ class Doctor:
 
     async def _database(self) -> Finding:
         try:
-            await schema.check(self._settings.database_url.get_secret_value())
+            revision = await schema.check(self._settings.database_url.get_secret_value())
         except SchemaError as error:
-            return failed("database", str(error), "run `whaul migrate` unless told otherwise")
+            detail, _, advice = str(error).rstrip(".").partition("; ")
+            return failed("database", detail, advice)
         except RegistryUnavailableError as error:
             cause = getattr(error.__cause__, "orig", None) or error.__cause__  # its text may be anything, its class not
             detail = f"it does not answer, or does not let us in ({type(cause).__name__})"
             return failed("database", detail, "check WHAUL_DATABASE_URL, the server, and the rights on the file")
-        return ok("database", f"at revision {schema.HEAD}")
+        if revision != schema.HEAD:
+            return ok("database", f"at revision {revision} of a newer whaul, which this one can use")
+        return ok("database", f"at revision {revision}")
 
     async def _registry(self, stack: AsyncExitStack) -> Registry:
         settings = self._settings

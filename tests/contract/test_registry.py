@@ -20,7 +20,7 @@ from whaul.arns import Arns
 from whaul.database_url import database_file
 from whaul.model import Account, GraphToken, MetaAccount, MetaPhoneNumber, PhoneNumber
 from whaul.registry.database import for_writing, open_engine
-from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaMissingError
+from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaMissingError, SchemaTooNewError
 from whaul.registry.registry import Registry, _encrypted_columns, open_registry
 from whaul.secrets import Cipher, SecretKeyError
 
@@ -513,6 +513,14 @@ async def test_rotation_without_the_old_key_changes_nothing(reopen: Opener) -> N
             await registry.rotate_secrets()
     async with reopen() as registry:
         assert await registry.accounts.linked_account(ARNS.waba_id(SHRUB.meta_waba_id)) is not None
+
+
+async def test_rotation_refuses_a_newer_database_since_it_may_hold_secrets_unknown_here(reopen: Opener) -> None:
+    async with reopen() as registry:
+        async with registry._database.writing() as session:
+            await session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        with pytest.raises(SchemaTooNewError, match="run that version"):
+            await registry.rotate_secrets()
 
 
 async def test_rotation_leaves_other_account_numbers_alone(reopen: Opener, key: SecretStr) -> None:

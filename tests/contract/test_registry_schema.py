@@ -9,8 +9,10 @@ import threading
 from asyncio import run
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -69,6 +71,24 @@ async def _execute(url: str, statement: str) -> list[object]:
     return rows
 
 
+def _alembic(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+async def _bring_to(url: str, revision: str) -> dict[str, Any]:
+    """Make the database what an older version left, and return its structure."""
+    create_database(url)
+    engine = open_engine(url)
+    async with for_writing(engine).begin() as connection:
+        await connection.run_sync(lambda sync: command.upgrade(_alembic(sync), revision))
+        structure = await connection.run_sync(_structure)
+    await engine.dispose()
+    return structure
+
+
 async def _tables(url: str) -> list[str]:
     engine = open_engine(url)
     async with engine.connect() as connection:
@@ -77,7 +97,7 @@ async def _tables(url: str) -> list[str]:
     return tables
 
 
-def _structure(connection: Connection) -> dict[str, object]:
+def _structure(connection: Connection) -> dict[str, Any]:
     inspector = inspect(connection)
     return {
         table: (
@@ -118,9 +138,7 @@ async def test_a_migrated_database_has_the_very_structure_that_the_tables_create
 
 
 def test_the_revisions_are_alembic_s_in_order() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    script = ScriptDirectory.from_config(config)
+    script = ScriptDirectory.from_config(_alembic())
     assert script.get_heads() == [schema.HEAD]
     assert tuple(reversed([revision.revision for revision in script.walk_revisions()])) == schema.REVISIONS
 
@@ -149,16 +167,39 @@ async def test_a_migrated_database_passes_the_check(url: str) -> None:
     await schema.check(url)
 
 
-async def test_a_database_of_any_older_revision_is_brought_up_with_what_is_stored(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for revision in schema.REVISIONS:
-        monkeypatch.setattr(schema, "HEAD", revision)
-        await schema.migrate(url)
-        if revision == schema.REVISIONS[0]:
-            await _execute(url, OLD_KEY)
-        assert await _execute(url, "SELECT access_key_id FROM access_keys") == ["A"]
+@pytest.mark.parametrize("revision", schema.REVISIONS[:-1])
+async def test_a_database_of_any_older_revision_is_brought_up_with_what_is_stored(url: str, revision: str) -> None:
+    await _bring_to(url, schema.REVISIONS[0])
+    await _execute(url, OLD_KEY)
+    await _bring_to(url, revision)
+    with pytest.raises(SchemaOutdatedError, match="run `whaul migrate`"):
+        await schema.check(url)
+    assert await schema.migrate(url) == schema.HEAD
+    assert await _execute(url, "SELECT access_key_id FROM access_keys") == ["A"]
     await schema.check(url)
+
+
+async def test_what_an_additive_revision_finds_stays_as_it_is(url: str) -> None:
+    """A release that does not know the revision reads and writes what it knows."""
+    steps = ScriptDirectory.from_config(_alembic())
+    before: dict[str, Any] = {}
+    for revision in schema.REVISIONS:
+        after = await _bring_to(url, revision)
+        if steps.get_revision(revision).module.additive:
+            for table, (columns, *keys, indexes, unique) in before.items():
+                new_columns, *new_keys, new_indexes, new_unique = after[table]
+                assert columns == new_columns[: len(columns)]
+                assert all(nullable or default for _, _, nullable, default in new_columns[len(columns) :])
+                assert (keys, unique) == (new_keys, new_unique)
+                assert [index for index in new_indexes if index["unique"] or index in indexes] == indexes
+        before = after
+
+
+async def test_the_database_says_which_revision_must_be_known_to_use_it(url: str) -> None:
+    await schema.migrate(url)
+    steps = ScriptDirectory.from_config(_alembic())
+    latest = max(revision for revision in schema.REVISIONS if not steps.get_revision(revision).module.additive)
+    assert await _execute(url, "SELECT oldest_revision FROM schema_compatibility") == [latest]
 
 
 async def test_migrating_again_keeps_what_is_stored(url: str) -> None:
@@ -182,20 +223,30 @@ async def test_an_empty_database_is_told_and_can_be_migrated(url: str) -> None:
     await schema.check(url)
 
 
-async def test_an_older_database_is_told_with_what_to_run(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await schema.migrate(url)
-    monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "9999"))
-    monkeypatch.setattr(schema, "HEAD", "9999")
-    with pytest.raises(SchemaOutdatedError, match="run `whaul migrate`"):
-        await schema.check(url)
-
-
-async def test_a_newer_database_is_told_and_left_alone(url: str) -> None:
+async def test_a_newer_database_that_this_version_can_use_is_used_and_left_alone(url: str) -> None:
     await schema.migrate(url)
     await _execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    assert await schema.check(url) == "9999"
+    assert await schema.migrate(url) == "9999"
+    assert await _execute(url, "SELECT version_num FROM alembic_version") == ["9999"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE schema_compatibility SET oldest_revision = '9998'",
+        "DELETE FROM schema_compatibility",
+        "DROP TABLE schema_compatibility",
+    ],
+)
+async def test_a_newer_database_that_this_version_cannot_use_is_told_and_left_alone(url: str, change: str) -> None:
+    await schema.migrate(url)
+    await _execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    await _execute(url, change)
     for call in (schema.check, schema.migrate):
         with pytest.raises(SchemaTooNewError, match="newer whaul"):
             await call(url)
+    assert await _execute(url, "SELECT version_num FROM alembic_version") == ["9999"]
 
 
 async def test_the_database_of_another_program_is_told_and_left_alone(url: str) -> None:

@@ -167,9 +167,37 @@ def test_a_number_is_shown_with_its_account(gateway: Gateway, world: World) -> N
         assert answer["linkedWhatsAppBusinessAccountId"] == account["id"]
 
 
+def test_an_id_of_metas_is_answered_with_the_one_to_give(gateway: Gateway, world: World) -> None:
+    client, meta_id = gateway.client(), world.simulator.phone_numbers[0].id
+    waba_id = account_id(gateway)
+
+    def message(call: Callable[[], object]) -> str:
+        with pytest.raises(ClientError) as caught:
+            call()
+        assert caught.value.response["Error"]["Code"] in {
+            "ValidationException",
+            "ResourceNotFoundException",
+            "InvalidParametersException",
+        }
+        return str(caught.value.response["Error"]["Message"])
+
+    for value in (meta_id, f"phone-number-id-{meta_id}", world.phone_number_arn.rpartition("/")[0] + f"/{meta_id}"):
+        told = message(lambda value=value: client.get_linked_whatsapp_business_account_phone_number(id=value))  # type: ignore[misc]
+        assert world.phone_number_id in told
+    assert world.phone_number_id in message(lambda: gateway.get("1", originationPhoneNumberId=meta_id))
+    told = message(lambda: client.get_linked_whatsapp_business_account(id=world.simulator.waba_id))
+    assert waba_id in told
+    tagged = message(lambda: client.list_tags_for_resource(resourceArn=meta_id))
+    assert world.phone_number_arn in tagged
+    assert world.phone_number_id not in message(
+        lambda: client.get_linked_whatsapp_business_account_phone_number(id="1")
+    )
+
+
 def test_the_command_line_shows_the_same(gateway: Gateway, world: World) -> None:
     (listed,) = world.whaul("accounts")["linkedAccounts"]
     (answered,) = gateway.client().list_linked_whatsapp_business_accounts()["linkedAccounts"]
+    assert listed.pop("phoneNumbers")
     milliseconds = round(datetime.fromisoformat(listed.pop("linkDate")).timestamp(), 3)
     assert answered.pop("linkDate").timestamp() == pytest.approx(milliseconds, abs=0.0005)
     assert answered == listed

@@ -15,6 +15,7 @@ from harness.world import Gateway, Key, World
 from tools.certificates import make_certificates
 from whaul.simulator import Simulator
 from whaul.stack.local import ITSELF, REGION, clean_environment
+from whaul.stack.processes import free_ports
 
 MODEL = Session().get_service_model("socialmessaging")
 
@@ -95,7 +96,7 @@ def test_accounts_are_linked_listed_and_unlinked(desk: World, token_file: str) -
 
     listed = document(desk.run("accounts", "--json"))["linkedAccounts"]
     assert [found["id"] for found in listed] == [account["id"]]
-    assert listed[0].keys() <= MODEL.shape_for("LinkedWhatsAppBusinessAccountSummary").members.keys()
+    assert listed == [account]
     for_people = desk.run("accounts").stdout
     assert account["id"] in for_people
     assert numbers[1]["phoneNumberId"] in for_people
@@ -123,7 +124,25 @@ def test_a_token_that_meta_refuses_is_told_in_one_message_and_links_nothing(desk
     message = failure(done)
     assert message.startswith("whaul: Meta answered")
     assert "code 190" in message
+    assert "Use another one" in message
     assert "a-wrong-token" not in message
+    assert document(desk.run("accounts", "--json")) == {"linkedAccounts": []}
+
+
+def test_a_link_that_fails_speaks_of_the_account(desk: World, simulator: Simulator, token_file: str) -> None:
+    link = ("link", "--token-file", token_file, "--waba-id")
+    number = simulator.phone_numbers[0].id
+    for waba_id in ("400000000000009", number):
+        message = failure(desk.run(*link, waba_id))
+        assert "WhatsApp Business Account" in message
+        assert "phone number" in message
+        assert "media" not in message
+    simulator.fault(simulator.waba_id, kind="error", code=200, status=403, times=1)
+    assert "whatsapp_business_management" in failure(desk.run(*link, simulator.waba_id))
+    with free_ports(1) as [port]:
+        message = failure(desk.run(*link, simulator.waba_id, WHAUL_GRAPH_URL=f"http://127.0.0.1:{port}"))
+    assert f"127.0.0.1:{port}" in message
+    assert "WHAUL_GRAPH_URL" in message
     assert document(desk.run("accounts", "--json")) == {"linkedAccounts": []}
 
 

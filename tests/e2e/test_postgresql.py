@@ -293,6 +293,7 @@ def test_serve_refuses_another_schema_and_says_what_to_run(
 ) -> None:
     database = postgresql_url.rpartition("/")[2]
     postgresql.execute(change, database)
+    postgresql.execute("UPDATE schema_compatibility SET oldest_revision = '9999'", database)
     done = shared.run("serve", "--port", "0", WHAUL_DATABASE_URL=postgresql_url)
     assert done.returncode == 1
     assert said in done.stderr

@@ -259,6 +259,32 @@ def test_an_account_is_linked_listed_and_removed(monkeypatch: pytest.MonkeyPatch
     assert "No account is linked" in done("accounts")
 
 
+def test_an_account_that_meta_was_not_asked_about_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    assert json.loads(done(*LINK, "--json"))["account"]["registrationStatus"] == "INCOMPLETE"
+    (listed,) = json.loads(done("accounts", "--json"))["linkedAccounts"]
+    assert listed["registrationStatus"] == "INCOMPLETE"
+
+
+def test_accounts_are_listed_with_all_ids_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    account = json.loads(done(*LINK, "--json"))["account"]
+    (listed,) = json.loads(done("accounts", "--json"))["linkedAccounts"]
+    assert listed == account
+    (number,) = listed["phoneNumbers"]
+    assert number["metaPhoneNumberId"] == "5"
+    shown = done("accounts")
+    for name in ("phoneNumberId", "arn", "metaPhoneNumberId", "displayPhoneNumber"):
+        assert number[name] in shown
+
+
+def test_a_question_that_nobody_answers_says_to_give_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", TOKEN)
+    account = json.loads(done(*LINK, "--json"))["account"]
+    assert "give --yes" in failed("unlink", account["id"])
+    assert json.loads(done("accounts", "--json"))["linkedAccounts"]
+
+
 EVIL = "Evil\x1b]0;pwn\x07\x1b[2J\u202eabc\x9b31m\r\nwaba-0 forged\u2028متجر 🛒"
 
 

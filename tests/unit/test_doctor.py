@@ -1,7 +1,9 @@
 """Each way in which a set-up can be ill, and what the doctor says of it."""
 
 import email.utils
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,23 @@ async def test_a_database_of_an_older_version_wants_to_be_migrated(
     found = await clinic.look()
     assert failed(found) == {"database"}
     assert "older whaul" in found["database"].detail
+
+
+@pytest.mark.parametrize(
+    ("oldest", "outcome", "said"),
+    [
+        ("0001", Outcome.OK, "at revision 9999 of a newer whaul, which this one can use"),
+        ("9999", Outcome.FAILED, "run that version or restore a backup"),
+    ],
+)
+async def test_a_newer_database_is_good_if_it_can_be_used(
+    clinic: Clinic, oldest: str, outcome: Outcome, said: str
+) -> None:
+    with closing(sqlite3.connect(clinic.database)) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+        database.execute("UPDATE schema_compatibility SET oldest_revision = ?", (oldest,))
+    found = (await clinic.look())["database"]
+    assert (found.outcome, found.advice or found.detail) == (outcome, said)
 
 
 async def test_what_is_no_database_is_told(clinic: Clinic) -> None:

@@ -5,7 +5,7 @@ and looked at member by member, to name every constraint that is broken, in the 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, NotRequired, Required, TypedDict
 from urllib.parse import parse_qsl
@@ -56,8 +56,9 @@ class Request:
 class Reader:
     """Reads the requests of one operation."""
 
-    def __init__(self, operation: str) -> None:
-        """`operation` is its name."""
+    def __init__(self, operation: str, advice: Mapping[str, Callable[[str | None], str]] | None = None) -> None:
+        """`operation` is its name; `advice` says, by member, what to do about a wrong value, or nothing."""
+        self._advice = advice or {}
         self._input = OPERATIONS[operation].input
         members = SHAPES[self._input].members
         self._query = {
@@ -85,7 +86,11 @@ class Reader:
         members = _query_members(request.query, self._query) if self._query else {}
         if self._has_body:
             members |= _decoded(self._decoder, request.body)
-        check(self._input, members)
+        try:
+            check(self._input, members)
+        except ValidationException as error:
+            advice = [advise(members.get(name)) for name, advise in self._advice.items()]
+            raise ValidationException(". ".join([error.message, *filter(None, advice)])) from None
         return members
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -54,7 +55,7 @@ def link(
         raise typer.BadParameter("--no-verify needs --name and at least one --phone-number")
     unverified = None
     if name is not None:
-        numbers = tuple(MetaPhoneNumber(*_number(text), verified_name="") for text in phone_number or ())
+        numbers = tuple(MetaPhoneNumber(*_number(text), "", status="UNKNOWN") for text in phone_number or ())
         unverified = MetaAccount(waba_id, name, numbers)
     app_secret = _secret("--app-secret-file", app_secret_file) if app_secret_file else None
     token = GraphToken(_token(token_file), app_secret)
@@ -69,13 +70,22 @@ async def _link(
     settings: "Settings", waba_id: str, token: "GraphToken", unverified: "MetaAccount | None"
 ) -> "LinkedAccount":
     from whaul.components import graph_client, http_client, open_registry
-    from whaul.operations.waba import read_account, token_expiry
+    from whaul.errors import DependencyException
+    from whaul.operations.waba import LINKING, read_account, token_expiry
+    from whaul.outbound.errors import HttpError
 
     account = unverified
     if account is None:
         async with http_client(settings) as http:
             graph = graph_client(settings, http)
-            account = await read_account(graph, token, waba_id)
+            try:
+                account = await read_account(graph, token, waba_id, LINKING)
+            except DependencyException as error:
+                if not isinstance(error.__cause__, HttpError):
+                    raise
+                host = urlsplit(settings.graph_url).netloc.rpartition("@")[2]
+                advice = "check the network, HTTPS_PROXY and WHAUL_GRAPH_URL, or link without asking: --no-verify"
+                raise CommandError(f"{error.message} The host is {host}; {advice}") from error
             account = replace(account, token_expires_at=await token_expiry(graph, token))
     async with open_registry(settings) as registry:
         return await registry.accounts.link(account, token, verified=unverified is None)
@@ -83,12 +93,12 @@ async def _link(
 
 def list_accounts(json: Json = False) -> None:
     """List the linked accounts and their phone numbers."""
-    from whaul.operations.shapes import linked_account_summary
+    from whaul.operations.shapes import linked_account
     from whaul.settings import Settings
 
     accounts = asyncio.run(_accounts(Settings.load()))
     if json:
-        document: dict[str, object] = {"linkedAccounts": [linked_account_summary(account) for account in accounts]}
+        document: dict[str, object] = {"linkedAccounts": [linked_account(account) for account in accounts]}
         expiries = {each.id: each.token_expires_at.isoformat() for each in accounts if each.token_expires_at}
         output.document(document | ({"tokenExpiry": expiries} if expiries else {}))
         return
@@ -132,7 +142,10 @@ def _show(account: "LinkedAccount") -> None:
         verb = "expires" if account.token_expires_at > datetime.now(UTC) else "expired"
         facts.append(f"token {verb} {account.token_expires_at:%Y-%m-%d %H:%M} UTC")
     output.line(f"{account.id}  {account.name}  ({', '.join(facts)})")
-    rows = [(n.id, n.display_phone_number, n.verified_name, f"Meta id {n.meta_id}") for n in account.phone_numbers]
+    rows = [
+        (number.id, number.display_phone_number, number.verified_name, f"Meta id {number.meta_id}", number.arn)
+        for number in account.phone_numbers
+    ]
     output.rows(rows or [("no phone numbers",)])
 
 

@@ -14,4 +14,5 @@ def migrate() -> None:
     settings = Settings.load()
     cipher(settings)  # makes the key file of a new SQLite database, which is not made later
     revision = asyncio.run(schema.migrate(settings.database_url.get_secret_value()))
-    output.line(f"The database is at revision {revision}.")
+    newer = "" if revision == schema.HEAD else " of a newer whaul, which this one can use"
+    output.line(f"The database is at revision {revision}{newer}.")

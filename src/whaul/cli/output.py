@@ -17,6 +17,10 @@ class OutputError(Exception):
     """Standard output cannot be written: it is full or closed."""
 
 
+class UnansweredError(OutputError):
+    """A question was asked where nobody answers."""
+
+
 def prepare() -> None:
     """Make the standard streams safe to use if they are closed or cannot encode all of Unicode. Raises `OutputError`.
 
@@ -62,10 +66,14 @@ def tell(text: str) -> None:
 
 
 def confirms(question: str) -> bool:
-    """Ask a question. Anything but yes is a no, and so is the end of standard input. Raises `OutputError`."""
+    """Ask a question. Anything but yes is a no. Raises `OutputError`, also at the end of standard input."""
     with _translated():
         print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    answer = sys.stdin.readline()
+    if not answer:
+        line("")
+        raise UnansweredError("nothing was changed: nobody is there to answer; give --yes")
+    return answer.strip().lower() in {"y", "yes"}
 
 
 def document(value: object) -> None:

@@ -73,16 +73,21 @@ class GraphClient:
         self._media_hosts = media_hosts
         self._on_usage = on_usage
 
-    async def get(self, token: GraphToken, path: str, kind: type[T], doing: str, **query: str) -> T:
+    async def get(
+        self, token: GraphToken, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str
+    ) -> T:
         """Read an object or an edge."""
-        return decoded(await self._call("GET", self._url(token, path, query), token, doing), kind, doing)
+        response = await self._call("GET", self._url(token, path, query), token, doing, kind=call)
+        return decoded(response, kind, doing)
 
-    async def pages(self, token: GraphToken, path: str, kind: type[T], doing: str, **query: str) -> list[T]:
+    async def pages(
+        self, token: GraphToken, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str
+    ) -> list[T]:
         """Read an edge to its end; `kind` is that of one of its objects."""
         found: list[T] = []
         query["limit"] = str(PAGE_SIZE)
         for _ in range(MAX_PAGES):
-            page = await self.get(token, path, _Page[kind], doing, **query)  # type: ignore[valid-type]
+            page = await self.get(token, path, _Page[kind], doing, call=call, **query)  # type: ignore[valid-type]
             found += page.data
             after = page.paging.cursors.after if page.paging and page.paging.next and page.paging.cursors else None
             if not after or after == query.get("after"):
@@ -106,9 +111,12 @@ class GraphClient:
         url = self._url(token, path, version=version)
         return decoded(await self._call("POST", url, token, doing, body=raw, kind=call), kind, doing, call)
 
-    async def delete(self, token: GraphToken, path: str, kind: type[T], doing: str, **query: str) -> T:
+    async def delete(
+        self, token: GraphToken, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str
+    ) -> T:
         """Delete an object, or from an edge."""
-        return decoded(await self._call("DELETE", self._url(token, path, query), token, doing), kind, doing)
+        response = await self._call("DELETE", self._url(token, path, query), token, doing, kind=call)
+        return decoded(response, kind, doing)
 
     async def send(
         self,

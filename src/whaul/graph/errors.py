@@ -60,20 +60,21 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
 INVALID_PARAMETER_CODE = 100
 OBJECT_MISSING_SUBCODE = 33
 
+PERMISSION_ADVICE = (
+    "The access token or its app lacks a permission: it needs whatsapp_business_messaging and "
+    "whatsapp_business_management, for this account."
+)
+TOKEN_ADVICE = "The access token is invalid or expired; link the account again with a new one (whaul link)."  # noqa: S105
+TOKEN_CODES = frozenset({0, 102, 190})
 ADVICE: Mapping[int, str] = {
-    3: "The app lacks a permission; check whatsapp_business_messaging and whatsapp_business_management.",
-    10: "The token lacks a permission; check whatsapp_business_messaging and whatsapp_business_management.",
-    190: "The access token is invalid or expired; link the account again with a new one (whaul link).",
+    **dict.fromkeys((3, 10, 131005, *range(200, 300)), PERMISSION_ADVICE),
     368: "Meta has restricted the account; see its Business Support page.",
     130497: "Meta has restricted the account; see its Business Support page.",
     131031: "Meta has locked the account; see its Business Support page.",
 }
 """What to do, where the code alone says it."""
-PROOF_ADVICE = "Meta wants an appsecret_proof; link the account again with --app-secret-file."
-MISSING_ADVICE = (
-    "The id does not exist, has expired (a media id lives for 7 days after its webhook), or belongs to another "
-    "account than the token's."
-)
+PROOF_ADVICE = "Meta wants an appsecret_proof; link the account with --app-secret-file."
+MISSING_ADVICE = "The id does not exist, or belongs to another account than the token's."
 
 UNKNOWN_END = "Whether Meta carried it out is not known, so it was not tried again."
 
@@ -88,6 +89,10 @@ class CallKind:
     """Whether the call may reach Meta twice; if not, it is tried again only when Meta surely did nothing."""
     names_object: bool = True
     """Whether an invalid parameter is the object's id: the call has no other that can be wrong."""
+    missing: str = MISSING_ADVICE
+    """What to do if the object does not exist."""
+    token: str = TOKEN_ADVICE
+    """What to do if Meta does not accept the access token."""
 
 
 READING = CallKind()
@@ -157,7 +162,8 @@ def _classify(  # noqa: PLR0911 - a table in order
 ) -> tuple[type[ApiError], Retry, str]:
     code = body.code
     if code in ACCESS_CODES:
-        return AccessDeniedByMetaException, Retry.NO, ADVICE.get(code or 0, "Check the linked account's access token.")
+        advice = kind.token if code in TOKEN_CODES else ADVICE.get(code or 0, kind.token)
+        return AccessDeniedByMetaException, Retry.NO, advice
     if code in THROTTLE_CODES or (status == 429 and code is None):
         return ThrottledRequestException, Retry.YES, "Try again later."
     if code in SINGLE_CODES:
@@ -169,19 +175,19 @@ def _classify(  # noqa: PLR0911 - a table in order
         if isinstance(body.message, str) and "appsecret_proof" in body.message:
             return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
         if kind.names_object or body.error_subcode is not None:
-            return ResourceNotFoundException, Retry.NO, MISSING_ADVICE
+            return ResourceNotFoundException, Retry.NO, kind.missing
     if body.is_transient is True or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code is not None and status < 500 and status != 429:
         return DependencyException, Retry.NO, "Look the code up in Meta's list of error codes."
-    return _classify_status(status)
+    return _classify_status(status, kind)
 
 
-def _classify_status(status: int) -> tuple[type[ApiError], Retry, str]:
+def _classify_status(status: int, kind: CallKind) -> tuple[type[ApiError], Retry, str]:
     if status in {401, 403}:
-        return AccessDeniedByMetaException, Retry.NO, "Check the linked account's access token."
+        return AccessDeniedByMetaException, Retry.NO, kind.token if status == 401 else PERMISSION_ADVICE
     if status == 404:
-        return ResourceNotFoundException, Retry.NO, "Meta does not know the object."
+        return ResourceNotFoundException, Retry.NO, kind.missing
     if status == 429:
         return ThrottledRequestException, Retry.YES, "Try again later."
     if 400 <= status < 500:

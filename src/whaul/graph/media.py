@@ -32,6 +32,10 @@ from whaul.outbound.http import READ_AHEAD, Download
 
 UPLOADING: Final = CallKind(names_object=False)
 """Repeatable: what is uploaded twice is kept by Meta for 30 days, and harms nobody."""
+NAMING_MEDIA: Final = CallKind(
+    missing="The media id does not exist, has expired (it lives for 7 days after its webhook), or belongs to another "
+    "account than the token's."
+)
 
 
 class _Media(msgspec.Struct):
@@ -58,7 +62,7 @@ class MediaSource:
     async def describe(self) -> MediaInfo:
         """Resolve the media id (hop 1); refuses a file that is too large to be fetched."""
         doing = "reading the media's description"
-        found = await self._graph.get(self._token, self._media_id, _Media, doing)
+        found = await self._graph.get(self._token, self._media_id, _Media, doing, call=NAMING_MEDIA)
         size, sha256 = _size(found.file_size), _digest(found.sha256)
         if size is None or sha256 is None or not MIME_TYPE.fullmatch(found.mime_type):
             raise not_documented(doing)

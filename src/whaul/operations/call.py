@@ -19,13 +19,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from whaul.api import response
 from whaul.api.request import Members, Reader, Request
 from whaul.api.response import Document, Headers, Response
 from whaul.api.service import OPERATIONS, SHAPES
-from whaul.arns import Arns
+from whaul.arns import Arns, read_meta_id
 from whaul.auth.caller import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.client import GraphClient
@@ -56,13 +57,13 @@ class Graph:
         self._token = token
         self._attempts = attempts
 
-    async def get(self, path: str, kind: type[T], doing: str, **query: str) -> T:
+    async def get(self, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str) -> T:
         """Read an object or an edge."""
-        return await self._attempts.run(lambda: self._client.get(self._token, path, kind, doing, **query))
+        return await self._attempts.run(lambda: self._client.get(self._token, path, kind, doing, call=call, **query))
 
-    async def pages(self, path: str, kind: type[T], doing: str, **query: str) -> list[T]:
+    async def pages(self, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str) -> list[T]:
         """Read an edge to its end."""
-        return await self._attempts.run(lambda: self._client.pages(self._token, path, kind, doing, **query))
+        return await self._attempts.run(lambda: self._client.pages(self._token, path, kind, doing, call=call, **query))
 
     async def post(
         self,
@@ -79,9 +80,9 @@ class Graph:
             lambda: self._client.post(self._token, path, body, kind, doing, call=call, version=version)
         )
 
-    async def delete(self, path: str, kind: type[T], doing: str, **query: str) -> T:
+    async def delete(self, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str) -> T:
         """Delete an object, or from an edge."""
-        return await self._attempts.run(lambda: self._client.delete(self._token, path, kind, doing, **query))
+        return await self._attempts.run(lambda: self._client.delete(self._token, path, kind, doing, call=call, **query))
 
 
 @dataclass(slots=True)
@@ -155,11 +156,42 @@ class Target:
     read: Callable[[Arns, str], str | None]
     """From what a caller names it by to the id; None for what is of elsewhere, or nothing."""
     not_linked: Callable[[], ApiError]
+    of_meta: Callable[[Arns, str], str]
+    """What to say to one who gives Meta's id. Ours is derived, never looked up: it does not tell what is linked."""
+
+    def advice(self, arns: Arns, value: str | None) -> str:
+        """Say what to give instead of Meta's id; empty for any other value."""
+        meta_id = read_meta_id(value or "")
+        return self.of_meta(arns, meta_id) if meta_id else ""
+
+    def unread(self, arns: Arns, value: str) -> ApiError:
+        """Build the error for a value that `read` does not know."""
+        error = self.not_linked()
+        return type(error)(f"{error.message} {self.advice(arns, value)}".rstrip())
 
 
-NUMBER: Final = Target(Arns.read_phone_number, lambda: not_linked("phone number"))
-ACCOUNT: Final = Target(Arns.read_waba, lambda: not_linked("account"))
-RESOURCE: Final = Target(Arns.read_resource, no_resource)
+def _is_metas(of: str, ours: str) -> str:
+    return f"This looks like Meta's id of {of}. If it is linked, its id here is {ours}."
+
+
+NUMBER: Final = Target(
+    Arns.read_phone_number,
+    lambda: not_linked("phone number"),
+    lambda arns, meta_id: _is_metas("a phone number", arns.phone_number_id(meta_id)),
+)
+ACCOUNT: Final = Target(
+    Arns.read_waba,
+    lambda: not_linked("account"),
+    lambda arns, meta_id: _is_metas("an account", arns.waba_id(meta_id)),
+)
+RESOURCE: Final = Target(
+    Arns.read_resource,
+    no_resource,
+    lambda arns, meta_id: (
+        f"This looks like Meta's id. The ARN here would be {arns.arn(arns.phone_number_id(meta_id))} for a phone "
+        f"number, and {arns.arn(arns.waba_id(meta_id))} for an account."
+    ),
+)
 TARGETS: Final[Mapping[str, Target]] = {
     "WhatsAppPhoneNumberId": NUMBER,
     "LinkedWhatsAppBusinessAccountId": ACCOUNT,
@@ -218,9 +250,9 @@ def on_service(function: Callable[[ResourceCall], Awaitable[Document]], check: C
 
 def operation(name: str, row: Row, components: Components) -> Operation:
     """Make an operation of its row: the steps at the top of this module, in their order."""
-    reader, action = Reader(name), f"social-messaging:{name}"
+    action, arns = f"social-messaging:{name}", components.rules.arns
     member, target = target_of(name) if row.names_resource else ("", None)
-    arns = components.rules.arns
+    reader = Reader(name, {member: partial(target.advice, arns)} if target else {})
 
     def authorized(members: Members, caller: Caller, record: Call) -> str:
         if target is None:
@@ -228,7 +260,7 @@ def operation(name: str, row: Row, components: Components) -> Operation:
             return ""
         id_ = target.read(arns, members[member])
         if id_ is None:
-            raise target.not_linked()
+            raise target.unread(arns, members[member])
         if target is NUMBER:
             record.phone_number_id = id_
         caller.authorize(action, arns.arn(id_))

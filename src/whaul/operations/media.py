@@ -12,7 +12,7 @@ from pyreqwest.bytes import Bytes
 from whaul.api.request import Members
 from whaul.api.response import Document, Headers
 from whaul.errors import DependencyException, InvalidParametersException, ResourceNotFoundException, Retry
-from whaul.graph.media import MediaSource, upload
+from whaul.graph.media import NAMING_MEDIA, MediaSource, upload
 from whaul.graph.media_types import media_kind
 from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
 from whaul.operations.call import NumberCall, Row, on_number
@@ -80,7 +80,8 @@ async def delete_media(call: NumberCall) -> Document:
         nonlocal has_tried
         try:
             doing = "deleting the media"
-            found = await call.components.graph.delete(call.target.token, call.members["mediaId"], _Deleted, doing)
+            graph, media_id = call.components.graph, call.members["mediaId"]
+            found = await graph.delete(call.target.token, media_id, _Deleted, doing, call=NAMING_MEDIA)
             if not found.success:
                 raise DependencyException("Meta did not delete the media, and gave no reason.", retry=Retry.NO)
         except ResourceNotFoundException:

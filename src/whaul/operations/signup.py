@@ -18,7 +18,7 @@ from whaul.model import GraphToken, LinkedPhoneNumber, MetaAccount, MetaPhoneNum
 from whaul.operations.call import ResourceCall, Row, on_service
 from whaul.operations.shapes import phone_number
 from whaul.operations.tags import tags_of, too_many
-from whaul.operations.waba import read_account, read_token, token_expiry
+from whaul.operations.waba import LINKING, read_account, read_token, token_expiry
 from whaul.registry.errors import TooManyTagsError
 from whaul.registry.tags import MAX_TAGS, TagValues
 
@@ -113,7 +113,7 @@ async def _begin(call: ResourceCall) -> Document:
 
 
 async def _read_account(call: ResourceCall, token: GraphToken, meta_waba_id: str) -> MetaAccount:
-    return await call.attempts.run(lambda: read_account(call.components.graph, token, meta_waba_id))
+    return await call.attempts.run(lambda: read_account(call.components.graph, token, meta_waba_id, LINKING))
 
 
 async def _incomplete(call: ResourceCall, meta_waba_id: str, account: MetaAccount) -> Document:

@@ -1,7 +1,7 @@
 """WhatsApp Business Accounts and their tokens, as Meta describes them to those who link, sign up and refresh."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,6 +9,7 @@ import msgspec
 
 from whaul.errors import ApiError
 from whaul.graph.client import GraphClient
+from whaul.graph.errors import CallKind
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 
 MANAGEMENT: Final = "whatsapp_business_management"
@@ -16,6 +17,16 @@ MANAGEMENT: Final = "whatsapp_business_management"
 MAX_SECONDS_FOR_EXPIRY = 5.0
 LAST_SECOND = 253_402_300_799
 """Of the year 9999."""
+
+READING_ACCOUNT: Final = CallKind(
+    missing="Meta knows no WhatsApp Business Account with this id, or the access token may not see it. The id must be "
+    "the account's own, not that of a phone number, an app or a business portfolio: WhatsApp Manager shows it. The "
+    "token needs whatsapp_business_management for the account."
+)
+LINKING: Final = replace(
+    READING_ACCOUNT,
+    token="Meta does not accept the access token: it is wrong, expired or revoked. Use another one.",  # noqa: S106
+)
 
 _NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,status"
 
@@ -49,11 +60,13 @@ class _DebuggedToken(msgspec.Struct):
     data: _Token
 
 
-async def read_account(graph: GraphClient, token: GraphToken, waba_id: str) -> MetaAccount:
+async def read_account(
+    graph: GraphClient, token: GraphToken, waba_id: str, call: CallKind = READING_ACCOUNT
+) -> MetaAccount:
     """Read an account by Meta's id, which also proves that the token is good."""
-    account = await graph.get(token, waba_id, _Account, "reading the account", fields="id,name")
+    account = await graph.get(token, waba_id, _Account, "reading the account", call=call, fields="id,name")
     doing = "listing the account's phone numbers"
-    numbers = await graph.pages(token, f"{waba_id}/phone_numbers", _Number, doing, fields=_NUMBER_FIELDS)
+    numbers = await graph.pages(token, f"{waba_id}/phone_numbers", _Number, doing, call=call, fields=_NUMBER_FIELDS)
     return MetaAccount(
         meta_waba_id=account.id,
         name=account.name,
@@ -80,8 +93,8 @@ async def read_token(graph: GraphClient, token: GraphToken) -> MetaToken:
     https://developers.facebook.com/docs/graph-api/reference/debug_token and, for its accounts,
     https://developers.facebook.com/docs/whatsapp/embedded-signup/manage-accounts
     """
-    query = {"input_token": token.access_token.get_secret_value()}
-    found = (await graph.get(token, "debug_token", _DebuggedToken, "checking the access token", **query)).data
+    secret, doing = token.access_token.get_secret_value(), "checking the access token"
+    found = (await graph.get(token, "debug_token", _DebuggedToken, doing, input_token=secret)).data
     ids = [id_ for scope in found.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
     ends = [moment for moment in map(_moment, (found.expires_at, found.data_access_expires_at)) if moment]
     return MetaToken(found.is_valid, tuple(dict.fromkeys(ids)), min(ends, default=None))

@@ -2,10 +2,10 @@
 
     RegistryError
     ├── RegistryUnavailableError   the database did not answer; the foreign exception is the cause
-    └── SchemaError                the database answered, but is not at this version's schema (or not whaul's at all)
+    └── SchemaError                the database answered, but this version cannot use its schema (or it is not whaul's)
         ├── SchemaMissingError     there is nothing in it yet
         ├── SchemaOutdatedError    `whaul migrate` brings it up
-        └── SchemaTooNewError      a newer whaul has been here
+        └── SchemaTooNewError      a newer whaul has changed it in a way that this version does not understand
 
 Messages name no address and no credential of the database. Those of a SchemaError say what to do.
 """
@@ -29,7 +29,7 @@ class RegistryUnavailableError(RegistryError):
 
 
 class SchemaError(RegistryError):
-    """The registry's database is not at this version's schema."""
+    """This version cannot use the schema of the registry's database."""
 
 
 class SchemaMissingError(SchemaError):

@@ -12,7 +12,7 @@ from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
 from whaul.registry.accounts import Accounts
 from whaul.registry.database import Database, open_engine, utc_now
-from whaul.registry.errors import SchemaMissingError
+from whaul.registry.errors import SchemaMissingError, SchemaTooNewError
 from whaul.registry.signups import Signups
 from whaul.registry.tables import Encrypted, Table
 from whaul.registry.tags import Tags
@@ -44,8 +44,11 @@ class Registry:
     async def rotate_secrets(self) -> int:
         """Encrypt with the first key whatever other keys encrypted; return how many secrets that were.
 
-        All or nothing. Raises SecretKeyError when no key fits one of them.
+        All or nothing. Raises SecretKeyError when no key fits one of them, and SchemaTooNewError for a newer database,
+        which may hold secrets that this version does not know.
         """
+        if await schema.check_engine(self._database.engine) != schema.HEAD:
+            raise SchemaTooNewError
         renewed = 0
         async with self._database.writing() as session:
             for column in _encrypted_columns():
@@ -59,7 +62,7 @@ class Registry:
         return renewed
 
     async def ping(self) -> None:
-        """Raise a RegistryError unless the database answers and has this version's schema."""
+        """Raise a RegistryError unless the database answers and this version can use its schema."""
         await schema.check_engine(self._database.engine)
 
 

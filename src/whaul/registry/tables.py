@@ -1,7 +1,8 @@
 """The tables.
 
-Every row belongs to one AWS-style account number (`owner`): gateways with different numbers may share a database
-and see nothing of each other. Changing a table means a new file in `migrations/versions` and a new `schema.HEAD`.
+Every row but that of `SchemaCompatibilityRow` belongs to one AWS-style account number (`owner`): gateways with
+different numbers may share a database and see nothing of each other. Changing a table means a new file in
+`migrations/versions` and a new `schema.HEAD`.
 """
 
 from datetime import UTC, datetime
@@ -134,3 +135,11 @@ class AccessKeyRow(Table):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     rate_limit: Mapped[float | None] = mapped_column(Double, doc="calls per second; NULL: the server's")
     rate_burst: Mapped[int | None] = mapped_column(Integer, doc="calls at once; NULL: one second's worth")
+
+
+class SchemaCompatibilityRow(Table):
+    """The one row that says which releases can use the database: all that know this revision."""
+
+    __tablename__ = "schema_compatibility"
+
+    oldest_revision: Mapped[str] = mapped_column(String(32), primary_key=True)
