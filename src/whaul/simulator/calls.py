@@ -6,12 +6,15 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from whaul.simulator.responses import invalid
 from whaul.simulator.state import State
+
+if TYPE_CHECKING:
+    from whaul.simulator.webhooks.sender import Webhooks
 
 DEFAULT_PAGE = 25
 
@@ -22,6 +25,9 @@ class Call:
 
     state: State
     request: web.Request
+    webhooks: "Webhooks"
+    afterwards: list[Callable[[], None]]
+    """What happens once the response has been sent."""
     object: Any
     """What the id in the path stands for."""
 
@@ -34,6 +40,13 @@ class Call:
         if not isinstance(body, dict):
             raise invalid("The body is not a JSON object.")
         return body
+
+    async def parameters(self) -> dict[str, Any]:
+        """What came in the query, in a form, or as JSON members, as Graph takes them all; raises `RefusedError`."""
+        members: dict[str, Any] = dict(self.request.query)
+        if self.request.content_type in {"application/x-www-form-urlencoded", "multipart/form-data"}:
+            return members | dict(await self.request.post())
+        return members | (await self.body() if await self.request.read() else {})
 
     def select(self, members: Mapping[str, Any], defaults: Sequence[str]) -> dict[str, Any]:
         """The members that `fields` names, and the id; without `fields` the default ones. None does not show."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from whaul.simulator.handler import Handler
 from whaul.simulator.objects import ROWS
 from whaul.simulator.responses import RefusedError, Response, graph_error, graph_json, object_missing, text
 from whaul.simulator.state import WABA_ID
+from whaul.simulator.webhooks.sender import Webhooks
 
 VERSION = re.compile(r"v\d{1,3}\.\d")
 
@@ -21,8 +23,9 @@ VERSION = re.compile(r"v\d{1,3}\.\d")
 class Graph:
     """The routes under `/{version}/`, and of paths that do not exist."""
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, webhooks: Webhooks) -> None:
         self._handler = handler
+        self._webhooks = webhooks
         self._state = handler.state
 
     def routes(self) -> list[web.RouteDef]:
@@ -41,11 +44,13 @@ class Graph:
             return await self.elsewhere(request)
         rows = [row for row in ROWS if (row.method, row.edge) == (request.method, edge)]
 
+        afterwards: list[Callable[[], None]] = []
+
         async def respond(fault: Fault | None) -> Response:
             for row in rows:
                 found = row.find(self._state, object_id)
                 if found is not None:
-                    value = await row.respond(Call(self._state, request, found))
+                    value = await row.respond(Call(self._state, request, self._webhooks, afterwards, found))
                     return graph_json(distort_members(fault, value))
             if edge and not rows:
                 raise RefusedError(graph_error(2500, f"There is no {request.method} /…/{edge} here."))
@@ -56,9 +61,13 @@ class Graph:
             return replace(response, headers=headers)
 
         hop = rows[0].hop if rows else None
-        return await self._handler.handle(
-            request, hop=hop, object_id=object_id, admit=admit_to_graph, respond=respond, finish=finish
-        )
+        try:
+            return await self._handler.handle(
+                request, hop=hop, object_id=object_id, admit=admit_to_graph, respond=respond, finish=finish
+            )
+        finally:  # also when the client left before it was told
+            for follow in afterwards:
+                follow()
 
     async def elsewhere(self, request: web.Request) -> web.StreamResponse:
         """Any other path; noted, so that a test sees who followed a redirect, and with which token."""

@@ -16,7 +16,7 @@ from whaul.simulator.faults import HOPS, Hop
 MAX_EXCHANGES = 10_000
 """Requests that are kept; older ones are forgotten, the counters are not."""
 
-SECRET_PARAMETERS = frozenset({"access_token", "input_token", "appsecret_proof", "hash"})
+SECRET_PARAMETERS = frozenset({"access_token", "input_token", "appsecret_proof", "hash", "verify_token"})
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 REDACTED = "***"
 

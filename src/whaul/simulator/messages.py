@@ -1,28 +1,33 @@
 """`POST /{version}/{phone-number-id}/messages`: what a business sends, kept for a look at it; and what customers send.
 
-Checks what Meta checks first, and delivers nothing: a status follows on command only.
+Checks what Meta checks first, and delivers nothing. Where webhooks go, a message soon has the statuses of the setting
+`message_statuses`; elsewhere on command only.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api
 https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
 """
 
 import base64
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, get_args
 
-from whaul.simulator import webhooks
 from whaul.simulator.calls import Call
+from whaul.simulator.lookaside import signed_url
 from whaul.simulator.media import Media
 from whaul.simulator.responses import RefusedError, graph_error, invalid
-from whaul.simulator.state import Message, PhoneNumber, State
+from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State, Status
 from whaul.simulator.values import BadValueError, MissingError
-from whaul.simulator.webhooks import USER_ID, digits
+from whaul.simulator.webhooks import envelope
+from whaul.simulator.webhooks.people import USER_ID, digits
+from whaul.simulator.webhooks.sender import Webhook, Webhooks
 
 CUSTOMER = "15550100099"
 """Who writes, unless somebody else is named."""
+PRICING = {"billable": True, "pricing_model": "PMP", "category": "service", "type": "regular"}
 MEDIA_TYPES = ("audio", "document", "image", "sticker", "video")
 TYPES = frozenset({*MEDIA_TYPES, "contacts", "interactive", "location", "reaction", "template", "text"})
-STATUSES = ("sent", "delivered", "read", "failed")
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 async def send(call: Call) -> Any:
@@ -34,25 +39,27 @@ async def send(call: Call) -> Any:
     if marks and content.get("message_id") not in call.state.received:
         raise RefusedError(graph_error(131009, details="message_id is not that of a received message."))
     contact = {} if marks else _checked(call.state, content)
-    sent_id = None if marks else _message_id()
+    sent_id = None if marks else new_message_id()
     version, raw = call.request.match_info["version"], await call.request.read()
-    call.state.messages.append(Message(sent_id, call.object.id, version, content, raw, contact))
+    message = Message(sent_id, call.object.id, version, content, raw, contact)
+    call.state.messages.append(message)
     if marks:
         return {"success": True}
+    call.afterwards.append(partial(_tell_statuses, call.state, call.webhooks, message))
     return {"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": sent_id}]}
 
 
 def receive(
     state: State, number: PhoneNumber, media: Media | None, *, text: str, sender: str, file_name: str | None
 ) -> dict[str, Any]:
-    """Let a customer write, and return the webhook for it; `text` is a media's caption."""
-    received_id, content = _message_id(), _received(media, text, file_name)
+    """Let a customer write, and return the value of the webhook for it; `text` is a media's caption."""
+    received_id, content = new_message_id(), _received(state, media, text, file_name)
     state.received.append(received_id)
-    return webhooks.message(number, {"id": received_id, "timestamp": str(int(state.now())), **content}, sender)
+    return envelope.message(number, {"id": received_id, "timestamp": str(int(state.now())), **content}, sender)
 
 
 def give_status(state: State, sent_id: str, status: str) -> dict[str, Any]:
-    """Let a message that was sent arrive, be read, or fail, and return the webhook for it.
+    """Let a message that was sent arrive, be read, or fail, and return the value of the webhook for it.
 
     Raises `MissingError` if there is no such message, `BadValueError` if it cannot have that status.
     """
@@ -61,27 +68,61 @@ def give_status(state: State, sent_id: str, status: str) -> dict[str, Any]:
         raise MissingError(f"No message {sent_id} was sent.")
     if status not in STATUSES:
         raise BadValueError(f"There is no status {status}.", STATUSES)
-    if "wa_id" in message.contact and USER_ID.fullmatch(message.contact["input"]):
+    if _is_lost(message):
         raise BadValueError("A message with a business-scoped user id in `to` is never delivered, and has no status.")
-    told = {"id": sent_id, "status": status, "timestamp": str(int(state.now()))}
-    return webhooks.status(state.phone_number(message.phone_number_id), told, message.contact)
+    return _status(state, message, status)
 
 
-def _message_id() -> str:
+def _tell_statuses(state: State, webhooks: Webhooks, message: Message) -> None:
+    """Let a message that was sent have its statuses, one after the other, if anybody is told of them."""
+    if _is_lost(message) or not state.apps.have_receiver(message.phone_number_id):
+        return
+
+    def tell(status: str) -> Callable[[], Webhook]:
+        return lambda: webhooks.emit(WABA_ID, "messages", _status(state, message, status))
+
+    webhooks.in_turn([tell(status) for status in state.settings.message_statuses])
+
+
+def _is_lost(message: Message) -> bool:
+    """Whether Meta takes a message, and never delivers it."""
+    return "wa_id" in message.contact and USER_ID.fullmatch(message.contact["input"]) is not None
+
+
+def _status(state: State, message: Message, status: str) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": message.id, "status": status, "timestamp": str(int(state.now()))}
+    if "biz_opaque_callback_data" in message.content:
+        told["biz_opaque_callback_data"] = message.content["biz_opaque_callback_data"]
+    if status != "failed":
+        told["pricing"] = PRICING
+    return envelope.status(state.phone_number(message.phone_number_id), told, message.contact)
+
+
+def new_message_id() -> str:
     """A new id, in Meta's form."""
     return "wamid." + base64.b64encode(secrets.token_bytes(30)).decode()
 
 
-def _received(media: Media | None, text: str, file_name: str | None) -> dict[str, Any]:
+def _received(state: State, media: Media | None, text: str, file_name: str | None) -> dict[str, Any]:
     """What a customer writes: the type, and the member that it names."""
     if media is None:
         return {"type": "text", "text": {"body": text}}
     kind = _kind_of(media.mime_type)
-    digest = base64.b64encode(media.sha256()).decode()
-    shown = {"id": media.id, "mime_type": media.mime_type, "sha256": digest}
+    shown = show_media(state, media)
     shown |= {"caption": text} if text and kind in {"document", "image", "video"} else {}
     shown |= {"filename": file_name or f"file-{media.id}"} if kind == "document" else {}
     return {"type": kind, kind: shown}
+
+
+def show_media(state: State, media: Media, *, in_hex: bool = False) -> dict[str, Any]:
+    """A media as webhooks show it. Its download URL is made anew for every attempt."""
+    digest = media.sha256()
+    return {
+        "mime_type": media.mime_type,
+        "sha256": digest.hex() if in_hex else base64.b64encode(digest).decode(),
+        "id": media.id,
+        "url": signed_url(state, media, state.origin),
+    }
 
 
 def _kind_of(mime_type: str) -> str:

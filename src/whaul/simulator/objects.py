@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from whaul.simulator.access import debug_token
+from whaul.simulator.access import app_of, debug_token
 from whaul.simulator.calls import Call
 from whaul.simulator.faults import Hop
 from whaul.simulator.flows import Flow
@@ -21,6 +21,18 @@ from whaul.simulator.messages import send
 from whaul.simulator.phone_numbers import change_settings, register, show_settings
 from whaul.simulator.responses import RefusedError, graph_error
 from whaul.simulator.state import WABA_ID, PhoneNumber, State
+from whaul.simulator.subscribing import (
+    app_by_id,
+    app_members,
+    configure_number,
+    list_subscribed_apps,
+    list_subscriptions,
+    subscribe_app,
+    subscribe_to_fields,
+    unsubscribe_app,
+    unsubscribe_from_fields,
+    webhook_configuration,
+)
 from whaul.simulator.uploads import receive
 
 Respond = Callable[[Call], Awaitable[Any]]
@@ -52,6 +64,7 @@ ACCOUNT = {
     "business_verification_status": "verified",
     "status": "ACTIVE",
 }
+APP_DEFAULTS = ("id", "name", "link", "category")
 FLOW_DEFAULTS = ("id", "name", "status", "categories", "validation_errors")
 ACCOUNT_DEFAULTS = ("id", "name", "timezone_id", "message_template_namespace")
 PHONE_NUMBER_DEFAULTS = (
@@ -118,8 +131,10 @@ async def _list_phone_numbers(call: Call) -> Any:
     return call.page(numbers, lambda number: call.select(_phone_number_members(number), PHONE_NUMBER_DEFAULTS))
 
 
-async def _succeed(_: Call) -> Any:
-    return {"success": True}
+async def _read_phone_number(call: Call) -> Any:
+    members = _phone_number_members(call.object)
+    members["webhook_configuration"] = webhook_configuration(app_of(call), call.object.id)
+    return call.select(members, PHONE_NUMBER_DEFAULTS)
 
 
 async def _read_media(call: Call) -> Any:
@@ -160,11 +175,18 @@ def _check_number(call: Call) -> None:
 ROWS = (
     Row("GET", _token, "", "metadata", debug_token),
     Row("GET", _account, "", "metadata", _read(dict, ACCOUNT_DEFAULTS)),
-    Row("GET", _phone_number, "", "metadata", _read(_phone_number_members, PHONE_NUMBER_DEFAULTS)),
+    Row("GET", _phone_number, "", "metadata", _read_phone_number),
     Row("GET", _flow, "", "metadata", _read(_flow_members, FLOW_DEFAULTS)),
     Row("GET", State.find, "", "metadata", _read_media),
     Row("DELETE", State.find, "", "delete", _delete_media),
-    Row("POST", _account, "subscribed_apps", "register", _succeed),
+    Row("GET", app_by_id, "", "metadata", _read(app_members, APP_DEFAULTS)),
+    Row("POST", _account, "subscribed_apps", "register", subscribe_app),
+    Row("GET", _account, "subscribed_apps", "metadata", list_subscribed_apps),
+    Row("DELETE", _account, "subscribed_apps", "register", unsubscribe_app),
+    Row("POST", app_by_id, "subscriptions", "register", subscribe_to_fields),
+    Row("GET", app_by_id, "subscriptions", "metadata", list_subscriptions),
+    Row("DELETE", app_by_id, "subscriptions", "register", unsubscribe_from_fields),
+    Row("POST", _phone_number, "", "settings", configure_number),
     Row("GET", _account, "phone_numbers", "metadata", _list_phone_numbers),
     Row("POST", _phone_number, "register", "register", register),
     Row("POST", _phone_number, "media", "upload", receive),

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from ssl import SSLContext
 from types import MappingProxyType, TracebackType
 from typing import Annotated, Any, Self
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
 from whaul.simulator import control
+from whaul.simulator.apps import ALL_FIELDS, App, checked_fields, checked_url
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
 from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.flows import Flow
@@ -23,6 +25,7 @@ from whaul.simulator.media import Media, MediaOptions, NewMedia
 from whaul.simulator.messages import CUSTOMER, give_status, receive
 from whaul.simulator.state import WABA_ID, Message, PhoneNumber, Settings, State
 from whaul.simulator.values import checked
+from whaul.simulator.webhooks.sender import Delivery, Webhooks
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
 SHUTDOWN_SECONDS = 0.5
@@ -37,6 +40,10 @@ class Simulator:
 
     `port` 0 takes a free one. `clock` gives Unix time in seconds. `on_request` is called with each exchange once
     it is over. Every file of `media_dir` becomes a media.
+
+    `webhook_url` gets all webhooks, signed with `app_secret`, or with `webhook_secret` where calls need no proof.
+    `webhook_tls` is used for receivers with https, and may hold a client certificate. `on_webhook` is called with the
+    delivery after each attempt.
     """
 
     def __init__(
@@ -49,6 +56,10 @@ class Simulator:
         clock: Callable[[], float] = time.time,
         media_dir: str | os.PathLike[str] | None = None,
         on_request: Callable[[Exchange], None] | None = None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
+        webhook_tls: SSLContext | None = None,
+        on_webhook: Callable[[Delivery], None] | None = None,
     ) -> None:
         self.host = host
         self.port = port
@@ -62,11 +73,15 @@ class Simulator:
         self.state = State(
             token=token,
             app_secret=app_secret,
+            webhook_url=None if webhook_url is None else checked_url(webhook_url),
+            webhook_secret=webhook_secret,
             clock=clock,
             media_dir=Path(media_dir) if media_dir is not None else None,
             journal=self._journal,
         )
         self._handler = Handler(self.state)
+        self.webhooks = Webhooks(self.state, self._handler.pauses, webhook_tls, on_webhook)
+        """Every webhook goes out here."""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -86,7 +101,7 @@ class Simulator:
     async def start(self) -> None:
         """Listen on the port; afterwards `port` is the real one."""
         application = web.Application(client_max_size=MAX_MESSAGE)
-        graph, lookaside = Graph(self._handler), Lookaside(self._handler)
+        graph, lookaside = Graph(self._handler, self.webhooks), Lookaside(self._handler)
         application.add_routes([*control.routes(self), *lookaside.routes(), *graph.routes()])
         self._runner = web.AppRunner(
             application,
@@ -103,9 +118,12 @@ class Simulator:
             await self.stop()
             raise
         self.port = self._runner.addresses[0][1]
+        self.state.origin = self.url
+        await self.webhooks.start()
 
     async def stop(self) -> None:
         """Stop listening, end what is under way, remove uploaded files."""
+        await self.webhooks.stop()
         self._handler.pauses.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -138,8 +156,9 @@ class Simulator:
         return self._journal.count(object_id)
 
     async def settled(self) -> None:
-        """Wait until no request is being answered, so that `requests` is final."""
+        """Wait until no request is being answered and no webhook sent, so that what is listed is final."""
         await self._journal.settled()
+        await self.webhooks.settled()
 
     def add_media(self, data: bytes, mime_type: str, media_id: str | None = None, **members: Any) -> str:
         """Add a media and return its id.
@@ -216,14 +235,43 @@ class Simulator:
         media = self.state.get(media_id) if media_id else None
         default = media.phone_number_id if media else next(iter(self.state.phone_numbers))
         number = self.state.phone_number(phone_number_id or default)
-        return receive(self.state, number, media, text=text, sender=sender, file_name=file_name)
+        value = receive(self.state, number, media, text=text, sender=sender, file_name=file_name)
+        return self.webhooks.emit(WABA_ID, "messages", value).content
 
     def status(self, message_id: str, status: str = "delivered") -> dict[str, Any]:
         """Let a message that was sent be `sent`, `delivered`, `read` or `failed`; return Meta's webhook of it.
 
         `KeyError` if there is no such message, `ValueError` if it cannot have that status.
         """
-        return give_status(self.state, message_id, status)
+        return self.webhooks.emit(WABA_ID, "messages", give_status(self.state, message_id, status)).content
+
+    @property
+    def apps(self) -> tuple[App, ...]:
+        """Meta apps that can get webhooks; the first has the simulator's token."""
+        return tuple(self.state.apps)
+
+    def add_app(self, name: str, secret: str, token: str | None = None) -> App:
+        """Add a Meta app, which gets its own copies of webhooks, signed with its secret."""
+        return self.state.apps.add(name, secret, token)
+
+    def set_webhook(
+        self,
+        url: str | None,
+        *,
+        app_id: str | None = None,
+        fields: list[str] | None = None,
+        subscribed: bool = True,
+    ) -> App:
+        """Send the webhooks of an app (the first) to a URL, without asking it first; None: nowhere.
+
+        `fields` are all, unless some are named; without `subscribed` nothing is sent, as at Meta before the account
+        is subscribed. `KeyError` if there is no such app.
+        """
+        app = self.state.apps.get(app_id)
+        app.callback_url = None if url is None else checked_url(url)
+        app.fields = ALL_FIELDS if fields is None else checked_fields(fields)
+        app.subscribed = subscribed
+        return app
 
     def add_flow(self, name: str, **members: Any) -> str:
         """Add a flow and return its id; `members` are those that the Graph API shows."""
@@ -271,3 +319,4 @@ class Simulator:
     def reset(self) -> None:
         """Back to the state of the start: default media and settings, no faults, no requests, no messages."""
         self.state.reset()
+        self.webhooks.reset()

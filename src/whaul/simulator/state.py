@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from whaul.simulator.apps import ALL_FIELDS, Apps
 from whaul.simulator.content import Content, InMemory, OnDisk
 from whaul.simulator.faults.queue import FaultQueue
 from whaul.simulator.flows import Flow
@@ -92,6 +93,12 @@ DEFAULT_PHONE_NUMBERS = (
 )
 
 
+# Seconds between the attempts of a webhook: at once, then less and less often, for nearly seven days.
+RETRY_DELAYS = (0, 10, 60, 5 * 60, 30 * 60, 3600, 3 * 3600, 6 * 3600, *(12 * 3600,) * 13)
+WEEK = 7 * 24 * 3600
+
+Status = Literal["sent", "delivered", "read", "failed"]
+Delay = Annotated[float, Meta(ge=0, le=WEEK)]
 Percentage = Annotated[int, Meta(ge=0)]
 UnixTime = Annotated[int, Meta(ge=0)]
 
@@ -114,6 +121,12 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When the token's access to data ends, unless the user renews it; 0: never."""
     authentication_templates: list[str] = []
     """Names of templates that Meta sends to phone numbers only, not to business-scoped user ids."""
+    message_statuses: tuple[Status, ...] = ("sent", "delivered", "read")
+    """What becomes of a message that is sent, if webhooks of its number go anywhere."""
+    webhook_retry_delays: Annotated[tuple[Delay, ...], Meta(max_length=100)] = RETRY_DELAYS
+    """Seconds from each attempt of a webhook that was not answered with 200 to the next; after the last it is lost."""
+    webhook_timeout: Annotated[float, Meta(gt=0, le=3600)] = 10.0
+    """Seconds that a receiver has for its answer."""
     usage_headers: bool = True
     call_count: Percentage = 0
     total_cputime: Percentage = 0
@@ -130,12 +143,17 @@ class State:
         *,
         token: str,
         app_secret: str | None,
+        webhook_url: str | None = None,
+        webhook_secret: str | None = None,
         clock: Callable[[], float],
         media_dir: Path | None,
         journal: Journal,
     ) -> None:
         self.token = token
         self.app_secret = app_secret
+        self.origin = ""
+        """Where this simulator listens."""
+        self._webhook_url, self._webhook_secret = webhook_url, webhook_secret
         self.media_dir = media_dir
         self.journal = journal
         self.faults = FaultQueue()
@@ -149,6 +167,10 @@ class State:
     def _load(self) -> None:
         self._skew = 0.0
         self.settings = Settings()
+        self.apps = Apps(self.token, self.app_secret or self._webhook_secret)
+        if self._webhook_url is not None:
+            first = self.apps.get(None)
+            first.callback_url, first.fields, first.subscribed = self._webhook_url, ALL_FIELDS, True
         self.phone_numbers = {number.id: number for number in DEFAULT_PHONE_NUMBERS}
         self.media: dict[str, Media] = {}
         self.flows: dict[str, Flow] = {}
@@ -275,7 +297,8 @@ class State:
         return str(self._last_id)
 
     def _check_free(self, object_id: str) -> None:
-        if any(object_id in taken for taken in (self.media, self.phone_numbers, self.flows, {WABA_ID})):
+        apps = {app.id for app in self.apps}
+        if any(object_id in taken for taken in (self.media, self.phone_numbers, self.flows, apps, {WABA_ID})):
             raise BadValueError(f"The id {object_id} is taken. Choose another id, or remove the media that has it.")
 
     def remove(self, media_id: str) -> None:

@@ -1,0 +1,52 @@
+"""The body that Meta posts: `object`, `entry`, `changes`, and what is common to the values of a phone number."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from whaul.simulator.state import PhoneNumber
+from whaul.simulator.webhooks.people import RECIPIENT, SENDER, contact, digits, named, person
+
+UNDELIVERABLE = {"code": 131026, "title": "Message undeliverable", "message": "Message undeliverable"}
+
+
+def of_number(number: PhoneNumber, members: Mapping[str, Any]) -> dict[str, Any]:
+    """A value that concerns a phone number."""
+    return {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": digits(number.display_phone_number), "phone_number_id": number.id},
+        **members,
+    }
+
+
+def message(number: PhoneNumber, received: Mapping[str, Any], sender: str) -> dict[str, Any]:
+    """A customer has written; `sender` is a phone number, or a user id: then the customer has a user name instead."""
+    ids = person(sender)
+    return of_number(number, {"contacts": [contact(ids)], "messages": [{**named(ids, SENDER), **received}]})
+
+
+def status(number: PhoneNumber, told: Mapping[str, Any], recipient: Mapping[str, str]) -> dict[str, Any]:
+    """A message that was sent has a status; `recipient` is the contact of the response to it."""
+    known = recipient.get("wa_id") or recipient.get("user_id")
+    if known is None:
+        return of_number(
+            number, {"statuses": [{**told, "recipient_id": recipient["input"], "recipient_type": "group"}]}
+        )
+    ids = person(known)
+    if told["status"] != "failed":
+        return of_number(number, {"contacts": [contact(ids)], "statuses": [{**told, **named(ids, RECIPIENT)}]})
+    ids = {"wa_id": known} if "wa_id" in ids else ids
+    return of_number(number, {"statuses": [{**told, **named(ids, RECIPIENT), "errors": [UNDELIVERABLE]}]})
+
+
+def webhook(waba_id: str, field: str, values: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:
+    """One POST's body: an entry with a change for each value. Only what concerns no number has a `time`."""
+    changes = [{"value": value, "field": field} for value in values]
+    of_account = not any("messaging_product" in change["value"] for change in changes)
+    entry = {"id": waba_id} | ({"time": int(now)} if of_account else {}) | {"changes": changes}
+    return {"object": "whatsapp_business_account", "entry": [entry]}
+
+
+def encoded(content: Any) -> bytes:
+    r"""JSON as Meta writes it: compact, other characters as `\u` escapes, slashes escaped."""
+    return json.dumps(content, separators=(",", ":")).replace("/", "\\/").encode()
