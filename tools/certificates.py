@@ -57,6 +57,7 @@ class Certificates(NamedTuple):
 
 def make_certificates(folder: Path) -> Certificates:
     """Write a certificate for `localhost` and 127.0.0.1; rustls takes no authority's for a server's."""
+    folder.mkdir(exist_ok=True)
     authority = Authority("An authority of one run")
     key, begin, certificate = authority.server().partition(b"-----BEGIN CERTIFICATE-----")
     files = Certificates(folder / "authority.pem", folder / "chain.pem", folder / "key.pem")

@@ -1,6 +1,9 @@
 """The gateway under other conditions: several workers, another ASGI server, and TLS in front and behind."""
 
+import os
 import re
+import shutil
+import signal
 import socket
 import ssl
 import sys
@@ -8,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +78,29 @@ def test_the_gateway_serves_tls(world: World, simulator: Simulator, certificates
         old.load_verify_locations(certificates.authority)
         old.maximum_version = ssl.TLSVersion.TLSv1_2
         assert tls_version(running.port, old) == "TLSv1.2"
+
+
+def test_a_renewed_certificate_is_served_after_sighup(world: World, simulator: Simulator, tmp_path: Path) -> None:
+    old, new = (make_certificates(folder) for folder in (tmp_path / "old", tmp_path / "new"))
+    settings = {"WHAUL_TLS_CERT_FILE": str(old.chain), "WHAUL_TLS_KEY_FILE": str(old.key)}
+    simulator.fault(PDF, kind="latency", seconds=30, times=1)
+    with gateway(world, settings, command=SERVE, ca_file=old.authority) as running, ThreadPoolExecutor(1) as pool:
+        call = pool.submit(running.get, PDF, metadataOnly=True)
+        eventually(lambda: simulator.count(PDF)["metadata"] == 1)
+        shutil.copy2(new.chain, old.chain)
+        shutil.copy2(new.key, old.key)
+        os.kill(running.process.pid, signal.SIGHUP)
+        eventually(lambda: is_trusted(running.port, new))
+        simulator.advance(30)
+        assert call.result()["fileSize"] == simulator.media[PDF].size  # the old worker finished it
+
+
+def is_trusted(port: int, certificates: Certificates) -> bool:
+    """Whether a client that trusts this authority takes the server's certificate."""
+    try:
+        return tls_version(port, ssl.create_default_context(cafile=certificates.authority)) is not None
+    except OSError:
+        return False
 
 
 def tls_version(port: int, context: ssl.SSLContext) -> str | None:
