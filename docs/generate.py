@@ -8,43 +8,23 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer.main
 from pydantic.fields import FieldInfo
 
 from whaul import app, cli
 from whaul.api import service
-from whaul.environment import environment_name, is_secret
+from whaul.cli import help as help_pages
+from whaul.cli.help import About
+from whaul.cli.reference import SETTING_GROUPS, facts
+from whaul.environment import environment_name
 from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, Target, target_of
 from whaul.settings import Settings
 from whaul.storage.naming import EXTENSIONS
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` updates it. -->"
-
-SETTING_GROUPS: Mapping[str, Sequence[str]] = {
-    "Listener": (
-        *("host", "port", "workers", "idle_timeout", "tls_cert_file", "tls_key_file", "trusted_proxies", "auth"),
-        *("root_access_key_id", "root_secret_access_key"),
-    ),
-    "Registry": ("database_url", "secret_key", "account_id", "region"),
-    "Stored objects": (
-        *("key_mode", "extensions", "s3_addressing_style", "s3_sse", "s3_sse_kms_key_id"),
-        *("s3_storage_class", "s3_tags", "s3_expected_bucket_owner", "presigned_hosts"),
-    ),
-    "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
-    "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit", "rate_burst"),
-    "Logs": ("log_level", "log_format", "audit_log", "audit_log_max_size", "audit_log_files"),
-}
-"""Every setting, in the order of the page."""
-
-SHOWN_DEFAULTS: Mapping[str, str] = {
-    "database_url": "`whaul.db` in the user's data folder: `$XDG_DATA_HOME/whaul`, else `~/.local/share/whaul` "
-    "(on macOS `~/Library/Application Support/whaul`)",
-    "graph_user_agent": "`whaul/<version>`",
-}
-"""Defaults that depend on the machine or the version."""
 
 SETTINGS_HEAD = """\
 # Settings
@@ -172,49 +152,17 @@ def _links(names: Sequence[str]) -> str:
 
 def _setting(name: str, field: FieldInfo) -> str:
     variable = environment_name(name)
-    facts = [f"Default: {_default(name, field)}"]
-    if allowed := _allowed(field):
-        facts.append(f"Allowed: {allowed}")
-    if examples := ", ".join(f"`{variable}={example}`" for example in field.examples or []):
-        facts.append(f"Example: {examples}")
-    if is_secret(field):
-        facts.append(f"Secret: also as `{variable}_FILE`")
     also = " `AWS_DEFAULT_REGION` is read when it is unset." if name == "region" else ""
-    return f"### `{variable}`\n\n{field.description}{also}\n\n" + "\n".join(f"- {fact}" for fact in facts) + "\n"
-
-
-def _default(name: str, field: FieldInfo) -> str:
-    if name in SHOWN_DEFAULTS:
-        return SHOWN_DEFAULTS[name]
-    value = field.get_default(call_default_factory=True)
-    if value is None:
-        return "unset"
-    if isinstance(value, tuple | list | dict):
-        return f"`{','.join(value)}`" if value else "empty"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
-def _allowed(field: FieldInfo) -> str:
-    """The choices, or the bounds, of a setting; empty for any other check."""
-    if choices := list(_choices(field.annotation)):
-        return ", ".join(f"`{choice}`" for choice in choices)
-    kinds = {"ge": "at least", "gt": "more than", "le": "at most"}
-    bounds = [(kinds[kind], getattr(rule, kind)) for rule in field.metadata for kind in kinds if hasattr(rule, kind)]
-    return ", ".join(f"{words} {bound}" for words, bound in bounds)
-
-
-def _choices(annotation: Any) -> Iterator[str]:
-    if get_origin(annotation) is Literal:
-        yield from get_args(annotation)
-        return
-    for part in get_args(annotation):
-        yield from _choices(part)
+    listed = "\n".join(f"- {fact}" for fact in facts(name, variable, field))
+    return f"### `{variable}`\n\n{field.description}{also}\n\n{listed}\n"
 
 
 def cli_page() -> str:
     """Render every command; from the commands themselves, since their help is laid out for a terminal."""
     commands = list(_commands(typer.main.get_command(cli.app), "whaul"))
-    contents = [f"| [`{path}`](#{path.replace(' ', '-')}) | {_help(command)} |" for path, command in commands]
+    contents = [
+        f"| [`{path}`](#{path.replace(' ', '-')}) | {About.read(command.help).sentence} |" for path, command in commands
+    ]
     table = "\n".join(["| command | does |", "|---|---|", *contents]) + "\n"
     return "\n".join([GENERATED, CLI_HEAD, table, *(_command(path, command) for path, command in commands)])
 
@@ -229,36 +177,24 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _command(path: str, command: Any) -> str:
-    arguments = [param for param in command.params if param.param_type_name == "argument"]
-    options = [param for param in command.params if param.param_type_name == "option" and not param.hidden]
-    usage = " ".join([path, *(["[OPTIONS]"] if options else []), *(str(param.metavar) for param in arguments)])
-    text = f"## `{path}`\n\n{_help(command)}\n\n```text\n{usage}\n```\n"
-    if arguments:
-        rows = [f"| `{param.metavar}` | {_cell(param.help)} |" for param in arguments]
-        text += "\n" + "\n".join(["| argument | meaning |", "|---|---|", *rows]) + "\n"
-    if options:
-        rows = [f"| {_option(param)} | {_option_default(param)} | {_cell(param.help)} |" for param in options]
-        text += "\n" + "\n".join(["| option | default | meaning |", "|---|---|---|", *rows]) + "\n"
-    return text
+    about = About.read(command.help)
+    parts = [f"## `{path}`", about.summary, *about.details, f"```text\n{help_pages.usage(path, command)}\n```"]
+    if arguments := help_pages.arguments_of(command):
+        rows = [f"| `{help_pages.shown_argument(param)}` | {_cell(param.help)} |" for param in arguments]
+        parts.append("\n".join(["| argument | meaning |", "|---|---|", *rows]))
+    if options := help_pages.options_of(command):
+        rows = [
+            f"| `{help_pages.shown_option(param)}` | {_default(param)} | {_cell(param.help)} |" for param in options
+        ]
+        parts.append("\n".join(["| option | default | meaning |", "|---|---|---|", *rows]))
+    if about.examples:
+        parts.append("\n".join(["```sh", *about.examples, "```"]))
+    return "\n\n".join(parts) + "\n"
 
 
-def _help(command: Any) -> str:
-    return " ".join(str(command.help).split())
-
-
-def _option(param: Any) -> str:
-    value = "" if param.is_flag else " " + (param.metavar or param.name.rpartition("_")[2].upper())
-    return ", ".join(f"`{name}{value}`" for name in [*param.opts, *param.secondary_opts])
-
-
-def _option_default(param: Any) -> str:
-    if param.required:
-        return "required"
-    if isinstance(param.show_default, str):
-        return f"`{param.show_default}`"
-    if param.is_flag:
-        return f"`{param.opts[0]}`" if param.secondary_opts and param.default else ""
-    return f"`{param.default}`" if isinstance(param.default, str | int) else ""
+def _default(param: Any) -> str:
+    default = help_pages.shown_default(param)
+    return "required" if param.required else f"`{default}`" if default else ""
 
 
 def _cell(text: str | None) -> str:

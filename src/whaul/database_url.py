@@ -1,6 +1,7 @@
 """`WHAUL_DATABASE_URL`: which URLs name a database, and what they say.
 
-Owns the forms of the URL. Opens nothing. A URL holds a password, so no message repeats any part of one.
+Owns the forms of the URL. Opens nothing. A URL holds a password: no message repeats one, except as
+`without_secrets` shows it.
 """
 
 import os
@@ -78,6 +79,15 @@ def postgresql_servers(url: str) -> tuple[str, ...]:
         f"{before}/{database}?{urlencode(options | {'host': folder} | ({'port': port} if port else {}))}"
         for folder, port in zip(folders, ports, strict=True)
     )
+
+
+def without_secrets(url: str) -> str:
+    """A checked URL to show: without user and password, and without options."""
+    if not is_postgresql(url):
+        return url
+    before, hosts, database, _ = _parts(url)
+    user = "***@" if before.endswith("@") else ""
+    return f"{before.partition('://')[0]}://{user}{hosts}/{database}"
 
 
 def _parts(url: str) -> tuple[str, str, str, str]:

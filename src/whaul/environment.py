@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import NoDecode
 
 from whaul.secrets import read_secret
+from whaul.terminal import suggestion
 
 PREFIX = "WHAUL_"
 
@@ -66,6 +67,14 @@ def _known_names(fields: Fields) -> set[str]:
     return {environment_name(name) for name in fields} | secrets
 
 
+def given_by(field_name: str, field: FieldInfo, environ: Mapping[str, str] = os.environ) -> str | None:
+    """The variable that gives a setting, under the name that the user chose; None if it has its default."""
+    name = environment_name(field_name)
+    names = [name, *(["AWS_DEFAULT_REGION"] if field_name == "region" else [])]
+    names += [f"{name}_FILE"] if is_secret(field) else []
+    return next((each for each in names if environ.get(each) and not is_link(each, environ[each])), None)
+
+
 def unknown_names(fields: Fields) -> list[str]:
     """List variables that look like settings but are not."""
     known = _known_names(fields)
@@ -74,7 +83,8 @@ def unknown_names(fields: Fields) -> list[str]:
         for name, value in os.environ.items()
         if name.upper().startswith(PREFIX) and name not in known and not is_link(name, value)
     )
-    return [f"{name}: there is no such setting; check the spelling or unset it" for name in unknown]
+    otherwise = "; check the spelling or unset it"
+    return [f"{name}: there is no such setting{suggestion(name.upper(), known) or otherwise}" for name in unknown]
 
 
 def is_link(name: str, value: str) -> bool:

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode
@@ -27,13 +27,22 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whaul import __version__
 from whaul.database_url import check_database_url, is_postgresql
-from whaul.environment import PREFIX, Commas, Pairs, environment_name, is_link, is_secret, secret_files, unknown_names
+from whaul.environment import (
+    PREFIX,
+    Commas,
+    Pairs,
+    environment_name,
+    given_by,
+    is_link,
+    is_secret,
+    secret_files,
+    unknown_names,
+)
 from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
 from whaul.partitions import is_region
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
 from whaul.terminal import visible
 
-DOCUMENTATION = "docs/settings.md"
 MIN_ROOT_SECRET = 16
 """Characters."""
 MAX_SINGLE_PUT = 5 * 1024**3
@@ -47,7 +56,7 @@ class SettingsError(Exception):
         self.problems = problems
         noun = "setting" if len(problems) == 1 else "settings"
         lines = "\n".join(f"  {visible(problem)}" for problem in problems)
-        super().__init__(f"{len(problems)} {noun} cannot be used (see {DOCUMENTATION}):\n{lines}")
+        super().__init__(f"{len(problems)} {noun} cannot be used:\n{lines}")
 
 
 def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
@@ -360,29 +369,32 @@ class Settings(BaseSettings):
     def load(cls, **overrides: Any) -> Self:
         """Read and check everything; `overrides` (command line options) win where they are not None.
 
-        Raises `SettingsError` that names every variable that cannot be used, what was expected, and where it is
-        documented.
+        Raises `SettingsError` that names everything that cannot be used as it was given, and what was expected.
         """
         secrets, problems = secret_files(cls.model_fields)
         problems = unknown_names(cls.model_fields) + problems
         given = {name: value for name, value in overrides.items() if value is not None}
+        options = frozenset(given)
         if is_link("WHAUL_PORT", os.environ.get("WHAUL_PORT", "")):
             given.setdefault("port", cls.model_fields["port"].default)
         try:
             settings = cls(**secrets | given)
         except ValidationError as error:
-            raise SettingsError(problems + [_problem(cls, detail) for detail in error.errors()]) from None
+            raise SettingsError(problems + [_problem(cls, detail, options) for detail in error.errors()]) from None
         if problems:
             raise SettingsError(problems)
         return settings
 
 
-def _problem(cls: type[Settings], detail: Any) -> str:
+def _problem(cls: type[Settings], detail: Any, options: Collection[str]) -> str:
     location = str(detail["loc"][0])
     field_name = "region" if location.startswith("AWS_") else location
-    name = environment_name(field_name)
+    field, value = cls.model_fields[field_name], detail["input"]
+    if field_name in options:
+        name = "--" + field_name.replace("_", "-")
+    else:
+        name = given_by(field_name, field) or environment_name(field_name)
     expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should").rstrip(".")
     # A URL's user information and query may be secret.
-    if is_secret(cls.model_fields[field_name]) or re.search("[@?]", str(detail["input"])):
-        return f"{name}: {expected} (see {DOCUMENTATION}#{name.lower()})"
-    return f"{name}={detail['input']!s:.80}: {expected} (see {DOCUMENTATION}#{name.lower()})"
+    is_shown = value is not None and not is_secret(field) and not re.search("[@?]", str(value))
+    return f"{name}={value!s:.80}: {expected}" if is_shown else f"{name}: {expected}"

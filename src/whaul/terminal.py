@@ -1,4 +1,4 @@
-"""Makes text that others wrote safe for a terminal: names, descriptions, errors, messages.
+"""What a terminal takes: colours or none, and text that others wrote, made safe: names, errors, messages.
 
 Written as they are, control characters clear the screen, rename the window or write the clipboard, line ends forge
 lines, and bidirectional overrides show something else than what is there (CVE-2021-42574).
@@ -7,7 +7,7 @@ lines, and bidirectional overrides show something else than what is there (CVE-2
 import os
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TextIO
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -21,9 +21,16 @@ _BLANK: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0]")
 _JOINERS: Final = "\u200c\u200d"
 
 
-def takes_colour(stream: TextIO) -> bool:
-    """Whether to write colours: to a terminal, unless its user does not want them (https://no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def takes_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether to write colours: to a terminal that has them, unless the user says otherwise.
+
+    https://no-color.org and https://force-color.org: set to anything but nothing.
+    """
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def visible(text: str) -> str:
@@ -61,3 +68,11 @@ def _is_seen(text: str, place: int) -> bool:
 
 def _can_be_joined(character: str) -> bool:
     return not character.isascii() and unicodedata.category(character)[0] in "LMS"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` for a word that is nearly a known one; else nothing."""
+    from difflib import get_close_matches  # noqa: PLC0415 - wanted when something is wrong already
+
+    near = get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""

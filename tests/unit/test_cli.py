@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from whaul import __version__
 from whaul.auth.policy import Policy
+from whaul.build import commit
 from whaul.cli import app, failures, main, output
 from whaul.components import open_registry
 from whaul.errors import AccessDeniedByMetaException
@@ -110,7 +111,8 @@ def test_help_is_exit_code_0(arguments: list[str]) -> None:
 
 
 def test_the_version_is_said() -> None:
-    assert done("--version") == f"whaul {__version__}\n"
+    built_from = commit()
+    assert done("--version") == done("-V") == f"whaul {__version__}{f' (commit {built_from})' if built_from else ''}\n"
 
 
 def test_every_command_says_what_it_does() -> None:
@@ -140,7 +142,7 @@ def test_a_known_failure_is_one_message_and_exit_code_1(tmp_path: Path) -> None:
 
 def test_the_module_and_the_command_are_the_same() -> None:
     ended = subprocess.run([sys.executable, "-m", "whaul", "--version"], capture_output=True, text=True, check=True)
-    assert ended.stdout == f"whaul {__version__}\n"
+    assert ended.stdout.startswith(f"whaul {__version__}")
     assert callable(main)
 
 

@@ -98,7 +98,12 @@ def test_what_the_database_said_is_one_line(capsys: pytest.CaptureFixture[str]) 
 
 def test_problems_of_settings_are_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(SettingsError(["A=1: bad", "B=\n  C: bad"]), capsys).splitlines() == [
-        "whaul: 2 settings cannot be used (see docs/settings.md):",
+        "whaul: 2 settings cannot be used:",
         "  A=1: bad",
         r"  B=\n  C: bad",
     ]
+
+
+def test_the_first_setting_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = ["WHAUL_PROT: there is no such setting; did you mean WHAUL_PORT?", "WHAUL_HOST= : bad"]
+    assert said(SettingsError(problems), capsys).splitlines()[-1] == "`whaul help WHAUL_PORT` says what it means."

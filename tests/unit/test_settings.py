@@ -218,10 +218,9 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_LOG_FORMAT", "xml"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named_with_where_it_is_documented(load: Loader, name: str, text: str) -> None:
+def test_a_value_that_cannot_be_used_is_named(load: Loader, name: str, text: str) -> None:
     problems = load.problems(**{name: text})
-    name = name.replace("AWS_DEFAULT_REGION", "AWS_REGION")
-    assert any(problem.startswith(f"{name}=") and f"docs/settings.md#{name.lower()}" in problem for problem in problems)
+    assert any(problem.startswith(f"{name}=") for problem in problems)
 
 
 @pytest.mark.parametrize("url", ["https://user:word@graph.example", "https://graph.example/?access_token=word"])
@@ -229,7 +228,6 @@ def test_a_value_that_cannot_be_used_is_named_with_where_it_is_documented(load: 
 def test_the_password_in_a_url_that_cannot_be_used_is_not_repeated(load: Loader, name: str, url: str) -> None:
     (problem,) = load.problems(**{name: url})
     assert problem.startswith(f"{name}: ")
-    assert f"docs/settings.md#{name.lower()}" in problem
     assert "word" not in problem
 
 
@@ -420,7 +418,7 @@ def test_options_of_the_command_line_win_where_they_are_given(monkeypatch: pytes
     monkeypatch.setenv("WHAUL_PORT", "1")
     assert Settings.load(port=2, host=None).port == 2
     assert Settings.load(port=None).port == 1
-    with pytest.raises(SettingsError, match="WHAUL_PORT=99999"):
+    with pytest.raises(SettingsError, match="--port=99999: should be"):
         Settings.load(port=99999)
 
 

@@ -4,7 +4,11 @@ Who may import whom is in pyproject.toml; `lint-imports` checks it.
 """
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 import whaul
 
@@ -46,6 +50,25 @@ def test_no_module_does_anything_but_define_when_it_is_imported() -> None:
     }
     started = {line for line in acting if line.startswith(("__main__", "cli/__init__", "registry/migrations/env"))}
     assert acting - started == set()
+
+
+LOOK = """
+import atexit, sys
+atexit.register(lambda: print("loaded", *sys.modules))
+from whaul.cli import main
+main()
+"""
+SLOW = {"rich", "pydantic", "msgspec", "sqlalchemy", "botocore", "pyreqwest", "aiohttp", "structlog", "uvloop"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["help", "keys", "create"], ["get", "-h"]])
+def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
+    """A module of commands imports nothing at its top but the command line, so help is there in a tenth of a second."""
+    look = [sys.executable, "-c", LOOK, *arguments]
+    loaded = subprocess.run(look, capture_output=True, text=True, check=True).stdout.rpartition("loaded ")[2].split()
+    ours = {name for name in loaded if name.startswith("whaul.") and not name.startswith("whaul.cli")}
+    assert ours == {"whaul.terminal"}
+    assert not SLOW & set(loaded)
 
 
 def test_no_test_patches_with_unittest_mock() -> None:

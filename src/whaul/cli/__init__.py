@@ -1,39 +1,107 @@
 """The command line: one module for each group of commands; they parse, call and print."""
 
+import itertools
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 import typer.main
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from whaul import __version__
+from whaul.cli import help as help_pages
 from whaul.cli import output
+from whaul.terminal import suggestion
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 DEBUG = "--debug"
+HELP = frozenset({"-h", "--help"})
 
-COMMANDS: Mapping[str, str] = {
-    "demo": "stack:demo",
-    "dev": "stack:dev",
-    "serve": "serve:serve",
-    "link": "accounts:link",
-    "accounts": "accounts:list_accounts",
-    "unlink": "accounts:unlink",
-    "keys": "access_keys:app",
-    "get": "get:get",
-    "simulate": "simulate:simulate",
-    "migrate": "migration:migrate",
-    "doctor": "doctor:doctor",
-    "rotate-secrets": "rotation:rotate_secrets",
+GROUPS: Mapping[str, Mapping[str, str]] = {
+    "Try it on this machine": {"demo": "stack:demo", "dev": "stack:dev", "simulate": "simulate:simulate"},
+    "Accounts and access keys": {
+        "link": "accounts:link",
+        "accounts": "accounts:list_accounts",
+        "unlink": "accounts:unlink",
+        "keys": "access_keys:app",
+    },
+    "The gateway": {
+        "serve": "serve:serve",
+        "doctor": "doctor:doctor",
+        "settings": "settings:settings",
+        "migrate": "migration:migrate",
+        "rotate-secrets": "rotation:rotate_secrets",
+    },
+    "Without a gateway": {"get": "get:get"},
+    "Help": {"help": "manual:manual"},
 }
+COMMANDS = {name: place for group in GROUPS.values() for name, place in group.items()}
 """Where each command, or group of commands, is found: `module:name` in this package."""
 
 
-class _Commands(TyperGroup):
+class Command(TyperCommand):
+    """A command with our help."""
+
+    def page(self, path: str) -> str:
+        """Its help, under the name that `path` gives it."""
+        return help_pages.command_page(path, self)
+
+    def get_help(self, ctx: Any) -> str:
+        """Its help, for Typer."""
+        return self.page(ctx.command_path)
+
+
+class Group(TyperGroup):
+    """Commands with our help, and with a suggestion for a name that is nearly one of theirs."""
+
+    def page(self, path: str) -> str:
+        """Its help, under the name that `path` gives it."""
+        commands: list[Any] = [self.get_command(None, name) for name in self.list_commands(None)]  # type: ignore[arg-type]
+        rows = [(each.name, help_pages.About.read(each.help).sentence) for each in commands]
+        more = f"`whaul help{path.removeprefix('whaul')} COMMAND` says more about one of them."
+        return help_pages.group_page(path, self, [("Commands", rows)], more)
+
+    def get_help(self, ctx: Any) -> str:
+        """Its help, for Typer."""
+        return self.page(ctx.command_path)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Show the help to whoever gives nothing at all."""
+        if not args and not ctx.resilient_parsing:
+            for line in self.page(ctx.command_path).splitlines():
+                output.tell(line)
+            ctx.exit(2)
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of the first argument."""
+        if not ctx.resilient_parsing and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = [*self.list_commands(ctx), *(name for param in self.params for name in param.opts)]
+            ctx.fail(f"there is no command {args[0]}{suggestion(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = False,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run, and end the program: with code 2 and what is wrong if it was not called as it can be."""
+        try:
+            code = super().main(args, prog_name, complete_var, standalone_mode, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            for line in help_pages.refusal(error):
+                output.tell(line)
+            sys.exit(error.exit_code)
+        sys.exit(code)
+
+
+class _Commands(Group):
     """Loads a command when it is wanted.
 
     Its module loads what the command needs when it runs: for help and completion that would take ten times as long.
@@ -45,37 +113,88 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
-        found = getattr(import_module(f"whaul.cli.{module}"), name)
+        found = _found(cmd_name)
         if not isinstance(found, typer.Typer):
             found, function = typer.Typer(add_completion=False), found
             found.command(cmd_name)(function)
+        found.info.cls = Group
+        for registered in found.registered_commands:
+            registered.cls = Command
         command = typer.main.get_command(found)
         command.name = cmd_name
         return command
+
+    def page(self, path: str) -> str:
+        return help_pages.group_page(
+            path, self, [(title, list(_summaries(names))) for title, names in GROUPS.items()], MORE
+        )
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Answer a request for help at once, wherever in the line it is: to read options, Typer loads Pydantic."""
+        if args[:1] == ["help"] and (len(args) == 1 or args[1] in COMMANDS):
+            args = [*args[1:], "--help"]
+        if not ctx.resilient_parsing and (page := self._asked_for(args)):
+            output.page(page)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def _asked_for(self, args: Sequence[str]) -> str | None:
+        path, command = "whaul", cast("Any", self)
+        for word in itertools.takewhile(lambda word: word != "--", args):
+            if word in HELP:
+                return str(command.page(path))
+            if isinstance(command, Group) and not word.startswith("-"):
+                path, command = f"{path} {word}", command.get_command(cast("Any", None), word)
+            if command is None:
+                break
+        return None
+
+
+MORE = (
+    "`whaul help COMMAND` says more about a command, with examples; `whaul help WHAUL_PORT` about a setting; "
+    "`whaul help docs` where the documentation is."
+)
+
+
+def _found(name: str) -> Any:
+    module, _, function = COMMANDS[name].partition(":")
+    return getattr(import_module(f"whaul.cli.{module}"), function)
+
+
+def _summaries(names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        found = _found(name)
+        text = str(found.info.help) if isinstance(found, typer.Typer) else found.__doc__
+        yield name, help_pages.About.read(text).sentence
 
 
 app = typer.Typer(
     name="whaul",
     cls=_Commands,
     help="WhatsApp media into your own S3 bucket, behind the API of AWS End User Messaging Social.",
-    no_args_is_help=True,
+    context_settings={"help_option_names": sorted(HELP, key=len)},
     pretty_exceptions_enable=False,
 )
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        output.line(f"whaul {__version__}")
+        from whaul import __version__
+        from whaul.build import commit
+
+        found = commit()
+        output.line(f"whaul {__version__}" + (f" (commit {found})" if found else ""))
         raise typer.Exit
 
 
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option(DEBUG, help="Show where in the code a failure came from.")] = False,
+    debug: Annotated[
+        bool, typer.Option(DEBUG, help="Show where in the code a failure came from; anywhere in the line.")
+    ] = False,
 ) -> None:
     """Take the options of `whaul` itself."""
 
@@ -90,6 +209,8 @@ def main() -> None:
         code = int(ended.code or 0)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except output.UnreadError:
+        code = 0  # a command whose only work is to show what happens is done
     except BaseException as error:  # noqa: BLE001 - the one place for what nobody foresaw, Rust's panics too
         from whaul.cli import failures
 

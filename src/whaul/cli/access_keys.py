@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaul.auth.policy import ALLOW_ALL, Policy, PolicyError
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
@@ -54,6 +53,7 @@ def create(
     json: Json = False,
 ) -> None:
     """Create an access key. Its secret is shown once."""
+    from whaul.auth.policy import ALLOW_ALL
     from whaul.settings import Settings
 
     if not name.isascii() or not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > 64:
@@ -70,10 +70,10 @@ def create(
         shown |= {"sessionToken": key.session_token.get_secret_value(), "expiration": end.isoformat()}
     try:
         if json:
-            output.document(shown | {"name": key.name})
+            output.document(shown | {"name": key.name}, must_be_read=True)
         else:
             for member, value in shown.items():
-                output.line(f"{VARIABLES[member]}={value}")
+                output.line(f"{VARIABLES[member]}={value}", must_be_read=True)
     except OutputError as error:
         asyncio.run(_disable(settings, key.access_key_id))
         raise CommandError(
@@ -183,6 +183,7 @@ def simulate(
     json: Json = False,
 ) -> None:
     """Show whether an access key's policy allows an action on a resource, and which statement decides."""
+    from whaul.auth.policy import Policy
     from whaul.settings import Settings
 
     if not re.fullmatch(r"[A-Za-z0-9-]+:[A-Za-z0-9]+", action):
@@ -215,6 +216,8 @@ def simulate(
 
 def _policy(path: Path) -> str:
     """Read a policy document that can be evaluated."""
+    from whaul.auth.policy import Policy, PolicyError
+
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,6 @@
 """What a command says when it fails: one message, and a traceback only with `--debug`."""
 
+import re
 import sys
 import traceback
 from pathlib import PurePath
@@ -37,9 +38,19 @@ def report(error: BaseException, *, debug: bool = False) -> None:
     output.tell(f"whaul: {lines[0]}")
     for line in lines[1:]:
         output.tell(line)
+    if isinstance(error, SettingsError) and (setting := _first_setting(text)):
+        output.tell(f"`whaul help {setting}` says what it means.")
     if debug:
         for line in _traceback(error):
             output.tell(line)
+
+
+def _first_setting(text: str) -> str | None:
+    from whaul.environment import environment_name
+    from whaul.settings import Settings
+
+    known = {environment_name(name) for name in Settings.model_fields}
+    return next((name for name in re.findall(r"\b[A-Z0-9_]+\b", text) if name in known), None)
 
 
 def _message(error: BaseException) -> str:
@@ -58,7 +69,7 @@ def _foreign_message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename}" if error.filename else "") + "; --debug shows where"
     if isinstance(error, ModuleNotFoundError):
-        return f"the Python package {error.name} is not installed; `pip install whaul` with the extra that needs it"
+        return f"the Python package {error.name} is not installed; install it: pip install {error.name}"
     if isinstance(error, UnicodeError) and not all(argument.isprintable() for argument in sys.argv):
         return "an argument is not text in this terminal's encoding; write it in UTF-8, under a UTF-8 locale"
     if isinstance(error, RuntimeError) and "home directory" in str(error):

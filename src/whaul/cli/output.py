@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TextIO, cast
 
-from whaul.terminal import visible, visible_json
+from whaul.terminal import takes_colour, visible, visible_json
+
+STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
 class OutputError(Exception):
@@ -19,6 +21,10 @@ class OutputError(Exception):
 
 class UnansweredError(OutputError):
     """A question was asked where nobody answers."""
+
+
+class UnreadError(OutputError):
+    """Nobody reads standard output any more, as when `head` has seen enough."""
 
 
 def prepare() -> None:
@@ -53,10 +59,27 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def line(text: str) -> None:
-    """Print one line on standard output. Raises `OutputError`."""
-    with _translated():
+def line(text: str, *, must_be_read: bool = False) -> None:
+    """Print one line on standard output. Raises `OutputError`.
+
+    Nothing happens if nobody reads it any more: what a command does, and its exit code, do not depend on that. If
+    they do, it `must_be_read`; then `UnreadError` is raised.
+    """
+    with _translated(must_be_read=must_be_read):
         print(visible(text), flush=True)  # noqa: T201 - the command line's voice
+
+
+def page(text: str) -> None:
+    """Print lines of ours, which may hold colours. Raises `OutputError`."""
+    with _translated():
+        print(text, flush=True)  # noqa: T201 - the command line's voice
+
+
+def styled(text: str, *styles: str) -> str:
+    """Text for `page`, visible, in a style if standard output takes colours."""
+    if not styles or not takes_colour(sys.stdout):
+        return visible(text)
+    return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{visible(text)}\x1b[0m"
 
 
 def tell(text: str) -> None:
@@ -67,18 +90,21 @@ def tell(text: str) -> None:
 
 def confirms(question: str) -> bool:
     """Ask a question. Anything but yes is a no. Raises `OutputError`, also at the end of standard input."""
-    with _translated():
-        print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
-    answer = sys.stdin.readline()
+    try:
+        with _translated(must_be_read=True):
+            print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
+        answer = sys.stdin.readline()
+    except UnreadError:
+        answer = ""
     if not answer:
         line("")
         raise UnansweredError("nothing was changed: nobody is there to answer; give --yes")
     return answer.strip().lower() in {"y", "yes"}
 
 
-def document(value: object) -> None:
-    """Print one JSON document. Raises `OutputError`."""
-    with _translated():
+def document(value: object, *, must_be_read: bool = False) -> None:
+    """Print one JSON document. Raises `OutputError`, as `line` does."""
+    with _translated(must_be_read=must_be_read):
         for text in json.dumps(value, indent=2, ensure_ascii=not _takes_unicode()).split("\n"):
             print(visible_json(text))  # noqa: T201 - the command line's voice
         sys.stdout.flush()
@@ -102,11 +128,22 @@ def _takes_unicode() -> bool:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _translated(*, must_be_read: bool = False) -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError as error:
+        _write_to_nobody()
+        if must_be_read:
+            raise UnreadError("standard output cannot be written: nobody reads it") from error
     except OSError as error:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _write_to_nobody() -> None:
+    """Let what is written from now on, and what is still in a buffer, go nowhere."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
 
 
 def finish(code: int) -> None:
@@ -118,6 +155,8 @@ def finish(code: int) -> None:
     if sys.stdout is not None:
         try:
             sys.stdout.flush()
+        except BrokenPipeError:
+            _write_to_nobody()
         except OSError as error:
             if not code:
                 tell(f"whaul: standard output cannot be written: {error.strerror}")

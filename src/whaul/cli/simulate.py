@@ -37,14 +37,14 @@ def simulate(
     except ModuleNotFoundError as exc:
         if exc.name is None or exc.name.partition(".")[0] != "aiohttp":
             raise
-        raise CommandError('the simulator needs aiohttp; install it with: pip install "whaul[simulator]"') from exc
+        raise CommandError("the simulator needs the Python package aiohttp; install it: pip install aiohttp") from exc
 
     stop = asyncio.Event()
     unread: list[OutputError] = []
 
     def show(exchange: "Exchange") -> None:
         try:
-            output.line(_request_line(exchange))
+            output.line(_request_line(exchange), must_be_read=True)
         except OutputError as error:
             unread.append(error)
             stop.set()

@@ -10,13 +10,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from whaul.cli import output
 from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from whaul.simulator import Exchange
     from whaul.stack.demo import Fetched
     from whaul.stack.local import Stack
@@ -33,6 +33,8 @@ OwnS3 = Annotated[
 
 def demo(own_s3: OwnS3 = False) -> None:
     """Fetch files the whole way: simulated Meta, real S3 server, gateway, unmodified boto3."""
+    from rich.console import Console
+
     from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # boto3 is an extra
     from whaul.stack.local import stack
 
@@ -80,7 +82,7 @@ def dev(
 
     def show(exchange: "Exchange") -> None:
         try:
-            output.line(_exchange_line(exchange))
+            output.line(_exchange_line(exchange), must_be_read=True)
         except OutputError as error:
             unread.append(error)
             stop.set()
@@ -97,7 +99,9 @@ def dev(
         raise unread[0]
 
 
-def _results(fetched: "list[Fetched]") -> Table:
+def _results(fetched: "list[Fetched]") -> "Table":
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("  object key, and SHA-256 as sent and as stored", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)

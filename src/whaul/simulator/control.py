@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from whaul.documentation import HERE
 from whaul.simulator.content import BLOCK
 from whaul.simulator.faults import KINDS, parameters, parse
 from whaul.simulator.flows import Flow
@@ -221,7 +222,7 @@ def _refusing(answer: Answer) -> Answer:
 
 
 async def _unknown(request: web.Request) -> web.StreamResponse:
-    raise MissingError(f"The control endpoint has no {request.method} {request.path}. See docs/simulator.md.")
+    raise MissingError(f"The control endpoint has no {request.method} {request.path}. See simulator.md; {HERE} it is.")
 
 
 async def _body(request: web.Request) -> Any:

