@@ -1,4 +1,4 @@
-"""The calls that the pages show for the AWS CLI, the SDK for JavaScript and curl, as printed there."""
+"""The calls that the pages show in Python and JavaScript, with the AWS CLI and curl, as printed there."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,29 @@ def shell(block: str, environ: dict[str, str]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_python_stores_the_files_of_a_webhook(
+    *,
+    snippet: Snippet,
+    gateway: Gateway,
+    simulator: Simulator,
+    store: Store,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment(gateway.url, gateway.world.key, 1).items():
+        monkeypatch.setenv(name, value)
+    page: dict[str, Any] = {}
+    for text in ("client.exceptions", "def phone_number_id", "def store_media"):
+        exec(snippet("python", text), page)  # noqa: S102 - our own page
+    size, digest = simulator.media[JPEG].size, simulator.media[JPEG].sha256().hex()
+    assert capsys.readouterr().out == f"image/jpeg {size} {prefix}{JPEG}.jpeg {digest}\n"
+    media = simulator.add_media(b"%PDF-1.4 a letter", "application/pdf")
+    page["store_media"](simulator.receive(media))
+    page["store_media"](simulator.receive(text="no file"))
+    assert store.read(f"{prefix}{media}.pdf") == b"%PDF-1.4 a letter"
 
 
 def test_javascript_shows_where_the_file_went(
