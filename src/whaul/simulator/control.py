@@ -7,7 +7,7 @@ on the loopback interface by default.
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,12 @@ from whaul.simulator.faults import KINDS, parameters, parse
 from whaul.simulator.flows import Flow
 from whaul.simulator.media import MediaOptions, NewMedia
 from whaul.simulator.state import WABA_ID, Settings, State
-from whaul.simulator.values import BadValueError, MissingError, checked
+from whaul.simulator.values import BadValueError, MissingError, checked, schema
+from whaul.simulator.webhooks.contents import MESSAGES
+from whaul.simulator.webhooks.deliveries import Delivery, DeliveryState
+from whaul.simulator.webhooks.examples import SAMPLE
+from whaul.simulator.webhooks.faults import KINDS as WIRE_FAULTS
+from whaul.simulator.webhooks.fields import VALUES
 
 if TYPE_CHECKING:
     from whaul.simulator.server import Simulator
@@ -61,17 +66,18 @@ class Row:
             rename=dict(self.names),
         )
 
-    def run(self, members: Members) -> web.Response:
+    async def run(self, members: Members) -> web.Response:
         """Call the function with a request's members; raises `BadValueError` or `MissingError`."""
         found = checked(members, self.shape)
         names = zip(self.shape.__struct_fields__, self.shape.__struct_encode_fields__, strict=True)
         given = {name: getattr(found, name) for name, member in names if member in members}
-        return _json(self.show(self.call(**given), given), self.status)
+        shown = self.show(self.call(**given), given)
+        return _json(await shown if inspect.isawaitable(shown) else shown, self.status)
 
 
 def routes(simulator: "Simulator") -> list[web.RouteDef]:
     """What the control endpoint answers."""
-    upload, *others = _rows(simulator)
+    upload, *others = [*_rows(simulator), *_webhook_rows(simulator)]
 
     async def add_media(request: web.Request) -> web.Response:
         """Store the raw body as a file; the other members are in the query."""
@@ -81,7 +87,7 @@ def routes(simulator: "Simulator") -> list[web.RouteDef]:
                 async for block in request.content.iter_chunked(BLOCK):
                     file.write(block)
             mime_type = request.headers.get("Content-Type", "application/octet-stream")
-            return upload.run({**request.query, "path": str(path), "mime_type": mime_type})
+            return await upload.run({**request.query, "path": str(path), "mime_type": mime_type})
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -155,6 +161,39 @@ def _rows(simulator: "Simulator") -> list[Row]:
     ]
 
 
+def _webhook_rows(simulator: "Simulator") -> list[Row]:
+    """Requests about webhooks and the apps that get them."""
+    webhooks = simulator.webhooks
+
+    def list_deliveries(state: DeliveryState | None = None, app_id: str | None = None) -> Any:
+        found = [one for one in webhooks.deliveries if state in {None, one.state} and app_id in {None, one.app.id}]
+        return {"paused": webhooks.is_paused, "deliveries": [one.describe() for one in found]}
+
+    def show_delivery(delivery_id: str) -> Any:
+        delivery = webhooks.get(delivery_id)
+        return delivery.describe() | {"body": delivery.body.decode(errors="replace")}
+
+    async def outcome(sent: Iterable[Delivery]) -> Any:
+        """What the receivers answered, unless nothing is sent now."""
+        if not webhooks.is_paused:
+            await webhooks.answered(sent)
+        return {"paused": webhooks.is_paused, "deliveries": [one.describe() for one in sent]}
+
+    of_delivery: dict[str, Any] = {"names": {"delivery_id": "id"}}
+    return [
+        Row("POST", "/apps", simulator.add_app, lambda app, _: app.describe(), 201),
+        Row("PATCH", "/apps/{id}", simulator.set_webhook, lambda app, _: app.describe(), names={"app_id": "id"}),
+        Row("GET", "/webhooks", list_deliveries),
+        Row("POST", "/webhooks", simulator.send_webhook, lambda sent, _: outcome(sent), 201, names={"sender": "from"}),
+        Row("DELETE", "/webhooks", webhooks.clear, lambda *_: list_deliveries()),
+        Row("GET", "/webhooks/examples", _examples),
+        Row("POST", "/webhooks/pause", webhooks.pause, lambda *_: list_deliveries()),
+        Row("POST", "/webhooks/resume", webhooks.resume, lambda *_: list_deliveries()),
+        Row("GET", "/webhooks/{id}", show_delivery, **of_delivery),
+        Row("POST", "/webhooks/{id}/redeliver", webhooks.redeliver, lambda one, _: outcome([one]), **of_delivery),
+    ]
+
+
 def _everything(state: State) -> Any:
     """What can be seen of the simulated world, with the media folder read again."""
     state.scan()
@@ -164,6 +203,7 @@ def _everything(state: State) -> Any:
         "phone_numbers": list(state.phone_numbers.values()),
         "media": [_describe(state, media_id) for media_id in state.media],
         "flows": list(state.flows.values()),
+        "apps": [app.describe() for app in state.apps],
         "settings": state.settings,
         "faults": state.faults.describe(),
     }
@@ -188,6 +228,13 @@ def _kinds() -> Any:
     return {name: {"does": kind.__doc__, "parameters": parameters(kind)} for name, kind in sorted(KINDS.items())}
 
 
+def _examples() -> Any:
+    """What can be sent on command: examples with their fields, and what can be wrong with a POST."""
+    examples = {**dict.fromkeys(MESSAGES, "messages"), **{name: field for name, (field, _) in VALUES.items()}}
+    faults = {name: {"does": kind.__doc__, "parameters": schema(kind)} for name, kind in sorted(WIRE_FAULTS.items())}
+    return {"examples": {**examples, SAMPLE: "messages"}, "faults": faults}
+
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -197,12 +244,12 @@ def _reading(row: Row) -> Answer:
     async def answer(request: web.Request) -> web.StreamResponse:
         body = await _body(request)
         if row.takes_body:
-            return row.run({row.takes_body: body})
+            return await row.run({row.takes_body: body})
         if not isinstance(body, dict):
             raise BadValueError("The body is not a JSON object.")
         if fixed := sorted(body.keys() & request.match_info.keys()):
             raise BadValueError(f"`{fixed[0]}` is in the path and cannot be changed.")
-        return row.run({**request.match_info, **request.query, **body})
+        return await row.run({**request.match_info, **request.query, **body})
 
     return answer
 

@@ -12,9 +12,9 @@ import msgspec
 from whaul.simulator.content import Content
 
 DEFAULT_MEDIA = (
-    ("100000000000001", "evening.jpg", "image/jpeg"),
-    ("100000000000002", "melody.ogg", "audio/ogg; codecs=opus"),
-    ("100000000000003", "page.pdf", "application/pdf"),
+    ("100000000000001", "image", "evening.jpg", "image/jpeg"),
+    ("100000000000002", "audio", "melody.ogg", "audio/ogg; codecs=opus"),
+    ("100000000000003", "document", "page.pdf", "application/pdf"),
 )
 
 # Seconds. https://developers.facebook.com/documentation/business-messaging/whatsapp/business-phone-numbers/media

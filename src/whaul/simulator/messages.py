@@ -19,8 +19,9 @@ from whaul.simulator.responses import RefusedError, graph_error, invalid
 from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State, Status
 from whaul.simulator.values import BadValueError, MissingError
 from whaul.simulator.webhooks import envelope
+from whaul.simulator.webhooks.deliveries import Webhook
 from whaul.simulator.webhooks.people import USER_ID, digits
-from whaul.simulator.webhooks.sender import Webhook, Webhooks
+from whaul.simulator.webhooks.sender import Webhooks
 
 CUSTOMER = "15550100099"
 """Who writes, unless somebody else is named."""

@@ -22,16 +22,21 @@ from whaul.simulator.handler import Handler
 from whaul.simulator.journal import Exchange, Journal
 from whaul.simulator.lookaside import Lookaside
 from whaul.simulator.media import Media, MediaOptions, NewMedia
-from whaul.simulator.messages import CUSTOMER, give_status, receive
+from whaul.simulator.messages import CUSTOMER, give_status, new_message_id, receive
 from whaul.simulator.state import WABA_ID, Message, PhoneNumber, Settings, State
-from whaul.simulator.values import checked
-from whaul.simulator.webhooks.sender import Delivery, Webhooks
+from whaul.simulator.values import BadValueError, checked
+from whaul.simulator.webhooks.deliveries import Delivery
+from whaul.simulator.webhooks.examples import content_of
+from whaul.simulator.webhooks.faults import parse as parse_wire_fault
+from whaul.simulator.webhooks.scene import Scene
+from whaul.simulator.webhooks.sender import Webhooks
 
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
 SHUTDOWN_SECONDS = 0.5
 MAX_HEADER = 64 * 1024
 MAX_MESSAGE = 8 * 1024 * 1024
 """Bytes of a body that is read whole."""
+MAX_ITEMS = 10_000
 MAX_GENERATED = 16 * 1024**3
 
 
@@ -272,6 +277,45 @@ class Simulator:
         app.fields = ALL_FIELDS if fields is None else checked_fields(fields)
         app.subscribed = subscribed
         return app
+
+    def send_webhook(
+        self,
+        example: str | None = None,
+        *,
+        field: str | None = None,
+        value: dict[str, Any] | None = None,
+        webhook: dict[str, Any] | None = None,
+        body: str | None = None,
+        count: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 1,
+        copies: Annotated[int, Meta(ge=1, le=MAX_ITEMS)] = 1,
+        new_urls: bool = False,
+        fault: str | dict[str, Any] | None = None,
+        app_id: str | None = None,
+        waba_id: str = WABA_ID,
+        phone_number_id: str | None = None,
+        sender: str = CUSTOMER,
+        contacts: bool = True,
+        text: str = "Hello",
+        media_id: str | None = None,
+        message_id: str | None = None,
+    ) -> list[Delivery]:
+        """Post a webhook: an example by its name, the value of a field, a whole webhook, or any text.
+
+        `count` items go in one POST, and the same POST `copies` times. docs/simulator.md has the rest.
+        Raises `KeyError` if there is no such app, number or media, `ValueError` if nobody would get it.
+        """
+        self.state.apps.get(app_id)
+        number = self.state.phone_number(phone_number_id or next(iter(self.state.phone_numbers)))
+        about = message_id or new_message_id()
+        scene = Scene(self.state, number, sender, text, media_id, about, contacts)
+        wrong = parse_wire_fault(fault)
+        content = content_of(
+            scene, waba_id, example=example, field=field, value=value, webhook=webhook, body=body, count=count
+        )
+        made = self.webhooks.deliver(content, app_id=app_id, fault=wrong, copies=copies, new_urls=new_urls)
+        if not made:
+            raise BadValueError("No app gets this: give it a webhook URL for the field, and subscribe it.")
+        return made
 
     def add_flow(self, name: str, **members: Any) -> str:
         """Add a flow and return its id; `members` are those that the Graph API shows."""

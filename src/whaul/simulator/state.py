@@ -182,9 +182,11 @@ class State:
         self._removed: set[str] = set()
         folder = resources.files("whaul.simulator") / "samples"
         receiver = DEFAULT_PHONE_NUMBERS[0].id
-        for media_id, name, mime_type in DEFAULT_MEDIA:
+        self.samples: dict[str, Media] = {}
+        """The default media by the type of message that they come in."""
+        for media_id, kind, name, mime_type in DEFAULT_MEDIA:
             content = InMemory((folder / name).read_bytes())
-            self.media[media_id] = Media(media_id, content, mime_type, receiver)
+            self.media[media_id] = self.samples[kind] = Media(media_id, content, mime_type, receiver)
         self.scan()
 
     def reset(self) -> None:

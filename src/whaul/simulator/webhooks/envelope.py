@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from whaul.simulator.state import PhoneNumber
+from whaul.simulator.lookaside import signed_url
+from whaul.simulator.state import PhoneNumber, State
 from whaul.simulator.webhooks.people import RECIPIENT, SENDER, contact, digits, named, person
 
 UNDELIVERABLE = {"code": 131026, "title": "Message undeliverable", "message": "Message undeliverable"}
@@ -50,3 +51,43 @@ def webhook(waba_id: str, field: str, values: Iterable[Mapping[str, Any]], now: 
 def encoded(content: Any) -> bytes:
     r"""JSON as Meta writes it: compact, other characters as `\u` escapes, slashes escaped."""
     return json.dumps(content, separators=(",", ":")).replace("/", "\\/").encode()
+
+
+def concerns(content: Mapping[str, Any] | bytes) -> tuple[str, str | None, bool]:
+    """The field and number of a webhook, as its first change says, and whether it is the dashboard's sample."""
+    if isinstance(content, bytes):
+        return "messages", None, False
+    try:
+        entry = content["entry"][0]
+        change = entry["changes"][0]
+        number = change["value"].get("metadata", {}).get("phone_number_id")
+        return str(change["field"]), number, entry["id"] == "0"
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return "messages", None, False
+
+
+def renewed(state: State, body: bytes, copy: int) -> bytes:
+    """The body with new download URLs, which live five minutes only; what is no webhook stays as it is."""
+    if b'"url"' not in body:
+        return body
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return body
+    for shown in _media_in(content):
+        media = state.find(shown["id"])
+        if media is not None:
+            shown["url"] = f"{signed_url(state, media, state.origin)}&copy={copy}"
+    return encoded(content)
+
+
+def _media_in(content: Any) -> Iterable[dict[str, Any]]:
+    """The media objects in a webhook, wherever they are."""
+    if isinstance(content, dict):
+        if isinstance(content.get("id"), str) and "mime_type" in content and "url" in content:
+            yield content
+        for member in content.values():
+            yield from _media_in(member)
+    elif isinstance(content, list):
+        for member in content:
+            yield from _media_in(member)

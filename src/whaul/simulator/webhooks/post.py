@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from whaul.simulator.content import BLOCK
 from whaul.simulator.responses import RefusedError, graph_error
 from whaul.simulator.webhooks import faults
 from whaul.simulator.webhooks.faults import WireFault
@@ -82,8 +83,9 @@ async def post(
     """Send a body, as the fault leaves it. `wait` lets seconds pass between the parts of a slow one."""
     body = distorted(body, fault)
     headers = signed_headers(body, secret, fault)
-    streamed = _stream(body, fault, wait) if isinstance(fault, faults.Slow | faults.BreakOff) else body
-    request = session.post(url, headers=headers, data=streamed, timeout=_limit(timeout), allow_redirects=False)
+    request = session.post(
+        url, headers=headers, data=_stream(body, fault, wait), timeout=_limit(timeout), allow_redirects=False
+    )
     return await _answer(request, timeout)
 
 
@@ -122,12 +124,14 @@ async def _answer(request: AbstractAsyncContextManager[aiohttp.ClientResponse], 
 
 
 async def _stream(
-    body: bytes, fault: faults.Slow | faults.BreakOff, wait: Callable[[float], Awaitable[object]]
+    body: bytes, fault: WireFault | None, wait: Callable[[float], Awaitable[object]]
 ) -> AsyncIterator[bytes]:
+    """The body in parts; a broken one ends with an error, which closes the connection."""
     if isinstance(fault, faults.BreakOff):
         yield body[: len(body) // 2 if fault.at is None else fault.at]
         raise ConnectionAbortedError("the fault says so")
-    step = max(1, fault.bytes_per_second // STEPS_PER_SECOND)
+    step = max(1, fault.bytes_per_second // STEPS_PER_SECOND) if isinstance(fault, faults.Slow) else BLOCK
     for start in range(0, len(body), step):
         yield body[start : start + step]
-        await wait(step / fault.bytes_per_second)
+        if isinstance(fault, faults.Slow):
+            await wait(step / fault.bytes_per_second)

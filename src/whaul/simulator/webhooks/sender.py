@@ -5,24 +5,22 @@ them. Methods may be called from any thread; the requests are made on the simula
 """
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from ssl import SSLContext
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 
-from whaul.simulator.apps import App
 from whaul.simulator.delivery import Pauses
-from whaul.simulator.lookaside import signed_url
 from whaul.simulator.state import State
 from whaul.simulator.values import BadValueError, MissingError
-from whaul.simulator.webhooks.envelope import encoded, webhook
+from whaul.simulator.webhooks.deliveries import Attempt, Delivery, Webhook
+from whaul.simulator.webhooks.envelope import concerns, encoded, renewed, webhook
 from whaul.simulator.webhooks.faults import AnyWireFault
 from whaul.simulator.webhooks.post import post, verify
 
@@ -30,67 +28,6 @@ MAX_CONCURRENT = 32
 MAX_FINISHED = 10_000
 MAX_FINISHED_BYTES = 64 * 1024 * 1024
 """What is kept of deliveries that are over; the oldest go first."""
-
-DeliveryState = Literal["due", "sending", "delivered", "dropped"]
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One POST, and what came back."""
-
-    at: float
-    """Unix time by the simulator's clock."""
-    seconds: float
-    status: int | None
-    answer: str
-    error: str | None
-
-
-@dataclass(eq=False)
-class Delivery:
-    """A webhook to one app."""
-
-    id: str
-    app: App
-    url: str
-    level: str
-    """Whose URL it is: the `app`'s, the `account`'s or the `number`'s."""
-    name: str
-    """The field."""
-    body: bytes = field(repr=False)
-    fault: AnyWireFault | None
-    at: float
-    """When it came to be, in Unix time by the simulator's clock."""
-    due_at: float | None
-    """When it is sent next."""
-    state: DeliveryState = "due"
-    attempts: list[Attempt] = field(default_factory=list)
-    first: Future[None] = field(default_factory=Future, repr=False)
-    """Done once its first attempt is over, or it is dropped without one."""
-
-    def describe(self) -> dict[str, Any]:
-        """The delivery as JSON members, without its body."""
-        return {
-            "id": self.id,
-            "app_id": self.app.id,
-            "url": self.url,
-            "level": self.level,
-            "field": self.name,
-            "size": len(self.body),
-            "fault": self.fault,
-            "at": self.at,
-            "state": self.state,
-            "due_at": self.due_at,
-            "attempts": self.attempts,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Webhook:
-    """What was posted, and to whom."""
-
-    content: dict[str, Any]
-    deliveries: list[Delivery]
 
 
 class Webhooks:
@@ -168,7 +105,7 @@ class Webhooks:
 
         `new_urls`: each further copy has other download URLs, as Meta's own repetitions.
         """
-        name, number_id, is_sample = _concerns(content)
+        name, number_id, is_sample = concerns(content)
         made: list[Delivery] = []
         for app in self._state.apps:
             target = app.of_sample() if is_sample else app.target(name, number_id)
@@ -176,7 +113,7 @@ class Webhooks:
                 continue
             for copy in range(copies):
                 body = content if isinstance(content, bytes) else encoded(content)
-                body = self._renewed(body, copy) if new_urls and copy else body
+                body = renewed(self._state, body, copy) if new_urls and copy else body
                 now = self._state.now()
                 self._last_id += 1
                 made.append(Delivery(str(self._last_id), app, *target, name, body, fault, at=now, due_at=now))
@@ -190,6 +127,8 @@ class Webhooks:
         delivery = self.get(delivery_id)
         if delivery.state != "sending":
             delivery.state, delivery.due_at = "due", self._state.now()
+            if delivery.answered.done():
+                delivery.answered = Future()
             self._on_loop(self._start, delivery)
         return delivery
 
@@ -220,6 +159,11 @@ class Webhooks:
         """Wait until nothing is being sent, and nothing could be sent now."""
         while self._busy and not self.is_paused:
             await self._idle.wait()
+
+    async def answered(self, deliveries: Iterable[Delivery]) -> None:
+        """Wait until the attempt that each is due for has been made."""
+        for delivery in deliveries:
+            await asyncio.shield(asyncio.wrap_future(delivery.answered))
 
     async def verify(self, url: str, token: str) -> None:
         """Ask a URL whether it wants webhooks; raises `RefusedError`."""
@@ -254,14 +198,15 @@ class Webhooks:
         for task in [*self._chains, *(self._tasks.pop(delivery) for delivery in forgotten if delivery in self._tasks)]:
             task.cancel()
         for delivery in forgotten:
-            _finish(delivery.first)
+            _finish(delivery.answered)
 
     def _start(self, delivery: Delivery) -> None:
         if self._loop is None or delivery.state != "due" or self._deliveries.get(delivery.id) is not delivery:
             return
         if waiting := self._tasks.pop(delivery, None):
             waiting.cancel()
-        self._tasks[delivery] = self._spawn(self._deliver(delivery))
+        task = self._tasks[delivery] = self._spawn(self._deliver(delivery))
+        task.add_done_callback(partial(self._ended, delivery))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         self._is_busy(1)
@@ -278,8 +223,7 @@ class Webhooks:
 
     async def _run_chain(self, steps: Iterable[Callable[[], Webhook]]) -> None:
         for step in steps:
-            for delivery in step().deliveries:
-                await asyncio.shield(asyncio.wrap_future(delivery.first))
+            await self.answered(step().deliveries)
 
     async def _deliver(self, delivery: Delivery) -> None:
         fault, settings = delivery.fault, self._state.settings
@@ -296,11 +240,17 @@ class Webhooks:
                 await self._attempt(delivery, fault if hits else None)
             if delivery.state == "delivered":
                 break
-        else:
-            delivery.state = "dropped"
-        delivery.due_at = None
-        self._tasks.pop(delivery, None)
-        self._retire(delivery)
+
+    def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(delivery) is not task:
+            return  # another has taken over, or the delivery is forgotten
+        del self._tasks[delivery]
+        if not task.cancelled():
+            if delivery.state != "delivered":
+                delivery.state = "dropped"
+            delivery.due_at = None
+            self._retire(delivery)
+        _finish(delivery.answered)
 
     async def _rest(self, wait: Coroutine[Any, Any, object]) -> None:
         """Wait, and count as idle meanwhile."""
@@ -314,7 +264,7 @@ class Webhooks:
         assert self._session is not None  # noqa: S101 - attempts end before the session does
         delivery.state, loop = "sending", asyncio.get_running_loop()
         if delivery.attempts:
-            delivery.body = self._renewed(delivery.body, len(delivery.attempts))
+            delivery.body = renewed(self._state, delivery.body, len(delivery.attempts))
         at, begun = self._state.now(), loop.time()
         answer = await post(
             self._session,
@@ -335,21 +285,7 @@ class Webhooks:
         delivery.state = "delivered" if attempt.status == 200 else "due"
         if self._on_attempt is not None:
             self._on_attempt(delivery)
-        _finish(delivery.first)
-
-    def _renewed(self, body: bytes, copy: int) -> bytes:
-        """The body with new download URLs, which live five minutes only; what is no webhook stays as it is."""
-        if b'"url"' not in body:
-            return body
-        try:
-            content = json.loads(body)
-        except ValueError:
-            return body
-        for shown in _media_in(content):
-            media = self._state.find(shown["id"])
-            if media is not None:
-                shown["url"] = f"{signed_url(self._state, media, self._state.origin)}&copy={copy}"
-        return encoded(content)
+        _finish(delivery.answered)
 
     def _retire(self, delivery: Delivery) -> None:
         """Keep what is over, within bounds."""
@@ -372,28 +308,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def _finish(future: "Future[None]") -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _concerns(content: Mapping[str, Any] | bytes) -> tuple[str, str | None, bool]:
-    """The field and number of a webhook, as its first change says, and whether it is the dashboard's sample."""
-    if isinstance(content, bytes):
-        return "messages", None, False
-    try:
-        entry = content["entry"][0]
-        change = entry["changes"][0]
-        number = change["value"].get("metadata", {}).get("phone_number_id")
-        return str(change["field"]), number, entry["id"] == "0"
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return "messages", None, False
-
-
-def _media_in(content: Any) -> Iterable[dict[str, Any]]:
-    """The media objects in a webhook, wherever they are."""
-    if isinstance(content, dict):
-        if isinstance(content.get("id"), str) and "mime_type" in content and "url" in content:
-            yield content
-        for member in content.values():
-            yield from _media_in(member)
-    elif isinstance(content, list):
-        for member in content:
-            yield from _media_in(member)
