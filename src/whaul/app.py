@@ -27,6 +27,7 @@ from whaul.registry.cache import CachedRegistry
 from whaul.server import DRAIN_SIGNAL
 from whaul.server.database import followed, opened
 from whaul.server.gateway import Gateway, Service
+from whaul.server.key_uses import KeyUses
 from whaul.server.limits import RateLimit
 from whaul.server.readiness import Readiness, announced
 from whaul.server.unfinished_heads import UnfinishedHeads
@@ -90,6 +91,8 @@ async def _serving(
             on_outage=_tell_of_outage,
         )
         stack.push_async_callback(known.aclose)
+        uses = KeyUses(registry.access_keys.record_uses)
+        await stack.enter_async_context(uses.written())
         store = s3_store(settings, http)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
         refreshes = Refreshes(registry.accounts, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
@@ -127,6 +130,7 @@ async def _serving(
             ),
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
             unready=readiness.unready,
+            note_use=uses.note,
             operations={name: operation(name, row, components) for name, row in OPERATIONS.items()},
         )
 

@@ -56,6 +56,16 @@ class GraphToken:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyUse:
+    """A call that an access key signed."""
+
+    at: datetime
+    """UTC."""
+    operation: str | None
+    """None if the call named no operation."""
+
+
+@dataclass(frozen=True, slots=True)
 class PhoneNumber:
     """A linked phone number with what a call to Meta on its behalf needs."""
 

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from harness.postgresql import PostgresqlServer
 from whaul.arns import Arns
 from whaul.database_url import database_file
-from whaul.model import Account, GraphToken, MetaAccount, MetaPhoneNumber, PhoneNumber
+from whaul.model import Account, GraphToken, KeyUse, MetaAccount, MetaPhoneNumber, PhoneNumber
 from whaul.registry.database import for_writing, open_engine
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaMissingError, SchemaTooNewError
 from whaul.registry.registry import Registry, _encrypted_columns, open_registry
@@ -334,6 +334,37 @@ async def test_a_disabled_access_key_is_not_found_but_listed(registry: Registry,
     assert (record.access_key_id, record.created_at, record.disabled_at) == (key.access_key_id, created, clock.now)
 
 
+async def test_a_disabled_access_key_is_enabled_again(registry: Registry) -> None:
+    key = await registry.access_keys.create("ci", POLICY)
+    assert await registry.access_keys.disable(key.access_key_id)
+    assert await registry.access_keys.enable(key.access_key_id)
+    assert await registry.access_keys.find(key.access_key_id) == key
+    record = await registry.access_keys.record(key.access_key_id)
+    assert record is not None
+    assert record.disabled_at is None
+    assert not await registry.access_keys.enable("AKIANOBODY")
+
+
+async def test_a_deleted_access_key_is_gone_and_no_other(registry: Registry) -> None:
+    key, other = await registry.access_keys.create("ci", POLICY), await registry.access_keys.create("other", POLICY)
+    assert await registry.access_keys.delete(key.access_key_id)
+    assert not await registry.access_keys.delete(key.access_key_id)
+    assert await registry.access_keys.record(key.access_key_id) is None
+    assert [record.access_key_id for record in await registry.access_keys.all()] == [other.access_key_id]
+
+
+async def test_the_latest_use_of_an_access_key_is_kept(registry: Registry, clock: Clock) -> None:
+    used, unused = [(await registry.access_keys.create("ci", POLICY)).access_key_id for _ in range(2)]
+    late, early = KeyUse(clock.now, "GetWhatsAppMessageMedia"), KeyUse(clock.now - timedelta(hours=1), None)
+    await registry.access_keys.record_uses({used: early, "AKIAROOT": late})
+    await registry.access_keys.record_uses({used: late})
+    await registry.access_keys.record_uses({used: early})  # by another server, which writes later
+    assert {each.access_key_id: each.last_use for each in await registry.access_keys.all()} == {
+        used: late,
+        unused: None,
+    }
+
+
 async def test_disabling_again_keeps_the_first_date(registry: Registry, clock: Clock) -> None:
     key = await registry.access_keys.create("ci", POLICY)
     first = clock.now
@@ -433,12 +464,17 @@ async def test_another_account_number_sees_nothing_of_it(reopen: Opener) -> None
         assert await other.accounts.phone_number(account.phone_numbers[0].id) is None
         assert await other.access_keys.find(key.access_key_id) is None
         assert not await other.access_keys.disable(key.access_key_id)
+        assert not await other.access_keys.enable(key.access_key_id)
+        assert not await other.access_keys.delete(key.access_key_id)
+        assert await other.access_keys.record(key.access_key_id) is None
+        await other.access_keys.record_uses({key.access_key_id: KeyUse(datetime.now(UTC), None)})
         assert not await other.access_keys.set_policy(key.access_key_id, "{}")
         assert not await other.access_keys.set_rate_limit(key.access_key_id, 1)
         assert (await other.accounts.link(SHRUB, SHRUB_TOKEN)).id != account.id
     async with reopen() as registry:
         assert await registry.accounts.all() == (account,)
         assert await registry.access_keys.find(key.access_key_id) == key
+        assert [record.last_use for record in await registry.access_keys.all()] == [None]
 
 
 async def test_another_region_has_the_same_ids_and_its_own_arns(reopen: Opener) -> None:

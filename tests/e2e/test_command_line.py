@@ -170,14 +170,14 @@ def test_access_keys_are_made_listed_changed_and_disabled(desk: World) -> None:
 
     keys = document(desk.run("keys", "list", "--json"))["accessKeys"]
     assert [(key["name"], key["status"]) for key in keys] == [("app", "Active"), ("other", "Active")]
-    assert json.loads(keys[0]["policy"])["Statement"][0]["Action"] == "social-messaging:*"
+    assert keys[0]["policy"]["Statement"][0]["Action"] == "social-messaging:*"
     assert made["secretAccessKey"] not in desk.run("keys", "list", "--json").stdout + desk.run("keys", "list").stdout
 
     policy = desk.policy_file({"Effect": "Deny", "Action": "*", "Resource": "*"})
     assert desk.run("keys", "policy", made["accessKeyId"], str(policy)).returncode == 0
     assert desk.run("keys", "disable", made["accessKeyId"]).returncode == 0
     key = document(desk.run("keys", "list", "--json"))["accessKeys"][0]
-    assert (key["status"], json.loads(key["policy"])["Statement"][0]["Effect"]) == ("Inactive", "Deny")
+    assert (key["status"], key["policy"]["Statement"][0]["Effect"]) == ("Inactive", "Deny")
     assert "keys list" in failure(desk.run("keys", "disable", "AKIAUNKNOWN"))
     assert "keys list" in failure(desk.run("keys", "policy", "AKIAUNKNOWN", str(policy)))
 

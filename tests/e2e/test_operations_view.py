@@ -115,6 +115,15 @@ def test_the_start_is_told_with_region_and_endpoints(gateway: Gateway) -> None:
     assert re.search(rf'"s3_endpoint":"{re.escape(gateway.world.environ["AWS_ENDPOINT_URL_S3"])}"', text)
 
 
+def test_when_a_key_was_used_last_is_written_at_the_latest_when_the_server_stops(world: World) -> None:
+    with world.gateway() as running:
+        running.get(PDF, metadataOnly=True)
+        running.settle()
+    keys = json.loads(world.run("keys", "list", "--json").stdout)["accessKeys"]
+    [used] = [key for key in keys if key["accessKeyId"] == world.key.id]
+    assert used["lastUsedOperation"] == "GetWhatsAppMessageMedia"
+
+
 def test_a_refused_signature_is_logged_with_the_key_that_it_claims(gateway: Gateway) -> None:
     stranger = Key("AKIASTRANGER", "s" * 40)
     line = gateway.logged(gateway.send("POST", MEDIA_PATH, b"{}", sign_with=stranger))

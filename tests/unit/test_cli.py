@@ -15,7 +15,6 @@ from cryptography.fernet import Fernet
 from typer.testing import CliRunner, Result
 
 from whaul import __version__
-from whaul.auth.policy import Policy
 from whaul.build import commit
 from whaul.cli import app, failures, main, output
 from whaul.components import open_registry
@@ -334,8 +333,7 @@ def test_a_keys_policy_is_replaced_and_the_key_disabled(tmp_path: Path) -> None:
     made = json.loads(done("keys", "create", "--name", "crm", "--allow-all", "--json"))
     assert made["accessKeyId"] in done("keys", "policy", made["accessKeyId"], str(file))
     (listed,) = json.loads(done("keys", "list", "--json"))["accessKeys"]
-    assert json.loads(listed["policy"]) == POLICY
-    assert Policy.parse(listed["policy"])
+    assert listed["policy"] == POLICY
     assert listed["status"] == "Active"
     done("keys", "disable", made["accessKeyId"])
     (listed,) = json.loads(done("keys", "list", "--json"))["accessKeys"]

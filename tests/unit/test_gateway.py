@@ -23,7 +23,7 @@ async def test_clients_being_answered_are_known_by_their_ports(port: Any) -> Non
     @asynccontextmanager
     async def serving(_: Gateway) -> AsyncIterator[Service]:
         nothing: Any = None
-        yield Service(authenticator=nothing, rate_limit=nothing, operations={}, unready=unready)
+        yield Service(authenticator=nothing, rate_limit=nothing, operations={}, unready=unready, note_use=nothing)
 
     async def receive() -> dict[str, Any]:
         return events.pop(0)

@@ -270,7 +270,7 @@ def test_on_a_terminal_a_call_is_one_line_that_begins_with_what_matters(
 def test_colours_are_for_terminals_whose_users_want_them(
     monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], has_colour: bool
 ) -> None:
-    for name, value in ({"TERM": "xterm", "NO_COLOR": ""} | environ).items():
+    for name, value in ({"TERM": "xterm", "NO_COLOR": "", "FORCE_COLOR": ""} | environ).items():
         monkeypatch.setenv(name, value)
     ours, terminal = os.openpty()
     with open(terminal, "w", encoding="utf-8") as stdout:  # noqa: PTH123

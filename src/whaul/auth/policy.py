@@ -195,7 +195,7 @@ def _statement(place: str, content: object) -> Statement:
     return Statement(
         name=sid or place,
         allows=content["Effect"] == "Allow",
-        actions=tuple(_glob(action.lower()) for action in actions),
+        actions=tuple(glob(action.lower()) for action in actions),
         resources=tuple(_arn_glob(resource) for resource in resources),
     )
 
@@ -222,13 +222,13 @@ def _arn_glob(pattern: str) -> re.Pattern[str]:
     by field too. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html
     """
     if pattern == "*":
-        return _glob(pattern)
+        return glob(pattern)
     *fields, last = pattern.split(":", _ARN_FIELDS - 1)
-    parts = [_glob(field, any_character="[^:]").pattern for field in fields]
-    return re.compile(":".join([*parts, _glob(last).pattern]), re.DOTALL)
+    parts = [glob(field, any_character="[^:]").pattern for field in fields]
+    return re.compile(":".join([*parts, glob(last).pattern]), re.DOTALL)
 
 
-def _glob(pattern: str, any_character: str = ".") -> re.Pattern[str]:
+def glob(pattern: str, any_character: str = ".") -> re.Pattern[str]:
     """Compile `*` (any run of characters) and `?` (one character); all else stands for itself.
 
     What lies between two stars has a fixed length, so its first place from the left is as good as any other. The

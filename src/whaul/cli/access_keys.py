@@ -1,6 +1,7 @@
 """`whaul keys`: the access keys that callers sign with."""
 
 import asyncio
+import json as json_module
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaul.cli import output
+from whaul.cli import key_records, output, policies
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Access keys for callers.", no_args_is_help=True, add_completion=False)
 MAX_LIFE = timedelta(days=365)
 """Of a temporary key."""
+LATELY = timedelta(days=7)
+"""A key that was used since then may still be in use."""
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 VARIABLES = {
     "accessKeyId": "AWS_ACCESS_KEY_ID",
@@ -50,9 +53,25 @@ def create(
     ] = None,
     rate_limit: RateLimit = None,
     rate_burst: RateBurst = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Print the key as a profile for ~/.aws/config.")
+    ] = None,
+    endpoint_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where the profile's user reaches the server. Default: where it listens by the settings.",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Create an access key. Its secret is shown once."""
+    """Create an access key. Its secret is shown once.
+
+    Examples:
+        whaul keys create --name inbox --policy policy.json
+        whaul keys create --name inbox --allow-all --profile inbox >> ~/.aws/config
+        whaul keys create --name job --allow-all --expires-in 1h
+    """
     from whaul.auth.policy import ALLOW_ALL
     from whaul.settings import Settings
 
@@ -61,9 +80,10 @@ def create(
     if (policy is None) == (not allow_all):
         raise typer.BadParameter("give either --policy FILE or --allow-all")
     _check_burst(rate_limit, rate_burst)
-    text = ALLOW_ALL if policy is None else _policy(policy)
+    _check_profile(profile, endpoint_url, json)
     end = None if expires_in is None else datetime.now(UTC) + _duration(expires_in)
     settings = Settings.load()
+    text = ALLOW_ALL if policy is None else policies.read_policy(policy, settings)
     key = asyncio.run(_create(settings, name, text, expires_at=end, rate_limit=rate_limit, rate_burst=rate_burst))
     shown = {"accessKeyId": key.access_key_id, "secretAccessKey": key.secret_access_key.get_secret_value()}
     if key.session_token is not None and end is not None:
@@ -71,6 +91,9 @@ def create(
     try:
         if json:
             output.document(shown | {"name": key.name}, must_be_read=True)
+        elif profile is not None:
+            for line in _profile(profile, shown, settings, endpoint_url):
+                output.line(line, must_be_read=True)
         else:
             for member, value in shown.items():
                 output.line(f"{VARIABLES[member]}={value}", must_be_read=True)
@@ -92,15 +115,22 @@ async def _create(settings: "Settings", name: str, policy: str, **options: Any) 
 
 @app.command("list")
 def list_keys(json: Json = False) -> None:
-    """List the access keys, without their secrets."""
+    """List the access keys, without their secrets, and when they were used last."""
     from whaul.settings import Settings
 
     keys = asyncio.run(_list(Settings.load()))
     if json:
-        output.document({"accessKeys": [_shape(key) for key in keys]})
+        output.document({"accessKeys": [key_records.shape(key) for key in keys]})
     elif keys:
         output.rows(
-            [(key.access_key_id, key.name, _state(key), f"made {key.created_at:%Y-%m-%d}", _limit(key)) for key in keys]
+            [
+                (
+                    *(key.access_key_id, key.name, key_records.state(key), f"made {key.created_at:%Y-%m-%d}"),
+                    key_records.last_use(key),
+                    "" if key.rate_limit is None else key_records.rate_limit(key.rate_limit, key.rate_burst),
+                )
+                for key in keys
+            ]
         )
     else:
         output.line("There are no access keys. `whaul keys create --name NAME --allow-all` makes one.")
@@ -114,13 +144,30 @@ async def _list(settings: "Settings") -> "tuple[AccessKeyRecord, ...]":
 
 
 @app.command()
-def disable(key_id: KeyId) -> None:
-    """Disable an access key permanently. Running gateways refuse it within 5 seconds."""
+def show(key_id: KeyId, json: Json = False) -> None:
+    """Show an access key without its secret: its state, when it was used last, its limits and its policy."""
     from whaul.settings import Settings
 
-    if not asyncio.run(_disable(Settings.load(), key_id)):
-        raise _unknown(key_id)
-    output.line(f"Disabled {key_id}.")
+    key = asyncio.run(key_records.record(Settings.load(), key_id))
+    if json:
+        output.document({"accessKey": key_records.shape(key)})
+        return
+    output.line(f"{key.access_key_id}  {key.name}")
+    facts = [key_records.state(key), f"made {key.created_at:%Y-%m-%d}", key_records.last_use(key)]
+    output.rows([(fact,) for fact in [*facts, key_records.rate_limit(key.rate_limit, key.rate_burst), "policy:"]])
+    output.document(json_module.loads(key.policy))
+
+
+@app.command()
+def disable(key_id: KeyId) -> None:
+    """Disable an access key. Running gateways refuse it within 5 seconds."""
+    from whaul.settings import Settings
+
+    settings = Settings.load()
+    key = asyncio.run(key_records.record(settings, key_id))
+    if not asyncio.run(_disable(settings, key_id)):
+        raise key_records.unknown(key_id)
+    output.line(f"Disabled {key_id} ({key.name}; {key_records.last_use(key)}). `whaul keys enable {key_id}` undoes it.")
 
 
 async def _disable(settings: "Settings", key_id: str) -> bool:
@@ -130,6 +177,55 @@ async def _disable(settings: "Settings", key_id: str) -> bool:
         return await registry.access_keys.disable(key_id)
 
 
+@app.command()
+def enable(key_id: KeyId) -> None:
+    """Enable an access key that was disabled. It works at once."""
+    from whaul.settings import Settings
+
+    settings = Settings.load()
+    if not asyncio.run(_enable(settings, key_id)):
+        raise key_records.unknown(key_id)
+    key = asyncio.run(key_records.record(settings, key_id))
+    output.line(f"{key_id} ({key.name}) is {key_records.state(key)}.")
+
+
+async def _enable(settings: "Settings", key_id: str) -> bool:
+    from whaul.components import open_registry
+
+    async with open_registry(settings) as registry:
+        return await registry.access_keys.enable(key_id)
+
+
+@app.command()
+def delete(
+    key_id: KeyId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+) -> None:
+    """Delete an access key, which cannot be undone. Running gateways refuse it within 5 seconds."""
+    from whaul.settings import Settings
+
+    settings = Settings.load()
+    key = asyncio.run(key_records.record(settings, key_id))
+    is_in_use = key.is_usable(datetime.now(UTC)) and key.last_use and datetime.now(UTC) - key.last_use.at < LATELY
+    if is_in_use:
+        output.tell(
+            f"warning: {key_id} was {key_records.last_use(key)}: somebody may still use it. "
+            f"`whaul keys disable {key_id}` can be undone, deleting cannot."
+        )
+    if not yes and not output.confirms(f"Delete {key_id} ({key.name}; {key_records.last_use(key)})?"):
+        raise CommandError("nothing was deleted")
+    if not asyncio.run(_delete(settings, key_id)):
+        raise key_records.unknown(key_id)
+    output.line(f"Deleted {key_id} ({key.name}).")
+
+
+async def _delete(settings: "Settings", key_id: str) -> bool:
+    from whaul.components import open_registry
+
+    async with open_registry(settings) as registry:
+        return await registry.access_keys.delete(key_id)
+
+
 @app.command("policy")
 def set_policy(
     key_id: KeyId, file: Annotated[Path, typer.Argument(metavar="FILE", help="An IAM policy document.")]
@@ -137,8 +233,9 @@ def set_policy(
     """Replace an access key's policy. Running gateways follow within 5 seconds."""
     from whaul.settings import Settings
 
-    if not asyncio.run(_set_policy(Settings.load(), key_id, _policy(file))):
-        raise _unknown(key_id)
+    settings = Settings.load()
+    if not asyncio.run(_set_policy(settings, key_id, policies.read_policy(file, settings))):
+        raise key_records.unknown(key_id)
     output.line(f"{key_id} has the policy of {file}.")
 
 
@@ -163,9 +260,8 @@ def limit(
         raise typer.BadParameter("give either --rate-limit N or --default")
     _check_burst(rate_limit, rate_burst)
     if not asyncio.run(_set_limit(Settings.load(), key_id, rate_limit, rate_burst)):
-        raise _unknown(key_id)
-    limited = "the limit of the server" if rate_limit is None else _limit_text(rate_limit, rate_burst)
-    output.line(f"{key_id} has {limited}.")
+        raise key_records.unknown(key_id)
+    output.line(f"{key_id} has {key_records.rate_limit(rate_limit, rate_burst)}.")
 
 
 async def _set_limit(settings: "Settings", key_id: str, rate_limit: float | None, rate_burst: int | None) -> bool:
@@ -175,63 +271,45 @@ async def _set_limit(settings: "Settings", key_id: str, rate_limit: float | None
         return await registry.access_keys.set_rate_limit(key_id, rate_limit, rate_burst)
 
 
-@app.command()
-def simulate(
-    key_id: KeyId,
-    action: Annotated[str, typer.Option(help="As in a policy: social-messaging:GetWhatsAppMessageMedia.")],
-    resource: Annotated[str, typer.Option(help="An ARN; * for an action that takes no resource.")],
-    json: Json = False,
-) -> None:
-    """Show whether an access key's policy allows an action on a resource, and which statement decides."""
-    from whaul.auth.policy import Policy
-    from whaul.settings import Settings
+simulate = app.command()(policies.simulate)
 
-    if not re.fullmatch(r"[A-Za-z0-9-]+:[A-Za-z0-9]+", action):
-        raise typer.BadParameter("expected service:Name, without wildcards", param_hint="--action")
-    if resource != "*" and not re.fullmatch(r"arn(:[^:]*){4}:.+", resource, re.DOTALL):
-        raise typer.BadParameter("expected an ARN, or *", param_hint="--resource")
-    key = next((key for key in asyncio.run(_list(Settings.load())) if key.access_key_id == key_id), None)
-    if key is None:
-        raise _unknown(key_id)
-    decision = Policy.parse(key.policy).evaluate(action, resource)
+
+def _check_profile(profile: str | None, endpoint_url: str | None, json: bool) -> None:
+    if profile is None:
+        if endpoint_url is not None:
+            raise typer.BadParameter("goes with --profile", param_hint="--endpoint-url")
+        return
     if json:
-        word = "allowed" if decision.allowed else "explicitDeny" if decision.explicit else "implicitDeny"
-        output.document(
-            {
-                "accessKeyId": key_id,
-                "name": key.name,
-                "action": action,
-                "resource": resource,
-                "decision": word,
-                "statement": decision.statement,
-            }
-        )
-    elif decision.explicit:
-        output.line(f"{'Allowed' if decision.allowed else 'Denied'} by the statement {decision.statement}.")
-    else:
-        output.line("Denied: no statement allows it.")
-    if _state(key).startswith(("disabled", "expired")):
-        output.tell(f"The key is {_state(key)}: its calls are refused, whatever its policy says.")
+        raise typer.BadParameter("give either --json or --profile")
+    if not re.fullmatch(r"[A-Za-z0-9_.@+-]{1,64}", profile):
+        raise typer.BadParameter("expected up to 64 letters, digits and _ . @ + -", param_hint="--profile")
+    if endpoint_url is not None and not re.fullmatch(r"https?://[^\s/]+/?", endpoint_url):
+        raise typer.BadParameter("expected http:// or https:// and a host", param_hint="--endpoint-url")
 
 
-def _policy(path: Path) -> str:
-    """Read a policy document that can be evaluated."""
-    from whaul.auth.policy import Policy, PolicyError
+def _profile(name: str, key: dict[str, str], settings: "Settings", endpoint_url: str | None) -> list[str]:
+    """Write a profile. Its `services` section sends this service's calls here, and no other service's.
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CommandError(f"cannot read {path}: {reason}") from None
-    try:
-        Policy.parse(text)
-    except PolicyError as error:
-        raise CommandError(f"{path}: {error}") from None
-    return text
+    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
+    """
+    members = {VARIABLES[member].lower(): value for member, value in key.items() if member != "expiration"}
+    return [
+        "[default]" if name == "default" else f"[profile {name}]",
+        *(f"{member} = {value}" for member, value in members.items()),
+        f"region = {settings.region}",
+        f"services = whaul-{name}",
+        "",
+        f"[services whaul-{name}]",
+        "socialmessaging =",
+        f"  endpoint_url = {endpoint_url or _own_url(settings)}",
+    ]
 
 
-def _unknown(key_id: str) -> CommandError:
-    return CommandError(f"there is no access key {key_id}; `whaul keys list` lists them")
+def _own_url(settings: "Settings") -> str:
+    """Say where a program on this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - not listened on
+    scheme = "https" if settings.tls_cert_file else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
 
 
 def _duration(text: str) -> timedelta:
@@ -247,36 +325,3 @@ def _duration(text: str) -> timedelta:
 def _check_burst(rate_limit: float | None, rate_burst: int | None) -> None:
     if rate_burst is not None and not rate_limit:
         raise typer.BadParameter("--rate-burst goes with a --rate-limit above 0")
-
-
-def _limit(key: "AccessKeyRecord") -> str:
-    return "" if key.rate_limit is None else _limit_text(key.rate_limit, key.rate_burst)
-
-
-def _limit_text(rate_limit: float, rate_burst: int | None) -> str:
-    if not rate_limit:
-        return "no rate limit"
-    return f"{rate_limit:g} calls per second" + (f", {rate_burst} at once" if rate_burst else "")
-
-
-def _state(key: "AccessKeyRecord") -> str:
-    if key.disabled_at is not None:
-        return f"disabled {key.disabled_at:%Y-%m-%d}"
-    if key.expires_at is None:
-        return "enabled"
-    if key.expires_at <= datetime.now(UTC):
-        return f"expired {key.expires_at:%Y-%m-%d %H:%M} UTC"
-    return f"until {key.expires_at:%Y-%m-%d %H:%M} UTC"
-
-
-def _shape(key: "AccessKeyRecord") -> dict[str, object]:
-    return {
-        "accessKeyId": key.access_key_id,
-        "name": key.name,
-        "status": "Active" if key.disabled_at is None else "Inactive",
-        "createDate": key.created_at.isoformat(),
-        "expiration": key.expires_at.isoformat() if key.expires_at else None,
-        "rateLimit": key.rate_limit,
-        "rateBurst": key.rate_burst,
-        "policy": key.policy,
-    }

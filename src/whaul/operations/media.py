@@ -15,15 +15,13 @@ from whaul.errors import DependencyException, InvalidParametersException, Resour
 from whaul.graph.media import NAMING_MEDIA, MediaSource, upload
 from whaul.graph.media_types import media_kind
 from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
+from whaul.operations.actions import GET_OBJECT, PUT_OBJECT, object_arn
 from whaul.operations.call import NumberCall, Row, on_number
 from whaul.storage import Open, Put
 from whaul.storage.naming import EXTENSIONS, checked_key, extension, object_key
 from whaul.storage.presigned import Presigned
 from whaul.transfer.download import Transfer
 from whaul.transfer.upload import Upload
-
-PUT_OBJECT = "s3:PutObject"
-GET_OBJECT = "s3:GetObject"
 
 
 class _Deleted(msgspec.Struct):
@@ -152,7 +150,7 @@ def _authorized_file(call: NumberCall, prefix: S3File, info: MediaInfo) -> S3Fil
 
 
 def _authorize(call: NumberCall, action: str, bucket: str, key: str, shown_as: str) -> None:
-    call.caller.authorize(action, f"arn:{call.components.rules.arns.partition}:s3:::{bucket}/{key}", shown_as=shown_as)
+    call.caller.authorize(action, object_arn(call.components.rules.arns, bucket, key), shown_as=shown_as)
 
 
 def _identity(call: NumberCall, file: S3File | None, presigned: PresignedUrl | None) -> Hashable:

@@ -1,15 +1,15 @@
 """Access keys, read and written in transactions."""
 
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from pydantic import SecretStr
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import ColumnElement, Update, delete, func, or_, select, update
 
-from whaul.model import AccessKey
+from whaul.model import AccessKey, KeyUse
 from whaul.registry.database import Database
 from whaul.registry.tables import AccessKeyRow
 
@@ -39,6 +39,8 @@ class AccessKeyRecord:
     """Calls per second; None for the server's `WHAUL_RATE_LIMIT`, 0 for no limit."""
     rate_burst: int | None
     """Calls at once; None for one second's worth."""
+    last_use: KeyUse | None
+    """Some minutes old at most; None if none is known."""
 
     def is_usable(self, now: datetime) -> bool:
         """Whether calls can be signed with it: it is neither disabled nor expired."""
@@ -100,27 +102,18 @@ class AccessKeys:
             .order_by(AccessKeyRow.created_at, AccessKeyRow.access_key_id)
         )
         async with self._database.reading() as session:
-            return tuple(
-                AccessKeyRecord(
-                    access_key_id=row.access_key_id,
-                    name=row.name,
-                    policy=row.policy,
-                    created_at=row.created_at,
-                    disabled_at=row.disabled_at,
-                    expires_at=row.expires_at,
-                    rate_limit=row.rate_limit,
-                    rate_burst=row.rate_burst,
-                )
-                for row in await session.scalars(statement)
-            )
+            return tuple(_record(row) for row in await session.scalars(statement))
+
+    async def record(self, access_key_id: str) -> AccessKeyRecord | None:
+        """Return one of them, also a disabled or expired one; None if it is unknown."""
+        statement = select(AccessKeyRow).where(*self._named(access_key_id))
+        async with self._database.reading() as session:
+            row = await session.scalar(statement)
+        return None if row is None else _record(row)
 
     async def find(self, access_key_id: str) -> AccessKey | None:
         """Return the key with its secret, expired or not, or None if it is unknown or disabled."""
-        statement = select(AccessKeyRow).where(
-            AccessKeyRow.access_key_id == access_key_id,
-            AccessKeyRow.owner == self._database.account_id,
-            AccessKeyRow.disabled_at.is_(None),
-        )
+        statement = select(AccessKeyRow).where(*self._named(access_key_id), AccessKeyRow.disabled_at.is_(None))
         async with self._database.reading() as session:
             row = await session.scalar(statement)
         if row is None:
@@ -153,6 +146,24 @@ class AccessKeys:
             update(AccessKeyRow).values(disabled_at=func.coalesce(AccessKeyRow.disabled_at, self._database.clock())),
         )
 
+    async def enable(self, access_key_id: str) -> bool:
+        """Enable an access key again; False if it is unknown."""
+        return await self._change_key(access_key_id, update(AccessKeyRow).values(disabled_at=None))
+
+    async def delete(self, access_key_id: str) -> bool:
+        """Delete an access key; False if it is unknown."""
+        statement = delete(AccessKeyRow).where(*self._named(access_key_id)).returning(AccessKeyRow.access_key_id)
+        async with self._database.writing() as session:
+            return await session.scalar(statement) is not None
+
+    async def record_uses(self, uses: Mapping[str, KeyUse]) -> None:
+        """Record the latest uses, by access key id, unless later ones are recorded; unknown ids are passed over."""
+        async with self._database.writing() as session:
+            for access_key_id, use in uses.items():
+                is_older = or_(AccessKeyRow.last_used_at.is_(None), AccessKeyRow.last_used_at < use.at)
+                change = update(AccessKeyRow).values(last_used_at=use.at, last_operation=use.operation)
+                await session.execute(change.where(*self._named(access_key_id), is_older))
+
     async def set_policy(self, access_key_id: str, policy: str) -> bool:
         """Replace an access key's policy document, which its owner has checked; False if the key is unknown."""
         return await self._change_key(access_key_id, update(AccessKeyRow).values(policy=policy))
@@ -164,11 +175,26 @@ class AccessKeys:
         )
 
     async def _change_key(self, access_key_id: str, change: Update) -> bool:
-        statement = change.where(
-            AccessKeyRow.access_key_id == access_key_id, AccessKeyRow.owner == self._database.account_id
-        ).returning(AccessKeyRow.access_key_id)
+        statement = change.where(*self._named(access_key_id)).returning(AccessKeyRow.access_key_id)
         async with self._database.writing() as session:
             return await session.scalar(statement) is not None
 
+    def _named(self, access_key_id: str) -> tuple[ColumnElement[bool], ...]:
+        return AccessKeyRow.access_key_id == access_key_id, AccessKeyRow.owner == self._database.account_id
+
     def _pick(self, alphabet: str, length: int) -> str:
         return "".join(self._database.rng.choice(alphabet) for _ in range(length))
+
+
+def _record(row: AccessKeyRow) -> AccessKeyRecord:
+    return AccessKeyRecord(
+        access_key_id=row.access_key_id,
+        name=row.name,
+        policy=row.policy,
+        created_at=row.created_at,
+        disabled_at=row.disabled_at,
+        expires_at=row.expires_at,
+        rate_limit=row.rate_limit,
+        rate_burst=row.rate_burst,
+        last_use=KeyUse(row.last_used_at, row.last_operation) if row.last_used_at else None,
+    )

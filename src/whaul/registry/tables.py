@@ -135,6 +135,8 @@ class AccessKeyRow(Table):
     expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     rate_limit: Mapped[float | None] = mapped_column(Double, doc="calls per second; NULL: the server's")
     rate_burst: Mapped[int | None] = mapped_column(Integer, doc="calls at once; NULL: one second's worth")
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_operation: Mapped[str | None] = mapped_column(String(64))
 
 
 class SchemaCompatibilityRow(Table):

@@ -58,6 +58,8 @@ class Service:
     """Those that are built, by name."""
     unready: Callable[[], Awaitable[list[str]]]
     """Why calls cannot be served; empty when they can."""
+    note_use: Callable[[str, str | None], None]
+    """Takes the access key and the operation of each call whose signature was proven."""
 
 
 class Exchange:
@@ -235,9 +237,14 @@ class Gateway:
         if self._audit is not None:
             self._audit.record(exchange.call, exchange.scope["headers"], exchange.scope["query_string"])
 
+    def _note(self, exchange: "Exchange", _seconds: float) -> None:
+        call = exchange.call
+        if call.access_key_id is not None:
+            self._service.note_use(call.access_key_id, call.operation)
+
     steps = (_admit, _route, _receive, _authenticate, _limit, _perform)
     """What happens to a request, in order; what a step raises is the response."""
-    records = (_count, _log, _record)
+    records = (_count, _log, _record, _note)
     """What is kept of it."""
 
     def _failed(self, error: Exception, call: Call) -> tuple[int, bytes, response.Headers]:
