@@ -111,7 +111,9 @@ network (`10.0.0.0/8`, `fd00::/8`); any of these but a network with `:port`; or 
 CLI_HEAD = """\
 # Commands
 
-`whaul COMMAND --help` shows the same on the terminal.
+`whaul COMMAND --help`, or `whaul help COMMAND`, shows the same on the terminal. `whaul help WHAUL_PORT` explains a \
+setting, `whaul settings` shows what all of them are, and `whaul help docs` says where this documentation is: it comes \
+with the package.
 
 - Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. A failure is one message on standard error; \
 `--debug`, anywhere in the line, adds where in the code it came from, without the texts of errors, which may hold \
@@ -119,11 +121,29 @@ secrets.
 - `--json` prints one JSON document on standard output and nothing else there.
 - What others wrote (names, errors, paths) is shown as visible text: a control character, a line end or a \
 bidirectional override as its escape, such as `\\x1b`. JSON is exact.
-- `whaul --install-completion` installs completion of commands and options for bash, zsh, fish or PowerShell; \
-`whaul --show-completion` only prints it.
+- A command whose output nobody reads any more (`whaul doctor | head -1`) goes on, and ends with its own exit code.
+- Colours are for terminals. [`NO_COLOR`](https://no-color.org) or `TERM=dumb` turns them off, \
+[`FORCE_COLOR`](https://force-color.org) turns them on elsewhere.
+- `whaul --version` names the commit, where it is known: in a checkout, and in a package that was built from one.
 - All commands read the [settings](settings.md) from the environment, except `demo` and `dev`, which have \
 their own, and `simulate`, which has none.
 - Real secrets come from files, standard input or the environment, never from an option.
+"""
+
+CLI_TAIL = """\
+## Shell completion
+
+`whaul --install-completion` makes the Tab key complete commands and options, in new shells of the kind that it is \
+called from: bash, zsh, fish or PowerShell. It writes to that shell's files in your home folder. \
+`whaul --show-completion` only prints the script. For another place, or in a build of an image, name the shell:
+
+```sh
+_WHAUL_COMPLETE=source_bash whaul > /etc/bash_completion.d/whaul
+_WHAUL_COMPLETE=source_zsh whaul > /usr/local/share/zsh/site-functions/_whaul
+_WHAUL_COMPLETE=source_fish whaul > /etc/fish/completions/whaul.fish
+```
+
+The shell must find `whaul`: activate its virtual environment, or link the program into a folder of the `PATH`.
 """
 
 
@@ -163,8 +183,9 @@ def cli_page() -> str:
     contents = [
         f"| [`{path}`](#{path.replace(' ', '-')}) | {About.read(command.help).sentence} |" for path, command in commands
     ]
+    contents.append("| [Shell completion](#shell-completion) | The Tab key completes commands and options. |")
     table = "\n".join(["| command | does |", "|---|---|", *contents]) + "\n"
-    return "\n".join([GENERATED, CLI_HEAD, table, *(_command(path, command) for path, command in commands)])
+    return "\n".join([GENERATED, CLI_HEAD, table, *(_command(path, command) for path, command in commands), CLI_TAIL])
 
 
 def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:

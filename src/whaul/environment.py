@@ -1,13 +1,13 @@
-"""Environment variables that are settings: names, lists, secrets from files, and variables that others put there.
+"""Environment variables that are settings: names, lists, secrets from files, and what is wrong with them.
 
 Does not know what a setting means or which values are valid.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
@@ -113,3 +113,22 @@ def secret_files(fields: Fields) -> tuple[dict[str, str], list[str]]:
         except ValueError as error:
             problems.append(f"{name}_FILE: the file {error}")
     return values, problems
+
+
+def problem(fields: Fields, detail: Any, options: Collection[str] = ()) -> str:
+    """What is wrong with a setting, from a detail of Pydantic's, under the name that the user gave it.
+
+    `options` are the fields that an option of the command line gave.
+    """
+    location = str(detail["loc"][0])
+    field_name = "region" if location.startswith("AWS_") else location
+    field, value = fields[field_name], detail["input"]
+    if field_name in options:
+        name = "--" + field_name.replace("_", "-")
+    else:
+        name = given_by(field_name, field) or environment_name(field_name)
+    expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    expected = expected.partition(", unable to parse")[0].rstrip(".")
+    # A URL's user information and query may be secret.
+    is_shown = value is not None and not is_secret(field) and not re.search("[@?]", str(value))
+    return f"{name}={value!s:.80}: {expected}" if is_shown else f"{name}: {expected}"

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode
@@ -32,9 +32,8 @@ from whaul.environment import (
     Commas,
     Pairs,
     environment_name,
-    given_by,
     is_link,
-    is_secret,
+    problem,
     secret_files,
     unknown_names,
 )
@@ -380,21 +379,9 @@ class Settings(BaseSettings):
         try:
             settings = cls(**secrets | given)
         except ValidationError as error:
-            raise SettingsError(problems + [_problem(cls, detail, options) for detail in error.errors()]) from None
+            raise SettingsError(
+                problems + [problem(cls.model_fields, detail, options) for detail in error.errors()]
+            ) from None
         if problems:
             raise SettingsError(problems)
         return settings
-
-
-def _problem(cls: type[Settings], detail: Any, options: Collection[str]) -> str:
-    location = str(detail["loc"][0])
-    field_name = "region" if location.startswith("AWS_") else location
-    field, value = cls.model_fields[field_name], detail["input"]
-    if field_name in options:
-        name = "--" + field_name.replace("_", "-")
-    else:
-        name = given_by(field_name, field) or environment_name(field_name)
-    expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should").rstrip(".")
-    # A URL's user information and query may be secret.
-    is_shown = value is not None and not is_secret(field) and not re.search("[@?]", str(value))
-    return f"{name}={value!s:.80}: {expected}" if is_shown else f"{name}: {expected}"

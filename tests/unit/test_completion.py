@@ -76,3 +76,19 @@ def test_completion_is_installed_for_a_shell(tmp_path: Path) -> None:
     script = next(path for path in tmp_path.rglob("*whaul*") if path.is_file())
     assert "_WHAUL_COMPLETE=complete_bash" in script.read_text()
     assert str(script) in (tmp_path / ".bashrc").read_text()
+
+
+BASH = """
+eval "$(_WHAUL_COMPLETE=source_bash "$WHAUL")"
+COMP_WORDS=(whaul keys cr) COMP_CWORD=2
+_whaul_completion "$WHAUL"
+echo "${COMPREPLY[@]}"
+"""
+
+
+def test_the_script_that_the_docs_name_completes_in_bash() -> None:
+    program = Path(sys.executable).with_name("whaul")
+    ended = subprocess.run(
+        ["bash", "-c", BASH], env=os.environ | {"WHAUL": str(program)}, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.split() == ["create"]

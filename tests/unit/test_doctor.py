@@ -2,6 +2,9 @@
 
 import email.utils
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -16,7 +19,8 @@ from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, 
 from tools.certificates import Authority
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import open_registry
-from whaul.doctor import ACCOUNTS_AT_ONCE, Doctor, Finding, Outcome
+from whaul.doctor import Doctor, Finding, Outcome
+from whaul.doctor.doctor import ACCOUNTS_AT_ONCE
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry import schema
 from whaul.settings import Settings
@@ -58,7 +62,7 @@ class Clinic:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._monkeypatch = monkeypatch
         self.database = folder / "whaul.db"
-        self.settings: dict[str, Any] = {"secret_key": KEY, "database_url": f"sqlite:///{self.database}"}
+        self.settings: dict[str, Any] = {"secret_key": KEY, "database_url": f"sqlite:///{self.database}", "port": 0}
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "reader")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
 
@@ -107,8 +111,8 @@ def failed(findings: dict[str, Finding]) -> set[str]:
 async def test_a_set_up_that_is_well_has_no_failure_and_leaves_nothing_in_the_bucket(clinic: Clinic) -> None:
     found = await clinic.look()
     assert list(found) == [
-        *("settings", "database", "secret key", "Graph API", f"account {WABA}", "S3 credentials", "S3 endpoint"),
-        *("bucket inbox", "clock"),
+        *("settings", "database", "secret key", "access keys", "Graph API", f"account {WABA}", "S3 credentials"),
+        *("S3 endpoint", "bucket inbox", "clock"),
     ]
     assert failed(found) == set()
     assert found["S3 credentials"].detail.endswith("env")
@@ -141,6 +145,124 @@ async def test_a_database_that_is_not_there_is_not_made(clinic: Clinic) -> None:
     assert "whaul migrate" in found["database"].advice
     assert found["secret key"].outcome is found["accounts"].outcome is Outcome.SKIPPED
     assert not clinic.database.exists()
+
+
+async def test_a_place_where_no_database_can_be_made_is_named(clinic: Clinic) -> None:
+    (clinic.database.parent / "file").touch()
+    missing = clinic.database.parent / "none" / "deep" / "whaul.db"
+    blocked = clinic.database.parent / "file" / "whaul.db"
+    for path, told in ((missing, f"there is none at {missing} yet"), (blocked, "is no folder")):
+        clinic.settings["database_url"] = f"sqlite:///{path}"
+        found = await clinic.look()
+        assert told in found["database"].detail
+        assert not missing.parent.exists()
+    clinic.settings["database_url"] = f"sqlite:///{clinic.database.parent}"
+    assert "is a folder" in (await clinic.look())["database"].detail
+
+
+AS_NOBODY = """
+import os, sys
+from whaul.doctor import machine
+if os.geteuid() == 0:
+    os.setuid(65534)
+print(machine.missing_database(sys.argv[1]) or machine.unusable_database(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("name", "told"), [("new.db", "cannot be made"), ("old.db", "may not write to")])
+def test_a_folder_that_may_not_be_written_is_told(name: str, told: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which only its owner may look into
+        (Path(folder) / "old.db").touch()
+        Path(folder).chmod(0o555)
+        command = [sys.executable, "-c", AS_NOBODY, f"sqlite:///{folder}/{name}"]
+        finding = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        Path(folder).chmod(0o755)
+    assert told in finding
+    assert folder in finding
+    assert "owner" in finding
+
+
+async def test_without_a_key_that_can_be_used_it_says_how_to_make_one(clinic: Clinic) -> None:
+    async with open_registry(clinic.load()) as registry:
+        for key in await registry.access_keys.all():
+            await registry.access_keys.disable(key.access_key_id)
+    found = await clinic.look()
+    assert found["access keys"].outcome is Outcome.WARNING
+    assert "whaul keys create" in found["access keys"].advice
+    clinic.settings |= {"root_access_key_id": "root", "root_secret_access_key": "r" * 40}
+    assert (await clinic.look())["access keys"].outcome is Outcome.OK
+
+
+@pytest.mark.parametrize(("named", "is_told"), [("eu-west-1", True), ("us-east-1", False)])
+async def test_a_region_of_the_profile_that_is_not_used_is_told(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, *, is_told: bool
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\nregion = {named}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    found = await clinic.look()
+    assert ("region" in found) == is_told
+    if is_told:
+        assert named in found["region"].detail
+        assert f"AWS_REGION={named}" in found["region"].advice
+    monkeypatch.setenv("AWS_REGION", "eu-north-1")
+    assert "region" not in await clinic.look()
+
+
+# The port
+
+
+async def test_a_port_that_is_free_is_told(clinic: Clinic) -> None:
+    async with Loopback(meta) as server:
+        port = int(server.url.rpartition(":")[2])
+    clinic.settings["port"] = port
+    found = await clinic.look()
+    assert found["port"].outcome is Outcome.OK
+    assert "no server runs there" in found["port"].detail
+
+
+METRICS = b'# HELP whaul_build_info\nwhaul_build_info{version="0"} 1\n'
+
+
+def whaul(request: Received, reasons: tuple[str, ...] = ()) -> Reply:
+    """A gateway that is asked by a monitor."""
+    if request.target == "/metrics":
+        return reply(200, METRICS.decode())
+    return reply(503 if reasons else 200, {"status": "unavailable" if reasons else "ok", "reasons": list(reasons)})
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "told"),
+    [
+        (whaul, Outcome.OK, "whaul runs on 127.0.0.1 port"),
+        (lambda request: whaul(request, ("No S3 credentials.",)), Outcome.FAILED, "is not ready: No S3 credentials."),
+        (lambda _: reply(404, "<html>"), Outcome.FAILED, "another program than whaul"),
+        (lambda _: Reply(b"SSH-2.0-OpenSSH_9.2\r\n", closes=True), Outcome.FAILED, "another program than whaul"),
+        (lambda _: Reply(b"", closes=True), Outcome.FAILED, "another program than whaul"),
+    ],
+)
+async def test_who_listens_on_the_port_is_told(clinic: Clinic, answer: Answer, outcome: Outcome, told: str) -> None:
+    async with Loopback(answer) as server:
+        clinic.settings["port"] = int(server.url.rpartition(":")[2])
+        found = await clinic.look()
+    assert found["port"].outcome is outcome
+    assert told in found["port"].detail
+
+
+async def test_whoever_listens_and_says_nothing_is_not_waited_for_long(clinic: Clinic) -> None:
+    async with Loopback(SILENCE) as server:
+        clinic.settings["port"] = int(server.url.rpartition(":")[2])
+        found = await clinic.look(patience=0.2)
+    assert "another program" in found["port"].detail
+
+
+async def test_an_address_of_another_machine_cannot_be_listened_on(clinic: Clinic) -> None:
+    clinic.settings |= {"host": "192.0.2.1", "port": 1}
+    found = await clinic.look()
+    assert found["port"].outcome is Outcome.FAILED
+    assert "WHAUL_HOST" in found["port"].advice
+
+
+# The database and the key
 
 
 async def test_a_database_of_an_older_version_wants_to_be_migrated(
@@ -409,7 +531,9 @@ async def test_certificates_that_cannot_be_read_are_told(clinic: Clinic, monkeyp
     assert failed(await clinic.look()) == {"certificates and proxies"}
 
 
-@pytest.mark.parametrize(("days", "told"), [(0, "can be served"), (2, "has expired"), (None, "no certificate")])
+@pytest.mark.parametrize(
+    ("days", "told"), [(0, "expires on"), (-2, "valid only from"), (2, "has expired"), (None, "no certificate")]
+)
 async def test_the_servers_own_certificate_is_looked_at(
     clinic: Clinic, tmp_path: Path, days: int | None, told: str
 ) -> None:
@@ -421,7 +545,7 @@ async def test_the_servers_own_certificate_is_looked_at(
     (finding,) = [finding for finding in findings if finding.check == "TLS certificate"]
     assert told in finding.detail
     assert str(file) in finding.detail
-    assert (finding.outcome is Outcome.OK) == (days == 0)
+    assert finding.outcome is (Outcome.WARNING if days == 0 else Outcome.FAILED)
 
 
 # The clock

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from whaul.server.listener import check_free
 from whaul.stack import processes
-from whaul.stack.processes import StackError, check_free, free_ports
+from whaul.stack.processes import StackError, free_ports
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port is only looked for, and not kept")

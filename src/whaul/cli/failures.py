@@ -38,14 +38,15 @@ def report(error: BaseException, *, debug: bool = False) -> None:
     output.tell(f"whaul: {lines[0]}")
     for line in lines[1:]:
         output.tell(line)
-    if isinstance(error, SettingsError) and (setting := _first_setting(text)):
+    if isinstance(error, SettingsError) and (setting := setting_in(text)):
         output.tell(f"`whaul help {setting}` says what it means.")
     if debug:
         for line in _traceback(error):
             output.tell(line)
 
 
-def _first_setting(text: str) -> str | None:
+def setting_in(text: str) -> str | None:
+    """Return the first setting that a message names."""
     from whaul.environment import environment_name
     from whaul.settings import Settings
 

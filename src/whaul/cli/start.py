@@ -10,10 +10,9 @@ import structlog
 from whaul.components import check_audit_log, check_outbound, check_tls, open_registry, s3_config
 from whaul.outbound.netguard import is_loopback
 from whaul.registry.registry import Registry
-from whaul.server.listener import listen_address
+from whaul.server.listener import check_free, listen_address
 from whaul.server.supervisor import Plan
 from whaul.settings import Settings, SettingsError
-from whaul.stack.processes import check_free
 
 log = structlog.get_logger()
 
@@ -24,7 +23,7 @@ METRICS_FOLDERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 async def checked(settings: Settings) -> Plan:
     """Check everything that a worker will need, and return what the supervisor needs.
 
-    Raises what says in one message what cannot be used: SettingsError, ListenerError, RegistryError, StackError.
+    Raises what says in one message what cannot be used: SettingsError, ListenerError, RegistryError.
     """
     address = listen_address(settings.host)
     if settings.auth == "none" and not is_loopback(address):

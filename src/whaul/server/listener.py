@@ -1,5 +1,9 @@
-"""Which address `WHAUL_HOST` is: an address, with or without brackets, or a name, which is resolved at the start."""
+"""Which address `WHAUL_HOST` is: an address, with or without brackets, or a name, which is resolved at the start.
 
+And whether a server could listen there.
+"""
+
+import errno
 import ipaddress
 import socket
 
@@ -24,6 +28,20 @@ def listen_address(host: str) -> str:
         return str(ipaddress.ip_address(bare))
     except ValueError:
         return _resolved(bare)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise `ListenerError` unless a server could listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            option = "--port" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "--host"
+            raise ListenerError(
+                f"cannot listen on {host} port {port}: {error.strerror}; choose another {option}"
+            ) from None
 
 
 def _resolved(name: str) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whaul.secrets import secret_word, trimmed
-from whaul.stack.processes import StackError, answers, check_free, free_ports, program, wait_until
+from whaul.server.listener import check_free
+from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import S3Endpoint, seaweedfs
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Starts programs for the local stack, waits until they answer, and stops exactly them."""
 
-import errno
 import os
 import random
 import signal
@@ -115,20 +114,6 @@ def free_ports(count: int) -> Iterator[list[int]]:
         if sys.platform != "linux":
             stack.close()
         yield picked
-
-
-def check_free(host: str, port: int) -> None:
-    """Raise `StackError` unless a server could listen there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            option = "--port" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "--host"
-            raise StackError(
-                f"cannot listen on {host} port {port}: {error.strerror}; choose another {option}"
-            ) from None
 
 
 def _tail(log: Path | None, lines: int = 15) -> str:

@@ -1,42 +1,35 @@
-"""Checks everything that a call needs, and says for each thing whether it works and what to do if not.
-
-Checks the settings, the database, the secret key, Meta, each linked account's token, the clock, S3 and a bucket. It
-writes nothing but a small object to the named bucket, and removes it again. It shows no secret.
-"""
+"""The list of checks, and those of what calls need beyond this machine: the database, Meta, tokens, the clock, S3."""
 
 import asyncio
 import hashlib
-import os
-import stat
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
-from pathlib import Path
 
-from cryptography.x509 import load_der_x509_certificate
+import botocore.session
 from pyreqwest.http import Url
 
 from whaul import components
 from whaul.components import graph_client, http_client, s3_store
+from whaul.doctor import machine
+from whaul.doctor.findings import Finding, Outcome, failed, ok, skipped, warning
+from whaul.environment import given_by
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
 from whaul.operations.waba import read_account, token_expiry
-from whaul.outbound.certificates import read_bundle
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
 from whaul.registry import schema
-from whaul.registry.database import key_file
-from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError
+from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError, SchemaMissingError
 from whaul.registry.registry import Registry, open_registry
 from whaul.secrets import SecretKeyError
 from whaul.settings import Settings, SettingsError
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.s3 import S3Store
+from whaul.storage.s3_config import profile_region
 
 PATIENCE = 10.0
 """Seconds for each check."""
@@ -50,46 +43,6 @@ PROBE_PREFIX = ".whaul-doctor-"
 SET_THE_CLOCK = "set this machine's clock, for example by NTP: with a wrong clock, signatures are refused"
 
 
-class Outcome(StrEnum):
-    """The result of one check."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found."""
-
-    check: str
-    outcome: Outcome
-    detail: str
-    advice: str = ""
-    """What to do; empty if nothing."""
-
-
-def ok(check: str, detail: str) -> Finding:
-    """It works."""
-    return Finding(check, Outcome.OK, detail)
-
-
-def warning(check: str, detail: str, advice: str) -> Finding:
-    """It works, but somebody should know."""
-    return Finding(check, Outcome.WARNING, detail, advice)
-
-
-def failed(check: str, detail: str, advice: str) -> Finding:
-    """It does not work."""
-    return Finding(check, Outcome.FAILED, detail, advice)
-
-
-def skipped(check: str, detail: str, advice: str = "") -> Finding:
-    """It was not checked."""
-    return Finding(check, Outcome.SKIPPED, detail, advice)
-
-
 class Doctor:
     """Checks what the settings name, one thing after the other. A check that fails does not end the others."""
 
@@ -101,10 +54,13 @@ class Doctor:
 
     async def findings(self, bucket: str | None) -> AsyncGenerator[Finding]:
         """Yield findings as the checks are made. A write is tried in `bucket`, if one is given."""
-        for finding in _settings_findings(self._settings):
+        for finding in machine.unsafe_settings(self._settings):
             yield finding
         if self._settings.tls_cert_file is not None:
-            yield _tls(self._settings, self._settings.tls_cert_file, self._now())
+            yield machine.tls_files(self._settings, self._settings.tls_cert_file, self._now())
+        port = await machine.listener(self._settings, self._patience)
+        if port is not None:
+            yield port
         async with AsyncExitStack() as stack:
             database = await self._bounded("database", self._database())
             yield database
@@ -113,6 +69,7 @@ class Doctor:
                 try:
                     registry = await self._registry(stack)
                     yield await self._bounded("secret key", _secret_key(registry))
+                    yield await self._bounded("access keys", _access_keys(self._settings, registry, self._now()))
                 except SettingsError as error:
                     yield failed("secret key", "; ".join(error.problems), "restore or set the key")
                 except RegistryError:
@@ -143,18 +100,21 @@ class Doctor:
     # The database
 
     async def _database(self) -> Finding:
+        url = self._settings.database_url.get_secret_value()
         try:
-            revision = await schema.check(self._settings.database_url.get_secret_value())
+            revision = await schema.check(url)
+        except SchemaMissingError as error:
+            return machine.missing_database(url) or _of_schema(error)
         except SchemaError as error:
-            detail, _, advice = str(error).rstrip(".").partition("; ")
-            return failed("database", detail, advice)
+            return _of_schema(error)
         except RegistryUnavailableError as error:
             cause = getattr(error.__cause__, "orig", None) or error.__cause__  # its text may be anything, its class not
             detail = f"it does not answer, or does not let us in ({type(cause).__name__})"
-            return failed("database", detail, "check WHAUL_DATABASE_URL, the server, and the rights on the file")
+            advice = "check WHAUL_DATABASE_URL, the server, and the rights on the file"
+            return machine.unusable_database(url) or failed("database", detail, advice)
         if revision != schema.HEAD:
             return ok("database", f"at revision {revision} of a newer whaul, which this one can use")
-        return ok("database", f"at revision {revision}")
+        return machine.unusable_database(url) or ok("database", f"at revision {revision}")
 
     async def _registry(self, stack: AsyncExitStack) -> Registry:
         settings = self._settings
@@ -211,6 +171,9 @@ class Doctor:
         except SettingsError as error:
             yield failed("S3 endpoint", "; ".join(error.problems), "fix the AWS configuration")
             return
+        region = _profile_region(self._settings)
+        if region is not None:
+            yield region
         reached = self._reached("S3 endpoint", store.endpoint, http, "AWS_ENDPOINT_URL_S3 and AWS_REGION")
         yield await self._bounded("S3 endpoint", reached)
         if bucket is None:
@@ -251,41 +214,18 @@ class Doctor:
         return failed("clock", f"{abs(skew):.0f} seconds {direction} the {whose}'s", SET_THE_CLOCK)
 
 
-def _settings_findings(settings: Settings) -> Iterator[Finding]:
-    """Find settings that are valid but unsafe."""
-    unsafe = []
-    if settings.auth == "none":
-        unsafe.append(("WHAUL_AUTH=none lets in everybody who reaches the port", "unset it, outside of development"))
-    default = Settings.model_fields["media_hosts"].default
-    others = [host for host in settings.media_hosts if host not in default]
-    if others:
-        advice = "list only hosts of Meta, or of a simulator"
-        unsafe.append((f"tokens may be sent to {', '.join(others)} (WHAUL_MEDIA_HOSTS)", advice))
-    if settings.graph_url != Settings.model_fields["graph_url"].default:
-        advice = "unset it, unless it is a proxy or a simulator of yours"
-        unsafe.append((f"tokens are sent to {settings.graph_url} (WHAUL_GRAPH_URL)", advice))
-    path = None if settings.secret_key else key_file(settings.database_url.get_secret_value())
-    if path is not None and os.path.exists(path):  # noqa: PTH110 - a folder that may not be looked into is no error
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            unsafe.append((f"users besides its owner may use {path} (mode {mode:04o})", f"run: chmod 600 {path}"))
-    for detail, advice in unsafe:
-        yield warning("settings", detail, advice)
-    if not unsafe:
-        yield ok("settings", "valid, and none of them is unsafe")
+def _of_schema(error: SchemaError) -> Finding:
+    detail, _, advice = str(error).rstrip(".").partition("; ")
+    return failed("database", detail, advice)
 
 
-def _tls(settings: Settings, file: Path, now: datetime) -> Finding:
-    name = "TLS certificate"
-    try:
-        components.check_tls(settings)
-    except SettingsError as error:
-        return failed(name, "; ".join(error.problems), "put a certificate chain and its key there, both PEM")
-    own, *_ = read_bundle("WHAUL_TLS_CERT_FILE", file)
-    ends = load_der_x509_certificate(own).not_valid_after_utc
-    if ends <= now:
-        return failed(name, f"{file} has expired on {ends:%Y-%m-%d}", "renew it, and restart the server")
-    return ok(name, f"{file} can be served until {ends:%Y-%m-%d}")
+async def _access_keys(settings: Settings, registry: Registry, now: datetime) -> Finding:
+    keys = await registry.access_keys.all()
+    usable = [key for key in keys if key.disabled_at is None and (key.expires_at is None or key.expires_at > now)]
+    if not usable and settings.auth != "none" and settings.root_access_key_id is None:
+        advice = "run `whaul keys create --name NAME --allow-all`, or give --policy"
+        return warning("access keys", "none can be used: every call will be refused", advice)
+    return ok("access keys", f"{len(usable)} of {len(keys)} can be used")
 
 
 async def _secret_key(registry: Registry) -> Finding:
@@ -347,6 +287,15 @@ async def _credentials(chain: CredentialChain) -> Finding:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
         return failed("S3 credentials", error.message, advice)
     return ok("S3 credentials", f"found by botocore's provider {source}")
+
+
+def _profile_region(settings: Settings) -> Finding | None:
+    """Find a region that the user expects to be used, since all other AWS tools use it."""
+    named = profile_region(botocore.session.Session())
+    if named in {None, settings.region} or given_by("region", Settings.model_fields["region"]) is not None:
+        return None
+    detail = f"{settings.region}, the default; the AWS profile's region {named} is not used"
+    return warning("region", detail, f"set AWS_REGION={named}: ARNs, signatures and S3 go by it")
 
 
 async def _bucket(bucket: str, store: S3Store) -> Finding:
