@@ -118,7 +118,8 @@ with the package.
 - Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. A failure is one message on standard error; \
 `--debug`, anywhere in the line, adds where in the code it came from, without the texts of errors, which may hold \
 secrets.
-- `--json` prints one JSON document on standard output and nothing else there.
+- `--json` prints one JSON document on standard output and nothing else there; `get` prints one for each id and one \
+with the sums, each on a line.
 - What others wrote (names, errors, paths) is shown as visible text: a control character, a line end or a \
 bidirectional override as its escape, such as `\\x1b`. JSON is exact.
 - A command whose output nobody reads any more (`whaul doctor | head -1`) goes on, and ends with its own exit code.

@@ -76,8 +76,16 @@ def check_outbound() -> None:
     _certificates_and_proxies()
 
 
-def http_client(settings: Settings, on_open_circuits: Callable[[int], None] = lambda _open: None) -> "HttpClient":
-    """The outbound client, with the certificates and proxies that the environment names."""
+def http_client(
+    settings: Settings,
+    on_open_circuits: Callable[[int], None] = lambda _open: None,
+    *,
+    max_exchange: float | None = None,
+) -> "HttpClient":
+    """The outbound client, with the certificates and proxies that the environment names.
+
+    `max_exchange` is in seconds; None to go by the deadline of calls.
+    """
     from whaul.outbound.certificates import ALL_OF, FIRST_OF, CertificatesError
     from whaul.outbound.http import HttpClient
 
@@ -86,7 +94,7 @@ def http_client(settings: Settings, on_open_circuits: Callable[[int], None] = la
         return HttpClient(
             certificates=certificates,
             proxies=proxies,
-            max_exchange=settings.deadline + GRACE,
+            max_exchange=max_exchange or settings.deadline + GRACE,
             on_open_circuits=on_open_circuits,
         )
     except CertificatesError as error:

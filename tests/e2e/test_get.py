@@ -1,5 +1,6 @@
 """`whaul get` as a user runs it: into a bucket and into a directory, again, interrupted, killed, and when it fails."""
 
+import csv
 import hashlib
 import json
 import os
@@ -37,7 +38,7 @@ class Ran:
 
     @property
     def by_status(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {"stored": [], "skipped": [], "failed": []}
+        found: dict[str, list[str]] = {"stored": [], "skipped": [], "failed": [], "planned": []}
         for outcome in self.outcomes:
             found[outcome["status"]].append(outcome["mediaId"])
         return found
@@ -54,7 +55,7 @@ def parsed(code: int, stdout: str, stderr: str) -> Ran:
     *outcomes, last = documents
     ran = Ran(code, outcomes, last["summary"], stderr)
     for status, ids in ran.by_status.items():
-        assert ran.summary[status] == len(ids)
+        assert ran.summary.get(status, 0) == len(ids)
     return ran
 
 
@@ -219,6 +220,13 @@ def test_a_token_that_meta_refuses_stops_the_run_early(world: World, simulator: 
     [
         (("--to", "x"), "MEDIA_ID|media ids"),
         (("1", "--to", "gs://bucket/x"), "s3://bucket/prefix"),
+        (("1", "--to", "s3:/bucket/x"), "s3://bucket/prefix"),
+        (("1", "--to", "file:///tmp/x"), "without file:"),
+        (("1", "--to", "x", "--bandwidth", "fast"), "10M"),
+        (("1", "--to", "x", "--name", "{ext}"), "{media}"),
+        (("1", "--to", "x", "--report", "out.txt"), ".csv"),
+        (("1", "--to", "x", "--format", "xml"), "json"),
+        (("1", "--to", "x", "--deadline", "0"), "deadline"),
         (("1", "--to", "s3://B/x"), "s3://bucket/prefix"),
         (("1", "--to", ""), "s3://bucket/prefix"),
         (("1", "--to", "s3://bucket/../x"), "segment"),
@@ -243,7 +251,8 @@ def test_what_cannot_work_for_any_id_is_said_before_anything_is_fetched(
     )
     assert "does not exist" in refusal(world, JPEG, *known, "--to", "s3://no-such-bucket/")
     assert "does not exist" in refusal(world, JPEG, *known, "--to", "s3://no-such-bucket/", "--force")
-    assert "File exists" in refusal(world, JPEG, *known, "--to", str(tmp_path / "file"))
+    assert f"{tmp_path}/file failed: File exists" in refusal(world, JPEG, *known, "--to", str(tmp_path / "file"))
+    assert "it is a folder" in refusal(world, "--from-file", str(tmp_path), *known, "--to", str(folder))
     assert "cannot read" in refusal(world, "--from-file", str(tmp_path / "none"), *known, "--to", str(folder))
     assert "no S3 credentials" in refusal(world, *bucket, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert "not good" in refusal(world, *bucket, AWS_SECRET_ACCESS_KEY="wrong")
@@ -257,11 +266,12 @@ def test_credentials_that_may_only_read_are_told_with_each_id(world: World, simu
     assert (ran.code, set(ran.errors.values())) == (1, {"AccessDeniedException"})
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that is opened and cannot be read")
 def test_ids_that_cannot_be_read_end_the_run_in_order(world: World, simulator: Simulator, folder: Path) -> None:
     del simulator
-    ran = get(world, JPEG, "--from-file", "/", to=str(folder))
+    ran = get(world, JPEG, "--from-file", "/proc/self/mem", to=str(folder))
     assert (ran.code, ran.summary["stored"]) == (1, 1)
-    assert ran.summary["stopped"] == "the ids cannot be read: Is a directory."
+    assert ran.summary["stopped"] == "the ids cannot be read: Input/output error."
 
 
 def test_a_directory_may_have_any_name(world: World, simulator: Simulator, tmp_path: Path) -> None:
@@ -270,6 +280,171 @@ def test_a_directory_may_have_any_name(world: World, simulator: Simulator, tmp_p
     ran = get(world, JPEG, to=str(odd))
     assert (ran.code, ran.outcomes[0]["path"]) == (0, f"{tmp_path}/odd \ufffd/{NAMES[JPEG]}")
     assert (odd / NAMES[JPEG]).is_file()
+
+
+# --- lists with more than ids
+
+
+def test_webhooks_bring_ids_numbers_and_names(world: World, simulator: Simulator, folder: Path) -> None:
+    ids = [simulator.add_media(data, "application/pdf") for data in (b"one", b"two")]
+    numbers = simulator.phone_numbers
+    hooks = [
+        simulator.receive(media_id, file_name=f"bill {i}.pdf", sender="15550100999", phone_number_id=numbers[i].id)
+        for i, media_id in enumerate(ids)
+    ]
+    hooks.append(simulator.receive(text="hello"))
+    stdin = "\n".join(json.dumps(hook) for hook in hooks)
+    arguments = ("--from-file", "-", "--to", str(folder), "--name", "{number}/{sender}/{name}-{media}{ext}")
+    for status in ("stored", "skipped"):
+        done = world.run("get", *arguments, stdin=stdin)
+        ran = parsed(done.returncode, done.stdout, done.stderr)
+        assert (ran.code, sorted(ran.by_status[status])) == (0, sorted(ids))
+        told = {outcome["mediaId"]: outcome["phoneNumberId"] for outcome in ran.outcomes}
+        assert told == {ids[0]: world.phone_number_id, ids[1]: world.other_phone_number_id}
+    for i, data in enumerate((b"one", b"two")):
+        assert (folder / numbers[i].id / "15550100999" / f"bill_{i}-{ids[i]}.pdf").read_bytes() == data
+
+
+def test_a_csv_names_the_number_of_each_id_in_any_form(
+    world: World, store: Store, simulator: Simulator, prefix: str, tmp_path: Path
+) -> None:
+    meta_id = simulator.phone_numbers[0].id
+    rows = [(JPEG, meta_id), (VOICE, world.phone_number_id), (PDF, world.phone_number_arn), ("7", "500000000000009")]
+    listed = tmp_path / "ids.csv"
+    listed.write_text("media_id;number\n" + "\n".join(";".join(row) for row in rows), encoding="utf-8")
+    report = tmp_path / "report.csv"
+    arguments = ("--from-file", str(listed), "--to", f"s3://{BUCKET}/{prefix}", "--name", "{number}/{media}{ext}")
+    done = world.run("get", *arguments, "--report", str(report))
+    ran = parsed(done.returncode, done.stdout, done.stderr)
+    assert (ran.code, ran.errors) == (1, {"7": "ResourceNotFoundException"})
+    assert "500000000000009" in done.stdout
+    assert sorted(store.keys(prefix)) == [f"{prefix}{meta_id}/{name}" for name in NAMES.values()]
+    with report.open(encoding="utf-8", newline="") as file:
+        reported = {row["mediaId"]: row for row in csv.DictReader(file)}
+    assert {row["status"] for row in reported.values()} == {"stored", "failed"}
+    assert reported[JPEG]["location"] == f"s3://{BUCKET}/{prefix}{meta_id}/{NAMES[JPEG]}"
+    assert (reported["7"]["errorCode"], reported["7"]["mayPass"]) == ("ResourceNotFoundException", "false")
+    again = world.run("get", *arguments[2:], "--from-file", str(report))
+    assert parsed(again.returncode, again.stdout, again.stderr).summary["skipped"] == 3
+
+
+def test_the_number_may_be_metas_id_and_is_needed_only_if_there_are_several(
+    world: World, simulator: Simulator, folder: Path, tmp_path: Path
+) -> None:
+    assert parsed_run(world, JPEG, "--to", str(folder), "--phone-number-id", simulator.phone_numbers[0].id).code == 0
+    said = refusal(world, JPEG, "--to", str(folder))
+    assert "--phone-number-id" in said
+    assert world.phone_number_id in said
+    assert world.other_phone_number_id in said
+    ran = parsed_run(world, "--from-file", "-", "--to", str(folder), stdin=VOICE)
+    assert ran.errors == {VOICE: "ValidationException"}
+    alone = {"WHAUL_DATABASE_URL": f"sqlite:///{tmp_path / 'alone.db'}", "WHATSAPP_ACCESS_TOKEN": simulator.token}
+    assert "whaul link" in refusal(world, JPEG, "--to", str(folder), **alone)
+    number = f"{simulator.phone_numbers[0].id}=+15550100"
+    link = ("link", "--waba-id", "1", "--no-verify", "--name", "Own", "--phone-number", number)
+    assert world.run(*link, **alone).returncode == 0
+    assert parsed_run(world, VOICE, "--to", str(folder), **alone).by_status["stored"] == [VOICE]
+
+
+def parsed_run(world: World, *arguments: str, stdin: str = "", **environ: str) -> Ran:
+    """Run the command as it is."""
+    done = world.run("get", *arguments, stdin=stdin, **environ)
+    return parsed(done.returncode, done.stdout, done.stderr)
+
+
+# --- dry runs, reports, bandwidth
+
+
+def test_a_dry_run_says_where_files_would_go_and_touches_nothing(
+    world: World, store: Store, simulator: Simulator, to: str, folder: Path
+) -> None:
+    ran = get(world, *MEDIA, "999", "--dry-run", to=to)
+    assert sorted(ran.by_status["planned"]) == sorted(MEDIA)
+    for outcome in [outcome for outcome in ran.outcomes if outcome["status"] == "planned"]:
+        assert outcome.get("path", outcome.get("key", "")).endswith(NAMES[outcome["mediaId"]])
+        assert outcome["fileSize"] == simulator.media[outcome["mediaId"]].size
+    assert (ran.code, ran.summary["planned"], ran.summary["stored"]) == (1, 3, 0)
+    assert ran.summary["bytes"] == sum(simulator.media[media_id].size for media_id in MEDIA)
+    assert asked_of_meta(simulator)["download"] == 0
+    assert not folder.exists()
+    if to.startswith("s3://"):
+        assert store.keys(to.removeprefix(f"s3://{BUCKET}/")) == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_a_report_is_whole_after_an_interrupt(
+    world: World, simulator: Simulator, folder: Path, tmp_path: Path, name: str
+) -> None:
+    many = add_many(simulator, 60)
+    ran = interrupted(world, [*many], str(folder), 30, signal.SIGINT, options=("--report", str(tmp_path / name)))
+    assert ran.code == 130
+    *outcomes, _summary = ran.told
+    text = (tmp_path / name).read_text(encoding="utf-8")
+    assert text.endswith("\n")
+    lines = text.splitlines()
+    if name.endswith(".csv"):
+        reported = [row["mediaId"] for row in csv.DictReader(lines)]
+    else:
+        reported = [json.loads(line)["mediaId"] for line in lines]
+    assert reported == [outcome["mediaId"] for outcome in outcomes]
+
+
+def test_a_report_that_cannot_be_written_is_said_at_once(world: World, simulator: Simulator, folder: Path) -> None:
+    known = ("--phone-number-id", world.phone_number_id, "--to", str(folder))
+    assert "cannot write /none/out.csv" in refusal(world, JPEG, *known, "--report", "/none/out.csv")
+    assert simulator.requests == []
+
+
+def test_bandwidth_bounds_the_whole_run(world: World, simulator: Simulator, folder: Path) -> None:
+    size, rate = 20_000, 100_000
+    ids = [simulator.add_media(os.urandom(size), "video/mp4") for _ in range(4)]
+    ran = get(world, *ids, "--bandwidth", f"{rate}B", to=str(folder))
+    assert ran.summary["stored"] == 4
+    assert ran.summary["seconds"] >= len(ids) * size / rate
+
+
+# --- throttling
+
+
+def test_meta_s_throttling_is_waited_out(world: World, simulator: Simulator, folder: Path) -> None:
+    simulator.fault(kind="rate_limit", regain_minutes=0, retry_after=1, times=1)
+    ran = get(world, *MEDIA, to=str(folder), WHAUL_DEADLINE="0.5")
+    assert (ran.code, ran.summary["stored"]) == (0, 3)
+    assert "Meta asks to wait 1 s." in ran.stderr
+
+
+def test_a_deadline_that_is_given_bounds_the_wait(world: World, simulator: Simulator, folder: Path) -> None:
+    simulator.fault(kind="rate_limit", times=10_000)
+    ran = get(world, *MEDIA, "--deadline", "20", to=str(folder))
+    assert set(ran.errors.values()) == {"ThrottledRequestException"}
+    assert len(simulator.requests) <= 3
+    assert "retry the failed ones" in ran.stderr
+
+
+def test_an_interrupt_ends_the_wait_for_meta(world: World, simulator: Simulator, folder: Path) -> None:
+    simulator.fault(kind="rate_limit", times=10_000)
+    command = [sys.executable, "-P", "-m", "whaul", "get", *MEDIA, "--to", str(folder)]
+    command += ["--phone-number-id", world.phone_number_id, "--concurrency", "1"]
+    with subprocess.Popen(
+        command, env=world.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert "Meta asks to wait 60 s" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+        summary = json.loads(process.stdout.read())["summary"]
+        assert process.wait(PATIENCE) == 130
+    assert (summary["left"], summary["failed"]) == (3, 0)
+    assert "Finishing 0 files; Ctrl-C again stops at once." in told
+    assert len(simulator.requests) == 1
+
+
+def test_failures_that_would_come_again_are_not_said_to_be_worth_another_run(
+    world: World, simulator: Simulator, folder: Path
+) -> None:
+    del simulator
+    assert "same command" not in get(world, "999", "not-an-id", to=str(folder)).stderr
 
 
 def page(*keys: str, following: str = "") -> Answer:
@@ -364,10 +539,12 @@ class Interrupted:
     stderr: str
 
 
-def interrupted(world: World, ids: Sequence[str], to: str, after: int, *signals: int) -> Interrupted:
+def interrupted(
+    world: World, ids: Sequence[str], to: str, after: int, *signals: int, options: Sequence[str] = ()
+) -> Interrupted:
     """Start a run, wait for so many outcomes, send the signals, and read the rest."""
     command = [sys.executable, "-P", "-m", "whaul", "get", "--from-file", "-", "--to", to]
-    command += ["--phone-number-id", world.phone_number_id]
+    command += ["--phone-number-id", world.phone_number_id, *options]
     with subprocess.Popen(
         command, env=world.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

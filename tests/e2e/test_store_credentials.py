@@ -22,7 +22,7 @@ def without_keys(world: World, **environ: str) -> World:
 def test_credentials_that_cannot_be_loaded_are_told_by_everything(world: World, tmp_path: Path) -> None:
     role = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/w", "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "gone")}
     lacking = without_keys(world, **role)
-    told = "The server's S3 credentials could not be loaded (FileNotFoundError); its operator must check them."
+    told = "whaul's S3 credentials could not be loaded (FileNotFoundError); its operator must check them."
     with lacking.gateway() as running:
         ready = running.send("GET", "/readyz")
         assert (ready.status, ready.json()["reasons"]) == (503, [told])

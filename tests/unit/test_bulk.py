@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import stat
 import threading
@@ -11,18 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from pyreqwest.bytes import Bytes
 
 from harness.waiting import PATIENCE
-from whaul.bulk.media_ids import MAX_LINE, PIECE, MediaIds
-from whaul.bulk.run import Outcome, Run
-from whaul.errors import AccessDeniedByMetaException, ApiError, DependencyException, ResourceNotFoundException, Retry
-from whaul.model import MediaInfo
+from whaul.bulk.bandwidth import Bandwidth, SlowSource, bytes_per_second
+from whaul.bulk.lists import MAX_SHOWN
+from whaul.bulk.media_ids import PIECE, MediaIds
+from whaul.bulk.names import NameTemplate
+from whaul.bulk.outcomes import Outcome
+from whaul.bulk.run import Found, Run
+from whaul.bulk.throttle import Pause
+from whaul.bulk.wanted import Wanted
+from whaul.errors import (
+    AccessDeniedByMetaException,
+    ApiError,
+    DependencyException,
+    ResourceNotFoundException,
+    Retry,
+    ThrottledRequestException,
+)
+from whaul.model import GraphToken, MediaInfo, PhoneNumber
 from whaul.outbound import http
 from whaul.testing import InMemoryDestination
 
 pytestmark = pytest.mark.anyio
 DATA = b"file"
+NUMBER = PhoneNumber("phone-number-id-1", "arn", "5", GraphToken(SecretStr("token")))
 
 
 @pytest.fixture
@@ -43,8 +59,8 @@ async def everything(ids: MediaIds) -> list[str]:
 
 
 async def each(ids: MediaIds) -> AsyncIterator[str]:
-    while (media_id := await ids.next()) is not None:
-        yield media_id
+    while (wanted := await ids.next()) is not None:
+        yield wanted.media_id
 
 
 @pytest.mark.parametrize(
@@ -59,7 +75,7 @@ async def each(ids: MediaIds) -> AsyncIterator[str]:
         (b"1 # not a comment\n", ["1 # not a comment"]),
         (b"\xff\n1", ["\ufffd", "1"]),
         (b"1\0\n", ["1\0"]),
-        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * MAX_LINE, "1"]),
+        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * MAX_SHOWN, "1"]),
         (b"1\n" * PIECE, ["1"] * PIECE),
     ],
     ids=lambda value: repr(value)[:20],
@@ -90,9 +106,9 @@ async def test_a_pipe_has_no_total_and_gives_what_is_there_without_waiting_for_m
     ids = MediaIds([], pipe[0])
     assert await ids.total() is None
     os.write(pipe[1], b"1\n2\n3")
-    assert [await ids.next(), await ids.next()] == ["1", "2"]
+    assert [await ids.next(), await ids.next()] == [Wanted("1"), Wanted("2")]
     os.write(pipe[1], b"4\n")
-    assert await ids.next() == "34"
+    assert await ids.next() == Wanted("34")
     os.close(pipe[1])
     assert await ids.next() is None
 
@@ -132,8 +148,8 @@ class Meta:
         self.under_way = 0
         self.most_under_way = 0
 
-    def source(self, media_id: str) -> "MetaSource":
-        return MetaSource(self, media_id)
+    async def source(self, wanted: Wanted) -> Found:
+        return Found(MetaSource(self, wanted.media_id), NUMBER, wanted.number)
 
 
 class MetaSource:
@@ -166,17 +182,19 @@ class Shelf:
         self.lists = lists
         self.asked = 0
         self.closed = 0
+        self.prepared_to_write = False
 
-    async def prepare(self, *, listed: bool) -> None:
+    async def prepare(self, *, listed: bool, written: bool = True) -> None:
         del listed
+        self.prepared_to_write = written
 
     async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
         del wanted
         return dict(self.stored) if self.lists and len(self.stored) <= limit else None
 
-    async def find(self, media_id: str) -> str | None:
+    async def find(self, stem: str) -> str | None:
         self.asked += 1
-        return self.stored.get(media_id)
+        return self.stored.get(stem)
 
     async def put(self, name: str, body: http.Body, info: MediaInfo) -> str:
         self.stored[name.partition(".")[0]] = name
@@ -190,7 +208,7 @@ class Shelf:
 
 
 def run_of(ids: MediaIds, meta: Meta, shelf: Shelf, outcomes: list[Outcome], **options: Any) -> Run:
-    options = {"extensions": {}, "deadline": 5.0, "force": False, "on_outcome": outcomes.append} | options
+    options = {"extensions": {}, "patience": 5.0, "on_outcome": outcomes.append} | options
     return Run(ids, meta.source, shelf, **options)
 
 
@@ -206,7 +224,7 @@ async def test_many_thousand_ids_from_a_pipe_are_never_held_at_once(pipe: tuple[
         ahead = max(ahead, len(ids._waiting))
 
     ids = MediaIds([], pipe[0])
-    run = Run(ids, meta.source, shelf, extensions={}, deadline=60, force=True, on_outcome=count, max_known=100)
+    run = Run(ids, meta.source, shelf, extensions={}, patience=60, force=True, on_outcome=count, max_known=100)
 
     def produce() -> None:
         with os.fdopen(pipe[1], "wb") as writer:
@@ -235,7 +253,11 @@ async def test_as_many_are_under_way_as_were_asked_for_and_no_more() -> None:
 
     outcomes: list[Outcome] = []
     run = run_of(MediaIds([str(n) for n in range(40)], None), meta, Shelf(), outcomes)
-    run._source = lambda media_id: Meeting(meta, media_id)
+
+    async def source(wanted: Wanted) -> Found:
+        return Found(Meeting(meta, wanted.media_id), NUMBER, "account")
+
+    run._source = source
     await run.run(4, 40)
     assert (run.tally.stored, meta.most_under_way) == (40, 4)
 
@@ -294,6 +316,164 @@ async def test_what_meta_says_of_media_stops_nothing() -> None:
     run = run_of(MediaIds([str(n) for n in range(500)], None), meta, Shelf(), outcomes)
     await run.run(4, 500)
     assert (run.tally.failed, run.stopped, run.tally.errors) == (500, None, {"ResourceNotFoundException": 500})
+
+
+async def test_a_throttled_account_is_asked_by_one_alone_until_it_answers_again() -> None:
+    refused: list[int] = []
+
+    def answer(_media_id: str) -> None:
+        if len(refused) < 8 + 3:
+            refused.append(meta.under_way)
+            raise ThrottledRequestException(retry_after=0.01)
+
+    meta, outcomes, pauses = Meta(answer), [], []
+    run = run_of(MediaIds([str(n) for n in range(50)], None), meta, Shelf(), outcomes, on_pause=pauses.append)
+    await run.run(8, 50)
+    assert (run.tally.stored, run.tally.failed, run.stopped) == (50, 0, None)
+    assert refused[8:] == [1, 1, 1]
+    assert pauses == [Pause(0.01, is_stated=True)] * 4
+    assert meta.most_under_way == 8
+
+
+async def test_a_pause_that_meta_does_not_state_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whaul.bulk.throttle.FIRST_PAUSE", 0.001)
+    calls = 0
+
+    def answer(_media_id: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls < 7:
+            raise ThrottledRequestException
+
+    pauses: list[Pause] = []
+    run = run_of(MediaIds(["1", "2"], None), Meta(answer), Shelf(), [], on_pause=pauses.append)
+    await run.run(1, 2)
+    assert run.tally.stored == 2
+    for times, pause in enumerate(pauses):
+        assert not pause.is_stated
+        assert 0.0005 * 2**times <= pause.seconds <= 0.001 * 2**times
+    assert len(pauses) == 6
+
+
+async def test_one_account_waits_and_another_does_not() -> None:
+    lists = [{"id": "1", "phone_number_id": "5"}, {"id": "2", "phone_number_id": "6"}]
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"".join(json.dumps(each).encode() + b"\n" for each in lists))
+    os.close(write_end)
+
+    def answer(media_id: str) -> None:
+        if media_id == "1":
+            raise ThrottledRequestException(retry_after=3600)
+
+    outcomes: list[Outcome] = []
+
+    def ended(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        run.stop("enough.")
+
+    run = run_of(MediaIds([], read_end), Meta(answer), Shelf(), outcomes, on_outcome=ended)
+    await run.run(2, None)
+    os.close(read_end)
+    assert [(outcome.media_id, outcome.status) for outcome in outcomes] == [("2", "stored")]
+
+
+async def test_a_stop_ends_the_wait_for_meta_and_what_waited_is_left() -> None:
+    meta = Meta(failing(lambda: ThrottledRequestException(retry_after=3600)))
+    outcomes: list[Outcome] = []
+    run = run_of(
+        MediaIds(["1", "2", "3"], None), meta, Shelf(), outcomes, on_pause=lambda _pause: run.stop("interrupted.")
+    )
+    await run.run(2, 3)
+    assert (run.tally.done, outcomes, run.stopped) == (0, [], "interrupted.")
+
+
+async def test_a_deadline_bounds_the_waits_for_meta_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("whaul.bulk.run.FIRST_CEILING", 0.0)
+    meta = Meta(failing(lambda: ThrottledRequestException(retry_after=3600)))
+    outcomes: list[Outcome] = []
+    run = run_of(MediaIds([str(n) for n in range(100)], None), meta, Shelf(), outcomes, deadline=5.0)
+    await run.run(4, 100)
+    assert run.stopped is not None
+    assert len(meta.described) <= 4, "those that come later know that Meta must not be asked"
+    assert 20 <= run.tally.failed < 24
+    assert {outcome.error.code for outcome in outcomes if outcome.error} == {"ThrottledRequestException"}
+
+
+async def test_a_place_that_throttles_is_no_reason_to_wait_for_meta() -> None:
+    class Busy(Shelf):
+        async def put(self, name: str, body: http.Body, info: MediaInfo) -> str:
+            del name, body, info
+            raise ThrottledRequestException(retry=Retry.NO, retry_after=3600)
+
+    outcomes: list[Outcome] = []
+    await run_of(MediaIds(["1"], None), Meta(), Busy(), outcomes).run(1, 1)
+    assert [outcome.status for outcome in outcomes] == ["failed"]
+
+
+async def test_a_dry_run_asks_meta_and_stores_nothing() -> None:
+    meta, shelf, outcomes = Meta(), Shelf("1.jpeg"), []
+    run = run_of(MediaIds(["1", "2", "2"], None), meta, shelf, outcomes, dry=True)
+    await run.run(1, 3)
+    assert [outcome.status for outcome in outcomes] == ["skipped", "planned", "skipped"]
+    assert (outcomes[1].name, run.tally.planned, run.tally.bytes) == ("2.jpeg", 1, len(DATA))
+    assert (shelf.stored, shelf.prepared_to_write, shelf.closed) == ({"1": "1.jpeg"}, False, 0)
+
+
+async def test_a_template_names_files_and_finds_them_again() -> None:
+    shelf, outcomes, names = Shelf(), [], NameTemplate("{number}/{media}{ext}")
+    await run_of(MediaIds(["1"], None), Meta(), shelf, outcomes, names=names).run(1, 1)
+    assert outcomes[0].name == "5/1.jpeg"
+    await run_of(MediaIds(["1"], None), Meta(), shelf, outcomes, names=names).run(1, 1)
+    assert (outcomes[1].status, outcomes[1].name) == ("skipped", "5/1.jpeg")
+
+
+async def test_bandwidth_is_paid_before_bytes_are_read() -> None:
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    bandwidth = Bandwidth(20_000, clock=lambda: 100.0, sleep=wait)
+    outcomes: list[Outcome] = []
+    await run_of(MediaIds(["1", "2", "3"], None), Meta(), Shelf(), outcomes, bandwidth=bandwidth).run(3, 3)
+    assert waits == pytest.approx([number * len(DATA) / 20_000 for number in (1, 2, 3)])
+
+
+async def test_a_large_file_is_paid_for_as_it_is_read() -> None:
+    waits: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waits.append(seconds)
+
+    class Large(MetaSource):
+        @asynccontextmanager
+        async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[http.Download]:
+            body: Any = Body()
+            body.left = bytes(1000)
+            yield body
+
+    info = MediaInfo("video/mp4", 1000, b"", "https://x")
+    source = SlowSource(Large(Meta(), "1"), Bandwidth(100, clock=lambda: 0.0, sleep=wait))
+    async with source.download(info, 200) as download:
+        assert waits == [2.0]
+        for amount, due in ((100, []), (200, [3.0]), (700, [10.0]), (1, [])):
+            waits.clear()
+            await download.read(amount)
+            assert waits == due
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("10M", 10 * 1024**2), ("512k", 512 * 1024), ("1.5G", 1.5 * 1024**3), ("100", 100 * 1024), ("20000B", 20_000)],
+)
+def test_a_rate_is_read_as_rclone_reads_it(text: str, rate: float) -> None:
+    assert bytes_per_second(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "0", "M", "-1M", "1T5", "10 M", "1e6", "nan", "1M:2M", "8k", "x"])
+def test_a_rate_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="10M"):
+        bytes_per_second(text)
 
 
 async def test_one_success_in_between_lets_the_run_go_on() -> None:

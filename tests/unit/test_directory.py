@@ -37,7 +37,25 @@ def described(data: bytes) -> MediaInfo:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../42.jpeg", "a/b", "/42", ".hidden", "-rf", "a b", "a\0b", "a\n", "é", "x" * 256]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../42.jpeg",
+        "a/../b",
+        "a//b",
+        "a/.b",
+        "a/",
+        "/42",
+        ".h",
+        "-rf",
+        "a b",
+        "a\0b",
+        "a\n",
+        "é",
+        "x" * 256,
+    ],
 )
 async def test_a_name_that_is_no_visible_file_of_the_folder_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(InvalidParametersException):
@@ -114,9 +132,37 @@ async def test_a_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b").is_dir()
 
 
+async def test_a_name_may_lead_into_folders_and_is_found_there_by_its_stem(folder: Path) -> None:
+    place = Directory(folder, {})
+    await place.prepare(listed=True)
+    assert await place.find("2026/11/a=b/42") is None
+    for name in ("2026/11/a=b/42.jpeg", "2026/11/a=b/43.unusual", "44"):
+        assert await place.put(name, b"x", described(b"x")) == ""
+    await place.close()
+    again = Directory(folder, {})
+    assert await again.find("2026/11/a=b/42") == "2026/11/a=b/42.jpeg"
+    assert await again.find("2026/11/a=b/43") == "2026/11/a=b/43.unusual"
+    assert await again.find("44") == "44"
+    assert await again.find("2026/11/a=b/4") is None
+    assert [path.name for path in folder.iterdir() if path.is_file()] == ["44"]
+
+
+async def test_a_file_in_a_folders_place_is_named(folder: Path) -> None:
+    (folder / "2026").write_bytes(b"")
+    with pytest.raises(DependencyException, match=r"/2026 failed: (File exists|Not a directory), and it is not"):
+        await Directory(folder, {}).put("2026/42.jpeg", b"x", described(b"x"))
+
+
+async def test_nothing_is_touched_where_nothing_will_be_written(tmp_path: Path) -> None:
+    place = Directory(tmp_path / "none", {})
+    await place.prepare(listed=True, written=False)
+    assert (await place.names(10), await place.find("42")) == ({}, None)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_file_in_the_folders_place_is_an_error(folder: Path) -> None:
     (folder / "file").write_bytes(b"")
-    with pytest.raises(DependencyException, match="File exists"):
+    with pytest.raises(DependencyException, match=r"Storing into .*/file failed: File exists, and it is not a folder"):
         await Directory(folder / "file", {}).prepare(listed=True)
 
 

@@ -1,19 +1,27 @@
-"""A run over many media ids: each is stored, skipped or fails, and none of these stops the others.
+"""A run over many media: each is stored, skipped or fails, and none of these stops the others.
 
 The place says what is stored already, never Meta, which keeps ids for days only. Memory is bounded whatever the number
 of ids: one file for each worker, and `MAX_KNOWN` names of stored files.
+
+While Meta throttles an account, its media wait (`throttle`): that counts as no failure, and against no deadline but
+one that was asked for.
 """
 
 import asyncio
+import math
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
+from whaul.bulk.bandwidth import Bandwidth, SlowSource
 from whaul.bulk.media_ids import MediaIds
+from whaul.bulk.names import NameTemplate
+from whaul.bulk.outcomes import MAY_PASS, Outcome, Tally
+from whaul.bulk.throttle import Door, Pause, StoppedError
+from whaul.bulk.wanted import Wanted
 from whaul.errors import (
     AccessDeniedByMetaException,
     AccessDeniedException,
@@ -23,11 +31,11 @@ from whaul.errors import (
     ThrottledRequestException,
     ValidationException,
 )
-from whaul.model import MediaInfo
+from whaul.model import MediaInfo, PhoneNumber
 from whaul.outbound.http import Body
 from whaul.storage.naming import MEDIA_ID, extension
 from whaul.transfer.attempts import CEILING, FIRST_CEILING, Attempts
-from whaul.transfer.download import Source, Transfer
+from whaul.transfer.download import Readable, Source, Transfer
 
 MAX_KNOWN = 100_000
 """Names of stored files that are remembered, some 20 MB; if there are more, each id is looked up in the place."""
@@ -39,22 +47,21 @@ MAX_FAILURES: Mapping[type[ApiError], int] = {
     DependencyException: 100,
 }
 """Failures in a row, the last of this kind, that stop the run: Meta blocks numbers that keep failing."""
-MAY_PASS = (ThrottledRequestException, DependencyException)
 
 
 class Place(Protocol):
     """Where files go by media id: a prefix of a bucket, or a directory."""
 
-    async def prepare(self, *, listed: bool) -> None:
-        """Raise an `ApiError` if nothing can be stored there or, if `listed`, if the place cannot be listed."""
+    async def prepare(self, *, listed: bool, written: bool = True) -> None:
+        """Raise an `ApiError` if nothing can be `written` there or, if `listed`, if the place cannot be listed."""
         ...
 
     async def names(self, limit: int, wanted: int | None = None) -> dict[str, str] | None:
         """Return the names of the stored files by media id; None to ask `find` for each instead."""
         ...
 
-    async def find(self, media_id: str) -> str | None:
-        """Return the name of a media id's file, if it is stored."""
+    async def find(self, stem: str) -> str | None:
+        """Return the name of the file that is `stem` and an extension, if it is stored."""
         ...
 
     async def put(self, name: str, body: Body, info: MediaInfo) -> str:
@@ -71,50 +78,13 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The outcome for one id."""
+class Found:
+    """A media with the number that it is asked for."""
 
-    media_id: str
-    status: Literal["stored", "skipped", "failed"]
-    name: str | None = None
-    """The file's name; None after a failure."""
-    info: MediaInfo | None = None
-    """What was stored."""
-    error: ApiError | None = None
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether another run may succeed."""
-        return isinstance(self.error, MAY_PASS)
-
-
-@dataclass(slots=True)
-class Tally:
-    """The outcomes so far, counted."""
-
-    stored: int = 0
-    skipped: int = 0
-    failed: int = 0
-    bytes: int = 0
-    """Of the files that were stored."""
-    errors: Counter[str] = field(default_factory=Counter)
-    """Failures by error code."""
-
-    @property
-    def done(self) -> int:
-        """Ids whose outcome is known."""
-        return self.stored + self.skipped + self.failed
-
-    def count(self, outcome: Outcome) -> None:
-        """Add one."""
-        if outcome.status == "stored":
-            self.stored += 1
-            self.bytes += outcome.info.file_size if outcome.info else 0
-        elif outcome.status == "skipped":
-            self.skipped += 1
-        else:
-            self.failed += 1
-            self.errors[outcome.error.code if outcome.error else ""] += 1
+    source: Source
+    number: PhoneNumber
+    account: Hashable
+    """What Meta throttles: the media of one account wait together."""
 
 
 class Run:
@@ -123,18 +93,25 @@ class Run:
     def __init__(
         self,
         ids: MediaIds,
-        source: Callable[[str], Source],
+        source: Callable[[Wanted], Awaitable[Found]],
         place: Place,
         *,
         extensions: Mapping[str, str],
-        deadline: float,
-        force: bool,
+        patience: float,
         on_outcome: Callable[[Outcome], None],
+        on_pause: Callable[[Pause], None] = lambda _pause: None,
+        deadline: float = math.inf,
+        force: bool = False,
+        dry: bool = False,
+        names: NameTemplate | None = None,
+        bandwidth: Bandwidth | None = None,
         max_known: int = MAX_KNOWN,
     ) -> None:
-        """`extensions` are the overrides by MIME type; `deadline` is in seconds, for one file.
+        """`source` finds who received a media, or raises an `ApiError`. `extensions` are the overrides by MIME type.
 
-        `force` also fetches what is stored already. An id that comes twice is fetched once all the same.
+        What fails is tried again for `patience` (seconds); with `deadline` (seconds), one file takes no longer, with
+        all its waits. `force` also fetches what is stored already. An id that comes twice is fetched once all the
+        same. A `dry` run only says what it would store.
         """
         self.tally = Tally()
         self.stopped: str | None = None
@@ -143,33 +120,53 @@ class Run:
         self._source = source
         self._place = place
         self._extensions = extensions
+        self._patience = patience
         self._deadline = deadline
         self._force = force
+        self._dry = dry
         self._on_outcome = on_outcome
+        self._on_pause = on_pause
+        self._names = names or NameTemplate()
+        self._bandwidth = bandwidth
         self._max_known = max_known
         self._known: dict[str, str] = {}
+        """Names by their stems."""
         self._asks = False
-        """Whether the place must be asked about an id that is not in `_known`."""
+        """Whether the place must be asked about a stem that is not in `_known`."""
         self._under_way: dict[str, asyncio.Event] = {}
+        self._doors: dict[Hashable, Door] = {}
         self._failures = 0
         """In a row."""
         self._stopping = asyncio.Event()
 
+    @property
+    def under_way(self) -> int:
+        """How many media are being fetched; those that wait for Meta are not."""
+        return len(self._under_way) - sum(door.waiting for door in self._doors.values())
+
+    @property
+    def seconds_to_wait(self) -> float:
+        """Seconds until Meta may be asked again, for the account that waits longest."""
+        return max((door.seconds_left for door in self._doors.values()), default=0.0)
+
     async def run(self, concurrency: int, total: int | None) -> None:
         """Fetch every id, `concurrency` at a time. Raises an `ApiError` if the run cannot start."""
-        await self._attempts().run(partial(self._place.prepare, listed=not self._force))
+        await self._attempts().run(partial(self._place.prepare, listed=not self._force, written=not self._dry))
         if not self._force:
-            names = await self._attempts().run(lambda: self._place.names(self._max_known, total))
+            names = None
+            if self._names.is_default:
+                names = await self._attempts().run(lambda: self._place.names(self._max_known, total))
             self._known, self._asks = names or {}, names is None
         try:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(concurrency if total is None else min(concurrency, total)):
                     workers.create_task(self._work())
         finally:
-            try:
-                await asyncio.shield(self._place.close())
-            except ApiError as error:
-                self.stop(error.message)
+            if not self._dry:
+                try:
+                    await asyncio.shield(self._place.close())
+                except ApiError as error:
+                    self.stop(error.message)
 
     def stop(self, reason: str) -> None:
         """Take no more ids, and finish those under way."""
@@ -177,60 +174,95 @@ class Run:
         self._stopping.set()
         self._ids.close()
 
-    def _attempts(self) -> Attempts:
-        return Attempts(asyncio.get_running_loop().time() + self._deadline)
+    def _attempts(self, deadline: float = math.inf) -> Attempts:
+        return Attempts(deadline, patience=self._patience)
 
     async def _work(self) -> None:
-        while (media_id := await self._next()) is not None:
-            while (other := self._under_way.get(media_id)) is not None:
-                await other.wait()
-            done = self._under_way[media_id] = asyncio.Event()
-            try:
-                outcome = await self._outcome(media_id)
-            finally:
-                del self._under_way[media_id]
-                done.set()
-            self.tally.count(outcome)
-            self._on_outcome(outcome)
-            if outcome.error is not None:
-                await self._rest(outcome.error)
-            elif outcome.status == "stored":
-                self._failures = 0
+        with suppress(StoppedError):
+            while (wanted := await self._next()) is not None:
+                outcome = await self._outcome(wanted)
+                self.tally.count(outcome)
+                self._on_outcome(outcome)
+                if outcome.error is not None:
+                    await self._rest(outcome.error)
+                elif outcome.status == "stored":
+                    self._failures = 0
 
-    async def _next(self) -> str | None:
-        """Take the next id; None if there are no more, or if reading fails, which stops the run."""
+    async def _next(self) -> Wanted | None:
+        """Take the next; None if there are no more, or if reading fails, which stops the run."""
         try:
             return await self._ids.next()
         except OSError as error:
             self.stop(f"the ids cannot be read: {error.strerror}.")
             return None
 
-    async def _outcome(self, media_id: str) -> Outcome:
+    async def _outcome(self, wanted: Wanted) -> Outcome:
+        number = wanted.number
         try:
-            return await self._fetch(media_id)
+            if wanted.problem is not None:
+                raise ValidationException(wanted.problem)
+            if not MEDIA_ID.fullmatch(wanted.media_id):
+                raise ValidationException("A media id is 1 to 100 letters and digits.")
+            found = await self._source(wanted)
+            number = found.number.id
+            stem = self._names.stem(wanted, found.number.meta_id)
+            async with self._alone(stem):
+                return await self._fetch(wanted.media_id, stem, found)
         except ApiError as error:
-            return Outcome(media_id, "failed", error=error)
+            return Outcome(wanted.media_id, "failed", number, error=error)
 
-    async def _fetch(self, media_id: str) -> Outcome:
-        if not MEDIA_ID.fullmatch(media_id):
-            raise ValidationException("A media id is 1 to 100 letters and digits.")
-        attempts = self._attempts()
-        source = self._source(media_id)
-        async with attempts.bounded():
-            name = self._known.get(media_id)
-            if name is None and self._asks:
-                name = await attempts.run(partial(self._place.find, media_id))
-            if name is not None:
-                return Outcome(media_id, "skipped", name)
-            info = await attempts.run(source.describe)
-        name = media_id + extension(info.mime_type, self._extensions)
-        stored = await Transfer(source, partial(self._place.put, name), info, attempts).run()
-        self._remember(media_id, name)
-        return Outcome(media_id, "stored", name, MediaInfo(info.mime_type, stored.file_size, stored.sha256, info.url))
+    @asynccontextmanager
+    async def _alone(self, stem: str) -> AsyncGenerator[None]:
+        """Let nobody else fetch the same."""
+        while (other := self._under_way.get(stem)) is not None:
+            await other.wait()
+        done = self._under_way[stem] = asyncio.Event()
+        try:
+            yield
+        finally:
+            del self._under_way[stem]
+            done.set()
 
-    def _remember(self, media_id: str, name: str) -> None:
+    async def _fetch(self, media_id: str, stem: str, found: Found) -> Outcome:
+        deadline = asyncio.get_running_loop().time() + self._deadline
+        name = self._known.get(stem)
+        if name is None and self._asks:
+            attempts = self._attempts(deadline)
+            async with attempts.bounded():
+                name = await attempts.run(partial(self._place.find, stem))
+        if name is not None:
+            return Outcome(media_id, "skipped", found.number.id, name)
+        door = self._doors.get(found.account)
+        if door is None:
+            door = self._doors[found.account] = Door(self._stopping, self._on_pause)
+        source: Source = _Watched(found.source, door)
+        if self._bandwidth is not None:
+            source = SlowSource(source, self._bandwidth)
+        while True:
+            try:
+                name, info = await self._store(stem, source, door, deadline)
+                self._remember(stem, name)
+                return Outcome(media_id, "planned" if self._dry else "stored", found.number.id, name, info)
+            except ThrottledRequestException as error:
+                now = asyncio.get_running_loop().time()
+                if not door.closed_by(error) or now + door.seconds_left >= deadline:
+                    raise
+
+    async def _store(self, stem: str, source: Source, door: Door, deadline: float) -> tuple[str, MediaInfo]:
+        """Store one file, or say how that would be; what throttles it is raised at once."""
+        async with door.entered(deadline):
+            attempts = self._attempts(deadline)
+            async with attempts.bounded():
+                info = await attempts.run(source.describe)
+        name = stem + extension(info.mime_type, self._extensions)
+        if not self._dry:
+            stored = await Transfer(source, partial(self._place.put, name), info, attempts).run()
+            info = MediaInfo(info.mime_type, stored.file_size, stored.sha256, info.url)
+        return name, info
+
+    def _remember(self, stem: str, name: str) -> None:
         if len(self._known) < self._max_known:
-            self._known[media_id] = name
+            self._known[stem] = name
         else:
             self._asks = not self._force
 
@@ -249,3 +281,22 @@ class Run:
             with suppress(TimeoutError):
                 async with asyncio.timeout(random.uniform(0.0, ceiling)):  # noqa: S311 - a pause, no secret
                     await self._stopping.wait()
+
+
+class _Watched:
+    """A source whose door learns from each call. See `whaul.transfer.download.Source`."""
+
+    def __init__(self, source: Source, door: Door) -> None:
+        self._source = source
+        self._door = door
+
+    async def describe(self) -> MediaInfo:
+        async with self._door.watched():
+            return await self._source.describe()
+
+    @asynccontextmanager
+    async def download(self, info: MediaInfo, ahead: int) -> AsyncGenerator[Readable]:
+        async with AsyncExitStack() as stack:
+            async with self._door.watched():  # not while the file is stored: a place may throttle, too
+                download = await stack.enter_async_context(self._source.download(info, ahead))
+            yield download

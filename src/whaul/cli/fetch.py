@@ -1,85 +1,106 @@
 """Runs `whaul get`: finds the phone number and the destination, shows progress, handles Ctrl-C."""
 
 import asyncio
+import errno
+import math
 import os
-import re
 import signal
-from contextlib import AsyncExitStack
+import stat
+from collections.abc import Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 import uvloop
 
 from whaul.arns import Arns
+from whaul.bulk import outcomes
+from whaul.bulk.bandwidth import Bandwidth
 from whaul.bulk.media_ids import MediaIds
-from whaul.bulk.run import Outcome, Place, Run
+from whaul.bulk.names import NameTemplate
+from whaul.bulk.numbers import Numbers
+from whaul.bulk.outcomes import Outcome
+from whaul.bulk.places import s3_place
+from whaul.bulk.report import Report
+from whaul.bulk.run import Found, Place, Run
+from whaul.bulk.wanted import Wanted
 from whaul.cli import INTERRUPTED, output
 from whaul.cli.failures import CommandError
 from whaul.cli.progress import Display
 from whaul.components import graph_client, http_client, open_registry, s3_store
-from whaul.errors import ApiError
 from whaul.graph.media import MediaSource
-from whaul.model import PhoneNumber
 from whaul.outbound.http import HttpClient
 from whaul.settings import Settings
 from whaul.storage.directory import Directory
-from whaul.storage.naming import object_key
 from whaul.storage.s3_listing import S3Prefix
 
 GRACE = 5.0
 """Seconds that transfers in progress may take to finish after an interrupt."""
+MAX_EXCHANGE = 6 * 3600.0
+"""Seconds for one file, however slow the line is, or `--bandwidth`."""
 
-_S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(.*))?", re.DOTALL)
+T = TypeVar("T")
 
 
-def fetch(
-    settings: Settings,
-    media_ids: list[str],
-    from_file: str | None,
-    *,
-    phone_number_id: str,
-    to: str,
-    concurrency: int,
-    force: bool,
-    as_json: bool,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the options say."""
+
+    media_ids: list[str]
+    from_file: str | None
+    form: str | None
+    phone_number_id: str | None
+    to: str
+    name: str
+    concurrency: int
+    bandwidth: str | None
+    deadline: float | None
+    report: str | None
+    force: bool
+    dry: bool
+    as_json: bool
+
+
+def fetch(settings: Settings, choices: Choices) -> int:
     """Fetch the ids, and those in the file. Returns the exit code."""
-    file = _opened(from_file) if from_file is not None else None
-    work = _get(
-        settings,
-        MediaIds(media_ids, file),
-        Display(as_json=as_json),
-        phone_number_id=phone_number_id,
-        to=to,
-        concurrency=concurrency,
-        force=force,
-    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        return runner.run(_get(settings, choices))
 
 
-async def _get(
-    settings: Settings,
-    ids: MediaIds,
-    display: Display,
-    *,
-    phone_number_id: str,
-    to: str,
-    concurrency: int,
-    force: bool,
-) -> int:
-    number = await _number(settings, phone_number_id)
+async def _get(settings: Settings, choices: Choices) -> int:
+    s3 = _usage("--to", lambda: s3_place(choices.to))
+    names = _usage("--name", lambda: NameTemplate(choices.name))
+    bandwidth = _usage("--bandwidth", lambda: Bandwidth.read(choices.bandwidth) if choices.bandwidth else None)
+    file = _opened(choices.from_file) if choices.from_file is not None else None
+    ids = MediaIds(choices.media_ids, file, choices.form)
+    display = Display(as_json=choices.as_json, dry=choices.dry)
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(http_client(settings))
-        place = _place(settings, http, to)
-        graph, token = graph_client(settings, http), number.token
+        registry = await stack.enter_async_context(open_registry(settings))
+        numbers = Numbers(registry.accounts, Arns(settings.account_id, settings.region))
+        await numbers.choose(choices.phone_number_id)
+        if choices.from_file is None:
+            _ = numbers.default  # else each id would say that it has none
+        http = await stack.enter_async_context(http_client(settings, max_exchange=MAX_EXCHANGE))
+        place = _place(settings, http, choices.to, s3)
+        graph = graph_client(settings, http)
+        report = stack.enter_context(_report(choices.report)) if choices.report is not None else None
 
-        def source(media_id: str) -> MediaSource:
-            return MediaSource(graph, token, media_id, settings.max_file_size)
+        async def source(wanted: Wanted) -> Found:
+            number = await numbers.of(wanted)
+            media = MediaSource(graph, number.token, wanted.media_id, settings.max_file_size)
+            return Found(media, number, number.token)
 
         def show(outcome: Outcome) -> None:
+            document = outcomes.document(outcome, place.location)
             try:
-                display.show(outcome, place.location)
+                if report is not None:
+                    report.write(document)
+            except OSError as error:
+                run.stop(f"the report cannot be written: {error.strerror}.")
+            try:
+                display.show(outcome, document)
             except BrokenPipeError:
                 run.stop("standard output is no longer read.")
             except OSError as error:
@@ -90,13 +111,18 @@ async def _get(
             source,
             place,
             extensions=settings.extensions,
-            deadline=settings.deadline,
-            force=force,
+            patience=choices.deadline or settings.deadline,
+            deadline=choices.deadline or math.inf,
             on_outcome=show,
+            on_pause=display.pause,
+            force=choices.force,
+            dry=choices.dry,
+            names=names,
+            bandwidth=bandwidth,
         )
         total = await ids.total()
-        work = asyncio.ensure_future(run.run(concurrency, total))
-        interrupts = _Interrupts(run, work)
+        work = asyncio.ensure_future(run.run(choices.concurrency, total))
+        interrupts = _Interrupts(run, work, display)
         async with display.progress(run, total):
             await asyncio.wait({work})
         if not work.cancelled():
@@ -110,10 +136,11 @@ async def _get(
 class _Interrupts:
     """Ctrl-C and SIGTERM: the first stops the run cleanly, the second at once."""
 
-    def __init__(self, run: Run, work: "asyncio.Future[None]") -> None:
+    def __init__(self, run: Run, work: "asyncio.Future[None]", display: Display) -> None:
         self.count = 0
         self._run = run
         self._work = work
+        self._display = display
         self._loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._interrupt)
@@ -123,36 +150,46 @@ class _Interrupts:
         if self.count > 1:
             self._work.cancel()
             return
+        self._display.finishing(self._run.under_way)
         self._run.stop("interrupted.")
         self._loop.call_later(GRACE, self._work.cancel)
 
 
-async def _number(settings: Settings, given: str) -> PhoneNumber:
-    phone_number_id = Arns(settings.account_id, settings.region).read_phone_number(given)
-    async with open_registry(settings) as registry:
-        number = None if phone_number_id is None else await registry.accounts.phone_number(phone_number_id)
-    if number is None:
-        raise CommandError(f"no phone number {given} is linked; `whaul accounts` lists what is")
-    return number
-
-
-def _place(settings: Settings, http: HttpClient, to: str) -> Place:
-    if to and "://" not in to:
+def _place(settings: Settings, http: HttpClient, to: str, s3: tuple[str, str] | None) -> Place:
+    if s3 is None:
         return Directory(Path(to), settings.extensions)
-    match = _S3.fullmatch(to)
-    if not match:
-        raise typer.BadParameter("expected s3://bucket/prefix, or a directory", param_hint="--to")
-    bucket, prefix = match[1], match[2] or ""
+    return S3Prefix(s3_store(settings, http), *s3, settings.extensions)
+
+
+def _usage(option: str, read: Callable[[], T]) -> T:
+    """Read an option's value; what is wrong with it is wrong usage."""
     try:
-        object_key(prefix, "0" * 100, ".ext", exact=False)
-    except ApiError as error:
-        raise typer.BadParameter(error.message, param_hint="--to") from None
-    return S3Prefix(s3_store(settings, http), bucket, prefix, settings.extensions)
+        return read()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+@contextmanager
+def _report(path: str) -> Generator[Report]:
+    try:
+        report = _usage("--report", lambda: Report(path))
+    except OSError as error:
+        raise CommandError(f"--report: cannot write {path}: {error.strerror}") from None
+    try:
+        yield report
+    finally:
+        try:
+            report.close()
+        except OSError as error:
+            raise CommandError(f"--report: cannot write {path}: {error.strerror}") from None
 
 
 def _opened(path: str) -> int:
+    source = "standard input" if path == "-" else path
     try:
-        return output.standard_input().fileno() if path == "-" else os.open(path, os.O_RDONLY)
+        file = output.standard_input().fileno() if path == "-" else os.open(path, os.O_RDONLY)
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; expected a file with media ids")
     except OSError as error:
-        source = "standard input" if path == "-" else path
-        raise CommandError(f"cannot read {source}: {error.strerror}") from None
+        raise CommandError(f"--from-file: cannot read {source}: {error.strerror}") from None
+    return file

@@ -89,8 +89,8 @@ def shown_default(param: Any) -> str:
 
 def shown_argument(param: Any) -> str:
     """An argument as it stands in the usage line."""
-    name = (param.metavar or param.name.upper()) + ("..." if param.nargs != 1 else "")
-    return name if param.required else f"[{name}]"
+    name = param.metavar or param.name.upper()
+    return (name if param.required else f"[{name}]") + ("..." if param.nargs != 1 else "")
 
 
 def arguments_of(command: Any) -> list[Any]:

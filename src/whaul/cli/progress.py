@@ -1,17 +1,21 @@
 """The output of `whaul get`: a progress bar on a terminal, else JSON lines, and a summary at the end."""
 
 import asyncio
+import math
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
 
 import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from whaul.bulk.run import Outcome, Run
+from whaul.bulk.outcomes import Outcome
+from whaul.bulk.run import Run
+from whaul.bulk.throttle import Pause
 from whaul.terminal import visible, visible_json
 
 REFRESH = 0.2
@@ -23,23 +27,39 @@ MAX_FAILURES = 20
 class Display:
     """Shows a run: JSON on standard output, everything for people on standard error."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, dry: bool = False) -> None:
         self._as_json = as_json
+        self._dry = dry
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
         self._has_bar = self._console.is_terminal and not (as_json and sys.stdout.isatty())
         self._started = time.monotonic()
         self._failures = 0
 
-    def show(self, outcome: Outcome, location: Callable[[str], dict[str, str]]) -> None:
+    def show(self, outcome: Outcome, document: Mapping[str, object]) -> None:
         """Show the outcome of one id. Raises `OSError` if standard output is closed or full."""
         if self._as_json:
-            _print(_document(outcome, location))
+            _print(document)
+        elif outcome.status == "planned":
+            place = document.get("path") or f"s3://{document['bucket']}/{document['key']}"
+            self._tell(f"{outcome.media_id}: {place} ({decimal(outcome.info.file_size if outcome.info else 0)})")
         elif outcome.error is not None:
             self._failures += 1
             if self._failures <= MAX_FAILURES:
                 self._tell(f"{outcome.media_id}: {outcome.error.code}: {outcome.error.message}")
             elif self._failures == MAX_FAILURES + 1:
                 self._tell("More failures are only counted; --json lists them all.")
+
+    def pause(self, pause: Pause) -> None:
+        """Say that the run waits for Meta."""
+        if pause.seconds < 1:
+            return
+        until = f"{datetime.now().astimezone() + timedelta(seconds=pause.seconds):%H:%M:%S}"
+        asked = "Meta asks to wait" if pause.is_stated else "Meta throttles the account; waiting"
+        self._tell(f"{asked} {math.ceil(pause.seconds)} s. The run goes on at {until}.")
+
+    def finishing(self, files: int) -> None:
+        """Say what happens after an interrupt."""
+        self._tell(f"Finishing {files} file{'' if files == 1 else 's'}; Ctrl-C again stops at once.")
 
     @asynccontextmanager
     async def progress(self, run: Run, total: int | None) -> AsyncGenerator[None]:
@@ -76,7 +96,9 @@ class Display:
         seconds = max(time.monotonic() - self._started, 0.001)
         tally = run.tally
         told = f"{tally.done / seconds:.0f}/s {decimal(int(tally.bytes / seconds))}/s"
-        return f"{told} {tally.failed} failed" if tally.failed else told
+        told += f" {tally.failed} failed" if tally.failed else ""
+        waiting = math.ceil(run.seconds_to_wait)
+        return f"{told} waiting for Meta: {waiting} s" if waiting else told
 
     def summary(self, run: Run, total: int | None) -> None:
         """Show the totals."""
@@ -85,6 +107,7 @@ class Display:
         if self._as_json:
             document = {
                 "stored": tally.stored,
+                **({"planned": tally.planned} if self._dry else {}),
                 "skipped": tally.skipped,
                 "failed": tally.failed,
                 "left": left if run.stopped is not None else 0,
@@ -95,7 +118,8 @@ class Display:
             }
             with suppress(OSError):
                 _print({"summary": document})
-        told = f"{tally.stored} stored ({decimal(tally.bytes)}), {tally.skipped} skipped, {tally.failed} failed"
+        done = f"{tally.planned} would be stored" if self._dry else f"{tally.stored} stored"
+        told = f"{done} ({decimal(tally.bytes)}), {tally.skipped} skipped, {tally.failed} failed"
         if tally.errors:
             told += f" ({', '.join(f'{count} {code}' for code, count in tally.errors.most_common())})"
         self._tell(f"{told}, in {seconds:.1f} s.")
@@ -103,8 +127,12 @@ class Display:
             rest = "the rest was" if left is None else f"{left} were"
             self._tell(f"Stopped: {run.stopped}")
             self._tell(f"{rest} not tried. Run the same command again to continue.")
-        elif tally.failed:
+        elif tally.may_pass == tally.failed > 0:
             self._tell("Run the same command again to retry the failed ones.")
+        elif tally.may_pass:
+            self._tell(f"Run the same command again to retry {tally.may_pass} of the failed ones; the others stay so.")
+        elif tally.failed:
+            self._tell("The failed ones would fail again: see what is said of each.")
 
     def _tell(self, text: str) -> None:
         """Print a line on standard error, above the bar. If that fails, the run goes on."""
@@ -118,20 +146,7 @@ async def _repeated(work: Callable[[], None]) -> None:
         await asyncio.sleep(REFRESH)
 
 
-def _document(outcome: Outcome, location: Callable[[str], dict[str, str]]) -> dict[str, object]:
-    document: dict[str, object] = {"mediaId": outcome.media_id, "status": outcome.status}
-    if outcome.name is not None:
-        document |= location(outcome.name)
-    if outcome.info is not None:
-        info = outcome.info
-        document |= {"fileSize": info.file_size, "mimeType": info.mime_type, "sha256": info.sha256.hex()}
-    if outcome.error is not None:
-        error = outcome.error
-        document["error"] = {"code": error.code, "message": error.message, "mayPass": outcome.may_pass}
-    return document
-
-
-def _print(document: dict[str, object]) -> None:
+def _print(document: Mapping[str, object]) -> None:
     """Print one line at once, so that a killed run has reported what it did."""
     line = visible_json(msgspec.json.encode(document).decode())
     sys.stdout.buffer.write(f"{line}\n".encode())

@@ -68,7 +68,7 @@ class MediaSource:
             raise not_documented(doing)
         if self._max_file_size is not None and size > self._max_file_size:
             raise InvalidParametersException(
-                f"The file has {size} bytes; this server fetches at most {self._max_file_size} (WHAUL_MAX_FILE_SIZE)."
+                f"The file has {size} bytes; whaul fetches at most {self._max_file_size} (WHAUL_MAX_FILE_SIZE)."
             )
         return MediaInfo(mime_type=found.mime_type, file_size=size, sha256=sha256, url=found.url)
 

@@ -127,7 +127,7 @@ def _load(patience: float) -> _Found:
     files = _shared_files()
     credentials = _session(patience).get_credentials()
     if credentials is None:
-        raise AccessDeniedException("The server has no S3 credentials; its operator must configure them.")
+        raise AccessDeniedException("whaul has no S3 credentials; its operator must configure them.")
     return _Found(credentials, _checked(credentials.get_frozen_credentials()), files)
 
 
@@ -156,7 +156,7 @@ def _session(patience: float) -> botocore.session.Session:
 
 def _refuse_to_ask(_prompt: str) -> str:
     raise AccessDeniedException(
-        "The server's S3 credentials need a second factor (mfa_serial), and there is nobody to ask; its operator must "
+        "whaul's S3 credentials need a second factor (mfa_serial), and there is nobody to ask; its operator must "
         "configure a role or a profile that needs none."
     )
 
@@ -184,7 +184,7 @@ def _checked(keys: ReadOnlyCredentials) -> ReadOnlyCredentials:
         token = secret_word(keys.token) if keys.token and keys.token.strip() else None
     except ValueError as error:
         raise AccessDeniedException(
-            f"The server's S3 credentials cannot be used: one of them {error}. Its operator must check them."
+            f"whaul's S3 credentials cannot be used: one of them {error}; its operator must check them."
         ) from None
     return ReadOnlyCredentials(key_id, secret, token)
 
@@ -217,5 +217,5 @@ def _translated(error: Exception) -> AccessDeniedException:
 
 def _not_loaded(reason: str) -> AccessDeniedException:
     return AccessDeniedException(
-        f"The server's S3 credentials could not be loaded ({reason}); its operator must check them."
+        f"whaul's S3 credentials could not be loaded ({reason}); its operator must check them."
     )

@@ -74,14 +74,12 @@ def s3_error(response: Response, *, reads: bool = False) -> ApiError:
     if not is_of_a_store(response):
         return _foreign_error("S3", response)
     if code in CREDENTIAL_CODES:
-        return AccessDeniedException(
-            f"{summary} The server's S3 credentials are not good; its operator must renew them."
-        )
+        return AccessDeniedException(f"{summary} whaul's S3 credentials are not good; its operator must renew them.")
     if code in CHECKSUM_CODES or code == "TemporaryRedirect":  # the latter for a bucket that is new
         return DependencyException(f"{summary} Try again later.", retry=Retry.YES)
     if response.status in {401, 403} and code not in THROTTLE_CODES | TRANSIENT_CODES:
         doing = "read this object, or it does not exist" if reads else "write this object"
-        return AccessDeniedException(f"{summary} The server's S3 credentials may not {doing}.")
+        return AccessDeniedException(f"{summary} whaul's S3 credentials may not {doing}.")
     if code == "NoSuchBucket" or (reads and code == "NoSuchKey") or (response.status == 404 and not code):
         missing = "source does not exist" if reads else "destination bucket does not exist"
         return ResourceNotFoundException(f"{summary} The {missing}.")

@@ -60,8 +60,12 @@ def _python_types() -> mimetypes.MimeTypes:
 def split_name(name: str, overrides: Mapping[str, str]) -> tuple[str, str] | None:
     """Split a stored name into media id and extension; None for a name that whaul would not give."""
     media_id, dot, rest = name.partition(".")
-    known = not dot or re.fullmatch(r"[A-Za-z0-9]+", rest) or dot + rest in overrides.values()
-    return (media_id, dot + rest) if known and MEDIA_ID.fullmatch(media_id) else None
+    return (media_id, dot + rest) if is_extension(dot + rest, overrides) and MEDIA_ID.fullmatch(media_id) else None
+
+
+def is_extension(text: str, overrides: Mapping[str, str]) -> bool:
+    """Whether a name may end so after its media id: with nothing, or with one extension."""
+    return not text or re.fullmatch(r"\.[A-Za-z0-9]+", text) is not None or text in overrides.values()
 
 
 def object_key(key: str, media_id: str, extension: str, *, exact: bool) -> str:

@@ -13,7 +13,7 @@ from whaul.errors import AccessDeniedException, DependencyException
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.http import MAX_RESPONSE_SIZE, Body, Response
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_of_a_store, s3_error
-from whaul.storage.naming import object_key, split_name
+from whaul.storage.naming import is_extension, object_key, split_name
 from whaul.storage.s3 import S3Store
 
 FEW = 100
@@ -42,7 +42,7 @@ class S3Prefix:
         self._found: dict[str, str] = {}
         self._after = ""
 
-    async def prepare(self, *, listed: bool) -> None:
+    async def prepare(self, *, listed: bool, written: bool = True) -> None:  # noqa: ARG002 - nothing is written for it
         """Check that the bucket exists and, if `listed`, that we may list it. Raises an `ApiError`."""
         await self._store.credentials.get()
         try:
@@ -72,17 +72,16 @@ class S3Prefix:
         self._found, self._after = {}, ""
         return found if is_whole else None
 
-    async def find(self, media_id: str) -> str | None:
-        """Return the name of a media id's file, by listing what begins with the id."""
+    async def find(self, stem: str) -> str | None:
+        """Return the name of the file that is `stem` and an extension, by listing what begins with it."""
         after = ""
         for _ in range(MAX_PAGES):
-            page = await self._page(self._prefix + media_id, after)
-            for name in page.names:
-                parts = split_name(media_id + name, self._overrides)
-                if parts is not None and parts[0] == media_id:
-                    return media_id + name
+            page = await self._page(self._prefix + stem, after)
+            for rest in page.names:
+                if is_extension(rest, self._overrides):
+                    return stem + rest
             after = page.next
-            # Keys are sorted by their bytes: what follows "<media id>.…" belongs to other ids.
+            # Keys are sorted by their bytes: what follows "<stem>.…" has another stem.
             if not after or (page.names and page.names[-1] > "/"):
                 return None
         return None

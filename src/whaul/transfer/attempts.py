@@ -33,11 +33,18 @@ class Attempts:
         self,
         deadline: float,
         *,
+        patience: float = math.inf,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """`deadline` is in the event loop's time, seconds."""
+        """`deadline` is in the event loop's time, seconds.
+
+        `patience` is in seconds from the first failure: later than that, nothing is tried again. It bounds what keeps
+        failing, and not what is only slow.
+        """
         self.deadline = deadline
+        self._patience = patience
+        self._gives_up_at = math.inf
         self._sleep = sleep
         self._uniform = uniform
         self._failures = 0
@@ -48,7 +55,7 @@ class Attempts:
     async def bounded(self) -> AsyncGenerator[None]:
         """Cancel what runs inside at the deadline; raise the last error, if there was one."""
         try:
-            async with asyncio.timeout_at(self.deadline):
+            async with asyncio.timeout_at(self.deadline if math.isfinite(self.deadline) else None):
                 yield
         except TimeoutError:
             raise self._overdue() from None
@@ -64,13 +71,15 @@ class Attempts:
                     raise self._overdue() from error  # a busy event loop may see the silence before the deadline
                 self._last_error = error
                 delay = self._delay(error)
-                if delay is None or now + delay >= self.deadline:
+                self._gives_up_at = min(self._gives_up_at, now + self._patience)
+                if delay is None or now + delay >= min(self.deadline, self._gives_up_at):
                     raise
                 await self._sleep(delay)
 
     def _overdue(self) -> ApiError:
         return self._last_error or DependencyException(
-            "Meta and the destination did not finish within the call's deadline (WHAUL_DEADLINE).", retry=Retry.NO
+            "Meta and the destination did not finish before the deadline (WHAUL_DEADLINE, --deadline).",
+            retry=Retry.NO,
         )
 
     def _delay(self, error: ApiError) -> float | None:

@@ -36,7 +36,7 @@ from pyreqwest.bytes import Bytes
 from whaul.errors import DependencyException, Retry
 from whaul.model import MediaInfo, StoredObject
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import READ_AHEAD, Body, Download
+from whaul.outbound.http import READ_AHEAD, Body
 from whaul.storage import Put
 from whaul.transfer.attempts import Attempts
 
@@ -53,6 +53,14 @@ INLINE_HASH = 256 * 1024
 """Bytes that are hashed on the event loop; more goes to a thread."""
 
 
+class Readable(Protocol):
+    """A body that is read bit by bit, such as an `outbound.http.Download`."""
+
+    async def read(self, amount: int) -> Bytes | None:
+        """Read `amount` bytes, fewer only at the end; None when nothing is left."""
+        ...
+
+
 class Source(Protocol):
     """A file at Meta."""
 
@@ -60,7 +68,7 @@ class Source(Protocol):
         """Resolve the media id, with a fresh download URL."""
         ...
 
-    def download(self, info: MediaInfo, ahead: int) -> AbstractAsyncContextManager[Download]:
+    def download(self, info: MediaInfo, ahead: int) -> AbstractAsyncContextManager[Readable]:
         """Open the file at `info.url`; `ahead` bytes may come at a time before they are read."""
         ...
 
@@ -115,7 +123,7 @@ class Transfer:
         return await self._put(self._held)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[Download]:
+    async def _open(self) -> AsyncGenerator[Readable]:
         """Open the file, at a fresh URL after a failure."""
         if not self._url_is_fresh:
             described = await self._source.describe()
@@ -130,7 +138,7 @@ class Transfer:
             self._seconds["get"] = time.monotonic() - started
             yield download
 
-    async def _whole(self, download: Download) -> Bytes:
+    async def _whole(self, download: Readable) -> Bytes:
         """Read and prove a small file."""
         started = time.monotonic()
         data = await _read(download, self._info.file_size + 1)
@@ -140,7 +148,7 @@ class Transfer:
         self._seconds["get"] += time.monotonic() - started
         return data
 
-    async def _proven(self, first: list[Bytes], download: Download) -> AsyncIterator[Bytes]:
+    async def _proven(self, first: list[Bytes], download: Readable) -> AsyncIterator[Bytes]:
         """Yield a large file's parts, the last one only after all of them are proven.
 
         The first part is yielded at once, before anything can fail; see `FIRST_PART`. It comes in a list, from which
@@ -170,7 +178,7 @@ class Transfer:
             self._seconds["put"] = time.monotonic() - started
 
 
-async def _read(download: Download, amount: int) -> Bytes:
+async def _read(download: Readable, amount: int) -> Bytes:
     try:
         return await download.read(amount) or Bytes()
     except HttpError as error:
