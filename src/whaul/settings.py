@@ -251,7 +251,9 @@ class Settings(BaseSettings):
         description="`none` lets in every program on this machine, but no page in its browser; accepted only on a "
         "loopback listener.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged. The lines about start and stop are there at every level."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`auto`: readable on a terminal, JSON otherwise."
     )

@@ -278,6 +278,14 @@ def test_the_final_key_follows_the_settings(monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (["--action", "TagResource", "--phone-number-id", NUMBER], [("social-messaging:TagResource", NUMBER_ARN)]),
         (
+            ["--action", "AssociateWhatsAppBusinessAccount"],
+            [("social-messaging:AssociateWhatsAppBusinessAccount", "*")],
+        ),
+        (
+            ["--action", "AssociateWhatsAppBusinessAccount", "--phone-number-id", NUMBER],
+            [("social-messaging:AssociateWhatsAppBusinessAccount", "*"), ("social-messaging:TagResource", NUMBER_ARN)],
+        ),
+        (
             ["--action", "ListLinkedWhatsAppBusinessAccounts"],
             [("social-messaging:ListLinkedWhatsAppBusinessAccounts", "*")],
         ),

@@ -1,6 +1,7 @@
 """The call that `whaul keys simulate` asks about: which actions it needs, and on which resources."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import typer
@@ -15,6 +16,11 @@ from whaul.storage.naming import extension, object_key
 from whaul.terminal import suggestion
 
 GET, POST = "GetWhatsAppMessageMedia", "PostWhatsAppMessageMedia"
+ASSOCIATE = "AssociateWhatsAppBusinessAccount"
+"""Takes no resource, but tags for what it links."""
+NUMBER, ACCOUNT = "--phone-number-id", "--waba-id"
+KINDS = {NUMBER: "phone-number-id", ACCOUNT: "waba"}
+"""The kind of an ARN, by the option that names it."""
 Need = tuple[str, str]
 """An action and a resource."""
 
@@ -34,7 +40,10 @@ class SimulatedCall:
     def needs(self, settings: Settings, arns: Arns) -> list[Need]:
         """List what the call needs, in the order in which it is asked for. Raises `typer.BadParameter`."""
         operation = self._operation()
-        needs = [(action_of(operation), self._resource(operation, arns))]
+        named = self._named(arns)
+        needs = [(action_of(operation), _resource(operation, named, arns))]
+        if operation == ASSOCIATE:
+            needs += [(action_of("TagResource"), arn) for arn in named.values()]
         if self.to is not None:
             file = _file("--to", self.to)
             try:
@@ -62,25 +71,35 @@ class SimulatedCall:
                 raise typer.BadParameter(f"goes with {operation}, not with {name}", param_hint=option)
         return name
 
-    def _resource(self, operation: str, arns: Arns) -> str:
-        forms = actions(arns)[action_of(operation)]
-        given = {"--phone-number-id": self.phone_number_id, "--waba-id": self.waba_id}
-        named = {option: value for option, value in given.items() if value is not None}
-        allowed = {option for option in given if any(f":{option.removesuffix('-id')[2:]}" in form for form in forms)}
-        if forms == (NO_RESOURCE,) and not named:
-            return NO_RESOURCE
-        if len(named) != 1 or not named.keys() <= allowed:
-            raise typer.BadParameter(f"{operation} takes {' or '.join(sorted(allowed)) or 'no resource'}")
-        [(option, value)] = named.items()
-        meta_id = read_meta_id(value)
-        if option == "--phone-number-id":
-            id_ = arns.phone_number_id(meta_id) if meta_id else arns.read_phone_number(value)
-        else:
-            id_ = arns.waba_id(meta_id) if meta_id else arns.read_waba(value)
-        if id_ is None:
-            expected = "an id as `whaul accounts` lists it, its ARN in this account and region, or Meta's id"
-            raise typer.BadParameter(f"expected {expected}", param_hint=option)
-        return arns.arn(id_)
+    def _named(self, arns: Arns) -> dict[str, str]:
+        """Read the ARNs of what the call names, by option."""
+        named = {}
+        if self.phone_number_id is not None:
+            named[NUMBER] = _arn(NUMBER, self.phone_number_id, arns, arns.read_phone_number, arns.phone_number_id)
+        if self.waba_id is not None:
+            named[ACCOUNT] = _arn(ACCOUNT, self.waba_id, arns, arns.read_waba, arns.waba_id)
+        return named
+
+
+def _resource(operation: str, named: Mapping[str, str], arns: Arns) -> str:
+    """What the operation itself is needed on."""
+    forms = actions(arns)[action_of(operation)]
+    if forms == (NO_RESOURCE,) and (not named or operation == ASSOCIATE):
+        return NO_RESOURCE
+    allowed = [option for option, kind in KINDS.items() if any(f":{kind}/" in form for form in forms)]
+    if len(named) != 1 or not named.keys() <= set(allowed):
+        raise typer.BadParameter(f"{operation} takes {' or '.join(allowed) or 'no resource'}")
+    [arn] = named.values()
+    return arn
+
+
+def _arn(option: str, value: str, arns: Arns, read: Callable[[str], str | None], derive: Callable[[str], str]) -> str:
+    meta_id = read_meta_id(value)
+    id_ = derive(meta_id) if meta_id else read(value)
+    if id_ is None:
+        expected = "an id as `whaul accounts` lists it, its ARN in this account and region, or Meta's id"
+        raise typer.BadParameter(f"expected {expected}", param_hint=option)
+    return arns.arn(id_)
 
 
 def one_need(action: str, resource: str) -> Need:

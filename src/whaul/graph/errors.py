@@ -64,7 +64,7 @@ PERMISSION_ADVICE = (
     "The access token or its app lacks a permission: it needs whatsapp_business_messaging and "
     "whatsapp_business_management, for this account."
 )
-TOKEN_ADVICE = "The access token is invalid or expired; link the account again with a new one (whaul link)."  # noqa: S105
+TOKEN_ADVICE = "The access token is invalid or expired; link the account again with a new one (whaul link)."  # noqa: S105 - none, but advice
 TOKEN_CODES = frozenset({0, 102, 190})
 ADVICE: Mapping[int, str] = {
     **dict.fromkeys((3, 10, 131005, *range(200, 300)), PERMISSION_ADVICE),
