@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from whaul import __version__
+from whaul.build import commit
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import SECONDS, Metrics
 from whaul.telemetry.process import ProcessMetrics
@@ -88,7 +89,8 @@ def test_every_metric_has_a_help_text_and_the_project_as_prefix() -> None:
 
 def test_what_runs_is_told() -> None:
     found = samples(Metrics())
-    assert found["whaul_build_info", platform.python_implementation(), platform.python_version(), __version__] == 1
+    python = platform.python_implementation(), platform.python_version()
+    assert found["whaul_build_info", commit() or "", *python, __version__] == 1
 
 
 @LINUX

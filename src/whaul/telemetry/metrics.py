@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 
 from whaul import __version__
+from whaul.build import commit
 from whaul.telemetry.call import Call
 from whaul.telemetry.process import ProcessMetrics
 
@@ -32,8 +33,9 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
+        self._commit = commit()
         if not os.environ.get(FOLDER):  # else `exposition` adds those of all workers
-            registry.register(ProcessMetrics(__version__))
+            registry.register(ProcessMetrics(__version__, commit=self._commit))
         self.calls = Counter(
             "whaul_calls", "API calls, by operation and outcome.", ["operation", "outcome"], registry=registry
         )
@@ -118,7 +120,7 @@ class Metrics:
             return generate_latest(self._registry)
         _forget_dead_workers(Path(folder))
         joined = CollectorRegistry()
-        joined.register(ProcessMetrics(__version__, lambda: _workers(Path(folder))))
+        joined.register(ProcessMetrics(__version__, lambda: _workers(Path(folder)), commit=self._commit))
         MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
         joined.register(self._tokens)
         return generate_latest(joined)

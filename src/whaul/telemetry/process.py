@@ -19,9 +19,12 @@ EARLIEST = "process_start_time_seconds"
 class ProcessMetrics(Collector):
     """The metrics of a set of worker processes, as one."""
 
-    def __init__(self, version: str, workers: Callable[[], Iterable[int | str]] = lambda: ["self"]) -> None:
-        """`version` is ours; `workers` names the processes, as /proc does."""
+    def __init__(
+        self, version: str, workers: Callable[[], Iterable[int | str]] = lambda: ["self"], *, commit: str | None = None
+    ) -> None:
+        """`version` and `commit` are ours; `workers` names the processes, as /proc does."""
         self._version = version
+        self._commit = commit or ""
         self._workers = workers
 
     def collect(self) -> Iterable[Metric]:
@@ -29,9 +32,10 @@ class ProcessMetrics(Collector):
         build = GaugeMetricFamily(
             "whaul_build_info",
             "Always 1; the labels say which versions run.",
-            labels=["version", "python", "implementation"],
+            labels=["version", "commit", "python", "implementation"],
         )
-        build.add_metric([self._version, platform.python_version(), platform.python_implementation()], 1)
+        python = platform.python_version(), platform.python_implementation()
+        build.add_metric([self._version, self._commit, *python], 1)
         yield build
         joined: dict[str, Metric] = {}
         for worker in self._workers():
