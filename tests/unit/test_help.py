@@ -63,8 +63,8 @@ def test_no_word_is_broken_at_the_terminals_edge(words: list[str], columns: str)
         return " ".join(shown(*words, "--help", COLUMNS=width).split())
 
     assert text(columns) == text("100")
-    lines = shown(*words, "--help", COLUMNS=columns).splitlines()
-    long = [line for line in lines if len(line) > max(int(columns), 40) and not line.startswith(("Usage:", "  whaul "))]
+    lines = shown(*words, "--help", COLUMNS=columns).partition("Examples:")[0].splitlines()
+    long = [line for line in lines if len(line) > max(int(columns), 40) and not line.startswith("Usage:")]
     assert long == [] or columns == "20"
 
 

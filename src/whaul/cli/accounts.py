@@ -42,7 +42,12 @@ def link(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Link a WhatsApp Business Account: check its token with Meta, store it with its phone numbers."""
+    """Link a WhatsApp Business Account: check its token with Meta, store it with its phone numbers.
+
+    Examples:
+        whaul link --waba-id 400000000000001 --token-file token.txt
+        pass show whatsapp | whaul link --waba-id 400000000000001 --token-file -
+    """
     from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
     from whaul.operations.shapes import linked_account
     from whaul.settings import Settings
@@ -119,7 +124,12 @@ def unlink(
     account: Annotated[str, typer.Argument(metavar="ID", help="waba-…, its ARN, or Meta's id.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove a linked account with its phone numbers and its token."""
+    """Remove a linked account with its phone numbers and its token.
+
+    Examples:
+        whaul unlink 400000000000001
+        whaul unlink --yes waba-0123456789abcdef0123456789abcdef
+    """
     from whaul.settings import Settings
 
     if not yes and not output.confirms(f"Remove {account}, its phone numbers and its token?"):

@@ -18,6 +18,7 @@ MAX_WIDTH = 100
 MAX_NAMES = 30
 """Columns for names; the text about a longer one begins below it."""
 EXAMPLES = "Examples:"
+PARAMETERS = {"Arguments", "Options"}
 
 Rows = Sequence[tuple[str, str]]
 
@@ -144,11 +145,12 @@ def _page(about: About, called: str, sections: Sequence[tuple[str, Rows]], after
     bold = ("\x1b[1m", "\x1b[0m") if takes_colour(sys.stdout) else ("", "")
     parts = ["\n".join(wrapped(about.summary, width)), f"{bold[0]}Usage:{bold[1]} {called}"]
     parts += ["\n".join(wrapped(paragraph, width)) for paragraph in about.details]
-    # The same columns for all sections, so that the eye goes down one line.
-    names = [len(name) for _, rows in sections for name, _ in rows]
-    column = max(length for length in [8, *names] if length <= MAX_NAMES)
     for title, rows in sections:
         if rows:
+            # The same column for all sections of a kind, so that the eye goes down one line.
+            alike = [each for other, each in sections if (other in PARAMETERS) == (title in PARAMETERS)]
+            names = [len(name) for each in alike for name, _ in each]
+            column = max(length for length in [8, *names] if length <= MAX_NAMES)
             lines = [line for name, text in rows for line in _row(name, text, column, width)]
             parts.append("\n".join([f"{bold[0]}{title}:{bold[1]}", *lines]))
     if about.examples:

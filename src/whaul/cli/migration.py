@@ -6,7 +6,10 @@ from whaul.cli import output
 
 
 def migrate() -> None:
-    """Bring the database to the current schema."""
+    """Bring the database to the current schema; make it if there is none.
+
+    The order of the steps of an upgrade is in upgrade.md, in the folder that `whaul help docs` names.
+    """
     from whaul.components import cipher
     from whaul.registry import schema
     from whaul.settings import Settings

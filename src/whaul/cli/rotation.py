@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 
 def rotate_secrets() -> None:
-    """Encrypt all stored secrets with the first key of WHAUL_SECRET_KEY. Then the other keys are not needed."""
+    """Encrypt all stored secrets with the first key of WHAUL_SECRET_KEY. Then the other keys are not needed.
+
+    Examples:
+        WHAUL_SECRET_KEY=NEW,OLD whaul rotate-secrets
+    """
     from whaul.settings import Settings
 
     settings = Settings.load()

@@ -16,7 +16,13 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on (WHAUL_PORT).", show_default="8080")] = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes (WHAUL_WORKERS).", show_default="1")] = None,
 ) -> None:
-    """Run the gateway until it is stopped. Calls in progress are finished first."""
+    """Run the gateway until it is stopped. Calls in progress are finished first.
+
+    Examples:
+        whaul serve
+        whaul serve --host 0.0.0.0 --port 9000 --workers 4
+        WHAUL_LOG_LEVEL=warning whaul serve
+    """
     from whaul.cli.start import checked
     from whaul.environment import environment_name
     from whaul.settings import Settings

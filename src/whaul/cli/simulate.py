@@ -31,7 +31,12 @@ def simulate(
         typer.Option(exists=True, file_okay=False, help="Serve every file of this folder as a media."),
     ] = None,
 ) -> None:
-    """Simulate the WhatsApp part of Meta's Graph API, for tests."""
+    """Simulate the WhatsApp part of Meta's Graph API, for tests.
+
+    Examples:
+        whaul simulate
+        whaul simulate --port 0 --media-dir photos
+    """
     try:
         from whaul.simulator import DEFAULT_TOKEN, Simulator  # aiohttp is an extra
     except ModuleNotFoundError as exc:
