@@ -25,7 +25,7 @@ READING_ACCOUNT: Final = CallKind(
 )
 LINKING: Final = replace(
     READING_ACCOUNT,
-    token="Meta does not accept the access token: it is wrong, expired or revoked. Use another one.",  # noqa: S106
+    token="Meta does not accept the access token: it is wrong, expired or revoked. Use another one.",  # noqa: S106 - none, but advice
 )
 
 _NUMBER_FIELDS: Final = "id,display_phone_number,verified_name,quality_rating,status"
