@@ -287,7 +287,8 @@ def test_a_post_can_be_wrong(client: Client, receiver: Receiver, fault: Any, sig
 @pytest.mark.parametrize(("at", "arrives"), [(None, None), (0, 0), (10, 10)])
 def test_a_body_breaks_off(client: Client, receiver: Receiver, at: int | None, arrives: int | None) -> None:
     (delivery,) = send(client, example="text", fault={"kind": "break_off", "at": at})["deliveries"]
-    assert (delivery["state"], delivery["attempts"][0]["status"]) == ("dropped", None)
+    (attempt,) = delivery["attempts"]
+    assert (delivery["state"], attempt["status"], attempt["error"]) == ("dropped", None, "broken off")
     eventually(lambda: bool(receiver.broken))
     assert len(receiver.broken[0]) == (delivery["size"] // 2 if arrives is None else arrives)
     assert receiver.posts == []

@@ -62,7 +62,7 @@ def link(
     if name is not None:
         numbers = tuple(MetaPhoneNumber(*_number(text), "", status="UNKNOWN") for text in phone_number or ())
         unverified = MetaAccount(waba_id, name, numbers)
-    app_secret = _secret("--app-secret-file", app_secret_file) if app_secret_file else None
+    app_secret = secret_from("--app-secret-file", app_secret_file) if app_secret_file else None
     token = GraphToken(_token(token_file), app_secret)
     account = asyncio.run(_link(Settings.load(), waba_id, token, unverified))
     if json:
@@ -168,14 +168,14 @@ def _number(text: str) -> tuple[str, str]:
 
 def _token(path: str | None) -> "SecretStr":
     if path is not None:
-        return _secret("--token-file", path)
+        return secret_from("--token-file", path)
     token = output.environment(TOKEN_VARIABLE)
     if token is None:
         raise CommandError(f"no access token; give --token-file FILE, --token-file - or set {TOKEN_VARIABLE}")
     return _word(TOKEN_VARIABLE, token)
 
 
-def _secret(option: str, path: str) -> "SecretStr":
+def secret_from(option: str, path: str) -> "SecretStr":
     """Read a secret from a file, or from standard input. The path is not repeated: it may be the secret itself."""
     from whaul.secrets import read_secret
 

@@ -14,6 +14,7 @@ from whaul.simulator.calls import Call
 from whaul.simulator.responses import RefusedError, graph_error, invalid
 from whaul.simulator.state import State
 from whaul.simulator.values import BadValueError
+from whaul.simulator.webhooks.post import VerificationError
 
 OBJECT = "whatsapp_business_account"
 MAX_OVERRIDE = 200
@@ -94,7 +95,7 @@ async def subscribe_to_fields(call: Call) -> Any:
         chosen, checked = checked_fields([name.strip() for name in names if name.strip()]), checked_url(url)
     except BadValueError as exc:
         raise invalid(str(exc)) from exc
-    await call.webhooks.verify(checked, token)
+    await _verify(call, checked, token)
     app.callback_url, app.fields = checked, chosen
     return {"success": True}
 
@@ -146,8 +147,15 @@ async def _overriding(call: Call, app: App, wanted: dict[str, Any]) -> str | Non
         checked_url(url)
     except BadValueError as exc:
         raise invalid(str(exc)) from exc
-    await call.webhooks.verify(url, token)
+    await _verify(call, url, token)
     return url
+
+
+async def _verify(call: Call, url: str, token: str) -> None:
+    try:
+        await call.webhooks.verify(url, token)
+    except VerificationError as exc:
+        raise RefusedError(graph_error(exc.code, f"(#{exc.code}) {exc}")) from exc
 
 
 def _by_its_token(call: Call) -> App:

@@ -7,15 +7,17 @@ https://developers.facebook.com/docs/graph-api/webhooks/getting-started
 import hashlib
 import hmac
 import json
+import os
 import secrets
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
 from whaul.simulator.content import BLOCK
-from whaul.simulator.responses import RefusedError, graph_error
 from whaul.simulator.webhooks import faults
 from whaul.simulator.webhooks.faults import WireFault
 
@@ -40,6 +42,14 @@ class Answer:
     body: str = ""
     error: str | None = None
     """Why nothing came back."""
+
+
+class VerificationError(Exception):
+    """A URL has not proved that it wants webhooks; with Meta's code for it."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def signed_headers(body: bytes, secret: str, fault: WireFault | None = None) -> dict[str, str]:
@@ -86,24 +96,27 @@ async def post(
     request = session.post(
         url, headers=headers, data=_stream(body, fault, wait), timeout=_limit(timeout), allow_redirects=False
     )
-    return await _answer(request, timeout)
+    answer = await _answer(request, timeout)
+    if isinstance(fault, faults.BreakOff) and answer.status is None:
+        return replace(answer, error="broken off")
+    return answer
 
 
 async def verify(session: aiohttp.ClientSession, url: str, token: str, timeout: float) -> None:  # noqa: ASYNC109
-    """Ask a URL whether it wants webhooks; raises `RefusedError` with Meta's error when its answer is wrong."""
+    """Ask a URL whether it wants webhooks; raises `VerificationError` when its answer is wrong."""
     challenge = str(secrets.randbelow(2 * 10**9) + 10**8)
     query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": token}
     headers = {**COMMON_HEADERS, "User-Agent": GET_USER_AGENT}
     request = session.get(url, headers=headers, params=query, timeout=_limit(timeout), allow_redirects=False)
     answer = await _answer(request, timeout)
-    failed = "(#2200) Callback verification failed with the following errors: "
+    failed = "Callback verification failed with the following errors: "
     if answer.status is None:
-        raise RefusedError(graph_error(2200, f"{failed}curl_error = {answer.error}"))
+        raise VerificationError(2200, f"{failed}curl_error = {answer.error}")
     if answer.status != 200:
-        raise RefusedError(graph_error(2200, f"{failed}HTTP Status Code = {answer.status}"))
+        raise VerificationError(2200, f"{failed}HTTP Status Code = {answer.status}")
     if answer.body != challenge:
         said = f'expected value="{challenge}", received="{answer.body[:100]}"'
-        raise RefusedError(graph_error(2201, f"(#2201) Response does not match challenge, {said}"))
+        raise VerificationError(2201, f"Response does not match challenge, {said}")
 
 
 def _limit(seconds: float) -> aiohttp.ClientTimeout:
@@ -119,8 +132,17 @@ async def _answer(request: AbstractAsyncContextManager[aiohttp.ClientResponse], 
             return Answer(response.status, shown.decode(errors="replace")[:MAX_SHOWN])
     except TimeoutError:
         return Answer(None, error=f"no answer within {seconds:g} seconds")
+    except aiohttp.ClientConnectorError as exc:
+        return Answer(None, error=f"cannot connect: {_reason(exc.os_error)}")
     except (aiohttp.ClientError, OSError, ValueError) as exc:
         return Answer(None, error=f"{type(exc).__name__}: {exc}")
+
+
+def _reason(error: OSError) -> str:
+    """Why there is no connection; asyncio's own text repeats the address instead."""
+    if isinstance(error, ssl.SSLError | socket.gaierror) or error.errno is None:
+        return str(error)
+    return os.strerror(error.errno)
 
 
 async def _stream(

@@ -166,7 +166,7 @@ class Webhooks:
             await asyncio.shield(asyncio.wrap_future(delivery.answered))
 
     async def verify(self, url: str, token: str) -> None:
-        """Ask a URL whether it wants webhooks; raises `RefusedError`."""
+        """Ask a URL whether it wants webhooks; raises `VerificationError`."""
         if self._session is None:
             raise BadValueError("The simulator has not started.")
         await verify(self._session, url, token, self._state.settings.webhook_timeout)
