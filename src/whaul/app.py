@@ -165,7 +165,7 @@ def _tell_of_outage(lasts: bool) -> None:
     if lasts:
         log.error("the database does not answer; access keys and phone numbers go on as they were known last")
     else:
-        log.info("the database answers again")
+        log.warning("the database answers again")  # as loud as that it did not
 
 
 def _root_key(settings: Settings) -> AccessKey | None:

@@ -180,10 +180,20 @@ def test_every_metric_is_documented_with_its_labels() -> None:
 
 def test_every_field_of_the_call_line_is_documented() -> None:
     call = Call("id", "operation", "client", "key", "caller", "number", "media", 1, "error", "message", stale=True)
+    call.claimed_access_key_id = "claim"
     call.seconds = dict.fromkeys(re.findall(r"^\| `(\w+)` \| ", page("metrics.md"), re.MULTILINE)[-8:], 1.0)
     section = page("observe.md").partition("## Logs")[2].partition("\n## ")[0]
     for field in call_line(call, 200, 1.0):
         assert f"| `{field}`" in section
+
+
+def test_every_event_with_a_name_is_documented() -> None:
+    section = page("observe.md").partition("### Other events")[2].partition("\n## ")[0]
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    events = re.findall(r"\blogs?\.(?:info|warning|error|lifecycle)\(\s*\"(\w+)\"", source)
+    assert {"ready", "stale", "unforeseen"} <= set(events)
+    for event in set(events) - {"call"}:
+        assert f"`{event}`" in section
 
 
 def test_every_operation_is_listed_as_built_or_not() -> None:
