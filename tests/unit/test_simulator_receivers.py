@@ -1,5 +1,6 @@
 """Receivers of webhooks as users write them: those of the page on the simulator, as printed there, and one with TLS."""
 
+import json
 import re
 import ssl
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from harness.client import send
 from harness.installs import node
-from harness.receiver import receiving
+from harness.receiver import Receiver, receiving
 from harness.waiting import eventually
 from tools.certificates import Authority, make_certificates
 from whaul.simulator import Simulator, simulator_in_thread
@@ -107,3 +108,33 @@ def test_a_receiver_with_a_certificate_of_nobody_knows_whom_gets_nothing(tmp_pat
             delivery.answered.result()
         assert receiver.posts == []
         assert "certificate" in str(delivery.attempts[0].error).lower()
+
+
+SENT = re.findall(r"`(\{\"(?:example|field|webhook|body)\"[^`]*\})`", PAGE)
+CURL = re.findall(r"^\$ curl -d '([^']+)' http://127\.0\.0\.1:8081(/\S+)$", PAGE, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.mark.parametrize("written", [text for text in SENT if "…" not in text])
+def test_what_the_page_says_to_send_is_sent(receiver: Receiver, written: str) -> None:
+    before = len(receiver.posts)
+    with simulator_in_thread(webhook_url=receiver.url) as simulator:
+        sent = send(simulator.port, "POST", "/_simulator/webhooks", written.encode(), {})
+        assert sent.status == 201, sent.body
+    assert len(receiver.posts) == before + json.loads(written).get("copies", 1)
+
+
+def test_the_commands_of_the_page_do_what_it_says(receiver: Receiver) -> None:
+    paths = [path for _, path in CURL]
+    assert paths[:2] == ["/_simulator/messages/inbound", "/_simulator/webhooks"]
+    before = len(receiver.posts)
+    with simulator_in_thread(webhook_url=receiver.url) as simulator:
+        for body, path in CURL[:2]:
+            assert send(simulator.port, "POST", path, body.encode(), {}).status == 201
+        types = {post.value["messages"][0]["type"] for post in receiver.wait(before + 2)[before:]}
+        assert types == {"text", "audio"}

@@ -160,7 +160,7 @@ def test_the_same_post_comes_again(client: Client, receiver: Receiver) -> None:
 def test_one_app_alone_can_get_it(client: Client, receiver: Receiver) -> None:
     with receiving() as other:
         app = client.control("POST", "apps", {"name": "Second", "secret": "second-secret"}).json()
-        shown = client.control("PATCH", f"apps/{app['id']}", {"url": other.url, "fields": ["messages"]}).json()
+        shown = client.control("PUT", f"apps/{app['id']}/webhook", {"url": other.url, "fields": ["messages"]}).json()
         assert (shown["callback_url"], shown["fields"], shown["subscribed"]) == (other.url, ["messages"], True)
         assert client.control("GET", "state").json()["apps"][1] == shown
         assert "secret" not in shown
@@ -295,7 +295,7 @@ def test_a_body_breaks_off(client: Client, receiver: Receiver, at: int | None, a
 
 
 def test_a_slow_body_ends_when_time_passes(client: Client, receiver: Receiver) -> None:
-    client.sim.send_webhook("text", fault={"kind": "slow", "bytes_per_second": 1})
+    client.sim.send_webhook(body="slowly", fault={"kind": "slow", "bytes_per_second": 1})
 
     def arrived() -> bool:
         client.sim.advance(1)

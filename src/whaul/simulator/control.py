@@ -182,7 +182,7 @@ def _webhook_rows(simulator: "Simulator") -> list[Row]:
     of_delivery: dict[str, Any] = {"names": {"delivery_id": "id"}}
     return [
         Row("POST", "/apps", simulator.add_app, lambda app, _: app.describe(), 201),
-        Row("PATCH", "/apps/{id}", simulator.set_webhook, lambda app, _: app.describe(), names={"app_id": "id"}),
+        Row("PUT", "/apps/{id}/webhook", simulator.set_webhook, lambda app, _: app.describe(), names={"app_id": "id"}),
         Row("GET", "/webhooks", list_deliveries),
         Row("POST", "/webhooks", simulator.send_webhook, lambda sent, _: outcome(sent), 201, names={"sender": "from"}),
         Row("DELETE", "/webhooks", webhooks.clear, lambda *_: list_deliveries()),

@@ -5,7 +5,7 @@ them. Methods may be called from any thread; the requests are made on the simula
 """
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -25,6 +25,7 @@ from whaul.simulator.webhooks.faults import AnyWireFault
 from whaul.simulator.webhooks.post import post, verify
 
 MAX_CONCURRENT = 32
+"""POSTs to one URL at a time."""
 MAX_FINISHED = 10_000
 MAX_FINISHED_BYTES = 64 * 1024 * 1024
 """What is kept of deliveries that are over; the oldest go first."""
@@ -46,7 +47,8 @@ class Webhooks:
         self._last_id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_CONCURRENT))
+        """For each URL: a receiver that is slow delays no other."""
         self._finished: deque[tuple[Delivery, int]] = deque()
         self._finished_bytes = 0
         self.is_paused = False
@@ -235,7 +237,7 @@ class Webhooks:
             if number:
                 await self._rest(self._pauses.until(begun + delay))
             await self._rest(self._open.wait())
-            async with self._slots:
+            async with self._slots[delivery.url]:
                 hits = fault is not None and (is_once or len(delivery.attempts) < (fault.attempts or 0))
                 await self._attempt(delivery, fault if hits else None)
             if delivery.state == "delivered":
@@ -245,7 +247,9 @@ class Webhooks:
         if self._tasks.get(delivery) is not task:
             return  # another has taken over, or the delivery is forgotten
         del self._tasks[delivery]
-        if not task.cancelled():
+        if task.cancelled():  # the simulator stops
+            delivery.state = "due"
+        else:
             if delivery.state != "delivered":
                 delivery.state = "dropped"
             delivery.due_at = None
