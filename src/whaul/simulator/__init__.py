@@ -4,7 +4,7 @@
         simulator.fault("100000000000001", kind="reset", at=1000, times=1)
         ...  # point the code under test at simulator.url, with simulator.token
 
-`docs/simulator.md` has the endpoints, the faults and more examples.
+`simulator.md`, in the folder that `whaul help docs` names, has the endpoints, the faults and more examples.
 """
 
 from whaul.simulator.apps import DEFAULT_APP_SECRET, App
