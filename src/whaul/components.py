@@ -63,7 +63,10 @@ def cipher(settings: Settings) -> Cipher:
     except ValueError as error:
         raise SettingsError([f"WHAUL_SECRET_KEY: unset, and the key file cannot be used: {error}"]) from None
     except OSError as error:
-        advice = "set WHAUL_DATABASE_URL to a file in a folder that this user may write, or set WHAUL_SECRET_KEY"
+        advice = (
+            "run this as its owner, set WHAUL_DATABASE_URL to a file in a folder that this user may write, "
+            "or set WHAUL_SECRET_KEY"
+        )
         problem = f"WHAUL_SECRET_KEY: unset, and the key file {path} cannot be used: {error.strerror}; {advice}"
         raise SettingsError([problem]) from None
 

@@ -223,6 +223,30 @@ def test_a_database_in_a_folder_that_cannot_be_written_is_one_message(environ: d
     assert "Check WHAUL_DATABASE_URL" in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["accounts"], ["serve", "--port", "0"], ["get", "1", "--to", "x"]], ids=" ".join)
+def test_the_database_of_another_user_is_one_message(
+    environ: dict[str, str], tmp_path: Path, arguments: list[str]
+) -> None:
+    link(environ)
+    tmp_path.chmod(0o700)
+    done = as_nobody(environ, *arguments, WHAUL_DATABASE_URL=environ["WHAUL_DATABASE_URL"])
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "This user may not use the database at" in done.stderr
+    assert "as its owner" in done.stderr
+
+
+def test_doctor_looks_at_the_rest_when_the_database_is_another_users(environ: dict[str, str], tmp_path: Path) -> None:
+    link(environ)
+    tmp_path.chmod(0o700)
+    url = "http://127.0.0.1:1"
+    variables = {"WHAUL_DATABASE_URL": environ["WHAUL_DATABASE_URL"], "WHAUL_GRAPH_URL": url}
+    done = as_nobody(environ, "doctor", **variables, AWS_ENDPOINT_URL_S3=url)
+    assert "failed   database" in done.stdout
+    assert "owner" in done.stdout
+    assert "S3 credentials" in done.stdout
+
+
 def test_a_user_without_a_name_needs_one_for_postgresql(environ: dict[str, str]) -> None:
     key = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
     done = as_nobody(environ, "accounts", WHAUL_DATABASE_URL="postgresql://127.0.0.1:1/x", WHAUL_SECRET_KEY=key)

@@ -58,6 +58,10 @@ def _message(error: BaseException) -> str:
     from whaul.errors import ApiError
     from whaul.registry.errors import RegistryUnavailableError
 
+    cause = error.__cause__
+    if isinstance(error, RegistryUnavailableError) and isinstance(cause, PermissionError):
+        advice = "Check WHAUL_DATABASE_URL, or run this as its owner."
+        return f"This user may not use the database at {cause.filename}: {cause.strerror}. {advice}"
     if isinstance(error, RegistryUnavailableError) and error.reason:
         return f"{error} Its driver says: {' '.join(error.reason.split())}. Check WHAUL_DATABASE_URL."
     if isinstance(error, known()):

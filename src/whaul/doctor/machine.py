@@ -91,7 +91,7 @@ def unusable_database(url: str) -> Finding | None:
     if is_postgresql(url):
         return None
     path = database_file(url)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - as above
         return failed("database", f"{path} is a folder", "name a file in WHAUL_DATABASE_URL")
     refused = [str(each) for each in (path.parent, path) if not os.access(each, os.W_OK)]
     if not refused:
