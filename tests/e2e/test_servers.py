@@ -29,6 +29,7 @@ def test_two_workers_answer_together_and_their_counters_are_joined(
     world: World, simulator: Simulator, store: Store, prefix: str
 ) -> None:
     with gateway(world, {"WHAUL_WORKERS": "2"}, command=SERVE) as running:
+        eventually(lambda: running.log.read_text(encoding="utf-8").count('"event":"ready"') == 2)
         assert running.get_to(VOICE, prefix)["fileSize"] == simulator.media[VOICE].size
         body = b"{}"
         for _ in range(20):  # each on a connection of its own, so that both workers get some
@@ -49,7 +50,6 @@ def test_two_workers_answer_together_and_their_counters_are_joined(
         callers = {line["worker"] for line in running.calls()}
     assert {number for number, _ in workers} == {"1", "2"}
     assert callers <= {int(pid) for _, pid in workers}
-    assert log.count('"event":"ready"') == 2
     assert len(store.read(f"{prefix}{VOICE}.ogg")) == simulator.media[VOICE].size
 
 
