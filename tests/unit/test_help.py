@@ -11,7 +11,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner, Result
 
-from whaul.cli import COMMANDS, app
+from whaul.cli import COMMANDS, app, output
 from whaul.cli import help as help_pages
 from whaul.settings import Settings
 
@@ -158,3 +158,22 @@ def test_colours_are_as_the_user_wants_them(environ: dict[str, str], coloured: b
     command = [sys.executable, "-m", "whaul", "--help"]
     ended = subprocess.run(command, env=clean | TERMINAL | environ, capture_output=True, text=True, check=True)
     assert ("\x1b[" in ended.stdout) == coloured
+
+
+@pytest.mark.parametrize(
+    ("started", "path", "called"),
+    [
+        ("bin/whaul", "bin", "whaul"),
+        ("bin/whaul", "elsewhere", "bin/whaul"),
+        ("src/whaul/__main__.py", "bin", f"{Path(sys.executable).name} -m whaul"),
+    ],
+)
+def test_a_message_names_the_program_as_its_reader_can_start_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: str, path: str, called: str
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "whaul").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / started), "demo"])
+    monkeypatch.setenv("PATH", str(tmp_path / path))
+    assert output.itself() == called

@@ -69,6 +69,7 @@ def link(
         output.document({"account": linked_account(account)})
     else:
         _show(account)
+        output.tell("Linked. Next: `whaul keys create --name NAME --allow-all` makes a key for your program.")
 
 
 async def _link(

@@ -5,12 +5,17 @@ import io
 import json
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO, TextIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, cast
 
 from whaul.terminal import takes_colour, visible, visible_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
@@ -80,6 +85,26 @@ def styled(text: str, *styles: str) -> str:
     if not styles or not takes_colour(sys.stdout):
         return visible(text)
     return f"\x1b[{';'.join(STYLES[style] for style in styles)}m{visible(text)}\x1b[0m"
+
+
+def console(*, stderr: bool = False, **options: Any) -> "Console":
+    """Rich's console, with colours and bold where the stream takes them."""
+    from rich.console import Console
+
+    takes = takes_colour(sys.stderr if stderr else sys.stdout)
+    return Console(stderr=stderr, highlight=False, color_system="auto" if takes else None, **options)
+
+
+def itself() -> str:
+    """How the user can start this program: `whaul`, or its path where the shell would find none, or another one."""
+    program = Path(sys.argv[0]).absolute()
+    found = shutil.which("whaul")
+    if found is not None and Path(found).absolute() == program:
+        return "whaul"
+    if program.name != "whaul":
+        return f"{Path(sys.executable).name} -m whaul"
+    folder = Path.cwd()
+    return str(program.relative_to(folder) if program.is_relative_to(folder) else program)
 
 
 def tell(text: str) -> None:

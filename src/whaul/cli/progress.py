@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
 import msgspec
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from whaul.bulk.outcomes import Outcome
 from whaul.bulk.run import Run
 from whaul.bulk.throttle import Pause
+from whaul.cli import output
 from whaul.terminal import visible, visible_json
 
 REFRESH = 0.2
@@ -30,7 +30,7 @@ class Display:
     def __init__(self, *, as_json: bool, dry: bool = False) -> None:
         self._as_json = as_json
         self._dry = dry
-        self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        self._console = output.console(stderr=True, markup=False, soft_wrap=True)
         self._has_bar = self._console.is_terminal and not (as_json and sys.stdout.isatty())
         self._started = time.monotonic()
         self._failures = 0

@@ -33,14 +33,12 @@ OwnS3 = Annotated[
 
 def demo(own_s3: OwnS3 = False) -> None:
     """Fetch files the whole way: simulated Meta, real S3 server, gateway, unmodified boto3."""
-    from rich.console import Console
-
     from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # boto3 is an extra
     from whaul.stack.local import stack
 
     _stop_on_sigterm()
     _ask_no_proxy_for_loopback()
-    console = Console(highlight=False)
+    console = output.console()
     console.print("\n[bold]whaul[/bold] moves WhatsApp media into your own S3 bucket, behind the API of")
     console.print("AWS End User Messaging Social. This demo runs the whole way on this machine:\n")
     console.print("  Meta's Graph API  ──▶  whaul  ──▶  S3 bucket")
@@ -64,7 +62,8 @@ def demo(own_s3: OwnS3 = False) -> None:
     if not all(file.is_same for file in fetched):
         console.print("\n[red bold]A stored file differs from what was sent.[/red bold]")
         raise typer.Exit(1)
-    console.print("\nAll files are the same to the byte. `whaul dev` keeps this stack running for your own code.")
+    console.print("\nAll files are the same to the byte.")
+    console.print(f"`{output.itself()} dev` keeps this stack running for your own code.", markup=False)
 
 
 def dev(
