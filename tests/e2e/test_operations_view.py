@@ -7,6 +7,7 @@ import uuid
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.waiting import eventually
 from harness.world import MEDIA_PATH, Gateway, Key, World
 from whaul.simulator import Simulator
 
@@ -41,6 +42,7 @@ def test_a_gateway_without_s3_credentials_is_alive_but_not_ready(world: World, s
         with pytest.raises(running.client().exceptions.AccessDeniedException, match="S3 credentials"):
             running.get(PDF)
         assert running.get(PDF, metadataOnly=True)["fileSize"] == simulator.media[PDF].size
+        eventually(lambda: '"event":"not_ready"' in running.log.read_text(encoding="utf-8"))
         logged = [json.loads(line) for line in running.log.read_text(encoding="utf-8").splitlines()]
     [missing] = [line for line in logged if line["event"] == "not_ready"]
     assert (missing["level"], "S3 credentials" in missing["message"]) == ("warning", True)

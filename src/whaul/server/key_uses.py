@@ -26,7 +26,7 @@ INTERVAL: Final = 300.0
 """Seconds between two writes for one key."""
 OUTAGE_PAUSE: Final = 60.0
 """Seconds until a write that failed is tried again."""
-STOP_TIMEOUT: Final = 2.0
+STOP_TIMEOUT: Final = 5.0
 """Seconds that the last write may take."""
 
 
