@@ -483,3 +483,14 @@ async def test_settled_waits_for_what_is_being_sent(receiver: Receiver) -> None:
         sim.webhooks.resume()
         await sim.settled()
         assert len(receiver.posts) == 21
+        receiver.answers = [500] * 3
+        sim.receive(text="Hi")
+        await sim.settled()
+        assert len(receiver.posts) == 23
+        for posts in (24, 25):
+            sim.advance(60)
+            await sim.settled()
+            assert len(receiver.posts) == posts
+        sim.advance(WEEK)
+        await sim.settled()
+        assert len(receiver.posts) == 25

@@ -49,6 +49,8 @@ class Webhooks:
         self._session: aiohttp.ClientSession | None = None
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_CONCURRENT))
         """For each URL: a receiver that is slow delays no other."""
+        self._due: dict[Delivery, float] = {}
+        """When those wake up that wait for their next attempt, by the clock of the pauses."""
         self._finished: deque[tuple[Delivery, int]] = deque()
         self._finished_bytes = 0
         self.is_paused = False
@@ -159,8 +161,12 @@ class Webhooks:
 
     async def settled(self) -> None:
         """Wait until nothing is being sent, and nothing could be sent now."""
-        while self._busy and not self.is_paused:
-            await self._idle.wait()
+        while not self.is_paused and (self._busy or self._has_due()):
+            await (self._idle.wait() if self._busy else asyncio.sleep(0))  # what is due wakes up by itself
+
+    def _has_due(self) -> bool:
+        now = self._pauses.now()
+        return any(end <= now for end in self._due.values())
 
     async def answered(self, deliveries: Iterable[Delivery]) -> None:
         """Wait until the attempt that each is due for has been made."""
@@ -235,7 +241,7 @@ class Webhooks:
         for number, delay in enumerate(delays):
             delivery.due_at = begun_at + delay
             if number:
-                await self._rest(self._pauses.until(begun + delay))
+                await self._wait(delivery, begun + delay)
             await self._rest(self._open.wait())
             async with self._slots[delivery.url]:
                 hits = fault is not None and (is_once or len(delivery.attempts) < (fault.attempts or 0))
@@ -255,6 +261,13 @@ class Webhooks:
             delivery.due_at = None
             self._retire(delivery)
         _finish(delivery.answered)
+
+    async def _wait(self, delivery: Delivery, end: float) -> None:
+        self._due[delivery] = end
+        try:
+            await self._rest(self._pauses.until(end))
+        finally:
+            self._due.pop(delivery, None)
 
     async def _rest(self, wait: Coroutine[Any, Any, object]) -> None:
         """Wait, and count as idle meanwhile."""
