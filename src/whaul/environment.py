@@ -17,6 +17,8 @@ from whaul.secrets import read_secret
 from whaul.terminal import suggestion
 
 PREFIX = "WHAUL_"
+GIVEN_BY_DEV = frozenset({"WHAUL_DEV_BUCKET", "WHAUL_DEV_PHONE_NUMBER_ID"})
+"""What `whaul dev` tells the programs that use its stack; no settings."""
 
 # What a Kubernetes Service named `whaul`, or `whaul-database`, and a container link of that name put into the
 # environment. https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables and
@@ -77,7 +79,7 @@ def given_by(field_name: str, field: FieldInfo, environ: Mapping[str, str] = os.
 
 def unknown_names(fields: Fields) -> list[str]:
     """List variables that look like settings but are not."""
-    known = _known_names(fields)
+    known = _known_names(fields) | GIVEN_BY_DEV
     unknown = sorted(
         name
         for name, value in os.environ.items()

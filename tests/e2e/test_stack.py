@@ -1,5 +1,6 @@
 """`whaul demo` and `whaul dev`: they show the main job for real, and leave nothing behind however they end."""
 
+import json
 import os
 import re
 import signal
@@ -9,15 +10,21 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from typer.testing import CliRunner
 
+from harness.commands import done, whaul
 from harness.store import Store
 from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway
+from whaul.arns import Arns
+from whaul.cli import app
 from whaul.simulator import Simulator
 from whaul.stack.local import clean_environment
+from whaul.stack.processes import StackError
 
 WHAUL = (sys.executable, "-P", "-m", "whaul")
 
@@ -34,7 +41,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
     return clean_environment() | {"TMPDIR": str(folder), "COLUMNS": "200", "HOME": str(folder.parent)} | more
 
 
-def run(folder: Path, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+def run(folder: Path, *arguments: "str | Path", **environ: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*WHAUL, *arguments],
         env=environment(folder, **environ),
@@ -95,11 +102,16 @@ def test_the_demo_fetches_three_files_and_shows_that_they_are_the_same(
 
 
 @contextmanager
-def running(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def running(folder: Path, *arguments: "str | Path", **environ: str) -> Iterator["subprocess.Popen[str]"]:
     command = [*WHAUL, *arguments]
     with (folder.parent / "errors").open("w+", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            command, env=environment(folder), stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+            command,
+            env=environment(folder, **environ),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
         )
         try:
             yield process
@@ -140,45 +152,153 @@ def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
         list(pool.map(stop, [(signal.SIGINT, "started"), (signal.SIGTERM, "later")]))
 
 
-def test_dev_serves_with_the_lines_that_it_prints_until_it_is_stopped(tmp_path: Path) -> None:
+FREE = ("--port", "0", "--simulator-port", "0", "--s3-port", "0")
+PDF = "100000000000003"
+
+
+def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: Path) -> None:
+    """And it hears settings, and leaves no process behind even when it is killed."""
+    folder, env_file = tmp_path / "dev" / "tmp", tmp_path / "dev.env"
+    folder.mkdir(parents=True)
+    settings = {
+        "WHAUL_KEY_MODE": "exact",
+        "WHAUL_ACCOUNT_ID": "111122223333",
+        "WHAUL_GRAPH_USER_AGENT": "two words",
+        "WHAUL_GRAPH_URL": "https://graph.example",
+        "AWS_PROFILE": "not-there",
+    }
+    with running(
+        folder, "dev", *FREE, "--bucket", "own-bucket", "--json", "--env-file", env_file, **settings
+    ) as process:
+        document = read_document(process)
+        environ = document["environment"]
+        lines = dict(line.split("=", 1) for line in env_file.read_text(encoding="utf-8").splitlines())
+        assert lines | {"WHAUL_GRAPH_USER_AGENT": "two words"} == environ
+        notes = (folder.parent / "errors").read_text(encoding="utf-8")
+        assert f"WHAUL_GRAPH_USER_AGENT is not in {env_file}" in notes
+        assert "WHAUL_GRAPH_URL is not heard" in notes
+        use_with_commands(environ, tmp_path)
+        store_as_told(environ, "own-bucket", "exact-key")
+        process.kill()
+        eventually(lambda: processes_of(folder) == [])
+
+
+def read_document(process: "subprocess.Popen[str]") -> Any:
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if line.startswith("}"):
+            return json.loads(said)
+    raise AssertionError(f"it ended without a document: {said}")
+
+
+def use_with_commands(environ: dict[str, str], folder: Path) -> None:
+    assert environ["WHAUL_ACCOUNT_ID"] == "111122223333"
+    assert Arns("111122223333", "us-east-1").phone_number_id("500000000000001") in done(["accounts"], environ)
+    made = whaul(["keys", "create", "--name", "second", "--allow-all"], environ)
+    assert made["accessKeyId"] in done(["keys", "list"], environ)
+    number = ("--phone-number-id", environ["WHAUL_DEV_PHONE_NUMBER_ID"])
+    assert '"stored"' in done(["get", PDF, *number, "--to", str(folder / "got")], environ)
+    assert "bucket own-bucket: a write succeeded" in done(["doctor", "--bucket", "own-bucket"], environ)
+    assert "waba-" in done(["link", "--waba-id", "400000000000001"], environ)
+    store_as_told(
+        environ | {"AWS_ACCESS_KEY_ID": made["accessKeyId"], "AWS_SECRET_ACCESS_KEY": made["secretAccessKey"]},
+        None,
+        "-",
+    )
+
+
+def store_as_told(environ: dict[str, str], bucket: str | None, key: str) -> None:
+    """Do in another process what an application does: fetch with boto3, and read the object with the same key."""
+    program = Path(__file__).with_name("stack_user.py")
+    command = [sys.executable, program, bucket or "", key]
+    subprocess.run(command, env=clean_environment() | environ, check=True, timeout=PATIENCE)
+
+
+def test_dev_prints_lines_for_a_shell_and_ends_when_nobody_reads_on(tmp_path: Path) -> None:
     folder = tmp_path / "dev" / "tmp"
     folder.mkdir(parents=True)
-    with running(folder, "dev", "--bucket", "own-bucket") as process:
+    with running(folder, "dev", *FREE, AWS_SESSION_TOKEN="of another key") as process:
         said = read_until(process, "Ctrl-C stops everything")
-        fetch_with_what_was_said(said)
-        assert "GET /v25.0/100000000000003  200" in read_until(process, "simulator  GET /v25.0/")
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) in {0, 130}
-    assert "Traceback" not in (folder.parent / "errors").read_text(encoding="utf-8")
+        exported = dict(re.findall(r"^  export (\w+)=(\S+)$", said, re.MULTILINE))
+        assert "  unset AWS_SESSION_TOKEN\n" in said
+        client = boto3.session.Session().client(
+            "socialmessaging",
+            endpoint_url=exported["AWS_ENDPOINT_URL_SOCIALMESSAGING"],
+            region_name=exported["AWS_DEFAULT_REGION"],
+            aws_access_key_id=exported["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=exported["AWS_SECRET_ACCESS_KEY"],
+        )
+        number = exported["WHAUL_DEV_PHONE_NUMBER_ID"]
+        client.get_whatsapp_message_media(mediaId=PDF, originationPhoneNumberId=number, metadataOnly=True)
+        client.close()
+        errors = folder.parent / "errors"
+        eventually(lambda: f"simulator  GET /v25.0/{PDF}  200" in errors.read_text(encoding="utf-8"))
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(PATIENCE) == 0
+        process.stdout = None
+    assert "Traceback" not in errors.read_text(encoding="utf-8")
     assert_nothing_is_left(folder)
 
 
-def fetch_with_what_was_said(said: str) -> None:
-    """Fetch a file with nothing but what `whaul dev` printed."""
-    exported = dict(re.findall(r"export (\w+)=(\S+)", said))
-    phone_number_id = re.search(r"phone number id\s+(\S+)", said)
-    assert phone_number_id is not None
-    client = boto3.session.Session().client(
-        "socialmessaging",
-        endpoint_url=exported["AWS_ENDPOINT_URL_SOCIALMESSAGING"],
-        region_name=exported["AWS_DEFAULT_REGION"],
-        aws_access_key_id=exported["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=exported["AWS_SECRET_ACCESS_KEY"],
-    )
-    answer = client.get_whatsapp_message_media(
-        mediaId="100000000000003",
-        originationPhoneNumberId=phone_number_id[1],
-        destinationS3File={"bucketName": "own-bucket", "key": ""},
-    )
-    client.close()
-    assert answer["fileSize"] == 1308
+def test_dev_runs_a_command_and_goes_on_from_what_it_kept(folder: Path, tmp_path: Path) -> None:
+    state, log = tmp_path / "state", tmp_path / "log"
+    kept = (*FREE, "--persist", state)
+    user = ("--", sys.executable, Path(__file__).with_name("stack_user.py"), "inbox")
+    first = run(folder, "dev", *kept, "--log-file", log, *user, "a-")
+    assert (first.returncode, first.stdout, first.stderr) == (0, f"a-{PDF}.pdf\n", "")
+    assert f"simulator  GET /v25.0/{PDF}  200" in log.read_text(encoding="utf-8")
+    with running(folder, "dev", *kept, *user, "b-", "wait") as process:
+        assert read_until(process, "b-") == f"a-{PDF}.pdf b-{PDF}.pdf\n"
+        second = run(folder, "dev", *kept, *user, "c-")
+        assert second.returncode == 1
+        assert "another `whaul dev`" in second.stderr
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 40  # the command's own answer to the signal
+    assert (folder.parent / "errors").read_text(encoding="utf-8") == ""
+    assert_nothing_is_left(folder)
 
 
+@pytest.fixture
+def own_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `whaul dev` changes of the process that it runs in is as before."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--json", "--", "true"), "--env-file"),
+        (("--reset",), "--persist"),
+        (("--own-s3", "--s3-port", "4812"), "no S3 server is started"),
+        (("--", "no-such-program"), "no-such-program cannot be run"),
+        (("--persist", "/dev/null"), "choose another"),
+    ],
+)
+def test_dev_refuses_what_cannot_be_meant_before_it_starts_anything(arguments: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(app, ["dev", *FREE[: 4 if "--s3-port" in arguments else 6], *arguments])
+    assert result.exit_code != 0
+    assert said in " ".join(f"{result.stderr} {result.exception}".split())
+
+
+@pytest.mark.usefixtures("own_signals")
 def test_dev_at_a_port_that_is_taken_says_so_and_leaves_nothing_behind(folder: Path, gateway: Gateway) -> None:
-    done = run(folder, "dev", "--port", str(gateway.port))
-    assert done.returncode == 1
-    assert "cannot listen" in done.stderr
-    assert "Traceback" not in done.stderr
+    for option in ("--port", "--simulator-port", "--s3-port"):
+        taken = [*FREE, option, str(gateway.port)]
+        result = CliRunner().invoke(app, ["dev", *taken])
+        assert isinstance(result.exception, StackError)
+        assert f"choose another {option}" in str(result.exception)
+    refused = run(folder, "dev", *FREE[2:], WHAUL_PORT=str(gateway.port))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert re.fullmatch(r"whaul: cannot listen on .* choose another --port\n", refused.stderr)
     assert_nothing_is_left(folder)
 
 

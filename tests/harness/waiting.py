@@ -1,5 +1,6 @@
 """Waiting for what must happen."""
 
+import os
 import time
 from collections.abc import Callable
 
@@ -13,3 +14,12 @@ def eventually(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.01)
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,13 +1,18 @@
-"""Ports that are kept for the programs of the local stack."""
+"""The programs of the local stack, and the ports that are kept for them."""
 
+import os
+import signal
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from harness.waiting import eventually, is_running
 from whaul.server.listener import check_free
 from whaul.stack import processes
-from whaul.stack.processes import StackError, free_ports
+from whaul.stack.processes import StackError, free_ports, program, wait_until
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a port is only looked for, and not kept")
@@ -34,3 +39,38 @@ def test_more_ports_than_there_are_end_with_a_message(monkeypatch: pytest.Monkey
         monkeypatch.setattr(processes, "PORTS", range(port, port + 1))
         with pytest.raises(StackError, match="not enough free ports"), free_ports(1):
             pass
+
+
+KEEPER = """
+import os, signal, sys
+from whaul.stack.processes import program
+with program(sys.argv[1:], os.environ, None):
+    signal.pause()
+"""
+FAMILY = "sleep 600 & echo $$ $! >&2; wait"
+
+
+def test_a_program_and_its_children_do_not_outlive_us_when_we_are_killed() -> None:
+    command = [sys.executable, "-c", KEEPER, "/bin/sh", "-c", FAMILY]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as keeper:
+        assert keeper.stderr is not None
+        family = [int(word) for word in keeper.stderr.readline().split()]
+        assert len(family) == 2
+        keeper.kill()
+        for number in family:
+            eventually(lambda number=number: not is_running(number))
+
+
+def test_a_program_is_stopped_with_its_children(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with program(["/bin/sh", "-c", FAMILY], os.environ, log) as process:
+        eventually(lambda: log.read_text().count(" ") == 1)
+    assert process.returncode == -signal.SIGINT
+    for number in log.read_text().split():
+        eventually(lambda number=number: not is_running(int(number)))
+
+
+def test_a_program_that_does_not_start_says_so_in_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with program(["/no/such/program"], os.environ, log) as process, pytest.raises(StackError, match="/no/such/program"):
+        wait_until(lambda: False, process, "The program", log, 60)

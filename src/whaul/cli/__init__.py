@@ -20,7 +20,7 @@ DEBUG = "--debug"
 HELP = frozenset({"-h", "--help"})
 
 GROUPS: Mapping[str, Mapping[str, str]] = {
-    "Try it on this machine": {"demo": "stack:demo", "dev": "stack:dev", "simulate": "simulate:simulate"},
+    "Try it on this machine": {"demo": "stack:demo", "dev": "dev:dev", "simulate": "simulate:simulate"},
     "Accounts and access keys": {
         "link": "accounts:link",
         "accounts": "accounts:list_accounts",
@@ -209,9 +209,11 @@ def _root(
 def main() -> None:
     """Run the command line. Whatever goes wrong is one message on standard error, and exit code 1."""
     code = 1
+    end = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    own, others = sys.argv[1:end], sys.argv[end:]  # the others are no options of ours, but of a command that we run
     try:
         output.prepare()
-        app([argument for argument in sys.argv[1:] if argument != DEBUG], prog_name="whaul")
+        app([argument for argument in own if argument != DEBUG] + others, prog_name="whaul")
     except SystemExit as ended:
         code = int(ended.code or 0)
     except KeyboardInterrupt:
@@ -221,5 +223,5 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - the one place for what nobody foresaw, Rust's panics too
         from whaul.cli import failures
 
-        failures.report(error, debug=DEBUG in sys.argv)
+        failures.report(error, debug=DEBUG in own)
     output.finish(code)

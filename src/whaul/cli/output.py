@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import select
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -146,6 +147,13 @@ def rows(table: Sequence[Sequence[str]]) -> None:
 def environment(name: str) -> str | None:
     """Read a variable; None when it is unset or empty."""
     return os.environ.get(name) or None
+
+
+def reader_left() -> bool:
+    """Whether standard output is a pipe from which nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _takes_unicode() -> bool:

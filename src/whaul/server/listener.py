@@ -7,6 +7,8 @@ import errno
 import ipaddress
 import socket
 
+from whaul.server.port_holder import port_holder
+
 
 class ListenerError(Exception):
     """The server cannot listen there; the message says why and what to do."""
@@ -30,17 +32,19 @@ def listen_address(host: str) -> str:
         return _resolved(bare)
 
 
-def check_free(host: str, port: int) -> None:
-    """Raise `ListenerError` unless a server could listen there."""
+def check_free(host: str, port: int, option: str = "--port") -> None:
+    """Raise `ListenerError` unless a server could listen there; `option` chooses another port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            option = "--port" if error.errno in {errno.EADDRINUSE, errno.EACCES} else "--host"
+            holder = port_holder(port) if error.errno == errno.EADDRINUSE else None
+            by = f" by {holder}: stop that, or" if holder else ";"
+            option = option if error.errno in {errno.EADDRINUSE, errno.EACCES} else "--host"
             raise ListenerError(
-                f"cannot listen on {host} port {port}: {error.strerror}; choose another {option}"
+                f"cannot listen on {host} port {port}: {error.strerror}{by} choose another {option}"
             ) from None
 
 

@@ -4,8 +4,9 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from whaul.stack.local import REGION, Stack
+from whaul.stack.local import Stack
 
 PREFIX = "inbound_"
 KINDS = {"image/jpeg": "photo", "audio/ogg; codecs=opus": "voice note", "application/pdf": "document"}
@@ -33,6 +34,7 @@ class Fetched:
 def fetch_all(stack: Stack) -> Iterator[Fetched]:
     """Fetch each media of the simulator with boto3 through the gateway, and read it back from S3."""
     client, s3 = stack.client(), stack.s3_client()
+    _warm_up(stack, s3)
     for media in stack.simulator.media.values():
         started = time.monotonic()
         answer = client.get_whatsapp_message_media(
@@ -55,6 +57,12 @@ def fetch_all(stack: Stack) -> Iterator[Fetched]:
         )
 
 
+def _warm_up(stack: Stack, s3: Any) -> None:
+    """Have SeaweedFS make the volumes of the bucket, which takes longer than the first file does."""
+    s3.put_object(Bucket=stack.bucket, Key=PREFIX, Body=b"warm up")
+    s3.delete_object(Bucket=stack.bucket, Key=PREFIX)
+
+
 def clean_up(stack: Stack) -> None:
     """Remove what the demo put into an S3 server that outlives it."""
     s3 = stack.s3_client()
@@ -64,12 +72,11 @@ def clean_up(stack: Stack) -> None:
 
 
 def boto3_lines(stack: Stack, media_id: str) -> str:
-    """The boto3 program that fetches a media."""
+    """The boto3 program that fetches a media; `whaul dev` gives it endpoint, region and access key."""
     return f"""\
 import boto3
 
-# Its access key is in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
-client = boto3.client("socialmessaging", region_name="{REGION}", endpoint_url="{stack.gateway_url}")
+client = boto3.client("socialmessaging")
 client.get_whatsapp_message_media(
     mediaId="{media_id}",
     originationPhoneNumberId="{stack.phone_number_id}",
@@ -80,8 +87,7 @@ client.get_whatsapp_message_media(
 def cli_line(stack: Stack, media_id: str) -> str:
     """The same with the AWS CLI."""
     return f"""\
-aws --region {REGION} --endpoint-url {stack.gateway_url} \\
-    socialmessaging get-whatsapp-message-media \\
+aws socialmessaging get-whatsapp-message-media \\
     --media-id {media_id} \\
     --origination-phone-number-id {stack.phone_number_id} \\
     --destination-s3-file bucketName={stack.bucket},key={PREFIX}"""

@@ -1,14 +1,14 @@
-"""The demo and dev stack: a Graph API simulator, a real S3 server and the gateway, on free loopback ports.
+"""The demo and dev stack: a Graph API simulator, a real S3 server and the gateway, on loopback ports.
 
-Each part is started as a user would start it (`whaul link`, `whaul keys create`, `whaul serve`), in a folder of its
-own that goes when the stack stops.
+Each part is started as a user would start it (`whaul link`, `whaul serve`), with its state in one folder. One access
+key, made up and known to everybody, opens both the gateway and the S3 server.
 """
 
 import json
 import os
+import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from whaul.secrets import secret_word, trimmed
 from whaul.server.listener import check_free
+from whaul.settings import MIN_ROOT_SECRET
+from whaul.stack import state_folder, variables
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
-from whaul.stack.seaweedfs import S3Endpoint, seaweedfs
+from whaul.stack.seaweedfs import KEY, S3Endpoint, seaweedfs
 
 if TYPE_CHECKING:
     from whaul.simulator import Exchange, Simulator
 
+HOST = "127.0.0.1"
 REGION = "us-east-1"
+GATEWAY_PORT, SIMULATOR_PORT, S3_PORT = 4810, 4811, 4812
+"""The ports of `whaul dev`; unassigned by IANA, and below those that systems give out by themselves."""
 GATEWAY_START_TIMEOUT = 60.0
 ITSELF = (sys.executable, "-P", "-m", "whaul")
 """This very program; `-P`, so that it imports nothing that happens to lie in the working directory."""
@@ -39,44 +44,54 @@ class Stack:
     s3: S3Endpoint
     bucket: str
     phone_number_id: str
-    access_key_id: str
-    secret_access_key: str = field(repr=False)
+    """The simulator's first phone number, as whaul names it."""
+    database_url: str
+    region: str = REGION
+    access_key_id: str = KEY[0]
+    secret_access_key: str = field(default=KEY[1], repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The settings that were given for it."""
+    _gateway: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def environment(self) -> dict[str, str]:
-        """The variables by which any AWS tool reaches the gateway, and (with the same key pair) nothing else."""
-        return {
+        """The variables by which AWS tools, the programs under test and whaul's own commands use the stack."""
+        found = {
             "AWS_ENDPOINT_URL_SOCIALMESSAGING": self.gateway_url,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,  # which boto3 and AWS CLI version 1 read instead
+            "AWS_ENDPOINT_URL_S3": self.s3.url,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,  # which boto3 and AWS CLI version 1 read instead
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "WHAUL_DATABASE_URL": self.database_url,
+            "WHAUL_GRAPH_URL": self.simulator.url,
+            "WHAUL_MEDIA_HOSTS": HOST,
+            "WHATSAPP_ACCESS_TOKEN": self.simulator.token,
+            "WHAUL_DEV_PHONE_NUMBER_ID": self.phone_number_id,
+            "WHAUL_DEV_BUCKET": self.bucket,
         }
+        if self.access_key_id != self.s3.access_key_id:
+            del found["AWS_ENDPOINT_URL_S3"]  # its key is another, and there is room for one
+        return found | {name: value for name, value in self.settings.items() if name not in found}
+
+    def check(self) -> None:
+        """Raise `StackError` if one of its servers has ended."""
+        for name, process in (("The gateway", self._gateway), ("SeaweedFS", self.s3.process)):
+            if process is not None and process.poll() is not None:
+                raise StackError(f"{name} ended with exit code {process.returncode}.")
 
     def client(self) -> Any:
         """An unmodified boto3 client of the gateway."""
-        import boto3  # noqa: PLC0415 - comes with the demo extra
-
-        return boto3.client(
+        return _session().client(
             "socialmessaging",
             endpoint_url=self.gateway_url,
-            region_name=REGION,
+            region_name=self.region,
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key,
         )
 
     def s3_client(self) -> Any:
         """An unmodified boto3 client of the S3 server."""
-        import boto3  # noqa: PLC0415
-        from botocore.config import Config  # noqa: PLC0415
-
-        return boto3.client(
-            "s3",
-            endpoint_url=self.s3.url,
-            region_name=REGION,
-            aws_access_key_id=self.s3.access_key_id,
-            aws_secret_access_key=self.s3.secret_access_key,
-            config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
-        )
+        return _s3_client(self.s3, self.region)
 
 
 @contextmanager
@@ -84,66 +99,96 @@ def stack(
     *,
     own_s3: bool = False,
     bucket: str = "inbox",
-    gateway_port: int = 0,
+    port: int = 0,
+    simulator_port: int = 0,
+    s3_port: int = 0,
     settings: Mapping[str, str] | None = None,
-    show_gateway: bool = False,
+    folder: Path | None = None,
+    log_file: Path | None = None,
+    show_log: bool = False,
     on_request: "Callable[[Exchange], None] | None" = None,
 ) -> Iterator[Stack]:
     """Run the stack while the block runs.
 
-    `own_s3` takes the S3 server of the environment (`AWS_ENDPOINT_URL_S3` and keys) instead of a SeaweedFS;
-    `settings` are further variables for the gateway; `show_gateway` lets its log through to our output.
+    A port of 0 is a free one. `settings` are further variables for the gateway, and for whoever uses the stack.
+    The state is kept in `folder`, or in a temporary one. The gateway's log goes there, or to `log_file`, or with
+    `show_log` to our errors.
+    `own_s3` takes the S3 server of the environment (`AWS_ENDPOINT_URL_S3` and keys) instead of a SeaweedFS.
+    Every request at the simulator is given to `on_request` once it is over.
     Raises `StackError`.
     """
     try:
         from whaul.simulator import simulator_in_thread  # noqa: PLC0415 - comes with an extra
     except ModuleNotFoundError as missing:
         raise StackError(f"{MISSING} ({missing.name} is missing)") from None
-    if gateway_port:
-        check_free("127.0.0.1", gateway_port)  # before everything else is started for nothing
+    settings = dict(settings or {})
+    taken = variables.OWN & settings.keys()
+    if taken:
+        raise StackError(f"The stack itself sets {', '.join(sorted(taken))}.")
+    check_ports(port, simulator_port, s3_port)  # before everything else is started for nothing
     with ExitStack() as parts:
-        folder = Path(parts.enter_context(tempfile.TemporaryDirectory(prefix="whaul-")))
+        folder = folder or parts.enter_context(state_folder.temporary())
+        media = folder / "media"
+        media.mkdir(exist_ok=True)
+        simulator = parts.enter_context(
+            simulator_in_thread(port=simulator_port, media_dir=media, on_request=on_request)
+        )
         clean = clean_environment()
-        simulator = parts.enter_context(simulator_in_thread(on_request=on_request))
-        s3 = _own_s3() if own_s3 else parts.enter_context(seaweedfs(folder / "s3", clean))
+        s3 = _own_s3() if own_s3 else parts.enter_context(seaweedfs(folder / "s3", clean, port=s3_port))
+        key = _shared_key(s3)
+        gateway_port = port or parts.enter_context(free_ports(1))[0]
+        database_url = f"sqlite:///{folder / 'whaul.db'}"
         environ = (
             clean
             | s3.environment()
+            | {"AWS_REGION": REGION}
+            | settings
             | {
-                "AWS_REGION": REGION,
-                "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
+                "WHAUL_HOST": HOST,
+                "WHAUL_DATABASE_URL": database_url,
+                "WHAUL_ROOT_ACCESS_KEY_ID": key[0],
+                "WHAUL_ROOT_SECRET_ACCESS_KEY": key[1],
                 "WHAUL_GRAPH_URL": simulator.url,
-                "WHAUL_MEDIA_HOSTS": "127.0.0.1",
+                "WHAUL_MEDIA_HOSTS": HOST,
                 "WHATSAPP_ACCESS_TOKEN": simulator.token,
             }
-            | dict(settings or {})
         )
+        region = environ["AWS_REGION"]
         linked = whaul(["link", "--waba-id", simulator.waba_id], environ)
-        key = whaul(["keys", "create", "--name", "demo", "--allow-all"], environ)
-        port = gateway_port or parts.enter_context(free_ports(1))[0]
-        parts.enter_context(gateway(port, environ, None if show_gateway else folder / "gateway.log"))
-        running = Stack(
+        _make_bucket(s3, bucket, region)
+        log = None if show_log else log_file or folder / "gateway.log"
+        yield Stack(
             simulator=simulator,
-            gateway_url=f"http://127.0.0.1:{port}",
+            gateway_url=f"http://{HOST}:{gateway_port}",
             s3=s3,
             bucket=bucket,
             phone_number_id=linked["account"]["phoneNumbers"][0]["phoneNumberId"],
-            access_key_id=key["accessKeyId"],
-            secret_access_key=key["secretAccessKey"],
+            database_url=database_url,
+            region=region,
+            access_key_id=key[0],
+            secret_access_key=key[1],
+            settings=settings,
+            _gateway=parts.enter_context(gateway(gateway_port, environ, log)),
         )
-        _make_bucket(running)
-        yield running
+
+
+def check_ports(port: int, simulator_port: int, s3_port: int) -> None:
+    """Raise `StackError` if one of the ports is taken; 0 is none in particular."""
+    wanted = {"--port": port, "--simulator-port": simulator_port, "--s3-port": s3_port}
+    for option, number in wanted.items():
+        if number:
+            check_free(HOST, number, option)
 
 
 @contextmanager
-def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator[None]:
-    """Run `whaul serve` while the block runs; its output goes to `log`, or to ours."""
-    check_free("127.0.0.1", port)  # else another program's answer could be taken for the gateway's
+def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `whaul serve` while the block runs; its output goes to `log`, or to our errors."""
+    check_free(HOST, port)  # else another program's answer could be taken for the gateway's
     command = [*ITSELF, "serve", "--port", str(port)]
     with program(command, environ, log) as process:
-        healthy = f"http://127.0.0.1:{port}/readyz"
+        healthy = f"http://{HOST}:{port}/readyz"
         wait_until(lambda: answers(healthy), process, "The gateway", log, GATEWAY_START_TIMEOUT)
-        yield
+        yield process
 
 
 def whaul(arguments: list[str], environ: Mapping[str, str]) -> Any:
@@ -173,23 +218,57 @@ def _own_s3() -> S3Endpoint:
     missing = [name for name, value in zip(names, values, strict=True) if not value]
     if missing:
         raise StackError(f"--own-s3 needs {', '.join(missing)} in the environment.")
-    url, *keys = (value or "" for value in values)
+    url, key_id, secret = (value or "" for value in values)
     try:
-        return S3Endpoint(trimmed(url), *(secret_word(key) for key in keys))
+        return S3Endpoint(trimmed(url), secret_word(key_id), secret_word(secret))
     except ValueError as error:
         raise StackError(f"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY {error}") from None
 
 
-def _make_bucket(running: Stack) -> None:
+def _shared_key(s3: S3Endpoint) -> tuple[str, str]:
+    """The key of the S3 server if it can be the gateway's root access key as well."""
+    if re.fullmatch(r"\w{3,128}", s3.access_key_id) and len(s3.secret_access_key) >= MIN_ROOT_SECRET:
+        return s3.access_key_id, s3.secret_access_key
+    return KEY
+
+
+def _session() -> Any:
+    """Make a boto3 session that does not read this user's profiles, in which anything may stand."""
+    import boto3  # noqa: PLC0415 - comes with the demo extra
+    from botocore.session import Session  # noqa: PLC0415
+
+    nowhere = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return boto3.session.Session(botocore_session=Session(nowhere | {"profile": (None, None, None, None)}))
+
+
+def _s3_client(s3: S3Endpoint, region: str) -> Any:
+    from botocore.config import Config  # noqa: PLC0415
+
+    return _session().client(
+        "s3",
+        endpoint_url=s3.url,
+        region_name=region,
+        aws_access_key_id=s3.access_key_id,
+        aws_secret_access_key=s3.secret_access_key,
+        config=Config(s3={"addressing_style": "path"}, request_checksum_calculation="when_required"),
+    )
+
+
+def _make_bucket(s3: S3Endpoint, bucket: str, region: str) -> None:
     try:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
-        client = running.s3_client()
+        client = _s3_client(s3, region)
     except ModuleNotFoundError as missing:
         raise StackError(f"{MISSING} ({missing.name} is missing)") from None
+    options: dict[str, Any] = {"Bucket": bucket}
+    if s3.process is None and region != REGION:  # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+        options["CreateBucketConfiguration"] = {"LocationConstraint": region}
     try:
-        client.create_bucket(Bucket=running.bucket)
+        client.create_bucket(**options)
     except client.exceptions.BucketAlreadyOwnedByYou:
-        pass  # a bucket of one's own server may be there from the last time
+        pass  # it is there from the last time
     except (BotoCoreError, ClientError) as error:
-        raise StackError(f"The S3 server at {running.s3.url} made no bucket {running.bucket}: {error}") from error
+        raise StackError(f"The S3 server at {s3.url} made no bucket {bucket}: {error}") from error
+    finally:
+        client.close()

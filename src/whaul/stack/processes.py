@@ -25,6 +25,12 @@ class StackError(Exception):
     """The local stack cannot run; the message says why and what to do."""
 
 
+# Shell, since it takes a millisecond to start. A program waits until it is watched, and its watcher until we are gone:
+# each reads from a pipe that we alone write to.
+WHEN_WATCHED = 'read -r _ && exec "$@" </dev/null'
+WHEN_WE_ARE_GONE = 'read -r _ || kill -s KILL -- "$1"'
+
+
 @contextmanager
 def program(
     command: Sequence[str],
@@ -33,29 +39,58 @@ def program(
     stop_with: signal.Signals = signal.SIGINT,
     folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a program in a session of its own while the block runs; its output goes to `log`, or to ours.
+    """Run a program in a session of its own while the block runs; its output is added to `log`, or to our errors.
 
     It runs in `folder`, or in ours.
     `stop_with` asks it to stop. A gateway takes SIGINT to mean at once; others may have been told to ignore it, as a
     shell tells what it starts in the background.
 
-    A session of its own, so that Ctrl-C reaches us alone and we stop the program in order.
+    A session of its own, so that Ctrl-C reaches us alone and we stop the program in order. It never outlives us,
+    however we end.
     """
     with ExitStack() as stack:
-        output = stack.enter_context(log.open("wb")) if log else None
+        output = stack.enter_context(log.open("ab")) if log else sys.stderr
         process = subprocess.Popen(  # noqa: S603 - the caller's own programs
-            command,
+            ["/bin/sh", "-c", WHEN_WATCHED, "sh", *command],
+            bufsize=0,
             cwd=folder,
             env=dict(environ),
             stdout=output,
             stderr=output,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             start_new_session=True,
         )
-        try:
-            yield process
-        finally:
-            stop(process, stop_with)
+        stack.enter_context(watched(-process.pid))
+        stack.callback(stop, process, stop_with)
+        _release(process)
+        yield process
+
+
+@contextmanager
+def watched(target: int) -> Iterator[None]:
+    """Have a process, or (negative) a process group, killed if we end while the block runs, even by SIGKILL."""
+    watcher = subprocess.Popen(  # noqa: S603
+        ["/bin/sh", "-c", WHEN_WE_ARE_GONE, "sh", str(target)],
+        bufsize=0,
+        cwd="/",
+        env={},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        _release(watcher)
+        watcher.wait()
+
+
+def _release(process: subprocess.Popen[bytes]) -> None:
+    """Let it go on from its `read`, unless it has ended."""
+    assert process.stdin is not None  # noqa: S101 - for the type checker
+    with suppress(BrokenPipeError), process.stdin:
+        process.stdin.write(b"\n")
 
 
 def stop(process: subprocess.Popen[bytes], stop_with: signal.Signals) -> None:

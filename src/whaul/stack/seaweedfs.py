@@ -6,8 +6,9 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from subprocess import Popen
 
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 
@@ -15,6 +16,8 @@ START_TIMEOUT = 60.0
 MAX_VOLUME_MB = 1024
 SERVERS = ("master", "volume", "filer", "s3", "admin")
 """What it consists of; each listens on a port, and on one more for gRPC."""
+KEY = ("whaul_dev", "whaul_dev_secret")
+"""Its access key, made up and known to everybody; whaul takes it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,9 @@ class S3Endpoint:
 
     url: str
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
+    process: "Popen[bytes] | None" = field(default=None, repr=False, compare=False)
+    """Its process, if we started it."""
 
     @property
     def healthy(self) -> str:
@@ -54,26 +59,34 @@ def weed() -> str:
 
 @contextmanager
 def seaweedfs(
-    folder: Path, environ: Mapping[str, str], identities: list[dict[str, object]] | None = None
+    folder: Path, environ: Mapping[str, str], identities: list[dict[str, object]] | None = None, port: int = 0
 ) -> Iterator[S3Endpoint]:
-    """Run a SeaweedFS with its data in `folder`; `identities` are further users, in its own configuration's form."""
+    """Run a SeaweedFS with its data in `folder`; `identities` are further users, in its own configuration's form.
+
+    `port` is that of S3; 0 takes a free one. It is stopped by SIGKILL, which loses nothing that it has acknowledged:
+    in order it would take seconds.
+    """
     log = folder / "weed.log"
     environ = dict(environ) | {"TMPDIR": str(folder)}  # where it writes further logs
     with (
-        prepared(folder, identities) as (command, endpoint),
-        program(command, environ, log, signal.SIGTERM, folder) as process,
+        prepared(folder, identities, port) as (command, endpoint),
+        program(command, environ, log, signal.SIGKILL, folder) as process,
     ):
         wait_until(lambda: answers(endpoint.healthy), process, "SeaweedFS", log, START_TIMEOUT)
-        yield endpoint
+        yield replace(endpoint, process=process)
 
 
 @contextmanager
-def prepared(folder: Path, identities: list[dict[str, object]] | None = None) -> Iterator[tuple[list[str], S3Endpoint]]:
+def prepared(
+    folder: Path, identities: list[dict[str, object]] | None = None, port: int = 0
+) -> Iterator[tuple[list[str], S3Endpoint]]:
     """Make the folder, and keep ports; yield the command that starts a SeaweedFS there, and where it will answer."""
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_what_is_of_old_ports(folder)
     with free_ports(2 * len(SERVERS)) as picked:
         ports = dict(zip([*SERVERS, *(f"{name}.grpc" for name in SERVERS)], picked, strict=True))
-        endpoint = S3Endpoint(f"http://127.0.0.1:{ports['s3']}", "local-s3-key", "local-s3-secret-key")
+        ports["s3"] = port or ports["s3"]
+        endpoint = S3Endpoint(f"http://127.0.0.1:{ports['s3']}", *KEY)
         owner = {
             "name": "owner",
             "credentials": [{"accessKey": endpoint.access_key_id, "secretKey": endpoint.secret_access_key}],
@@ -104,6 +117,18 @@ def prepared(folder: Path, identities: list[dict[str, object]] | None = None) ->
         try:
             yield command, endpoint
         finally:
-            for port in picked:  # it makes these wherever its data is, and leaves some of them behind
-                for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock"):  # noqa: S108 - its own fixed place
+            for number in picked:  # it makes these wherever its data is, and leaves some of them behind
+                for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock"):  # noqa: S108 - its own fixed place
                     left.unlink(missing_ok=True)
+
+
+def _remove_what_is_of_old_ports(folder: Path) -> None:
+    """Remove the logs of earlier runs, and what their masters kept for a restart on the same port.
+
+    The master learns what there is from the volumes.
+    """
+    for left in [*folder.glob("m[0-9]*"), *folder.glob("weed.*")]:
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()

@@ -1,0 +1,62 @@
+"""Runs a command inside the stack as if it had been started instead of us: same terminal, signals and exit code."""
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from whaul.stack.processes import StackError, watched
+
+FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+"""Signals that a terminal sends to the whole group in its foreground."""
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Raise `StackError` unless there is such a program."""
+    if shutil.which(command[0]) is None:
+        raise StackError(f"{command[0]} cannot be run: there is no such program in PATH")
+
+
+def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run a command; return its exit code, as a shell has it: 128 and the number of the signal that ended it.
+
+    Signals to us go to it; Ctrl-C does so by itself when we share a terminal.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        """Do nothing: the command has been sent it, too."""
+
+    from_terminal = leave if _in_foreground() else forward
+    handlers = dict.fromkeys(FORWARDED, forward) | dict.fromkeys(FROM_TERMINAL, from_terminal)
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        process = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - the caller's own command
+        with watched(process.pid):
+            for number in early:
+                process.send_signal(number)
+            code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 128 - code if code < 0 else code
+
+
+def _in_foreground() -> bool:
+    """Whether Ctrl-C reaches all of our process group."""
+    try:
+        with Path("/dev/tty").open("rb") as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:
+        return False

@@ -1,0 +1,217 @@
+"""The parts of the local stack: the folder of its state, the variables that it hands out, the command that it runs."""
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.waiting import PATIENCE, eventually, is_running
+from whaul import local
+from whaul.stack import state_folder, variables
+from whaul.stack.command import check_command, run
+from whaul.stack.processes import StackError, check_free
+
+IDLE = "import signal; signal.pause()"
+
+
+def test_a_setting_is_heard_unless_the_stack_sets_it() -> None:
+    given = {
+        "WHAUL_KEY_MODE": "exact",
+        "WHAUL_PORT": "8080",
+        "WHAUL_GRAPH_URL": "https://graph.example",
+        "WHAUL_SECRET_KEY_FILE": "/run/key",
+        "WHAUL_MEDIA_HOSTS": "127.0.0.1",
+        "WHAUL_DEADLINE": "",
+        "WHAUL_DEV_BUCKET": "inbox",
+        "WHAUL_SERVICE_HOST": "10.0.0.1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "HOME": "/root",
+    }
+    assert variables.heard(given) == {"WHAUL_KEY_MODE": "exact", "AWS_REGION": "eu-west-1"}
+    assert variables.port(given) == "8080"
+    of_stack = {"WHAUL_GRAPH_URL": "http://127.0.0.1:4811", "WHAUL_MEDIA_HOSTS": "127.0.0.1"}
+    assert variables.not_heard(given, of_stack) == ["WHAUL_GRAPH_URL", "WHAUL_SECRET_KEY_FILE"]
+
+
+def test_a_port_that_kubernetes_set_is_no_setting() -> None:
+    assert variables.port({"WHAUL_PORT": "tcp://10.0.0.1:8080"}) is None
+
+
+@pytest.mark.parametrize("value", ["a b", "a'b", 'a"b', "$HOME", "a;b", "a#b", "~/a", "a\\b", "a\nb", "é", "a&b"])
+def test_an_env_file_leaves_out_what_its_readers_would_read_differently(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "env"
+    assert variables.write_env_file(file, {"ODD": value, "PLAIN": "x"}) == ["ODD"]
+    assert file.read_text(encoding="utf-8") == "PLAIN=x\n"
+
+
+def test_an_env_file_is_for_its_owner_and_means_the_same_to_a_shell(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("OLD=1\n", encoding="utf-8")
+    file.chmod(0o644)
+    wanted = {"A": "sqlite:////tmp/whaul-dev-0/whaul.db", "B": "a/b=.c,d/e=", "C": "*.example.com", "D": ""}
+    assert variables.write_env_file(file, wanted) == []
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    shell = ["/bin/sh", "-c", f'set -a; . {file}; exec "{sys.executable}" -c "{SHOW}"']
+    done = subprocess.run(shell, capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert {name: json.loads(done.stdout).get(name) for name in [*wanted, "OLD"]} == wanted | {"OLD": None}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+SHOW = "import json, os; print(json.dumps(dict(os.environ)))"
+
+
+def test_an_env_file_in_a_folder_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        variables.write_env_file(tmp_path / "missing" / "env", {})
+
+
+def test_a_command_gets_no_key_and_no_database_but_the_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "WHAUL_SECRET_KEY", "WHAUL_TLS_CERT_FILE"):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("WHAUL_KEY_MODE", "exact")
+    environ = variables.environment_of_command({"AWS_ACCESS_KEY_ID": "whaul_dev"})
+    assert {name for name, value in environ.items() if value == "mine"} == set()
+    assert (environ["WHAUL_KEY_MODE"], environ["AWS_ACCESS_KEY_ID"]) == ("exact", "whaul_dev")
+    assert environ["PATH"] == os.environ["PATH"]
+
+
+def test_state_stays_until_it_is_emptied(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "state"
+    with state_folder.persistent(folder) as used:
+        (used / "s3").mkdir()
+        (used / "s3" / "object").touch()
+        (used / "outside").symlink_to(tmp_path)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    with state_folder.persistent(folder) as used:
+        assert (used / "s3" / "object").exists()
+    with state_folder.persistent(folder, empty=True) as used:
+        assert [path.name for path in used.iterdir()] == [state_folder.MARK]
+    assert folder.exists()
+
+
+def test_a_folder_with_other_files_is_never_emptied(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    for use in (state_folder.persistent(tmp_path, empty=True), state_folder.temporary(tmp_path)):
+        with pytest.raises(StackError, match="holds what is not of `whaul dev`"), use:
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_two_stacks_never_share_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    again = state_folder.persistent(folder)
+    with state_folder.persistent(folder), pytest.raises(StackError, match="another `whaul dev`"), again:
+        pass
+    with state_folder.persistent(folder):
+        pass
+
+
+def test_a_temporary_folder_that_a_killed_stack_left_is_emptied_and_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "left"
+    with state_folder.persistent(folder) as used:
+        (used / "whaul.db").touch()
+    with state_folder.temporary(folder) as used:
+        assert not (used / "whaul.db").exists()
+    assert not folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "state"):
+        with pytest.raises(StackError, match="choose another"), state_folder.persistent(path):
+            pass
+
+
+def test_errors_of_the_block_are_not_those_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="mine"), state_folder.persistent(tmp_path / "state"):
+        raise FileNotFoundError("mine")
+
+
+def test_a_temporary_folder_is_the_same_for_one_port_and_another_for_others() -> None:
+    assert state_folder.shared_temporary(1) == state_folder.shared_temporary(1) != state_folder.shared_temporary(2)
+    assert state_folder.shared_temporary(1).is_absolute()
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)])
+def test_a_command_ends_with_its_exit_code(script: str, code: int) -> None:
+    assert run(["/bin/sh", "-c", script], os.environ) == code
+
+
+def test_a_command_that_is_not_there_is_known_before_anything_starts() -> None:
+    with pytest.raises(StackError, match="no-such-program"):
+        check_command(["no-such-program"])
+    check_command([sys.executable])
+
+
+RUNNER = """
+import os, sys
+from whaul.stack.command import run
+sys.exit(run(sys.argv[1:], os.environ))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_reaches_the_command(number: signal.Signals) -> None:
+    command = f"trap 'exit 40' {number.name.removeprefix('SIG')}; echo ready; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNER, "/bin/sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == 40
+
+
+def test_a_command_does_not_outlive_a_runner_that_is_killed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNNER, "/bin/sh", "-c", f'echo $$; exec "{sys.executable}" -c "{IDLE}"'],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        command = int(process.stdout.readline())
+        assert is_running(command)
+        process.kill()
+        eventually(lambda: not is_running(command))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is found")
+def test_a_port_that_is_taken_says_by_whom_and_what_chooses_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(StackError) as refused:
+        check_free("127.0.0.1", server.getsockname()[1], "--s3-port")
+    assert f"(process {os.getpid()})" in str(refused.value)
+    assert "--s3-port" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_stack_refuses_settings_that_are_its_own() -> None:
+    with pytest.raises(local.StackError, match="WHAUL_GRAPH_URL"), local.stack(settings={"WHAUL_GRAPH_URL": "x"}):
+        pass
+
+
+def test_a_lock_is_free_as_soon_as_its_stack_is_killed(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    hold = f"""
+import signal
+from pathlib import Path
+from whaul.stack import state_folder
+with state_folder.persistent(Path({str(folder)!r})):
+    print("held", flush=True)
+    signal.pause()
+"""
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with (folder / state_folder.MARK).open("ab") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process.kill()
+        process.wait(PATIENCE)
+        with state_folder.persistent(folder):
+            pass
