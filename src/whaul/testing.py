@@ -1,6 +1,7 @@
 """Parts for tests, whaul's own and those of its users: a clock, a signer, look-ups and a destination in memory.
 
-For a whole Graph API that answers over HTTP see `whaul.simulator`.
+`Clock` and `signed_headers` are kept for users (`docs/testing.md`); the rest knows whaul from inside, and changes
+with it. For a whole Graph API that answers over HTTP see `whaul.simulator`, for a whole whaul `whaul.local`.
 """
 
 import hashlib

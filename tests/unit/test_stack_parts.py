@@ -14,9 +14,10 @@ import pytest
 
 from harness.waiting import PATIENCE, eventually, is_running
 from whaul import local
+from whaul.server.listener import ListenerError, check_free
 from whaul.stack import state_folder, variables
 from whaul.stack.command import check_command, run
-from whaul.stack.processes import StackError, check_free
+from whaul.stack.processes import StackError
 
 IDLE = "import signal; signal.pause()"
 
@@ -184,7 +185,7 @@ def test_a_command_does_not_outlive_a_runner_that_is_killed() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody is found")
 def test_a_port_that_is_taken_says_by_whom_and_what_chooses_another() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(StackError) as refused:
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ListenerError) as refused:
         check_free("127.0.0.1", server.getsockname()[1], "--s3-port")
     assert f"(process {os.getpid()})" in str(refused.value)
     assert "--s3-port" in str(refused.value)

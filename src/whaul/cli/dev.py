@@ -27,7 +27,7 @@ def dev(
     command: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[-- COMMAND...]",
+            metavar="-- COMMAND",
             show_default=False,
             help="Run this inside the stack, with the variables in its environment, and end with its exit code.",
         ),
@@ -47,7 +47,9 @@ def dev(
     bucket: Annotated[str, typer.Option(help="Bucket to create.")] = "inbox",
     persist: Annotated[
         Path | None,
-        typer.Option(help="Keep database, buckets and media in this folder, and go on from what is there."),
+        typer.Option(
+            metavar="FOLDER", help="Keep database, buckets and media in this folder, and go on from what is there."
+        ),
     ] = None,
     reset: Annotated[bool, typer.Option("--reset", help="Empty that folder first.")] = False,
     env_file: Annotated[
@@ -68,6 +70,11 @@ def dev(
     """Run a whole stack to develop against, until Ctrl-C: simulated Meta, S3 server, gateway.
 
     Addresses and keys are the same every time. Settings in the environment (WHAUL_KEY_MODE, …) are heard.
+
+    Examples:
+        whaul dev                              # prints the variables to paste into another shell
+        whaul dev -- pytest                    # a test suite inside the stack
+        whaul dev --persist .whaul --env-file .env
     """
     from whaul.stack import variables
     from whaul.stack.command import check_command

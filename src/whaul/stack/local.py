@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whaul.secrets import secret_word, trimmed
-from whaul.server.listener import check_free
+from whaul.server.listener import ListenerError, check_free
 from whaul.settings import MIN_ROOT_SECRET
 from whaul.stack import state_folder, variables
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
@@ -177,13 +177,20 @@ def check_ports(port: int, simulator_port: int, s3_port: int) -> None:
     wanted = {"--port": port, "--simulator-port": simulator_port, "--s3-port": s3_port}
     for option, number in wanted.items():
         if number:
-            check_free(HOST, number, option)
+            _check_port(number, option)
+
+
+def _check_port(port: int, option: str = "--port") -> None:
+    try:
+        check_free(HOST, port, option)
+    except ListenerError as error:
+        raise StackError(str(error)) from None
 
 
 @contextmanager
 def gateway(port: int, environ: Mapping[str, str], log: Path | None) -> Iterator["subprocess.Popen[bytes]"]:
     """Run `whaul serve` while the block runs; its output goes to `log`, or to our errors."""
-    check_free(HOST, port)  # else another program's answer could be taken for the gateway's
+    _check_port(port)  # else another program's answer could be taken for the gateway's
     command = [*ITSELF, "serve", "--port", str(port)]
     with program(command, environ, log) as process:
         healthy = f"http://{HOST}:{port}/readyz"
