@@ -58,8 +58,8 @@ def demo(own_s3: OwnS3 = False) -> None:
         console.print("\n[red bold]A stored file differs from what was sent.[/red bold]")
         raise typer.Exit(1)
     console.print("\nAll files are the same to the byte.\n")
-    console.print("The demo's servers have stopped. This keeps them running, and prints the variables with which")
-    console.print("these lines and your own code reach them:\n")
+    console.print("The demo's servers have stopped. This keeps them running, and prints the")
+    console.print("variables with which these lines and your own code reach them:\n")
     console.print(f"  {output.itself()} dev", soft_wrap=True, markup=False)
 
 
