@@ -80,7 +80,7 @@ def test_options_are_shown_as_they_are_typed_with_readable_defaults() -> None:
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_examples_use_options_that_there_are(words: list[str]) -> None:
     for line in help_pages.About.read(command(words).help).examples:
-        called = line.partition("#")[0].split()
+        called = line.partition("#")[0].partition(" -- ")[0].split()
         for place in [number for number, word in enumerate(called) if word == "whaul"]:
             found, rest = GROUP, called[place + 1 :]
             while rest and hasattr(found, "list_commands") and rest[0] in found.list_commands(None):
