@@ -72,8 +72,7 @@ that the signature covers stays, so a store that checks it still refuses a file 
 | `WHATSAPP_ACCESS_TOKEN` | the token for `whaul link`, when `--token-file` is not given |
 | `PROMETHEUS_MULTIPROC_DIR` | where several workers share their metrics; set by `whaul serve` when unset |
 
-Only the region is read by whaul itself: from [`AWS_REGION`](#aws_region), else `AWS_DEFAULT_REGION`. The region of \
-a profile is not used.
+Only the region is read by whaul itself, [as told there](#aws_region).
 
 ### Certificates
 
@@ -173,9 +172,8 @@ def _links(names: Sequence[str]) -> str:
 
 def _setting(name: str, field: FieldInfo) -> str:
     variable = environment_name(name)
-    also = " `AWS_DEFAULT_REGION` is read when it is unset." if name == "region" else ""
     listed = "\n".join(f"- {fact}" for fact in facts(name, variable, field))
-    return f"### `{variable}`\n\n{field.description}{also}\n\n{listed}\n"
+    return f"### `{variable}`\n\n{field.description}\n\n{listed}\n"
 
 
 def cli_page() -> str:

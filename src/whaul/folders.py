@@ -1,11 +1,20 @@
-"""Creates private folders, and syncs folders where the file system can."""
+"""Where a user's data is kept; private folders; folders that are synced where the file system can."""
 
 import errno
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 _NOT_SYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR})
 """Errors of file systems that sync files only, such as some network and FUSE mounts."""
+
+
+def data_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where this user's programs keep data: the XDG folder, or its macOS equivalent."""
+    if "XDG_DATA_HOME" not in environ and sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "whaul"
+    return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "whaul"
 
 
 def create_private_folder(path: Path) -> None:

@@ -8,8 +8,6 @@ here: botocore finds them as any AWS tool does.
 import ipaddress
 import os
 import re
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlencode
@@ -37,6 +35,7 @@ from whaul.environment import (
     secret_files,
     unknown_names,
 )
+from whaul.folders import data_folder
 from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
 from whaul.partitions import is_region
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
@@ -58,17 +57,10 @@ class SettingsError(Exception):
         super().__init__(f"{len(problems)} {noun} cannot be used:\n{lines}")
 
 
-def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where this user's programs keep data: the XDG folder, or its macOS equivalent."""
-    if "XDG_DATA_HOME" not in environ and sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "whaul"
-    return Path(environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "whaul"
-
-
 def _default_database() -> SecretStr:
     """Name a file in the data directory; nothing for a user without a home folder, as containers may have one."""
     try:
-        return SecretStr(f"sqlite:///{data_directory() / 'whaul.db'}")
+        return SecretStr(f"sqlite:///{data_folder() / 'whaul.db'}")
     except RuntimeError:
         return SecretStr("")
 
@@ -147,8 +139,9 @@ class Settings(BaseSettings):
     region: str = Field(
         "us-east-1",
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
-        description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another S3 "
-        "server uses.",
+        description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another S3 server "
+        "uses. `AWS_DEFAULT_REGION` is read when it is unset. The region of an AWS profile is not used, since ARNs and "
+        "signatures must not depend on whose shared files a command finds; `whaul doctor` warns of one that differs.",
         examples=["eu-west-1", "auto"],
     )
     s3_addressing_style: Literal["auto", "path", "virtual"] = Field(

@@ -9,8 +9,9 @@ from pydantic import SecretStr
 
 from whaul import __version__
 from whaul.environment import environment_name, is_secret
+from whaul.folders import data_folder
 from whaul.secrets import Cipher
-from whaul.settings import Settings, SettingsError, data_directory
+from whaul.settings import Settings, SettingsError
 
 KEY = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
 SECRET = "s3cr3t-value-of-a-setting"
@@ -91,8 +92,8 @@ def test_the_defaults_are_those_of_the_interface(load: Loader, tmp_path: Path) -
 
 
 def test_the_data_directory_is_the_users() -> None:
-    assert data_directory({"XDG_DATA_HOME": "/x"}) == Path("/x/whaul")
-    assert data_directory({"XDG_DATA_HOME": ""}) == Path.home() / ".local" / "share" / "whaul"
+    assert data_folder({"XDG_DATA_HOME": "/x"}) == Path("/x/whaul")
+    assert data_folder({"XDG_DATA_HOME": ""}) == Path.home() / ".local" / "share" / "whaul"
 
 
 def test_every_setting_says_what_it_means() -> None:

@@ -141,7 +141,7 @@ def group_page(path: str, command: Any, groups: Sequence[tuple[str, Rows]], afte
 
 
 def _page(about: About, called: str, sections: Sequence[tuple[str, Rows]], after: str = "") -> str:
-    width = max(min(shutil.get_terminal_size().columns, MAX_WIDTH), 40)
+    width = page_width()
     bold = ("\x1b[1m", "\x1b[0m") if takes_colour(sys.stdout) else ("", "")
     parts = ["\n".join(wrapped(about.summary, width)), f"{bold[0]}Usage:{bold[1]} {called}"]
     parts += ["\n".join(wrapped(paragraph, width)) for paragraph in about.details]
@@ -166,6 +166,11 @@ def _row(name: str, text: str, column: int, width: int) -> Iterator[str]:
     for line in lines:
         yield f"  {name:{column}}  {line}".rstrip()
         name = ""
+
+
+def page_width() -> int:
+    """The columns of the terminal, as far as lines can still be read."""
+    return max(min(shutil.get_terminal_size().columns, MAX_WIDTH), 40)
 
 
 def wrapped(text: str, width: int) -> list[str]:

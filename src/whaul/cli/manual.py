@@ -6,10 +6,9 @@ import typer
 
 from whaul.cli import COMMANDS, output
 from whaul.cli.failures import CommandError
-from whaul.cli.help import wrapped
+from whaul.cli.help import page_width, wrapped
 from whaul.terminal import suggestion
 
-WIDTH = 100
 DOCS = "docs"
 
 
@@ -45,8 +44,9 @@ def _setting(variable: str) -> None:
     if variable not in fields:
         raise CommandError(f"there is no setting {variable}{suggestion(variable, fields)}")
     name, field = fields[variable]
-    text = [variable, *wrapped(field.description or "", WIDTH), "", *facts(name, variable, field)]
-    for line in text:
-        output.line(line.replace("`", ""))
+    output.page(output.styled(variable, "bold"))
+    for part in [field.description or "", "", *facts(name, variable, field)]:
+        for line in wrapped(part.replace("`", ""), page_width()) or [""]:
+            output.line(line)
     output.line("")
     output.line("`whaul settings` shows what it is now.")
