@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.arns import Arns
+from whaul.arns import Arns, read_meta_id
 
 ACCOUNT = "111122223333"
 REGION = "eu-central-1"
@@ -120,3 +120,33 @@ def test_an_account_may_be_named_by_its_id_and_its_arn_but_not_by_those_of_a_pho
     assert ARNS.read_waba(ARNS.arn(id_)) == id_
     assert ARNS.read_waba(ARNS.phone_number_id("1")) is None
     assert ARNS.read_waba("102290129340398") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "meta_id"),
+    [
+        ("106540352242922", "106540352242922"),
+        ("phone-number-id-106540352242922", "106540352242922"),
+        ("waba-102290129340398", "102290129340398"),
+        ("arn:aws:social-messaging:eu-central-1:111122223333:phone-number-id/106540352242922", "106540352242922"),
+    ],
+)
+def test_metas_id_is_known_also_in_the_place_of_ours(value: str, meta_id: str) -> None:
+    assert read_meta_id(value) == meta_id
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "1",
+        "1065\u0660403",
+        "106540352242922 ",
+        "+15550100001",
+        f"phone-number-id-{'1' * 32}",
+        "1" * 32,
+        "x-123456789",
+    ],
+)
+def test_what_is_no_id_of_metas_is_none(value: str) -> None:
+    assert read_meta_id(value) is None

@@ -201,6 +201,23 @@ MEMBERS = "mediaId originationPhoneNumberId metadataOnly destinationS3File desti
 MEMBER = st.sampled_from([*MEMBERS.split(), "bucketName"]) | st.text()
 
 
+def test_advice_is_given_for_a_member_that_is_wrong_and_only_then() -> None:
+    asked: list[str | None] = []
+
+    def advise(value: str | None) -> str:
+        asked.append(value)
+        return "Give another." if value == "5" else ""
+
+    reader = Reader("GetWhatsAppMessageMedia", {"originationPhoneNumberId": advise})
+    reader.read(Request(b"", body()))
+    assert asked == []
+    with pytest.raises(ValidationException, match=r"pattern: .*\. Give another\.$"):
+        reader.read(Request(b"", body(originationPhoneNumberId="5")))
+    with pytest.raises(ValidationException, match="pattern") as caught:
+        reader.read(Request(b"", body(mediaId="!", originationPhoneNumberId="x")))
+    assert "Give" not in caught.value.message
+
+
 @given(st.dictionaries(MEMBER, JSON | st.dictionaries(MEMBER, JSON)).map(lambda value: json.dumps(value).encode()))
 @example(b'{"mediaId": "' + b"9" * 5000 + b'"}')
 @example(b'{"x": ' + b"9" * 5000 + b"}")

@@ -1,6 +1,7 @@
 """Attempts: when another one is made, after which wait, and when none is."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -190,3 +191,20 @@ async def test_silence_that_is_seen_after_the_deadline_is_the_deadlines() -> Non
     error = await refused(attempts, Steps(silence))
     assert "WHAUL_DEADLINE" in error.message
     assert error.retry is Retry.NO
+
+
+async def test_what_keeps_failing_is_given_up_after_the_patience_and_not_before() -> None:
+    steps = Steps(*(passing() for _ in range(3)))
+    assert await Attempts(math.inf, patience=1e9, sleep=steps.sleep).run(steps) == "done"
+    attempts = Attempts(math.inf, patience=0.0, sleep=steps.sleep)
+    steps.failures = [passing()]
+    assert isinstance(await refused(attempts, steps), DependencyException)
+    steps.failures = [ThrottledRequestException(retry_after=100)]
+    assert isinstance(
+        await refused(Attempts(math.inf, patience=50, sleep=steps.sleep), steps), ThrottledRequestException
+    )
+
+
+async def test_without_a_deadline_nothing_is_cut_off() -> None:
+    async with Attempts(math.inf).bounded():
+        await asyncio.sleep(0)

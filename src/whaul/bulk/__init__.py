@@ -1,1 +1,4 @@
-"""Many media ids to one place: `ids` reads them, `run` fetches them. What `whaul get` does, without its face."""
+"""Many media to one place: what `whaul get` does, without its face.
+
+`media_ids` reads them, in the forms of `lists`; `run` fetches them, and waits as `throttle` and `bandwidth` say.
+"""

@@ -53,7 +53,7 @@ class Numbers:
         """Find a number. Raises `ResourceNotFoundException`."""
         found = self._found.get(name)
         if found is None:
-            meta_id = name if read_meta_id(name) == name else None
+            meta_id = read_meta_id(name)
             id_ = self._arns.phone_number_id(meta_id) if meta_id else self._arns.read_phone_number(name)
             try:
                 found = await self._accounts.phone_number(id_) if id_ is not None else None

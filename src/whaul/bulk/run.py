@@ -235,9 +235,8 @@ class Run:
         door = self._doors.get(found.account)
         if door is None:
             door = self._doors[found.account] = Door(self._stopping, self._on_pause)
-        source: Source = _Watched(found.source, door)
-        if self._bandwidth is not None:
-            source = SlowSource(source, self._bandwidth)
+        watched = _Watched(found.source, door)
+        source = watched if self._bandwidth is None else SlowSource(watched, self._bandwidth)
         while True:
             try:
                 name, info = await self._store(stem, source, door, deadline)
@@ -245,8 +244,8 @@ class Run:
                 return Outcome(media_id, "planned" if self._dry else "stored", found.number.id, name, info)
             except ThrottledRequestException as error:
                 now = asyncio.get_running_loop().time()
-                if not door.closed_by(error) or now + door.seconds_left >= deadline:
-                    raise
+                if error is not watched.throttle or now + door.seconds_left >= deadline:
+                    raise  # a place throttles, too, and that is another matter
 
     async def _store(self, stem: str, source: Source, door: Door, deadline: float) -> tuple[str, MediaInfo]:
         """Store one file, or say how that would be; what throttles it is raised at once."""
@@ -289,14 +288,25 @@ class _Watched:
     def __init__(self, source: Source, door: Door) -> None:
         self._source = source
         self._door = door
+        self.throttle: ThrottledRequestException | None = None
+        """The last one."""
 
     async def describe(self) -> MediaInfo:
-        async with self._door.watched():
+        async with self._watched():
             return await self._source.describe()
 
     @asynccontextmanager
     async def download(self, info: MediaInfo, ahead: int) -> AsyncGenerator[Readable]:
         async with AsyncExitStack() as stack:
-            async with self._door.watched():  # not while the file is stored: a place may throttle, too
+            async with self._watched():  # not while the file is stored: a place may throttle, too
                 download = await stack.enter_async_context(self._source.download(info, ahead))
             yield download
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncGenerator[None]:
+        try:
+            async with self._door.watched():
+                yield
+        except ThrottledRequestException as error:
+            self.throttle = error
+            raise

@@ -86,10 +86,6 @@ class Door:
             if not is_throttled and began >= self._closed_at:
                 self._throttles = 0
 
-    def closed_by(self, error: ThrottledRequestException) -> bool:
-        """Whether this error was seen here, so that waiting helps."""
-        return error is self._error
-
     def _close(self, error: ThrottledRequestException, began: float) -> None:
         self._error = error
         now, is_first = _now(), began >= self._closed_at
