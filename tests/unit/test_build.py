@@ -1,10 +1,17 @@
-"""Which commit a checkout, a work tree or a built package is of."""
+"""Which commit a checkout, a work tree or a built package is of, and what else a package holds."""
 
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from whaul.build import COMMIT_FILE, commit
+
+ROOT = Path(__file__).parents[2]
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 
@@ -71,3 +78,43 @@ def test_a_package_in_somebody_elses_repository_is_not_of_its_commit(package: Pa
     installed = package.parents[1] / "lib" / "whaul"
     installed.mkdir(parents=True)
     assert commit(installed) is None
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, with a repository that says nothing but its commit."""
+    folder = tmp_path_factory.mktemp("build") / "checkout"
+    folder.mkdir()
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy2(ROOT / name, folder)
+    for name in ("src", "docs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text(f"{HASH}\n")
+    return folder
+
+
+def built(checkout: Path, target: str) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", f"../{target}"]
+    subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
+    (package,) = (checkout.parent / target).iterdir()
+    return package
+
+
+def test_a_wheel_holds_the_documentation_and_its_commit(checkout: Path) -> None:
+    with zipfile.ZipFile(built(checkout, "wheel")) as wheel:
+        names = wheel.namelist()
+        assert wheel.read(f"whaul/{COMMIT_FILE}").decode().strip() == HASH[:10]
+    pages = {f"whaul/docs/{page.relative_to(ROOT / 'docs')}" for page in (ROOT / "docs").rglob("*.md")}
+    assert pages <= set(names)
+    assert not [name for name in names if name.endswith("generate.py")]
+
+
+def test_a_wheel_that_is_made_from_a_source_package_is_of_its_commit(checkout: Path, tmp_path: Path) -> None:
+    with tarfile.open(built(checkout, "sdist")) as source:
+        source.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    with zipfile.ZipFile(built(unpacked, "wheel")) as wheel:
+        assert wheel.read(f"whaul/{COMMIT_FILE}").decode().strip() == HASH[:10]
+        assert wheel.namelist().count(f"whaul/{COMMIT_FILE}") == 1
+        assert "whaul/docs/settings.md" in wheel.namelist()
