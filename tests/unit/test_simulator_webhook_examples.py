@@ -16,8 +16,10 @@ from harness.waiting import eventually
 from whaul.simulator.apps import ALL_FIELDS, DEFAULT_APP_SECRET
 from whaul.simulator.webhooks.contents import MESSAGES, WITHOUT_CONTACTS
 from whaul.simulator.webhooks.examples import NAMES, SAMPLE
-from whaul.simulator.webhooks.faults import KINDS
+from whaul.simulator.webhooks.faults import KINDS, Slow
 from whaul.simulator.webhooks.fields import VALUES
+from whaul.simulator.webhooks.post import seconds_of
+from whaul.simulator.webhooks.sender import MAX_CONCURRENT
 
 DAY = 24 * 3600
 USER, PARENT = "US.13491208655302741918", "US.ENT.11815799212886844830"
@@ -181,6 +183,8 @@ def test_a_value_a_webhook_or_any_text_can_be_sent(client: Client, receiver: Rec
         send(client, body=text)
         assert receiver.posts[-1].body == text.encode()
         assert receiver.posts[-1].is_signed_with(DEFAULT_APP_SECRET)
+    send(client, body="\ud800")  # which is not UTF-8
+    assert receiver.posts[-1].body == b"\xed\xa0\x80"
     for broken in ({}, {"entry": []}, {"entry": [{"id": 7, "changes": [{"value": {"metadata": 7}, "field": "x"}]}]}):
         send(client, webhook=broken)
         assert receiver.posts[-1].json() == broken
@@ -305,6 +309,11 @@ def test_a_slow_body_ends_when_time_passes(client: Client, receiver: Receiver) -
     assert only(receiver).is_signed_with(DEFAULT_APP_SECRET)
 
 
+def test_a_slow_body_may_take_longer_than_the_answer() -> None:
+    assert seconds_of(b"x" * 500, Slow(bytes_per_second=10)) == 50
+    assert seconds_of(b"x" * 500, None) == 0
+
+
 def test_a_receiver_that_does_not_answer_is_given_up(client: Client) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client.sim.configure(webhook_timeout=0.05, webhook_retry_delays=[])
@@ -354,6 +363,25 @@ def test_what_a_receiver_says_is_kept(client: Client) -> None:
         (delivery,) = send(client, example="text")["deliveries"]
     (attempt,) = delivery["attempts"]
     assert (attempt["status"], attempt["answer"][:14], len(attempt["answer"])) == (401, "bad signature!", 1024)
+
+
+def test_half_a_character_and_a_nul_are_posted_as_written(client: Client, receiver: Receiver) -> None:
+    content = client.control("POST", "messages/inbound", {"text": "\ud83d \0"}).json()
+    assert b'"\\ud83d \\u0000"' in receiver.wait(1)[0].body
+    assert receiver.posts[0].json() == content
+
+
+def test_a_pause_holds_back_what_waits_for_a_place(client: Client) -> None:
+    client.sim.configure(webhook_retry_delays=[], webhook_timeout=3600)
+    with socket.create_server(("127.0.0.1", 0), backlog=2 * MAX_CONCURRENT) as silent:
+        client.sim.set_webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        made = client.sim.send_webhook("text", copies=MAX_CONCURRENT + 8)
+        eventually(lambda: sum(one.state == "sending" for one in made) == MAX_CONCURRENT)
+        client.sim.webhooks.pause()
+    eventually(lambda: sum(one.state == "dropped" for one in made) == MAX_CONCURRENT)
+    assert [(one.state, one.attempts) for one in made[MAX_CONCURRENT:]] == [("due", [])] * 8
+    client.sim.webhooks.resume()
+    eventually(lambda: all(one.state == "dropped" for one in made))
 
 
 def test_a_message_from_a_customer_is_posted_too(client: Client, receiver: Receiver) -> None:

@@ -281,4 +281,8 @@ async def _body(request: web.Request) -> Any:
 
 
 def _json(value: Any, status: int) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+    try:
+        body = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can only escape
+        body = json.dumps(msgspec.to_builtins(value)).encode()
+    return web.Response(body=body, status=status, content_type="application/json")

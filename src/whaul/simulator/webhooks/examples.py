@@ -55,7 +55,7 @@ def content_of(
         return compose(example, scene, waba_id, count)
     if field is not None and value is not None:
         return envelope.webhook(waba_id, field, [value] * count, scene.now)
-    return webhook if webhook is not None else (body or "").encode()
+    return webhook if webhook is not None else (body or "").encode(errors="surrogatepass")
 
 
 def compose(name: str, scene: Scene, waba_id: str, count: int = 1) -> dict[str, Any]:

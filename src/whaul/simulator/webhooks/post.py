@@ -80,6 +80,11 @@ def distorted(body: bytes, fault: WireFault | None) -> bytes:
     return body
 
 
+def seconds_of(body: bytes, fault: WireFault | None) -> float:
+    """How long a body is on its way by its fault, beside the time for the answer."""
+    return len(body) / fault.bytes_per_second if isinstance(fault, faults.Slow) else 0.0
+
+
 async def post(
     session: aiohttp.ClientSession,
     url: str,
@@ -92,6 +97,7 @@ async def post(
 ) -> Answer:
     """Send a body, as the fault leaves it. `wait` lets seconds pass between the parts of a slow one."""
     body = distorted(body, fault)
+    timeout += seconds_of(body, fault)
     headers = signed_headers(body, secret, fault)
     request = session.post(
         url, headers=headers, data=_stream(body, fault, wait), timeout=_limit(timeout), allow_redirects=False

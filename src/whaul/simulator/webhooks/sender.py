@@ -110,14 +110,14 @@ class Webhooks:
         `new_urls`: each further copy has other download URLs, as Meta's own repetitions.
         """
         name, number_id, is_sample = concerns(content)
+        first = content if isinstance(content, bytes) else encoded(content)
         made: list[Delivery] = []
         for app in self._state.apps:
             target = app.of_sample() if is_sample else app.target(name, number_id)
             if target is None or app_id not in {None, app.id}:
                 continue
             for copy in range(copies):
-                body = content if isinstance(content, bytes) else encoded(content)
-                body = renewed(self._state, body, copy) if new_urls and copy else body
+                body = renewed(self._state, first, copy) if new_urls and copy else first
                 now = self._state.now()
                 self._last_id += 1
                 made.append(Delivery(str(self._last_id), app, *target, name, body, fault, at=now, due_at=now))
@@ -242,8 +242,8 @@ class Webhooks:
             delivery.due_at = begun_at + delay
             if number:
                 await self._wait(delivery, begun + delay)
-            await self._rest(self._open.wait())
             async with self._slots[delivery.url]:
+                await self._rest(self._open.wait())
                 hits = fault is not None and (is_once or len(delivery.attempts) < (fault.attempts or 0))
                 await self._attempt(delivery, fault if hits else None)
             if delivery.state == "delivered":
