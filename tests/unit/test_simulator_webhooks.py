@@ -127,6 +127,22 @@ def test_each_app_gets_its_copy_signed_with_its_secret(client: Client, receiver:
     assert (one.is_signed_with(DEFAULT_APP_SECRET), two.is_signed_with("second-secret")) == (True, True)
 
 
+def test_what_one_app_did_not_take_comes_to_all_again(client: Client, receiver: Receiver) -> None:
+    with receiving() as other:
+        other.answers = [500]
+        client.sim.set_webhook(other.url, app_id=client.sim.add_app("Second", "second-secret").id)
+        client.sim.webhooks.pause()
+        client.sim.receive(text="Hi")
+        one, two = client.sim.webhooks.deliveries
+        client.sim.configure(webhook_retry_delays=[60])
+        client.sim.webhooks.resume()
+        eventually(lambda: one.state == "delivered" and two.state == "due" and len(two.attempts) == 1)
+        client.sim.advance(60)
+        assert len({post.value["messages"][0]["id"] for post in receiver.wait(2) + other.wait(2)}) == 1
+        eventually(lambda: (one.state, two.state) == ("delivered", "delivered"))
+    assert (len(receiver.posts), len(other.posts)) == (2, 2)
+
+
 @pytest.mark.parametrize("answer", [500, 503, 404, 401, 301, 201, 204])
 def test_all_but_200_is_tried_again(client: Client, receiver: Receiver, answer: int) -> None:
     receiver.answers = [answer]

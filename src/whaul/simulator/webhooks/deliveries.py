@@ -39,6 +39,8 @@ class Delivery:
     """When it came to be, in Unix time by the simulator's clock."""
     due_at: float | None
     """When it is sent next."""
+    together: "list[Delivery]" = field(repr=False)
+    """The deliveries of the same webhook, this one included."""
     state: DeliveryState = "due"
     attempts: list[Attempt] = field(default_factory=list)
     answered: Future[None] = field(default_factory=Future, repr=False)

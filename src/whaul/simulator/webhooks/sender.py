@@ -120,7 +120,8 @@ class Webhooks:
                 body = renewed(self._state, first, copy) if new_urls and copy else first
                 now = self._state.now()
                 self._last_id += 1
-                made.append(Delivery(str(self._last_id), app, *target, name, body, fault, at=now, due_at=now))
+                delivery = Delivery(str(self._last_id), app, *target, name, body, fault, now, now, together=made)
+                made.append(delivery)
         for delivery in made:
             self._deliveries[delivery.id] = delivery
             self._on_loop(self._start, delivery)
@@ -242,12 +243,19 @@ class Webhooks:
             delivery.due_at = begun_at + delay
             if number:
                 await self._wait(delivery, begun + delay)
+                self._repeat(delivery)
             async with self._slots[delivery.url]:
                 await self._rest(self._open.wait())
                 hits = fault is not None and (is_once or len(delivery.attempts) < (fault.attempts or 0))
                 await self._attempt(delivery, fault if hits else None)
             if delivery.state == "delivered":
                 break
+
+    def _repeat(self, delivery: Delivery) -> None:
+        """Meta tries again with all apps, those that have answered 200, too."""
+        for other in delivery.together:
+            if other.app is not delivery.app and other.state == "delivered" and other.id in self._deliveries:
+                self.redeliver(other.id)
 
     def _ended(self, delivery: Delivery, task: asyncio.Task[None]) -> None:
         if self._tasks.get(delivery) is not task:
