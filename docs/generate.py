@@ -125,8 +125,8 @@ bidirectional override as its escape, such as `\\x1b`. JSON is exact.
 - Colours are for terminals. [`NO_COLOR`](https://no-color.org) or `TERM=dumb` turns them off, \
 [`FORCE_COLOR`](https://force-color.org) turns them on elsewhere.
 - `whaul --version` names the commit, where it is known: in a checkout, and in a package that was built from one.
-- All commands read the [settings](settings.md) from the environment, except `demo` and `dev`, which have \
-their own, and `simulate`, which has none.
+- All commands read the [settings](settings.md) from the environment, except `demo`, which has \
+its own, and `simulate`, which has none; `dev` sets [some of them](testing.md#the-stack) itself.
 - Real secrets come from files, standard input or the environment, never from an option.
 """
 
