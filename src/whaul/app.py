@@ -1,8 +1,6 @@
 """The composition root: builds the gateway from the settings. What it can do is in `OPERATIONS`."""
 
-import asyncio
 import gc
-import threading
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -24,7 +22,6 @@ from whaul.outbound.circuit import Circuits
 from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.batches import BatchedKeys
 from whaul.registry.cache import CachedRegistry
-from whaul.server import DRAIN_SIGNAL
 from whaul.server.database import followed, opened
 from whaul.server.gateway import Gateway, Service
 from whaul.server.key_uses import KeyUses
@@ -111,8 +108,6 @@ async def _serving(
         stack.push_async_callback(components.drain)
         stack.push_async_callback(refreshes.aclose)
         await stack.enter_async_context(followed(registry.accounts.token_expiries, metrics.set_token_expiries))
-        if threading.current_thread() is threading.main_thread():  # signals reach no other
-            asyncio.get_running_loop().add_signal_handler(DRAIN_SIGNAL, gateway.drain)
         await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
         _collect_seldom()
         readiness = Readiness(registry.ping, store.credentials.get)

@@ -231,6 +231,14 @@ class Settings(BaseSettings):
         description="Seconds that a connection may be idle between requests. Set it longer than a load balancer in "
         "front keeps idle connections; otherwise a call may meet one that is being closed.",
     )
+    shutdown_notice: float = Field(
+        15.0,
+        ge=0,
+        le=600,
+        description="Seconds from SIGTERM until the server stops listening, in which it serves on and `/readyz` "
+        "answers 503. Set it longer than a load balancer takes to turn away: the period of its probe times the "
+        "failures that it waits for. 0 stops at once.",
+    )
     tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
     tls_key_file: Path | None = Field(None, description="Private key (PEM, not encrypted) of that certificate.")
     trusted_proxies: Commas = Field(

@@ -80,6 +80,7 @@ def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, t
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
         told_by = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000", "WHAUL_IDLE_TIMEOUT": "1"}
+        told_by["WHAUL_SHUTDOWN_NOTICE"] = "60"
         with world.serve(**told_by) as running:
             assert manager.recv(100) == b"READY=1"
             with closing(HTTPConnection("127.0.0.1", running.port, timeout=PATIENCE)) as connection:
@@ -90,6 +91,7 @@ def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, t
             while (told := manager.recv(100)) != b"STOPPING=1":
                 assert told == b"WATCHDOG=1"
             assert running.send("GET", "/healthz").status == 200, "it still listens"
+            running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(PATIENCE) == 0
 
 

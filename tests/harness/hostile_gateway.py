@@ -114,7 +114,7 @@ def linked(simulator: Simulator, app_secret: str, folder: Path) -> World:
 @contextmanager
 def attacked(world: World, store: Peer, **settings: str) -> Iterator[Target]:
     """Run a gateway while the block runs."""
-    settings = {"AWS_ENDPOINT_URL_S3": store.url, "WHAUL_IDLE_TIMEOUT": "15"} | settings
+    settings = {"AWS_ENDPOINT_URL_S3": store.url, "WHAUL_IDLE_TIMEOUT": "15", "WHAUL_SHUTDOWN_NOTICE": "0"} | settings
     with world.gateway(**settings) as running:
         key = (world.key.id, world.key.secret)
         yield Target(port=running.port, log=running.log, phone_number_id=world.phone_number_id, key=key)

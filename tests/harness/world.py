@@ -237,7 +237,7 @@ def gateway(
     with ExitStack() as stack:
         [port] = stack.enter_context(free_ports(1))
         log = world.folder / f"gateway-{port}.log"
-        environ = world.environ | dict(settings)
+        environ = {"WHAUL_SHUTDOWN_NOTICE": "0"} | world.environ | dict(settings)
         if environ.get("WHAUL_WORKERS", "1") != "1":
             command = command or SERVE  # prometheus_client looks for other workers when it is loaded
         process: Popen[bytes] | Forked

@@ -9,8 +9,8 @@ from whaul.environment import is_secret
 
 SETTING_GROUPS: Mapping[str, Sequence[str]] = {
     "Listener": (
-        *("host", "port", "workers", "idle_timeout", "tls_cert_file", "tls_key_file", "trusted_proxies", "auth"),
-        *("root_access_key_id", "root_secret_access_key"),
+        *("host", "port", "workers", "idle_timeout", "shutdown_notice", "tls_cert_file", "tls_key_file"),
+        *("trusted_proxies", "auth", "root_access_key_id", "root_secret_access_key"),
     ),
     "Registry": ("database_url", "secret_key", "account_id", "region"),
     "Stored objects": (

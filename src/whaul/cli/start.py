@@ -45,6 +45,7 @@ async def checked(settings: Settings) -> Plan:
         workers=settings.workers,
         deadline=settings.deadline,
         idle_timeout=settings.idle_timeout,
+        shutdown_notice=settings.shutdown_notice,
         max_transfers=settings.max_transfers,
         tls_cert_file=str(settings.tls_cert_file) if settings.tls_cert_file else None,
         tls_key_file=str(settings.tls_key_file) if settings.tls_key_file else None,

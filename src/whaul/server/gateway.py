@@ -23,7 +23,6 @@ from whaul.errors import (
     ApiError,
     InternalServiceException,
     ServiceUnavailable,
-    ThrottledRequestException,
     UnknownOperationException,
 )
 from whaul.registry.errors import RegistryUnavailableError
@@ -42,6 +41,7 @@ log = structlog.get_logger()
 Operation = Callable[[Request, Caller, Call], Awaitable[Response]]
 JSON = "application/json"
 READ = ("GET", "HEAD")
+CLOSE = ("Connection", "close")
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """What monitors ask, over and over: not logged, not counted."""
 CLIENT_ERRORS, SERVER_ERRORS = 400, 500
@@ -110,6 +110,7 @@ class Gateway:
         self._audit = audit
         self._service: Service
         self._draining = False
+        self._closing = False
         self._bodies = BodyBudget()
         self.busy: Counter[int] = Counter()
         """The ports of the clients whose requests are being answered; two clients may have the same."""
@@ -136,9 +137,14 @@ class Gateway:
                 del self.busy[client]
 
     def drain(self) -> None:
-        """Take no new calls, and say so on `/readyz`; those under way go on."""
+        """Say on `/readyz` that the server is going to stop; calls are served as before."""
         self._draining = True
+        self.close_connections()
         logs.lifecycle("draining")
+
+    def close_connections(self) -> None:
+        """From now on close each connection after its answer, so that the next call comes on a new one."""
+        self._closing = True
 
     @asynccontextmanager
     async def _running(self) -> AsyncGenerator[None]:
@@ -165,6 +171,8 @@ class Gateway:
                 if exchange.room is not None:
                     exchange.room.release()
             headers.append(("x-amzn-RequestId", call.request_id))
+            if self._closing or call.arriving:
+                headers.append(CLOSE)
             await asgi.answer(send, exchange.status, JSON, headers, body)
         finally:
             seconds = time.monotonic() - started
@@ -188,8 +196,6 @@ class Gateway:
         if operation is None:
             raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
         exchange.operation = operation
-        if self._draining:
-            raise ThrottledRequestException("This server is stopping. Try again, to reach another.", retry_after=1)
 
     async def _receive(self, exchange: "Exchange") -> None:
         """Read the body. A large one takes room that all share, until the call ends."""
@@ -257,8 +263,6 @@ class Gateway:
             log.error("database_failed", request_id=call.request_id, error=logs.without_text(error))
         call.error, call.message = api_error.code, api_error.message
         body, headers = response.error(api_error)
-        if self._draining or call.arriving:
-            headers.append(("Connection", "close"))
         return api_error.status, body, headers
 
     async def _probe(self, scope: Scope, send: Send) -> None:
@@ -275,7 +279,8 @@ class Gateway:
             reasons += await self._service.unready()
             status = 503 if reasons else 200
             body = msgspec.json.encode({"status": "unavailable" if reasons else "ok", "reasons": reasons})
-        await asgi.answer(send, status, content_type, [("x-amzn-RequestId", response.request_id())], body)
+        headers = [("x-amzn-RequestId", response.request_id()), *([CLOSE] if self._closing else [])]
+        await asgi.answer(send, status, content_type, headers, body)
 
 
 def _api_error(error: Exception) -> ApiError:

@@ -1,4 +1,4 @@
-"""The process that `whaul serve` is: it starts the workers, watches them, and stops them in order.
+"""The process that `whaul serve` is: it has the workers started, and hears the signals that are for the server.
 
 It lives as long as the server and does nothing else, so it loads little: no settings, no database, no AWS. What it
 must know is in its `Plan`.
@@ -6,7 +6,6 @@ must know is in its `Plan`.
 
 import http.client
 import json
-import multiprocessing
 import os
 import pkgutil
 import resource
@@ -15,22 +14,24 @@ import ssl
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
-from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
-from granian.server.common import AbstractServer
 
-from whaul.server import DRAIN_SIGNAL
+from whaul.server import EVERY_SIGNAL
 from whaul.server.systemd import Systemd
+from whaul.server.workers import Workers
 from whaul.telemetry import logs
+
+if TYPE_CHECKING:
+    from whaul.server.worker import Worker
 
 APPLICATION = "whaul.app:create_app"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -41,9 +42,7 @@ MAX_HEAD = 32 * 1024
 """Bytes of a request's head, and of what is read at once. Anybody can send as much on each of the connections."""
 OTHER_FILES = 256
 """Files that a worker may need for other things: the database, libraries, outbound connections."""
-DRAIN_NOTICE = 3.0
-"""Seconds between SIGTERM and the end of listening, in which `/readyz` answers 503."""
-DRAIN_MARGIN = 5
+STOP_MARGIN = 5.0
 """Seconds that a stop waits beyond the deadline of a call."""
 PROBE_TIMEOUT = 5.0
 """Seconds in which a worker must answer `/healthz` to count as alive; less if the watchdog asks more often."""
@@ -58,6 +57,7 @@ class Plan:
     workers: int
     deadline: float
     idle_timeout: float
+    shutdown_notice: float
     max_transfers: int
     tls_cert_file: str | None
     tls_key_file: str | None
@@ -76,6 +76,7 @@ class Plan:
 
 def run(plan: Plan) -> None:
     """Serve until told to stop; calls under way are finished first."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, EVERY_SIGNAL)  # in all threads and workers to come, too
     with ExitStack() as stack:
         if not os.environ.get(METRICS_FOLDER):
             os.environ.pop(METRICS_FOLDER, None)  # its reader takes an empty one for a folder
@@ -86,8 +87,10 @@ def run(plan: Plan) -> None:
 
 
 def _serve(plan: Plan) -> None:
-    server = Granian(
-        APPLICATION,
+    server = Workers(
+        notice=plan.shutdown_notice,
+        patience=plan.deadline + STOP_MARGIN,
+        target=APPLICATION,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
@@ -95,7 +98,6 @@ def _serve(plan: Plan) -> None:
         address=plan.address,
         port=plan.port,
         workers=plan.workers,
-        workers_kill_timeout=int(plan.deadline) + DRAIN_MARGIN,
         backpressure=_connections(plan.max_transfers),
         # Hyper counts the timeout from the last response: it is how long a connection may be idle. What bounds a head
         # that has begun is `unfinished_heads`.
@@ -105,19 +107,21 @@ def _serve(plan: Plan) -> None:
         log_level=LogLevels.debug if plan.log_level == "debug" else LogLevels.info,  # its start and stop, always
         log_dictconfig=logs.server_logging(plan.log_level, plan.log_format),
         ssl_protocol_min=SSLProtocols.tls12,
-        respawn_failed_workers=True,
     )
     systemd = Systemd()
     timeout = min(PROBE_TIMEOUT, systemd.watchdog / 2 or PROBE_TIMEOUT)
-    server.on_startup(lambda: _handle_signals(server, systemd))
+    obeying = threading.Thread(target=_obey, args=(server, systemd, plan.shutdown_notice), name="signals", daemon=True)
+    server.on_startup(obeying.start)
     server.on_startup(lambda: systemd.watch(lambda: _is_alive(plan, timeout)))
-    server.serve(target_loader=_application, wrap_loader=False)  # its own would import from the working directory first
+    # Granian's own loader would import from the working directory first.
+    server.serve(target_loader=partial(_application, plan.port, plan.shutdown_notice), wrap_loader=False)
 
 
-def _application() -> Callable[..., Any]:
+def _application(port: int, notice: float, serving: Connection) -> "Worker":
     """Make the application, in a worker."""
-    application: Callable[..., Any] = pkgutil.resolve_name(APPLICATION)()
-    return application
+    from whaul.server.worker import Worker  # noqa: PLC0415 - only workers load the gateway
+
+    return Worker(pkgutil.resolve_name(APPLICATION)(), port, notice, serving)
 
 
 def _connections(max_transfers: int) -> int:
@@ -134,27 +138,24 @@ def _connections(max_transfers: int) -> int:
     return max(min(wanted, soft) - reserved, max_transfers)
 
 
-def _handle_signals(server: AbstractServer[Any], systemd: Systemd) -> None:
-    """On SIGTERM, let load balancers see that the workers are draining before the server stops listening.
+def _obey(server: Workers, systemd: Systemd, notice: float) -> None:
+    """Wait for signals, and do what they say.
 
-    Ctrl-C, and a second SIGTERM, stop it at once. Calls under way are finished in any case.
+    SIGTERM begins the notice; another one, or Ctrl-C, ends it. Calls under way are finished in any case.
     """
-    stop_now: Any = signal.getsignal(signal.SIGTERM)
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        systemd.stop()
-        stop_now(number, frame)
-
-    def drain(_number: int, _frame: FrameType | None) -> None:
-        systemd.stop()
-        signal.signal(signal.SIGTERM, stop)
-        server.respawn_failed_workers = False
-        for worker in multiprocessing.active_children():
-            os.kill(worker.pid or 0, DRAIN_SIGNAL)
-        threading.Timer(DRAIN_NOTICE, os.kill, (os.getpid(), signal.SIGINT)).start()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, drain)
+    while True:
+        number = signal.sigwait(EVERY_SIGNAL)
+        if number == signal.SIGHUP:
+            server.reload()
+        elif number == signal.SIGTERM and notice and not server.draining:
+            systemd.stop()
+            server.drain()
+            ending = threading.Timer(notice, server.stop)
+            ending.daemon = True
+            ending.start()
+        elif number in {signal.SIGTERM, signal.SIGINT}:
+            systemd.stop()
+            server.stop()
 
 
 def _is_alive(plan: Plan, timeout: float) -> bool:

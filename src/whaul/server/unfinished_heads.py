@@ -10,20 +10,18 @@ Only Linux tells this (TCP_INFO). Elsewhere the server's own timeout bounds such
 
 import asyncio
 import errno
-import os
 import socket
-import stat
 import struct
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import structlog
 
+from whaul.server.sockets import sockets_at
 from whaul.telemetry import logs
 
 log = structlog.get_logger()
@@ -32,7 +30,6 @@ HEAD_TIMEOUT = 15.0
 """Seconds in which a head that has begun must be there."""
 LOOKS = 3.0
 """Seconds between two looks; a head may take as much longer."""
-_OPEN_FILES = "/proc/self/fd"
 _INFO = struct.Struct("=44x I 4x I 72x Q 64x Q")
 """Of Linux's `struct tcp_info`, which only grows at its end: `tcpi_last_data_sent`, `tcpi_last_data_recv` (milliseconds
 ago), `tcpi_bytes_received`, `tcpi_bytes_sent` (since Linux 4.19)."""
@@ -83,11 +80,12 @@ class UnfinishedHeads:
         """Close the connections whose heads have taken too long; `busy` are their clients' ports to leave alone."""
         now = self._clock()
         before, self._seen = self._seen, {}
-        for inode, connection in self._accepted():
-            with closing(connection), suppress(OSError):  # it may end at any moment, or not be counted
+        for inode, connection in sockets_at(self._port):
+            with closing(connection), suppress(OSError):  # it may listen, end at any moment, or not be counted
+                client = connection.getpeername()[1]
                 info = _Info.of(connection)
                 seen = before.get(inode)
-                if connection.getpeername()[1] in busy:
+                if client in busy:
                     begun = None
                 elif seen is None or seen.sent != info.sent:  # a response went out: what counts is what came after it
                     begun = now if info.received_last else None
@@ -96,34 +94,6 @@ class UnfinishedHeads:
                 self._seen[inode] = _Seen(info.sent, info.received, begun)
                 if begun is not None and now - begun >= HEAD_TIMEOUT:
                     connection.shutdown(socket.SHUT_RDWR)
-
-    def _accepted(self) -> Iterator[tuple[int, socket.socket]]:
-        """The connections with their inodes, each as a duplicate, so that it stays itself while it is looked at."""
-        try:
-            names = [path.name for path in Path(_OPEN_FILES).iterdir()]
-        except OSError:  # no file is left to open; the next look may find one
-            return
-        for name in names:
-            try:
-                status = os.fstat(int(name))
-                if not stat.S_ISSOCK(status.st_mode):
-                    continue
-                connection = socket.socket(fileno=os.dup(int(name)))
-            except OSError:  # closed meanwhile
-                continue
-            if _is_connection_at(connection, self._port):
-                yield status.st_ino, connection
-            else:
-                connection.close()
-
-
-def _is_connection_at(connection: socket.socket, port: int) -> bool:
-    if connection.family not in {socket.AF_INET, socket.AF_INET6} or connection.type != socket.SOCK_STREAM:
-        return False
-    try:
-        return connection.getsockname()[1] == port and bool(connection.getpeername())
-    except OSError:  # it listens, or has ended
-        return False
 
 
 @dataclass(frozen=True, slots=True)

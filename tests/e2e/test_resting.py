@@ -1,13 +1,8 @@
-"""What a gateway does not do for a while: ask Meta for a number that it refuses, and take calls while it stops."""
-
-import signal
-from concurrent.futures import ThreadPoolExecutor
+"""What a gateway does not do for a while: ask Meta for a number that it refuses."""
 
 import pytest
 from botocore.exceptions import ClientError
 
-from harness.store import Store
-from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway, World
 from whaul.operations.call import MAX_REFUSALS
 from whaul.simulator import Simulator
@@ -45,25 +40,3 @@ def test_what_meta_says_of_a_media_id_never_rests_its_phone_number(gateway: Gate
         with pytest.raises(gateway.client().exceptions.ResourceNotFoundException):
             gateway.get("404", metadataOnly=True)
     assert gateway.get(fine, metadataOnly=True)["fileSize"] == 1000
-
-
-def test_a_gateway_that_is_told_to_stop_says_so_refuses_new_calls_and_finishes_those_under_way(
-    world: World, simulator: Simulator, store: Store, prefix: str
-) -> None:
-    media_id = simulator.add_generated(2_000_000, "image/png", seed=3)
-    simulator.fault(media_id, kind="latency", hop="download", seconds=60)
-    with world.gateway() as gateway, ThreadPoolExecutor() as pool:
-        under_way = pool.submit(gateway.get_to, media_id, prefix)
-        eventually(lambda: simulator.count(media_id)["download"] == 1)
-        gateway.process.send_signal(signal.SIGTERM)
-        eventually(lambda: gateway.send("GET", "/readyz").status == 503)
-        assert b"draining" in gateway.send("GET", "/readyz").body
-        assert gateway.send("GET", "/healthz").status == 200
-        refused = gateway.post(gateway.request())
-        assert (refused.status, refused.headers["x-amzn-errortype"]) == (429, "ThrottledRequestException")
-        assert refused.headers["retry-after"] == "1"
-        assert refused.headers["connection"] == "close"
-        simulator.advance(60)
-        assert under_way.result()["fileSize"] == 2_000_000
-        assert gateway.process.wait(PATIENCE) == 0
-    assert len(store.read(f"{prefix}{media_id}.png")) == 2_000_000
