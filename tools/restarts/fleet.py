@@ -20,7 +20,7 @@ from whaul.stack.processes import answers, program, wait_until
 START_TIMEOUT = 60.0
 STOP_TIMEOUT = 120.0
 CALLERS = 8
-PAUSE = 0.02
+PAUSE = 0.05
 """Seconds between a caller's calls."""
 
 

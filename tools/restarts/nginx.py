@@ -1,6 +1,7 @@
 """A real nginx as a load balancer: round robin, connections kept, and no probes, as it comes.
 
-Nothing is set that would hide a lost call: nginx repeats a POST elsewhere only if it could not be sent.
+Nothing is set that would hide a lost call: nginx repeats a POST elsewhere only if it could not be sent. With
+`max_fails=0` it never counts a server as down; otherwise three that restart within its `fail_timeout` are all down.
 """
 
 import shutil
@@ -64,7 +65,7 @@ def nginx(folder: Path, ports: Sequence[int]) -> Iterator[str]:
     """Run one before the servers at these ports while the block runs; yield its URL."""
     command = [nginx_program(), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
     with free_ports(1) as [port]:
-        servers = "\n        ".join(f"server 127.0.0.1:{each};" for each in ports)
+        servers = "\n        ".join(f"server 127.0.0.1:{each} max_fails=0;" for each in ports)
         (folder / "nginx.conf").write_text(CONFIGURATION.format(folder=folder, servers=servers, port=port))
         subprocess.run([*command, "-t", "-q"], check=True)
         with program(command, {}, folder / "nginx.log") as process:
