@@ -64,22 +64,22 @@ def is_secret(field: FieldInfo) -> bool:
     return "SecretStr" in str(field.annotation)
 
 
-def _known_names(fields: Fields) -> set[str]:
-    secrets = {f"{environment_name(name)}_FILE" for name, field in fields.items() if is_secret(field)}
-    return {environment_name(name) for name in fields} | secrets
+def variables(field_name: str, field: FieldInfo) -> list[str]:
+    """The variables that may give a setting; the first is its name, and counts first."""
+    name = environment_name(field_name)
+    further = ["AWS_DEFAULT_REGION"] if field_name == "region" else [f"{name}_FILE"] if is_secret(field) else []
+    return [name, *further]
 
 
 def given_by(field_name: str, field: FieldInfo, environ: Mapping[str, str] = os.environ) -> str | None:
     """The variable that gives a setting, under the name that the user chose; None if it has its default."""
-    name = environment_name(field_name)
-    names = [name, *(["AWS_DEFAULT_REGION"] if field_name == "region" else [])]
-    names += [f"{name}_FILE"] if is_secret(field) else []
+    names = variables(field_name, field)
     return next((each for each in names if environ.get(each) and not is_link(each, environ[each])), None)
 
 
 def unknown_names(fields: Fields) -> list[str]:
     """List variables that look like settings but are not."""
-    known = _known_names(fields) | GIVEN_BY_DEV
+    known = {variable for name, field in fields.items() for variable in variables(name, field)} | GIVEN_BY_DEV
     unknown = sorted(
         name
         for name, value in os.environ.items()

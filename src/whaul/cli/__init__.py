@@ -52,6 +52,15 @@ class Command(TyperCommand):
         """Its help, for Typer."""
         return self.page(ctx.command_path)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments; whatever is wrong with them is this command's."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            told: Any = error
+            told.ctx = getattr(error, "ctx", None) or ctx
+            raise
+
 
 class Group(TyperGroup):
     """Commands with our help, and with a suggestion for a name that is nearly one of theirs."""

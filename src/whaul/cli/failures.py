@@ -47,10 +47,10 @@ def report(error: BaseException, *, debug: bool = False) -> None:
 
 def setting_in(text: str) -> str | None:
     """Return the first setting that a message names."""
-    from whaul.environment import environment_name
+    from whaul.environment import variables
     from whaul.settings import Settings
 
-    known = {environment_name(name) for name in Settings.model_fields}
+    known = {variable for name, field in Settings.model_fields.items() for variable in variables(name, field)}
     return next((name for name in re.findall(r"\b[A-Z0-9_]+\b", text) if name in known), None)
 
 

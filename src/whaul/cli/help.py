@@ -55,6 +55,8 @@ def refusal(error: Any) -> list[str]:
         message = f"there is no option {error.option_name}{suggestion(error.option_name, error.possibilities or ())}"
     elif name and hasattr(error, "param_type"):
         message = f"{name} is missing"
+    elif hasattr(error, "option_name"):
+        message = f"{error.option_name} {error.message.partition(error.option_name)[2].strip(chr(39)).strip()}"
     elif hasattr(error, "param_hint"):
         text = error.message.replace("Input should", "should").partition(", unable to parse")[0]
         message = f"{name}: {text}" if name else text

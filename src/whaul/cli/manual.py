@@ -29,7 +29,7 @@ def manual(
         from whaul.documentation import folder
 
         output.line(str(folder()))
-    elif topic[0].upper() == topic[0]:
+    elif "_" in topic[0] or topic[0].isupper():
         _setting(topic[0])
     else:  # `whaul help COMMAND` is `whaul COMMAND --help`
         raise CommandError(f"there is no command {topic[0]}{suggestion(topic[0], [*COMMANDS, DOCS])}")
@@ -37,13 +37,14 @@ def manual(
 
 def _setting(variable: str) -> None:
     from whaul.cli.reference import facts
-    from whaul.environment import environment_name
+    from whaul.environment import environment_name, variables
     from whaul.settings import Settings
 
-    fields = {environment_name(name): (name, field) for name, field in Settings.model_fields.items()}
+    fields = {each: name for name, field in Settings.model_fields.items() for each in variables(name, field)}
     if variable not in fields:
-        raise CommandError(f"there is no setting {variable}{suggestion(variable, fields)}")
-    name, field = fields[variable]
+        raise CommandError(f"there is no setting {variable}{suggestion(variable.upper(), fields)}")
+    name = fields[variable]
+    field, variable = Settings.model_fields[name], environment_name(name)
     output.page(output.styled(variable, "bold"))
     for part in [field.description or "", "", *facts(name, variable, field)]:
         for line in wrapped(part.replace("`", ""), page_width()) or [""]:
