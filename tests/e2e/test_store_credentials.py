@@ -1,8 +1,8 @@
 """The server's own S3 credentials: when they cannot be loaded, and when an agent renews them."""
 
-from pathlib import re
+import re
+from pathlib import Path
 
-import Path
 import pytest
 from botocore.exceptions import ClientError
 
