@@ -310,6 +310,26 @@ async def test_too_many_failures_in_a_row_stop_the_run(
     assert run.stopped.startswith(f"{enough} ids failed in a row")
 
 
+async def test_an_account_that_meta_refuses_is_left_out_and_others_go_on() -> None:
+    lists = [{"id": str(n), "phone_number_id": "5" if n < 40 else "6"} for n in range(50)]
+    read_end, write_end = os.pipe()
+    os.write(write_end, b"".join(json.dumps(each).encode() + b"\n" for each in lists))
+    os.close(write_end)
+
+    def answer(media_id: str) -> None:
+        if int(media_id) < 40:
+            raise AccessDeniedByMetaException("No.")
+
+    meta, outcomes = Meta(answer), []
+    run = run_of(MediaIds([], read_end), meta, Shelf(), outcomes)
+    await run.run(1, None)
+    os.close(read_end)
+    assert (run.tally.failed, run.tally.stored, run.stopped) == (40, 10, None)
+    assert len(meta.described) == 20 + 10
+    assert outcomes[39].error is not None
+    assert "not asked again" in outcomes[39].error.message
+
+
 async def test_what_meta_says_of_media_stops_nothing() -> None:
     outcomes: list[Outcome] = []
     meta = Meta(failing(ResourceNotFoundException))

@@ -40,13 +40,14 @@ from whaul.transfer.download import Readable, Source, Transfer
 MAX_KNOWN = 100_000
 """Names of stored files that are remembered, some 20 MB; if there are more, each id is looked up in the place."""
 
+MAX_REFUSALS = 20
+"""Refusals of an account in a row after which Meta is not asked for it: Meta blocks numbers that keep failing."""
 MAX_FAILURES: Mapping[type[ApiError], int] = {
-    AccessDeniedByMetaException: 20,
     AccessDeniedException: 20,
     ThrottledRequestException: 20,
     DependencyException: 100,
 }
-"""Failures in a row, the last of this kind, that stop the run: Meta blocks numbers that keep failing."""
+"""Failures in a row, the last of this kind, that stop the run."""
 
 
 class Place(Protocol):
@@ -136,7 +137,9 @@ class Run:
         self._under_way: dict[str, asyncio.Event] = {}
         self._doors: dict[Hashable, Door] = {}
         self._failures = 0
-        """In a row."""
+        """In a row, for reasons that concern all accounts."""
+        self._refusals: dict[Hashable, tuple[AccessDeniedByMetaException, int]] = {}
+        """What Meta said last, and how often in a row, by account."""
         self._stopping = asyncio.Event()
 
     @property
@@ -207,7 +210,7 @@ class Run:
             number = found.number.id
             stem = self._names.stem(wanted, found.number.meta_id)
             async with self._alone(stem):
-                return await self._fetch(wanted.media_id, stem, found)
+                return await self._fetch(wanted, stem, found)
         except ApiError as error:
             return Outcome(wanted.media_id, "failed", number, error=error)
 
@@ -223,7 +226,8 @@ class Run:
             del self._under_way[stem]
             done.set()
 
-    async def _fetch(self, media_id: str, stem: str, found: Found) -> Outcome:
+    async def _fetch(self, wanted: Wanted, stem: str, found: Found) -> Outcome:
+        media_id = wanted.media_id
         deadline = asyncio.get_running_loop().time() + self._deadline
         name = self._known.get(stem)
         if name is None and self._asks:
@@ -232,6 +236,7 @@ class Run:
                 name = await attempts.run(partial(self._place.find, stem))
         if name is not None:
             return Outcome(media_id, "skipped", found.number.id, name)
+        self._check_refusals(found)
         door = self._doors.get(found.account)
         if door is None:
             door = self._doors[found.account] = Door(self._stopping, self._on_pause)
@@ -241,11 +246,31 @@ class Run:
             try:
                 name, info = await self._store(stem, source, door, deadline)
                 self._remember(stem, name)
+                self._refusals.pop(found.account, None)
                 return Outcome(media_id, "planned" if self._dry else "stored", found.number.id, name, info)
             except ThrottledRequestException as error:
                 now = asyncio.get_running_loop().time()
                 if error is not watched.throttle or now + door.seconds_left >= deadline:
                     raise  # a place throttles, too, and that is another matter
+            except ResourceNotFoundException:
+                self._refusals.pop(found.account, None)  # Meta answers, and lets us ask
+                raise
+            except AccessDeniedByMetaException as error:
+                self._refuse(error, found, is_named=wanted.number is not None)
+                raise
+
+    def _check_refusals(self, found: Found) -> None:
+        error, times = self._refusals.get(found.account, (None, 0))
+        if error is not None and times >= MAX_REFUSALS:
+            message = f"{error.message} Meta is not asked again for this account, after {times} such answers in a row."
+            raise AccessDeniedByMetaException(message)
+
+    def _refuse(self, error: AccessDeniedByMetaException, found: Found, *, is_named: bool) -> None:
+        """Count what Meta refuses an account: too much stops a run about one number, or else leaves out its others."""
+        times = self._refusals.get(found.account, (None, 0))[1] + 1
+        self._refusals[found.account] = error, times
+        if times >= MAX_REFUSALS and not is_named:
+            self.stop(f"{times} ids failed in a row, the last with {error.code}: {error.message}")
 
     async def _store(self, stem: str, source: Source, door: Door, deadline: float) -> tuple[str, MediaInfo]:
         """Store one file, or say how that would be; what throttles it is raised at once."""
