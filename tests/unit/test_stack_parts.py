@@ -17,6 +17,7 @@ from whaul import local
 from whaul.server.listener import ListenerError, check_free
 from whaul.stack import state_folder, variables
 from whaul.stack.command import check_command, run
+from whaul.stack.local import _shared_key
 from whaul.stack.processes import StackError
 
 IDLE = "import signal; signal.pause()"
@@ -216,3 +217,25 @@ with state_folder.persistent(Path({str(folder)!r})):
         process.wait(PATIENCE)
         with state_folder.persistent(folder):
             pass
+
+
+def test_a_stores_key_that_cannot_be_whauls_is_not_handed_out_for_both() -> None:
+    class Running:
+        url, token = "http://127.0.0.1:4811", "token"
+
+    for secret, shared in (("minioadmin", False), ("minioadmin-secret", True)):
+        s3 = local.S3Endpoint("http://127.0.0.1:9000", "minioadmin", secret)
+        key = _shared_key(s3)
+        running = local.Stack(
+            simulator=Running(),
+            gateway_url="http://127.0.0.1:4810",
+            s3=s3,
+            bucket="inbox",
+            phone_number_id="phone-number-id-1",
+            database_url="sqlite:////tmp/whaul.db",
+            access_key_id=key[0],
+            secret_access_key=key[1],
+        )
+        environ = running.environment()
+        assert ("AWS_ENDPOINT_URL_S3" in environ) == shared
+        assert environ["AWS_ACCESS_KEY_ID"] == ("minioadmin" if shared else "whaul_dev")

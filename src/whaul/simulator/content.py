@@ -68,7 +68,7 @@ class Generated:
 
     def __init__(self, size: int, seed: int = 0) -> None:
         self._size = size
-        self._seed = seed
+        self.seed = seed
 
     @property
     def size(self) -> int:
@@ -78,7 +78,7 @@ class Generated:
     @cached_property
     def _pattern(self) -> bytes:
         length = max(0, min(BLOCK, self._size) - 8)
-        return random.Random(self._seed).randbytes(length)  # noqa: S311 - reproducible, not secret
+        return random.Random(self.seed).randbytes(length)  # noqa: S311 - reproducible, not secret
 
     def blocks(self) -> Iterator[bytes]:
         """Yield numbered copies of the seed's pattern."""

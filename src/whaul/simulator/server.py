@@ -44,7 +44,8 @@ class Simulator:
     """Meta's Graph API for WhatsApp media, simulated on a local port; an async context manager.
 
     `port` 0 takes a free one. `clock` gives Unix time in seconds. `on_request` is called with each exchange once
-    it is over. Every file of `media_dir` becomes a media.
+    it is over. Every file of `media_dir` becomes a media. Media that are added are kept in `keep_dir`, and are there
+    again the next time.
 
     `webhook_url` gets all webhooks, signed with `app_secret`, or with `webhook_secret` where calls need no proof.
     `webhook_tls` is used for receivers with https, and may hold a client certificate. `on_webhook` is called with the
@@ -60,6 +61,7 @@ class Simulator:
         app_secret: str | None = None,
         clock: Callable[[], float] = time.time,
         media_dir: str | os.PathLike[str] | None = None,
+        keep_dir: str | os.PathLike[str] | None = None,
         on_request: Callable[[Exchange], None] | None = None,
         webhook_url: str | None = None,
         webhook_secret: str | None = None,
@@ -82,6 +84,7 @@ class Simulator:
             webhook_secret=webhook_secret,
             clock=clock,
             media_dir=Path(media_dir) if media_dir is not None else None,
+            keep_dir=Path(keep_dir) if keep_dir is not None else None,
             journal=self._journal,
         )
         self._handler = Handler(self.state)
@@ -209,6 +212,7 @@ class Simulator:
         """Change `file_size`, `sha256` or `content_type` of one media; None goes back to the settings."""
         media = self.state.get(media_id)
         media.options = checked({**msgspec.structs.asdict(media.options), **options}, MediaOptions)
+        self.state.shelf.change(media)
 
     def remove_media(self, media_id: str) -> None:
         """Delete a media, as if Meta had forgotten it; `KeyError` if there is none."""

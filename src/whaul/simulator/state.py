@@ -6,8 +6,6 @@ Plain values and rules about them; no HTTP. `reset` goes back to the start.
 import hashlib
 import re
 import secrets
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +34,7 @@ from whaul.simulator.media import (
     Sha256,
     mime_type_of,
 )
+from whaul.simulator.shelf import Shelf
 from whaul.simulator.values import BadValueError, MissingError
 
 WABA_ID = "400000000000001"
@@ -147,6 +146,7 @@ class State:
         webhook_secret: str | None = None,
         clock: Callable[[], float],
         media_dir: Path | None,
+        keep_dir: Path | None = None,
         journal: Journal,
     ) -> None:
         self.token = token
@@ -160,8 +160,8 @@ class State:
         self.url_key = secrets.token_bytes(32)
         self.on_advance: Callable[[float], object] = lambda _seconds: None
         self._clock = clock
-        self._last_id = LAST_FIXED_ID
-        self._spool: Path | None = None
+        self.shelf = Shelf(keep_dir)
+        self._last_id = self.shelf.last_id(LAST_FIXED_ID)
         self._load()
 
     def _load(self) -> None:
@@ -187,6 +187,7 @@ class State:
         for media_id, kind, name, mime_type in DEFAULT_MEDIA:
             content = InMemory((folder / name).read_bytes())
             self.media[media_id] = self.samples[kind] = Media(media_id, content, mime_type, receiver)
+        self.media |= {media.id: media for media in self.shelf.load()}
         self.scan()
 
     def reset(self) -> None:
@@ -196,7 +197,7 @@ class State:
         """
         self.faults.clear()
         self.journal.clear()
-        self.close()
+        self.shelf.clear()
         self._load()
 
     def clear_messages(self) -> None:
@@ -290,12 +291,14 @@ class State:
             options or MediaOptions(),
             digest=digest,
         )
+        self.shelf.put(media)
         self.media[media_id] = media
         self._removed.discard(media_id)
         return media
 
     def _new_id(self) -> str:
         self._last_id += 1
+        self.shelf.keep_last_id(self._last_id)
         return str(self._last_id)
 
     def _check_free(self, object_id: str) -> None:
@@ -308,8 +311,7 @@ class State:
         media = self.get(media_id)
         del self.media[media_id]
         self._removed.add(media_id)
-        if isinstance(media.content, OnDisk) and media.content.path.parent == self._spool:
-            media.content.path.unlink(missing_ok=True)
+        self.shelf.remove(media)
 
     def add_flow(self, flow: Flow) -> Flow:
         """Add a flow; raises `BadValueError` if its id is taken."""
@@ -339,14 +341,6 @@ class State:
         number = self.phone_numbers[number_id] = replace(self.phone_number(number_id), **changes)
         return number
 
-    def spool(self) -> Path:
-        """A new file path for an upload, in a folder that `close` removes."""
-        if self._spool is None:
-            self._spool = Path(tempfile.mkdtemp(prefix="whaul-simulator-"))
-        return self._spool / secrets.token_hex(8)
-
     def close(self) -> None:
-        """Remove what was uploaded."""
-        if self._spool is not None:
-            shutil.rmtree(self._spool, ignore_errors=True)
-            self._spool = None
+        """Remove what was uploaded, unless it is to be kept."""
+        self.shelf.close()

@@ -131,7 +131,9 @@ def stack(
         media = folder / "media"
         media.mkdir(exist_ok=True)
         simulator = parts.enter_context(
-            simulator_in_thread(port=simulator_port, media_dir=media, on_request=on_request)
+            simulator_in_thread(
+                port=simulator_port, media_dir=media, keep_dir=folder / "simulator", on_request=on_request
+            )
         )
         clean = clean_environment()
         s3 = _own_s3() if own_s3 else parts.enter_context(seaweedfs(folder / "s3", clean, port=s3_port))
