@@ -614,11 +614,15 @@ def test_an_interrupt_waits_for_what_is_under_way_and_a_second_one_does_not(
     simulator.fault(JPEG, kind="stall", hop="download", times=10)
     command = [sys.executable, "-P", "-m", "whaul", "get", JPEG, PDF, "--to", str(folder)]
     command += ["--phone-number-id", world.phone_number_id]
-    with subprocess.Popen(command, env=world.environ, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=world.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         assert json.loads(process.stdout.readline())["mediaId"] == PDF
         eventually(lambda: simulator.count(JPEG)["download"] == 1)
         process.send_signal(signal.SIGTERM)
+        assert process.stderr.readline() == "Finishing 1 file; Ctrl-C again stops at once.\n"
         process.send_signal(signal.SIGINT)
         summary = json.loads(process.stdout.read())["summary"]
         assert process.wait(PATIENCE) == 130

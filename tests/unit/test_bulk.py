@@ -17,13 +17,12 @@ from pyreqwest.bytes import Bytes
 
 from harness.waiting import PATIENCE
 from whaul.bulk.bandwidth import Bandwidth, SlowSource, bytes_per_second
-from whaul.bulk.lists import MAX_SHOWN
 from whaul.bulk.media_ids import PIECE, MediaIds
 from whaul.bulk.names import NameTemplate
 from whaul.bulk.outcomes import Outcome
 from whaul.bulk.run import Found, Run
 from whaul.bulk.throttle import Pause
-from whaul.bulk.wanted import Wanted
+from whaul.bulk.wanted import MAX_TEXT, Wanted
 from whaul.errors import (
     AccessDeniedByMetaException,
     ApiError,
@@ -75,7 +74,7 @@ async def each(ids: MediaIds) -> AsyncIterator[str]:
         (b"1 # not a comment\n", ["1 # not a comment"]),
         (b"\xff\n1", ["\ufffd", "1"]),
         (b"1\0\n", ["1\0"]),
-        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * MAX_SHOWN, "1"]),
+        (b"x" * (3 * PIECE) + b"\n1\n", ["x" * MAX_TEXT, "1"]),
         (b"1\n" * PIECE, ["1"] * PIECE),
     ],
     ids=lambda value: repr(value)[:20],

@@ -203,6 +203,14 @@ def test_the_items_of_an_array_may_have_a_line_each() -> None:
     assert ids('[\n{"id": "1"},\n{"id": "2"}\n]\n') == ["1", "2"]
 
 
+@pytest.mark.parametrize("between", ["", " ", ", "])
+def test_documents_may_follow_each_other_in_one_line(between: str) -> None:
+    text = between.join(json.dumps(WEBHOOK) for _ in range(3))
+    assert read(text) == FOUND * 3
+    *found, wrong = read(text + between + '{"id": 1x}')
+    assert (found, wrong.problem is not None) == (FOUND * 3, True)
+
+
 @pytest.mark.parametrize("broken", ['{"id": "2", "mime', '{"id": "2"', '{"id"= "2"}', '{"a": "}'])
 def test_a_document_that_broke_off_fails_alone(broken: str) -> None:
     first, wrong, last = read(f'{{"id": "1"}}\n{broken}\n{{"id": "3"}}')

@@ -4,21 +4,20 @@ A form takes lines, and returns what is complete so far. If nobody names the for
 """
 
 import csv
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
-from whaul.bulk.wanted import Wanted, moment
+from whaul.bulk.wanted import MAX_TEXT, Wanted, moment
 from whaul.bulk.webhooks import media_in
 
 MAX_RECORD = 8 * 1024 * 1024
 """Bytes of a record, a JSON document say, that are held: more than any webhook has."""
 MAX_ROW = 64 * 1024
 """Bytes of a row of CSV that are held."""
-MAX_SHOWN = 256
-"""Characters of what is no media id that are repeated; no media id is that long."""
 COLUMNS: Final[Mapping[str, Sequence[str]]] = {
     "media_id": ("mediaid", "media", "id"),
     "number": ("phonenumberid", "metaphonenumberid", "originationphonenumberid", "number"),
@@ -49,7 +48,7 @@ class Ids:
 
     def take(self, line: bytes) -> list[Wanted]:
         """Return the id."""
-        return [Wanted(_text(line)[:MAX_SHOWN])]
+        return [Wanted(_text(line)[:MAX_TEXT])]
 
     def end(self) -> list[Wanted]:
         """Nothing is left."""
@@ -84,10 +83,12 @@ class Csv:
                 return []
             self._columns = {name: place for place, name in enumerate(WITHOUT_HEADER)}
         row = self._cells(text)
-        facts = {name: row[place] for name, place in self._columns.items() if place < len(row) and row[place]}
+        facts = {
+            name: row[place][:MAX_TEXT] for name, place in self._columns.items() if place < len(row) and row[place]
+        }
         return [
             Wanted(
-                facts.get("media_id", "")[:MAX_SHOWN],
+                facts.get("media_id", ""),
                 number=facts.get("number"),
                 file_name=facts.get("file_name"),
                 sender=facts.get("sender"),
@@ -150,11 +151,28 @@ class Json:
         self._pending, self._size, self._depth = [], 0, 0
         if not text:
             return []
+        found: list[Wanted] = []
         try:
-            document = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return [Wanted(_text(text)[:40], problem="This is no whole JSON document.")]
-        return list(media_in(document))
+            for document in _documents(text):
+                found += media_in(document)
+        except (ValueError, RecursionError):
+            found.append(Wanted(_text(text)[:40], problem="This is no whole JSON document."))
+        return found
+
+
+def _documents(text: bytes) -> Iterator[object]:
+    """Decode the documents of a record, which may follow each other with nothing in between. Raises ValueError."""
+    try:
+        yield msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        rest = text.decode().lstrip(" ,")
+        while rest:
+            _, end = _DECODER.raw_decode(rest)
+            yield msgspec.json.decode(rest[:end])
+            rest = rest[end:].lstrip(" ,")
+
+
+_DECODER: Final = json.JSONDecoder()
 
 
 FORMS: Final[Mapping[str, Callable[[], Form]]] = {"ids": Ids, "csv": Csv, "json": Json}

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+MAX_TEXT = 256
+"""Characters of each fact that are kept; no media id is that long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:

@@ -3,7 +3,7 @@
 Also read are the events of AWS (`whatsAppWebhookEntry`), the envelopes of SNS and SQS, and the lines that `whaul get`
 itself writes. What people wrote in a message is never read as JSON: nobody may choose by a text what is fetched.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages
-https://docs.aws.amazon.com/social-messaging/latest/userguide/managing-event-destination-dlqs.html
+https://docs.aws.amazon.com/social-messaging/latest/userguide/managing-event-destination-dlrs.html
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from whaul.bulk.wanted import Wanted, moment
+from whaul.bulk.wanted import MAX_TEXT, Wanted, moment
 
 KINDS: Final = frozenset({"audio", "document", "image", "sticker", "video", "voice"})
 """The members of a message that are a media."""
@@ -96,7 +96,7 @@ def _first(members: Mapping[str, Any], *names: str) -> str | None:
     for name in names:
         value = members.get(name)
         if isinstance(value, str) and value:
-            return value
+            return value[:MAX_TEXT]
         if type(value) is int:
             return str(value)
     return None
