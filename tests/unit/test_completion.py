@@ -47,6 +47,8 @@ runpy.run_module("whaul", run_name="__main__")
         ("bash", "whaul keys create --e", {"--expires-in"}),
         ("bash", "whaul get --conc", {"--concurrency"}),
         ("bash", "whaul serve --w", {"--workers"}),
+        ("bash", "whaul help ser", {"serve"}),
+        ("fish", "whaul help do", {"doctor", "docs"}),
     ],
 )
 def test_commands_and_their_options_complete_without_what_they_need_to_run(

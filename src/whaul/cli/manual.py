@@ -12,10 +12,18 @@ from whaul.terminal import suggestion
 DOCS = "docs"
 
 
+def _topics(incomplete: str) -> list[str]:
+    return [name for name in (*COMMANDS, DOCS) if name.startswith(incomplete)]
+
+
 def manual(
     topic: Annotated[
         list[str],
-        typer.Argument(metavar="TOPIC", help="A command, a setting, or `docs` for the documentation's folder."),
+        typer.Argument(
+            metavar="TOPIC",
+            help="A command, a setting, or `docs` for the documentation's folder.",
+            autocompletion=_topics,
+        ),
     ],
 ) -> None:
     """Show how a command is used, or what a setting means.
