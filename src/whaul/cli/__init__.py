@@ -140,9 +140,11 @@ class _Commands(Group):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Answer a request for help at once, wherever in the line it is: to read options, Typer loads Pydantic."""
+        if ctx.resilient_parsing:  # the shell asks how a line may go on
+            return super().parse_args(ctx, args)
         if args[:1] == ["help"] and (len(args) == 1 or args[1] in COMMANDS):
             args = [*args[1:], "--help"]
-        if not ctx.resilient_parsing and (page := self._asked_for(args)):
+        if page := self._asked_for(args):
             output.page(page)
             ctx.exit()
         return super().parse_args(ctx, args)
