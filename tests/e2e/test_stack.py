@@ -200,7 +200,11 @@ def use_with_commands(environ: dict[str, str], folder: Path) -> None:
     assert made["accessKeyId"] in done(["keys", "list"], environ)
     number = ("--phone-number-id", environ["WHAUL_DEV_PHONE_NUMBER_ID"])
     assert '"stored"' in done(["get", PDF, *number, "--to", str(folder / "got")], environ)
-    assert re.search(r"bucket own-bucket +a write succeeded", done(["doctor", "--bucket", "own-bucket"], environ))
+    found = done(["doctor", "--bucket", "own-bucket"], environ)
+    assert re.search(r"bucket own-bucket:? +a write succeeded", found)
+    assert re.search(rf"ok +(server|port).*{environ['WHAUL_PORT']}", found)
+    profile = done(["keys", "create", "--name", "third", "--allow-all", "--profile", "third"], environ)
+    assert environ["AWS_ENDPOINT_URL_SOCIALMESSAGING"] in profile
     assert "waba-" in done(["link", "--waba-id", "400000000000001"], environ)
     store_as_told(
         environ | {"AWS_ACCESS_KEY_ID": made["accessKeyId"], "AWS_SECRET_ACCESS_KEY": made["secretAccessKey"]},
@@ -278,6 +282,7 @@ def own_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     [
         (("--json", "--", "true"), "--env-file"),
         (("--reset",), "--persist"),
+        (("--env-file", "/no/such/folder/env"), "there is no folder /no/such/folder"),
         (("--own-s3", "--s3-port", "4812"), "no S3 server is started"),
         (("--", "no-such-program"), "no-such-program cannot be run"),
         (("--persist", "/dev/null"), "choose another"),

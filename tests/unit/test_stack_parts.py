@@ -171,6 +171,13 @@ def test_a_signal_reaches_the_command(number: signal.Signals) -> None:
         assert process.wait(PATIENCE) == 40
 
 
+def test_a_signal_that_we_ignore_is_ignored_by_the_command() -> None:
+    runner = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n{RUNNER}"
+    command = "kill -HUP $PPID; kill -HUP $$; exit 40"
+    done = subprocess.run([sys.executable, "-c", runner, "/bin/sh", "-c", command], check=False, timeout=PATIENCE)
+    assert done.returncode == 40
+
+
 def test_a_command_does_not_outlive_a_runner_that_is_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", RUNNER, "/bin/sh", "-c", f'echo $$; exec "{sys.executable}" -c "{IDLE}"'],

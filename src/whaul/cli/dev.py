@@ -90,6 +90,8 @@ def dev(
         raise typer.BadParameter("it empties the folder of --persist; name that", param_hint="--reset")
     if own_s3 and s3_port is not None:
         raise typer.BadParameter("with --own-s3 no S3 server is started", param_hint="--s3-port")
+    if env_file is not None and not env_file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {env_file.parent}", param_hint="--env-file")
     if port is None:
         port = _port(variables.port(os.environ), GATEWAY_PORT)
     simulator_port = SIMULATOR_PORT if simulator_port is None else simulator_port

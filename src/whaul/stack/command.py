@@ -40,7 +40,11 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
 
     from_terminal = leave if _in_foreground() else forward
     handlers = dict.fromkeys(FORWARDED, forward) | dict.fromkeys(FROM_TERMINAL, from_terminal)
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) != signal.SIG_IGN  # what we ignore, the command ignores, too
+    }
     try:
         process = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - the caller's own command
         with watched(process.pid):

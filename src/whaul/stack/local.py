@@ -62,6 +62,7 @@ class Stack:
             "AWS_DEFAULT_REGION": self.region,  # which boto3 and AWS CLI version 1 read instead
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "WHAUL_PORT": self.gateway_url.rpartition(":")[2],
             "WHAUL_DATABASE_URL": self.database_url,
             "WHAUL_GRAPH_URL": self.simulator.url,
             "WHAUL_MEDIA_HOSTS": HOST,
