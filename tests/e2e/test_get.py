@@ -383,6 +383,11 @@ def test_a_report_is_whole_after_an_interrupt(world: World, simulator: Simulator
 
 def test_a_report_that_cannot_be_written_is_said_at_once(world: World, simulator: Simulator, folder: Path) -> None:
     known = ("--phone-number-id", world.phone_number_id, "--to", str(folder))
+    listed = folder.with_name("list.csv")
+    listed.write_text(f"media_id\n{JPEG}\n", encoding="utf-8")
+    same = ("--from-file", str(listed), "--report", str(listed))
+    assert "the list itself" in refusal(world, *same, *known, code=2)
+    assert JPEG in listed.read_text(encoding="utf-8")
     assert "cannot write /none/out.csv" in refusal(world, JPEG, *known, "--report", "/none/out.csv")
     assert simulator.requests == []
 

@@ -73,8 +73,7 @@ async def _get(settings: Settings, choices: Choices) -> int:
     s3 = _usage("--to", lambda: s3_place(choices.to))
     names = _usage("--name", lambda: NameTemplate(choices.name))
     bandwidth = _usage("--bandwidth", lambda: Bandwidth.read(choices.bandwidth) if choices.bandwidth else None)
-    file = _opened(choices.from_file) if choices.from_file is not None else None
-    ids = MediaIds(choices.media_ids, file, choices.form)
+    ids = _ids(choices)
     display = Display(as_json=choices.as_json, dry=choices.dry)
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(open_registry(settings))
@@ -167,6 +166,20 @@ def _usage(option: str, read: Callable[[], T]) -> T:
         return read()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _ids(choices: Choices) -> MediaIds:
+    file = _opened(choices.from_file) if choices.from_file is not None else None
+    if file is not None and choices.report is not None and _is_same(choices.report, file):
+        raise typer.BadParameter("this is the list itself, which would be emptied", param_hint="--report")
+    return MediaIds(choices.media_ids, file, choices.form)
+
+
+def _is_same(path: str, file: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(file))  # noqa: PTH116 - beside a descriptor
+    except OSError:
+        return False  # there is none yet
 
 
 @contextmanager
