@@ -152,12 +152,23 @@ def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
         list(pool.map(stop, [(signal.SIGINT, "started"), (signal.SIGTERM, "later")]))
 
 
+def test_a_demo_that_is_killed_leaves_no_process_behind(folder: Path) -> None:
+    with running(folder, "demo") as process:
+        read_until(process, "The gateway runs at")
+        commands = " ".join(processes_of(folder))
+        assert "weed mini" in commands
+        assert "whaul.server" in commands
+        process.kill()
+        process.wait(PATIENCE)
+        eventually(lambda: processes_of(folder) == [])
+
+
 FREE = ("--port", "0", "--simulator-port", "0", "--s3-port", "0")
 PDF = "100000000000003"
 
 
 def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: Path) -> None:
-    """And it hears settings, and leaves no process behind even when it is killed."""
+    """And it hears settings, and ends when one of its servers does."""
     folder, env_file = tmp_path / "dev" / "tmp", tmp_path / "dev.env"
     folder.mkdir(parents=True)
     settings = {
@@ -179,8 +190,11 @@ def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: 
         assert "WHAUL_GRAPH_URL is not heard" in notes
         use_with_commands(environ, tmp_path)
         store_as_told(environ, "own-bucket", "exact-key")
-        process.kill()
-        eventually(lambda: processes_of(folder) == [])
+        [store] = [number for number, command in found_processes(folder).items() if "weed mini" in command]
+        os.kill(store, signal.SIGKILL)
+        assert process.wait(PATIENCE) == 1
+    assert "whaul: SeaweedFS ended with exit code -9." in (folder.parent / "errors").read_text(encoding="utf-8")
+    assert_nothing_is_left(folder)
 
 
 def read_document(process: "subprocess.Popen[str]") -> Any:
