@@ -1,4 +1,4 @@
-"""The calls that the pages show in Python and JavaScript, with the AWS CLI and curl, as printed there."""
+"""Calls that the pages show and that `test_newcomer` does not look at: a webhook's, the AWS CLI's listing, curl's."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from e2e.conformance.clients import environment, node_with_sdk
+from e2e.conformance.clients import environment
 from harness.installs import aws_cli
 from harness.store import BUCKET, Store
 from harness.world import READER, Gateway
@@ -78,26 +78,6 @@ def test_python_stores_the_files_of_a_webhook(
     page["store_media"](simulator.receive(media))
     page["store_media"](simulator.receive(text="no file"))
     assert store.read(f"{prefix}{media}.pdf") == b"%PDF-1.4 a letter"
-
-
-def test_javascript_shows_where_the_file_went(
-    snippet: Snippet, gateway: Gateway, simulator: Simulator, store: Store, prefix: str
-) -> None:
-    program, home = node_with_sdk()
-    code = snippet("javascript", "GetWhatsAppMessageMediaCommand")
-    done = subprocess.run(
-        [program, "--input-type=module", "-"],
-        cwd=home,
-        env=environment(gateway.url, gateway.world.key, 1),
-        input=code,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"image/jpeg {simulator.media[JPEG].size} {prefix}{JPEG}.jpeg\n"
-    assert store.read(f"{prefix}{JPEG}.jpeg") == simulator.media[JPEG].read()
 
 
 def test_the_aws_cli_finds_the_file_by_its_media_id(
