@@ -69,7 +69,7 @@ def dev(
 ) -> None:
     """Run a whole stack to develop against, until Ctrl-C: simulated Meta, S3 server, gateway.
 
-    Addresses and keys are the same every time. Settings in the environment (WHAUL_KEY_MODE, …) are heard.
+    Addresses and keys are the same every time. Settings in the environment (WHAUL_KEY_MODE, …) apply.
 
     Examples:
         whaul dev                              # prints the variables to paste into another shell
