@@ -51,7 +51,7 @@ Credentials and endpoints of S3 are found by botocore, the library below boto3 a
 and the same order as those tools use. whaul never prompts: a profile with `mfa_serial`, or a \
 `credential_process` that reads from a terminal, cannot be used. Credentials that are renewed in place are used \
 without a restart: the shared files are checked every second, temporary credentials are renewed before they expire, \
-and credentials that the store refuses are loaded again.
+and credentials that S3 refuses are loaded again.
 
 | variable | meaning |
 |---|---|

@@ -316,10 +316,10 @@ async def _bucket(bucket: str, store: S3Store) -> Finding:
         if "RequestTimeTooSkewed" in error.message:
             advice = SET_THE_CLOCK
         elif isinstance(error, DependencyException):
-            advice = "check the store, and any proxy before it"
+            advice = "check the S3 server, and any proxy before it"
         elif isinstance(error, InvalidParametersException):
             advice = (
-                "check the bucket's name and the WHAUL_S3_… settings; if the store refuses checksum headers, set "
+                "check the bucket's name and the WHAUL_S3_… settings; if S3 refuses checksum headers, set "
                 "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
             )
         else:
