@@ -168,7 +168,7 @@ PDF = "100000000000003"
 
 
 def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: Path) -> None:
-    """And it hears settings, and ends when one of its servers does."""
+    """And it obeys settings, and ends when one of its servers does."""
     folder, env_file = tmp_path / "dev" / "tmp", tmp_path / "dev.env"
     folder.mkdir(parents=True)
     settings = {
@@ -187,7 +187,7 @@ def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: 
         assert lines | {"WHAUL_GRAPH_USER_AGENT": "two words"} == environ
         notes = (folder.parent / "errors").read_text(encoding="utf-8")
         assert f"WHAUL_GRAPH_USER_AGENT is not in {env_file}" in notes
-        assert "WHAUL_GRAPH_URL is not heard" in notes
+        assert "WHAUL_GRAPH_URL is ignored" in notes
         use_with_commands(environ, tmp_path)
         store_as_told(environ, "own-bucket", "exact-key")
         [store] = [number for number, command in found_processes(folder).items() if "weed mini" in command]

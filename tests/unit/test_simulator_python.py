@@ -231,7 +231,7 @@ def test_every_file_of_the_media_folder_is_a_media_with_a_lasting_id(tmp_path: P
 def test_uploaded_files_do_not_outlive_the_simulator() -> None:
     with running() as client:
         client.control("POST", "media", b"x" * 1000, Content_Type="image/png")
-        folder = client.sim.state.shelf.new_file().parent
+        folder = client.sim.state.store.new_file().parent
         assert len(list(folder.iterdir())) == 1
         client.control("POST", "media?id=bad-id", b"x", Content_Type="image/png")
         assert len(list(folder.iterdir())) == 1
@@ -244,7 +244,7 @@ def test_a_client_that_leaves_in_the_middle_of_an_upload_leaves_neither_file_nor
 ) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: image/png\r\n\r\n'
     with running() as client:
-        folder = client.sim.state.shelf.new_file().parent
+        folder = client.sim.state.store.new_file().parent
         with socket.create_connection(("127.0.0.1", client.sim.port), timeout=PATIENCE) as connection:
             request = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {client.sim.token}\r\n"
             kind = "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 9000000\r\n\r\n"

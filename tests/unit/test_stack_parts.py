@@ -23,7 +23,7 @@ from whaul.stack.processes import StackError
 IDLE = "import signal; signal.pause()"
 
 
-def test_a_setting_is_heard_unless_the_stack_sets_it() -> None:
+def test_a_setting_applies_unless_the_stack_sets_it() -> None:
     given = {
         "WHAUL_KEY_MODE": "exact",
         "WHAUL_PORT": "8080",
@@ -36,10 +36,10 @@ def test_a_setting_is_heard_unless_the_stack_sets_it() -> None:
         "AWS_DEFAULT_REGION": "eu-west-1",
         "HOME": "/root",
     }
-    assert variables.heard(given) == {"WHAUL_KEY_MODE": "exact", "AWS_REGION": "eu-west-1"}
+    assert variables.settings(given) == {"WHAUL_KEY_MODE": "exact", "AWS_REGION": "eu-west-1"}
     assert variables.port(given) == "8080"
     of_stack = {"WHAUL_GRAPH_URL": "http://127.0.0.1:4811", "WHAUL_MEDIA_HOSTS": "127.0.0.1"}
-    assert variables.not_heard(given, of_stack) == ["WHAUL_GRAPH_URL", "WHAUL_SECRET_KEY_FILE"]
+    assert variables.ignored(given, of_stack) == ["WHAUL_GRAPH_URL", "WHAUL_SECRET_KEY_FILE"]
 
 
 def test_a_port_that_kubernetes_set_is_no_setting() -> None:
@@ -144,6 +144,25 @@ def test_a_temporary_folder_is_the_same_for_one_port_and_another_for_others() ->
 @pytest.mark.parametrize(("script", "code"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137), ("kill -15 $$", 143)])
 def test_a_command_ends_with_its_exit_code(script: str, code: int) -> None:
     assert run(["/bin/sh", "-c", script], os.environ) == code
+
+
+def test_a_command_gets_neither_our_files_nor_our_signals() -> None:
+    shown = "import os, signal; print(sorted(os.listdir('/dev/fd')), signal.getsignal(signal.SIGPIPE))"
+    code = f"import sys; sys.path[:0] = {sys.path!r}; from whaul.stack.command import run; import os"
+    command = [sys.executable, "-c", shown]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; run({command!r}, os.environ)"], stdout=subprocess.PIPE, text=True, check=True
+    )
+    bare = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == bare.stdout
+
+
+def test_a_command_that_cannot_be_run_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF of another machine")
+    program.chmod(0o755)
+    assert run([str(program)], os.environ) == 1
+    assert f"whaul: {program} cannot be run: " in capfd.readouterr().err
 
 
 def test_a_command_that_is_not_there_is_known_before_anything_starts() -> None:

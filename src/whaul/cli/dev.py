@@ -106,7 +106,7 @@ def dev(
                 port=port,
                 simulator_port=simulator_port,
                 s3_port=s3_port,
-                settings=variables.heard(os.environ),
+                settings=variables.settings(os.environ),
                 folder=parts.enter_context(_folder(persist, port, empty=reset)),
                 log_file=log.path,
                 show_log=log.on_stderr,
@@ -134,12 +134,12 @@ def _folder(persist: Path | None, port: int, *, empty: bool) -> AbstractContextM
 
 
 def _tell_variables(running: "Stack", env_file: Path | None) -> None:
-    """Write the file, and say which settings are not heard, and which variables not written."""
+    """Write the file, and say which settings are ignored, and which variables not written."""
     from whaul.stack import variables
 
     environ = running.environment()
-    for name in variables.not_heard(os.environ, environ):
-        output.tell(f"whaul: {name} is not heard: the stack sets its own")
+    for name in variables.ignored(os.environ, environ):
+        output.tell(f"whaul: {name} is ignored: the stack sets its own")
     for name in variables.write_env_file(env_file, environ) if env_file else ():
         output.tell(f"whaul: {name} is not in {env_file}: shells and Docker would read its value differently")
 

@@ -81,7 +81,7 @@ def routes(simulator: "Simulator") -> list[web.RouteDef]:
 
     async def add_media(request: web.Request) -> web.Response:
         """Store the raw body as a file; the other members are in the query."""
-        path = simulator.state.shelf.new_file()
+        path = simulator.state.store.new_file()
         try:
             with path.open("wb") as file:
                 async for block in request.content.iter_chunked(BLOCK):

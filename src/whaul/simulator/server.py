@@ -212,7 +212,7 @@ class Simulator:
         """Change `file_size`, `sha256` or `content_type` of one media; None goes back to the settings."""
         media = self.state.get(media_id)
         media.options = checked({**msgspec.structs.asdict(media.options), **options}, MediaOptions)
-        self.state.shelf.change(media)
+        self.state.store.change(media)
 
     def remove_media(self, media_id: str) -> None:
         """Delete a media, as if Meta had forgotten it; `KeyError` if there is none."""

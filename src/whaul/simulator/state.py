@@ -34,7 +34,7 @@ from whaul.simulator.media import (
     Sha256,
     mime_type_of,
 )
-from whaul.simulator.shelf import Shelf
+from whaul.simulator.media_store import MediaStore
 from whaul.simulator.values import BadValueError, MissingError
 
 WABA_ID = "400000000000001"
@@ -160,8 +160,8 @@ class State:
         self.url_key = secrets.token_bytes(32)
         self.on_advance: Callable[[float], object] = lambda _seconds: None
         self._clock = clock
-        self.shelf = Shelf(keep_dir)
-        self._last_id = self.shelf.last_id(LAST_FIXED_ID)
+        self.store = MediaStore(keep_dir)
+        self._last_id = self.store.last_id(LAST_FIXED_ID)
         self._load()
 
     def _load(self) -> None:
@@ -187,7 +187,7 @@ class State:
         for media_id, kind, name, mime_type in DEFAULT_MEDIA:
             content = InMemory((folder / name).read_bytes())
             self.media[media_id] = self.samples[kind] = Media(media_id, content, mime_type, receiver)
-        self.media |= {media.id: media for media in self.shelf.load()}
+        self.media |= {media.id: media for media in self.store.load()}
         self.scan()
 
     def reset(self) -> None:
@@ -197,7 +197,7 @@ class State:
         """
         self.faults.clear()
         self.journal.clear()
-        self.shelf.clear()
+        self.store.clear()
         self._load()
 
     def clear_messages(self) -> None:
@@ -291,14 +291,14 @@ class State:
             options or MediaOptions(),
             digest=digest,
         )
-        self.shelf.put(media)
+        self.store.put(media)
         self.media[media_id] = media
         self._removed.discard(media_id)
         return media
 
     def _new_id(self) -> str:
         self._last_id += 1
-        self.shelf.keep_last_id(self._last_id)
+        self.store.keep_last_id(self._last_id)
         return str(self._last_id)
 
     def _check_free(self, object_id: str) -> None:
@@ -311,7 +311,7 @@ class State:
         media = self.get(media_id)
         del self.media[media_id]
         self._removed.add(media_id)
-        self.shelf.remove(media)
+        self.store.remove(media)
 
     def add_flow(self, flow: Flow) -> Flow:
         """Add a flow; raises `BadValueError` if its id is taken."""
@@ -343,4 +343,4 @@ class State:
 
     def close(self) -> None:
         """Remove what was uploaded, unless it is to be kept."""
-        self.shelf.close()
+        self.store.close()

@@ -91,7 +91,7 @@ async def _store(state: State, part: BodyPartReader, form: Form) -> None:
     form.file_type = form.fields.get("type") or part.headers.get("Content-Type")
     limit, _ = KINDS[kind] if (kind := _kind(form.file_type)) else KINDS["document"]
     digest, size = hashlib.sha256(), 0
-    path = state.shelf.new_file()
+    path = state.store.new_file()
     try:
         with path.open("wb") as file:
             while block := await part.read_chunk(BLOCK):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -13,6 +14,24 @@ from whaul.stack.processes import StackError, watched
 FORWARDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 """Signals that a terminal sends to the whole group in its foreground."""
+
+# It waits until it is watched, on a pipe that we alone write to, since its standard input is the user's. Python, not a
+# shell as for servers: that could not close the pipe. What Python has changed of signals is undone.
+WHEN_WATCHED = """
+import os, signal, sys
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+gate, *command = sys.argv[1:]
+if not os.read(int(gate), 1):
+    sys.exit(1)
+os.close(int(gate))
+for name in ("SIGPIPE", "SIGXFSZ"):
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
+try:
+    os.execvp(command[0], command)
+except OSError as error:
+    sys.exit(f"whaul: {command[0]} cannot be run: {error.strerror}")
+"""
 
 
 def check_command(command: Sequence[str]) -> None:
@@ -45,9 +64,15 @@ def run(command: Sequence[str], environ: Mapping[str, str]) -> int:
         for number, handler in handlers.items()
         if signal.getsignal(number) != signal.SIG_IGN  # what we ignore, the command ignores, too
     }
+    gate, opening = os.pipe()
     try:
-        process = subprocess.Popen(command, env=dict(environ))  # noqa: S603 - the caller's own command
+        process = subprocess.Popen(  # noqa: S603 - the caller's own command
+            [sys.executable, "-I", "-S", "-c", WHEN_WATCHED, str(gate), *command], env=dict(environ), pass_fds=[gate]
+        )
+        os.close(gate)
         with watched(process.pid):
+            with os.fdopen(opening, "wb") as pipe:
+                pipe.write(b"\n")
             for number in early:
                 process.send_signal(number)
             code = process.wait()

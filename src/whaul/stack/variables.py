@@ -1,4 +1,4 @@
-"""The environment of the local stack: what of ours it hears, and what it hands to the programs that use it."""
+"""The environment of the local stack: which settings it obeys, and what it hands to the programs that use it."""
 
 import os
 import re
@@ -32,13 +32,13 @@ READ_ALIKE = re.compile(r"[\w./:@%+,=*-]*", re.ASCII)
 """Values that shells, Docker and direnv read alike."""
 
 
-def heard(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings that the stack hears; they are the gateway's, and those of the programs that use the stack."""
+def settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings that the stack obeys; they are the gateway's, and those of the programs that use the stack."""
     return {name: value for name, value in _settings(environ).items() if name not in {*OWN, PORT}} | _region(environ)
 
 
-def not_heard(environ: Mapping[str, str], set_by_stack: Mapping[str, str]) -> list[str]:
-    """Names of settings that the stack does not hear; none whose value is the stack's own."""
+def ignored(environ: Mapping[str, str], set_by_stack: Mapping[str, str]) -> list[str]:
+    """Names of settings that the stack ignores; none whose value is the stack's own."""
     return sorted(name for name, value in _settings(environ).items() if name in OWN and value != set_by_stack.get(name))
 
 

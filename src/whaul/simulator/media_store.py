@@ -25,12 +25,12 @@ class _Description(msgspec.Struct):
     expires_at: float | None
     options: MediaOptions
     path: str | None = None
-    """Its bytes; a path in the shelf itself is relative."""
+    """Its bytes; a path in the folder itself is relative."""
     generated: tuple[int, int] | None = None
     """Or the size and the seed that they are made of."""
 
 
-class Shelf:
+class MediaStore:
     """Holds media. With a `folder` it is as it was left, whatever ended the simulator; without, nothing stays."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -88,7 +88,7 @@ class Shelf:
         new.replace(new.with_name(name))
 
     def remove(self, media: Media) -> None:
-        """Forget a media, and its bytes if they are in the shelf."""
+        """Forget a media, and its bytes if they are in the folder."""
         description = self._description(media)
         if self._folder is None or description is None:
             return
