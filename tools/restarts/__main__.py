@@ -5,7 +5,6 @@ release with a newer schema, to which the database is migrated while the old one
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,9 +14,9 @@ from pathlib import Path
 
 from tools.restarts.fleet import Caller, Load, Server, fleet
 from tools.restarts.nginx import nginx
-from tools.restarts.release import next_release
+from tools.restarts.release import migrate, next_release
 from whaul.simulator import simulator_in_thread
-from whaul.stack.local import ITSELF, REGION, clean_environment, whaul
+from whaul.stack.local import REGION, clean_environment, whaul
 from whaul.stack.processes import free_ports
 
 SERVERS = 3
@@ -75,8 +74,7 @@ def _restarted(servers: Sequence[Server], caller: Caller, rounds: int, *, group:
 def _upgraded(servers: Sequence[Server], caller: Caller, release: dict[str, str]) -> int:
     started = time.monotonic()
     with Load(caller) as load:
-        environ = servers[0].environ | release
-        subprocess.run([*ITSELF, "migrate"], env=environ, check=True, stdout=subprocess.DEVNULL)
+        migrate(servers[0].environ | release)
         for server in servers:
             server.restart(group=False)  # the old release, on the newer schema
             server.environ |= release

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,8 @@ def fleet(ports: Sequence[int], environ: Mapping[str, str], folder: Path) -> Ite
     with ExitStack() as stack:
         for server in servers:
             stack.callback(server.close)
-            server.start()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Server.start, servers))
         yield servers
 
 

@@ -1,10 +1,13 @@
 """A next release of whaul: a copy of this one that brings the database one revision further."""
 
 import shutil
+import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import whaul
 from whaul.registry import schema
+from whaul.stack.local import ITSELF
 
 NEXT_REVISION = "9999"
 _MIGRATION = """
@@ -34,3 +37,8 @@ def next_release(folder: Path, *, additive: bool) -> dict[str, str]:
         raise ValueError(f"{module} does not list the revisions as expected")
     module.write_text(text.replace(known, changed), encoding="utf-8")
     return {"PYTHONPATH": str(folder)}
+
+
+def migrate(environ: Mapping[str, str]) -> None:
+    """Run `whaul migrate` in this environment."""
+    subprocess.run([*ITSELF, "migrate"], env=dict(environ), check=True, stdout=subprocess.DEVNULL)

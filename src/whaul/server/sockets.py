@@ -30,14 +30,16 @@ def sockets_at(port: int) -> Iterator[tuple[int, socket.socket]]:
         names = [path.name for path in Path(_OPEN_FILES).iterdir()]
     except OSError:  # no such list here, or no file is left to open
         return
+    inodes = set()  # the list's own descriptor may be one of our duplicates by now
     for name in names:
         try:
             status = os.fstat(int(name))
-            if not stat.S_ISSOCK(status.st_mode):
+            if not stat.S_ISSOCK(status.st_mode) or status.st_ino in inodes:
                 continue
             found = socket.socket(fileno=os.dup(int(name)))
         except OSError:  # closed meanwhile
             continue
+        inodes.add(status.st_ino)
         if _is_at(found, port):
             yield status.st_ino, found
         else:

@@ -29,6 +29,8 @@ from whaul.server.sockets import hold_off_connections
 
 log = structlog.get_logger()
 
+START = 0.1
+"""Seconds from the gateway's start to the word that it serves: more than the loop takes to come to rest."""
 HANDSHAKE = 0.2
 """Seconds in which a connection that has begun reaches the listener."""
 
@@ -56,8 +58,8 @@ class Worker:
         async def tell(message: Message) -> None:
             await send(message)
             if message["type"] == "lifespan.startup.complete":
-                self._is_serving = True
-                self._serving.send_bytes(b"serving")
+                # The loop rests now, until the server beneath listens; if it cannot, nothing is told.
+                loop.call_later(START, self._serve)
 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
@@ -68,6 +70,10 @@ class Worker:
             loop.add_reader(supervisor.sentinel, self._orphan, supervisor.sentinel)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN_SIGNAL, STOP_SIGNAL, signal.SIGTERM})
         await self._gateway(scope, receive, tell)
+
+    def _serve(self) -> None:
+        self._is_serving = True
+        self._serving.send_bytes(b"serving")
 
     def drain(self) -> None:
         """Announce the stop."""

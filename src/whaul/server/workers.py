@@ -7,6 +7,7 @@ started, replace those that serve by others that perhaps cannot, and stop them b
 import multiprocessing
 import os
 import signal
+import ssl
 import sys
 import threading
 import time
@@ -35,8 +36,9 @@ class Workers(MPServer):
         super().__init__(**options)
         self._notice = notice
         self._patience = patience
-        self._serving: dict[WorkerProcess, Connection] = {}
-        """Where each says that it serves."""
+        self._serving: dict[WorkerProcess, tuple[Connection, Connection]] = {}
+        """The pipe on which each says that it serves. We keep both ends: without the other it would also be readable
+        once the worker is dead."""
         self._replaced: list[WorkerProcess] = []
         """Those that may still have calls to finish."""
         self.draining = False
@@ -58,9 +60,9 @@ class Workers(MPServer):
         self.main_loop_interrupt.set()
 
     def _spawn_worker(self, idx: int, target: Any, callback_loader: Any, _: object = None) -> WorkerProcess:
-        told, telling = multiprocessing.Pipe(duplex=False)
-        worker = super()._spawn_worker(idx, target, partial(callback_loader, telling))
-        self._serving[worker] = told
+        pipe = multiprocessing.Pipe(duplex=False)
+        worker = super()._spawn_worker(idx, target, partial(callback_loader, pipe[1]))
+        self._serving[worker] = pipe
         return worker
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
@@ -89,15 +91,22 @@ class Workers(MPServer):
         for worker in dead:
             if self._has_served(worker) or time.monotonic() - worker.birth >= START_PAUSE:
                 self.wrks[worker.idx] = spawn(worker.idx)
-                self._serving.pop(worker).close()
+                self._forget(worker)
 
     def _replace(self, spawn: Callable[[int], WorkerProcess]) -> None:
         """Replace each worker once its successor serves. If one cannot, or something else happens, the rest stays."""
         logger.info("replacing the workers")
+        _, chain, key, *_ = self.ssl_ctx
+        try:
+            if chain and key:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
+        except OSError as error:
+            logger.error("the TLS files cannot be used (%s); the workers from before go on", error.strerror)
+            return
         for old in list(self.wrks):
             new = spawn(old.idx)
             while not self._has_served(new) and new.is_alive() and not self.main_loop_interrupt.is_set():
-                wait([self._serving[new], new.inner.sentinel], TICK)
+                wait([self._serving[new][0], new.inner.sentinel], TICK)
             if not self._has_served(new):
                 logger.error("a new worker does not serve; the workers from before go on")
                 self._end(new)
@@ -107,11 +116,16 @@ class Workers(MPServer):
         logger.info("all workers are replaced")
 
     def _has_served(self, worker: WorkerProcess) -> bool:
-        return self._serving[worker].poll()
+        return self._serving[worker][0].poll()
+
+    def _forget(self, worker: WorkerProcess) -> None:
+        for end in self._serving.pop(worker):
+            end.close()
 
     def _end(self, worker: WorkerProcess) -> None:
         """Tell a worker to stop, and kill it should it take too long."""
         worker.interrupt_by_parent = True
+        self._forget(worker)
         self._replaced = [each for each in [*self._replaced, worker] if each.is_alive()]
         _signal(worker, STOP_SIGNAL)
         killing = threading.Timer(self._notice + self._patience, worker.kill)
