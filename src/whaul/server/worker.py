@@ -58,8 +58,9 @@ class Worker:
         async def tell(message: Message) -> None:
             await send(message)
             if message["type"] == "lifespan.startup.complete":
+                self._is_serving = True
                 # The loop rests now, until the server beneath listens; if it cannot, nothing is told.
-                loop.call_later(START, self._serve)
+                loop.call_later(START, self._serving.send_bytes, b"serving")
 
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(DRAIN_SIGNAL, self.drain)
@@ -70,10 +71,6 @@ class Worker:
             loop.add_reader(supervisor.sentinel, self._orphan, supervisor.sentinel)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {DRAIN_SIGNAL, STOP_SIGNAL, signal.SIGTERM})
         await self._gateway(scope, receive, tell)
-
-    def _serve(self) -> None:
-        self._is_serving = True
-        self._serving.send_bytes(b"serving")
 
     def drain(self) -> None:
         """Announce the stop."""
