@@ -479,7 +479,7 @@ async def test_an_s3_endpoint_that_is_not_there_is_told(
         (s3_refusal(403, "RequestTimeTooSkewed"), "clock"),
         (s3_refusal(400, "InvalidArgument"), "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
         (s3_refusal(501, "NotImplemented"), "WHAUL_S3_"),
-        (s3_refusal(500, "InternalError"), "the store"),
+        (s3_refusal(500, "InternalError"), "the S3 server"),
         (reply(404, "<html>not here"), "proxy"),
     ],
 )

@@ -80,7 +80,7 @@ class Workers(MPServer):
                 self.reload_signal = False
                 self._replace(spawn)
             dead = [worker for worker in self.wrks if not worker.is_alive()]
-            if len(dead) == len(self.wrks) and (self.draining or not any(map(self._has_served, dead))):
+            if len(dead) == len(self.wrks) and (self.draining or not any(map(self._could_serve, dead))):
                 logger.error("no worker is left")
                 break
             if not self.draining:
@@ -114,6 +114,10 @@ class Workers(MPServer):
             self.wrks[old.idx] = new
             self._end(old)
         logger.info("all workers are replaced")
+
+    def _could_serve(self, worker: WorkerProcess) -> bool:
+        """Whether another one in its place might serve: it did, or it was killed, perhaps just before it would have."""
+        return self._has_served(worker) or (worker.inner.exitcode or 0) < 0
 
     def _has_served(self, worker: WorkerProcess) -> bool:
         return self._serving[worker][0].poll()
