@@ -124,7 +124,7 @@ class Display:
             told += f" ({', '.join(f'{count} {code}' for code, count in tally.errors.most_common())})"
         self._tell(f"{told}, in {seconds:.1f} s.")
         if run.stopped is not None:
-            rest = "the rest was" if left is None else f"{left} were"
+            rest = "the rest was" if left is None else f"{left} {'was' if left == 1 else 'were'}"
             self._tell(f"Stopped: {run.stopped}")
             self._tell(f"{rest} not tried. Run the same command again to continue.")
         elif tally.may_pass == tally.failed > 0:
