@@ -1,0 +1,122 @@
+"""An event as its receivers get it: AWS's envelope, and the forms that are not AWS's. Pure.
+
+https://docs.aws.amazon.com/social-messaging/latest/userguide/managing-event-destination-dlrs.html
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from whaul.arns import Arns
+from whaul.events.items import OBJECT
+from whaul.events.model import Event
+
+SOURCE: Final = "whaul.social-messaging"
+"""EventBridge takes no `aws.` from anybody but AWS."""
+_DETAIL_TYPES: Final[Mapping[str | None, str]] = {
+    "sent": "WhatsApp Message Sent",
+    "delivered": "WhatsApp Message Delivered",
+    "read": "WhatsApp Message Read",
+    "failed": "WhatsApp Message Failed",
+}
+_RECEIVED: Final = "WhatsApp Message Received"
+_OTHER: Final = "WhatsApp Unknown Notification Received"
+
+
+class Detail(NamedTuple):
+    """What EventBridge gets."""
+
+    detail_type: str
+    detail: bytes
+
+
+class Envelopes:
+    """Those of one account number in one region."""
+
+    def __init__(self, arns: Arns) -> None:
+        self._arns = arns
+
+    def aws(self, event: Event) -> bytes:
+        """Write the envelope as AWS publishes it to SNS; the outcome of files, if it was waited for, comes last."""
+        number = event.meta_phone_number_id
+        numbers = [] if number is None else [{"metaPhoneNumberId": number, "arn": self._number_arn(number)}]
+        envelope: dict[str, Any] = {
+            "context": {
+                "MetaWabaIds": [{"wabaId": event.waba_id, "arn": self._account_arn(event.waba_id)}],
+                "MetaPhoneNumberIds": numbers,
+            },
+            "whatsAppWebhookEntry": event.entry.decode(),
+            "aws_account_id": self._arns.account_id,
+            "message_timestamp": nanoseconds(event.received_at),
+            "messageId": event.message_id,
+        }
+        if event.outcome is not None:
+            envelope["whaul"] = msgspec.Raw(event.outcome)
+        return msgspec.json.encode(envelope)
+
+    def eventbridge(self, event: Event) -> Detail:
+        """Choose the type, and write the detail: AWS's own form where one is known, else the envelope.
+
+        https://docs.aws.amazon.com/social-messaging/latest/userguide/monitor-event-bridge.html
+        """
+        if event.kind == "status" and event.type in _DETAIL_TYPES:
+            return Detail(_DETAIL_TYPES[event.type], _status_detail(event))
+        return Detail(_RECEIVED if event.kind == "message" else _OTHER, self.aws(event))
+
+    def cloudevent_headers(self, event: Event) -> dict[str, str]:
+        """Name an event in CloudEvents' binary mode; the body is the envelope.
+
+        https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md
+        """
+        number = event.meta_phone_number_id
+        source = self._account_arn(event.waba_id) if number is None else self._number_arn(number)
+        headers = {
+            "ce-specversion": "1.0",
+            "ce-id": event.message_id,
+            "ce-source": source,
+            "ce-type": f"whaul.{event.field}.{event.kind}",
+            "ce-time": nanoseconds(event.received_at),
+        }
+        return {name: _header_value(value) for name, value in headers.items()}
+
+    def _account_arn(self, waba_id: str) -> str:
+        return self._arns.arn(self._arns.waba_id(waba_id))
+
+    def _number_arn(self, meta_phone_number_id: str) -> str:
+        return self._arns.arn(self._arns.phone_number_id(meta_phone_number_id))
+
+
+def meta(event: Event) -> bytes:
+    """Write a webhook's body as Meta's, with this one item."""
+    return b'{"object":"%s","entry":[%s]}' % (OBJECT.encode(), event.entry)
+
+
+def nanoseconds(moment: datetime) -> str:
+    """Write a moment, UTC, as AWS does here: RFC 3339 with nine digits of the second."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z"
+
+
+def _status_detail(event: Event) -> bytes:
+    entry: Any = msgspec.json.decode(event.entry)
+    value = entry["changes"][0]["value"]
+    found = value.get("standby", value)["statuses"][0]
+    detail = {
+        "wabaId": event.waba_id,
+        "originationPhoneNumber": (value.get("metadata") or {}).get("display_phone_number", ""),
+        "originationPhoneNumberId": event.meta_phone_number_id or "",
+        "messageId": event.wamid or "",
+        "status": event.type,
+        "eventTimestamp": str(found.get("timestamp", "")),
+    }
+    errors = [error for error in found.get("errors") or () if isinstance(error, dict)]
+    if errors:
+        detail["errors"] = [{name: error.get(name) for name in ("code", "title", "message")} for error in errors]
+    return msgspec.json.encode(detail)
+
+
+def _header_value(text: str) -> str:
+    """Percent-encode what may not be in a header as it is: all but printable ASCII, and `%` and `"` besides."""
+    return quote(text, safe=" !#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
