@@ -8,7 +8,7 @@ from botocore import auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
 
-from whaul.storage.s3_signing import S3Signer
+from whaul.outbound.aws_signing import AwsSigner
 
 NOW = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
 DIGEST = bytes(range(32))
@@ -59,13 +59,13 @@ def by_botocore(
 def test_a_request_is_signed_as_botocore_signs_it(
     credentials: ReadOnlyCredentials, method: str, url: str, headers: dict[str, str]
 ) -> None:
-    ours = S3Signer(lambda: NOW).sign(credentials, "eu-west-1", url, headers, DIGEST, method=method)
+    ours = AwsSigner("s3", lambda: NOW).sign(credentials, "eu-west-1", url, headers, DIGEST, method=method)
     assert ours == by_botocore(credentials, "eu-west-1", url, headers, method)
 
 
 def test_a_signature_is_of_its_day_region_and_secret() -> None:
     moments = iter([NOW, datetime(2026, 3, 1, tzinfo=UTC), NOW, NOW, NOW])
-    signer = S3Signer(lambda: next(moments))
+    signer = AwsSigner("s3", lambda: next(moments))
     url = "https://s3.example/bucket/42"
     made = [
         signer.sign(PERMANENT, "eu-west-1", url, {}, DIGEST),

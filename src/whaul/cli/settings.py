@@ -82,12 +82,13 @@ def _of_aws(loaded: "Settings") -> Iterator[Row]:
 
     from whaul.components import s3_config
     from whaul.outbound.certificates import PROFILE, named_bundles
-    from whaul.storage.s3_config import configured_endpoint_source, profile_region
+    from whaul.outbound.aws_endpoints import configured_endpoint_source
+    from whaul.storage.s3_config import profile_region
 
     config = s3_config(loaded)
     session = botocore.session.Session()
     yield Row(AWS, "profile", session.profile or "default", "AWS_PROFILE" if session.profile else DEFAULT)
-    source = configured_endpoint_source(session)
+    source = configured_endpoint_source(session, "s3")
     yield Row(AWS, "endpoint", config.endpoint(loaded.region), source[0] if source else DEFAULT)
     region = profile_region(session)
     if region is not None and region != loaded.region:

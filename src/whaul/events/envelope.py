@@ -22,6 +22,8 @@ _DETAIL_TYPES: Final[Mapping[str | None, str]] = {
     "read": "WhatsApp Message Read",
     "failed": "WhatsApp Message Failed",
 }
+_NO_XML: Final = ((b"\xef\xbf\xbe", b"\\ufffe"), (b"\xef\xbf\xbf", b"\\uffff"))
+"""Characters that SQS and SNS refuse, and what JSON can have in their place."""
 _RECEIVED: Final = "WhatsApp Message Received"
 _OTHER: Final = "WhatsApp Unknown Notification Received"
 
@@ -55,7 +57,10 @@ class Envelopes:
         }
         if event.outcome is not None:
             envelope["whaul"] = msgspec.Raw(event.outcome)
-        return msgspec.json.encode(envelope)
+        written = msgspec.json.encode(envelope)
+        for character, escape in _NO_XML:
+            written = written.replace(character, escape)
+        return written
 
     def eventbridge(self, event: Event) -> Detail:
         """Choose the type, and write the detail: AWS's own form where one is known, else the envelope.

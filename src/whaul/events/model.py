@@ -85,6 +85,17 @@ class Event:
     outcome: bytes | None = dataclasses.field(default=None, repr=False)
     """What became of its files, JSON, for a destination that waited for them."""
     replay: bool = False
+    delivery: int = 0
+    """The number of this delivery, which a replay is told from the first one by."""
+
+
+Reason = Literal["down", "refused", "closed", "gone", "rejected", "impossible"]
+"""Why a delivery failed.
+
+`down`: nothing is to be had there now (no connection, time-out, 429, 5xx). `refused`: it may refuse everything (401,
+403, 404). `closed`: it does (unknown topic, no rights). `gone`: it does, for good (410). `rejected`: this event was
+refused, others may pass. `impossible`: this event can never pass (too large, characters that the target does not take).
+"""
 
 
 class Accepted(NamedTuple):
@@ -94,14 +105,9 @@ class Accepted(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The target does not have the event, or did not say so.
+    """The target does not have the event, or did not say so."""
 
-    `down`: nothing is to be had there now (no connection, time-out, 429, 5xx). `refused`: it may refuse everything
-    (401, 403, 404, an unknown topic). `gone`: 410. `rejected`: this event was refused, others may pass. `impossible`:
-    this event can never pass (too large, characters that the target does not take).
-    """
-
-    reason: Literal["down", "refused", "gone", "rejected", "impossible"]
+    reason: Reason
     detail: str
     """What an operator may see; at most 1 KiB of what the target said."""
     retry_after: float | None = None

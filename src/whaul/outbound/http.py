@@ -200,7 +200,7 @@ class HttpClient:
         clients = self._clients(url)
         silence = self._silence if ahead <= READ_AHEAD else None
         client = clients.getter if silence is None else clients.putter
-        builder = _with_headers(client.get(url), headers)
+        builder = with_headers(client.get(url), headers)
         request = builder.streamed_read_buffer_limit(ahead).build_streamed()
         started = time.monotonic()
         with self._circuit(url):
@@ -235,7 +235,7 @@ class HttpClient:
     def _request(self, method: str, url: Url, headers: Mapping[str, str], body: Body) -> RequestBuilder:
         clients = self._clients(url)
         client = clients.putter if body else clients.getter  # the module's docstring tells why
-        return _with_headers(client.request(method, url), headers)
+        return with_headers(client.request(method, url), headers)
 
     async def _sent(self, url: Url, builder: RequestBuilder, body: bytes | Bytes) -> Response:
         """Send a request whose whole body is here, and read the response."""
@@ -288,10 +288,9 @@ class _Clients:
         self, certificates: Sequence[bytes], silence: float, max_exchange: float, proxies: Proxies | None
     ) -> None:
         try:
-            self.getter = (
-                _builder(certificates, silence, max_exchange, proxies).read_timeout(timedelta(seconds=silence)).build()
-            )
-            self.putter = _builder(certificates, silence, max_exchange, proxies).build()
+            builder = client_builder(certificates, silence, max_exchange, proxies)
+            self.getter = builder.read_timeout(timedelta(seconds=silence)).build()
+            self.putter = client_builder(certificates, silence, max_exchange, proxies).build()
         except BuilderError:
             raise CertificatesError("a certificate cannot be used") from None
 
@@ -300,9 +299,10 @@ class _Clients:
         await self.putter.close()
 
 
-def _builder(
+def client_builder(
     certificates: Sequence[bytes], silence: float, max_exchange: float, proxies: Proxies | None
 ) -> ClientBuilder:
+    """Begin a client with the ways that all of ours share; times are in seconds."""
     builder = (
         ClientBuilder()
         .follow_redirects(False)
@@ -327,7 +327,8 @@ def _builder(
     return builder
 
 
-def _with_headers(builder: RequestBuilder, headers: Mapping[str, str]) -> RequestBuilder:
+def with_headers(builder: RequestBuilder, headers: Mapping[str, str]) -> RequestBuilder:
+    """Add headers. Raises `HttpError` for a value that cannot be sent."""
     try:
         return builder.headers(headers)
     except ValueError:  # its text repeats the value, which may be a secret

@@ -23,6 +23,10 @@ _HOST_PATTERN = re.compile(
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
 _DOT_SEGMENT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+EVENT_HOSTS = "WHAUL_EVENT_HOSTS"
+PRIVATE = f"its address is not a public one; the operator can list its host in {EVENT_HOSTS}"
+
 
 class ForbiddenUrlError(Exception):
     """The URL may not be called; the message says why, without any part of the URL."""
@@ -114,6 +118,32 @@ class PresignedHosts:
         ) and (host == endpoint or (host.endswith("." + endpoint) and not is_address(endpoint)))
 
 
+class EventHosts:
+    """The hosts that events may be sent to: every public one over https, and those that the operator lists."""
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._patterns = tuple(HostPattern.parse(pattern) for pattern in patterns)
+
+    def check(self, text: str) -> Url:
+        """Return the parsed URL if it may be called, as far as it can be told without asking. See `is_listed`.
+
+        Raises `ForbiddenUrlError`.
+        """
+        url = parse_url(text)
+        if self.is_listed(url):
+            return url
+        if url.scheme != "https":
+            raise ForbiddenUrlError(f"it is not https, and its host is not listed in {EVENT_HOSTS}")
+        host = _host(url).strip("[]")
+        if is_loopback(host) or (is_address(host) and not is_public(host)):
+            raise ForbiddenUrlError(PRIVATE)
+        return url
+
+    def is_listed(self, url: Url) -> bool:
+        """Whether the operator lists the host, whatever its address is; else its addresses must be public."""
+        return any(pattern.matches(url) for pattern in self._patterns)
+
+
 def parse_url(text: str) -> Url:
     """Parse an absolute http(s) URL. Raises `ForbiddenUrlError` if it would have to be repaired."""
     url = endpoint_url(text)
@@ -155,6 +185,17 @@ def is_loopback(host: str) -> bool:
         return True
     bare = host.strip("[]")
     return is_address(bare) and ipaddress.ip_address(bare).is_loopback
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public Internet; one that stands for another is judged by that."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped or ip.sixtofour or ip.teredo or ip in _NAT64:
+            inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+            return is_public(str(inner or ipaddress.IPv4Address(ip.packed[-4:])))
+        return ip.is_global and not ip.is_multicast and not ip.is_site_local
+    return ip.is_global and not ip.is_multicast
 
 
 def is_address(host: str) -> bool:

@@ -41,8 +41,15 @@ log = structlog.get_logger()
 class CredentialChain:
     """Finds the credentials, and keeps them current."""
 
-    def __init__(self, patience: float = PATIENCE, clock: Callable[[], float] = time.monotonic) -> None:
-        """`patience` is in seconds, as is the monotonic `clock`."""
+    def __init__(
+        self,
+        patience: float = PATIENCE,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        profile: str | None = None,
+    ) -> None:
+        """`patience` is in seconds, as is the monotonic `clock`. `profile` is another than the environment names."""
+        self._profile = profile
         self._patience = patience
         self._clock = clock
         self._found: _Found | None = None
@@ -76,7 +83,7 @@ class CredentialChain:
             return found
         if self._loading is None:
             old = None if is_outdated else found
-            self._loading = in_daemon_thread(lambda: _refreshed(old) if old else _load(self._patience))
+            self._loading = in_daemon_thread(lambda: _refreshed(old) if old else _load(self._patience, self._profile))
             self._loading.add_done_callback(self._loaded)
         if found is not None and not is_outdated and not _is_expired(found.chain):
             return found  # botocore renews credentials long before they expire
@@ -123,9 +130,9 @@ def _is_expired(credentials: Any) -> bool:
     return hasattr(credentials, "refresh_needed") and bool(credentials.refresh_needed(refresh_in=0))
 
 
-def _load(patience: float) -> _Found:
+def _load(patience: float, profile: str | None) -> _Found:
     files = _shared_files()
-    credentials = _session(patience).get_credentials()
+    credentials = _session(patience, profile).get_credentials()
     if credentials is None:
         raise AccessDeniedException("whaul has no S3 credentials; its operator must configure them.")
     return _Found(credentials, _checked(credentials.get_frozen_credentials()), files)
@@ -135,12 +142,12 @@ def _refreshed(found: _Found) -> _Found:
     return _Found(found.chain, _checked(found.chain.get_frozen_credentials()), found.files)
 
 
-def _session(patience: float) -> botocore.session.Session:
+def _session(patience: float, profile: str | None) -> botocore.session.Session:
     """Make a session whose chain asks nobody, and that gives up on what does not answer.
 
     botocore has no public way to give its default chain another prompt or another way to start programs.
     """
-    session = botocore.session.Session()
+    session = botocore.session.Session(profile=profile)
     session.set_default_client_config(Config(connect_timeout=patience, read_timeout=patience))
     chain = session.get_component("credential_provider")
     start = partial(_Process, patience=patience * PROGRAM_SHARE)

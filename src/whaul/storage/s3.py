@@ -19,6 +19,7 @@ from pyreqwest.http import Url
 
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.model import MediaInfo, S3File
+from whaul.outbound.aws_signing import AwsSigner
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Body, HttpClient, Response
 from whaul.partitions import is_aws_host, is_region, is_s3_host
@@ -26,7 +27,6 @@ from whaul.storage import OpenFile, opened
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_page, is_stored, s3_error
 from whaul.storage.s3_config import S3Config
-from whaul.storage.s3_signing import S3Signer
 
 EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 EMPTY_SHA256 = hashlib.sha256().digest()
@@ -83,7 +83,7 @@ class S3Store:
         self._owner = {name: owner for name, owner in self._options.items() if name == EXPECTED_OWNER}
         self._bucket_regions: dict[str, str] = {}
         self._bucket_url = lru_cache(MAX_BUCKETS)(self._make_bucket_url)
-        self._signer = S3Signer()
+        self._signer = AwsSigner()
 
     @property
     def endpoint(self) -> str:

@@ -10,6 +10,7 @@ from typing import Self
 
 import botocore.session
 
+from whaul.outbound.aws_endpoints import configured_endpoint
 from whaul.partitions import s3_endpoint
 
 CHECKSUM_SWITCHES = ("request_checksum_calculation", "response_checksum_validation")
@@ -33,7 +34,7 @@ class S3Config:
         session = botocore.session.Session()
         request_checksums, _ = (_checksums(name, session, environ) for name in CHECKSUM_SWITCHES)
         return cls(
-            configured_endpoint(session, environ),
+            configured_endpoint(session, "s3", environ),
             dual_stack=bool(session.get_config_variable("use_dualstack_endpoint")),
             fips=bool(session.get_config_variable("use_fips_endpoint")),
             sends_checksums=request_checksums == "when_supported",
@@ -42,32 +43,6 @@ class S3Config:
     def endpoint(self, region: str) -> str:
         """The endpoint's URL in a region: the configured one, or AWS's own."""
         return self.configured_endpoint or s3_endpoint(region, dual_stack=self.dual_stack, fips=self.fips)
-
-
-def configured_endpoint(session: botocore.session.Session, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Find the endpoint that the environment or the shared config names."""
-    found = configured_endpoint_source(session, environ)
-    return found and found[1]
-
-
-def configured_endpoint_source(
-    session: botocore.session.Session, environ: Mapping[str, str] = os.environ
-) -> tuple[str, str] | None:
-    """Find it with what names it, in the order of all AWS tools.
-
-    https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
-    """
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
-        return None
-    profile = session.get_scoped_config()
-    services = session.full_config.get("services", {}).get(profile.get("services"), {})
-    named = {
-        "AWS_ENDPOINT_URL_S3": environ.get("AWS_ENDPOINT_URL_S3"),
-        "AWS_ENDPOINT_URL": environ.get("AWS_ENDPOINT_URL"),
-        "services section of the AWS profile": services.get("s3", {}).get("endpoint_url"),
-        "AWS profile": profile.get("endpoint_url"),
-    }
-    return next(((source, url.rstrip("/")) for source, url in named.items() if url), None)
 
 
 def profile_region(session: botocore.session.Session) -> str | None:

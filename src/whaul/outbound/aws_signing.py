@@ -1,4 +1,4 @@
-"""Signature Version 4 of requests to S3, once for every file, so cheaply.
+"""Signature Version 4 of requests to AWS's services, once for every file and event, so cheaply.
 
 botocore's signer takes six times as long for the same signature; a test compares the two.
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
@@ -19,10 +19,12 @@ KEPT_KEYS = 16
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
 
 
-class S3Signer:
-    """Signs requests to S3."""
+class AwsSigner:
+    """Signs requests to one service."""
 
-    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, service: str = "s3", now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        """`service` is its name in signatures: `s3`, `sqs`, …."""
+        self._service = service
         self._now = now
         self._key = lru_cache(KEPT_KEYS)(sigv4.signing_key)
 
@@ -64,9 +66,9 @@ class S3Signer:
             )
         )
         day = moment[:8]
-        scope = f"{day}/{region}/s3/{sigv4.TERMINATOR}"
+        scope = f"{day}/{region}/{self._service}/{sigv4.TERMINATOR}"
         text = f"{sigv4.ALGORITHM}\n{moment}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = sigv4.signature(self._key(credentials.secret_key, day, region, "s3"), text.encode())
+        signature = sigv4.signature(self._key(credentials.secret_key, day, region, self._service), text.encode())
         signed["authorization"] = (
             f"{sigv4.ALGORITHM} Credential={credentials.access_key}/{scope}, "
             f"SignedHeaders={names}, Signature={signature}"
