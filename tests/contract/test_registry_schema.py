@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from asyncio import run
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
+import whaul.events.tables  # noqa: F401 - they are tables of the registry's database
 from whaul.database_url import database_file
 from whaul.registry import schema
 from whaul.registry.database import create_database, for_writing, key_file, open_engine
@@ -97,6 +99,17 @@ async def _tables(url: str) -> list[str]:
     return tables
 
 
+def _index(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Read an index; the condition of a partial one is an object that equals nothing but itself."""
+    options = {name: str(value) for name, value in found.get("dialect_options", {}).items()}
+    return {**found, "dialect_options": options}
+
+
+def _is_partition(table: str) -> bool:
+    """Whether it is one of PostgreSQL's for the dedupe keys of events, of which the tables know nothing."""
+    return table.startswith("event_keys_")
+
+
 def _structure(connection: Connection) -> dict[str, Any]:
     inspector = inspect(connection)
     return {
@@ -104,20 +117,21 @@ def _structure(connection: Connection) -> dict[str, Any]:
             [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)],
             inspector.get_pk_constraint(table),
             inspector.get_foreign_keys(table),
-            sorted(inspector.get_indexes(table), key=lambda index: str(index["name"])),
+            sorted(str(_index(found)) for found in inspector.get_indexes(table)),
             inspector.get_unique_constraints(table),
         )
         for table in inspector.get_table_names()
-        if table != "alembic_version"
+        if table != "alembic_version" and not _is_partition(table)
     }
 
 
 async def test_the_migrations_and_the_tables_describe_the_same_schema(url: str) -> None:
     await schema.migrate(url)
     engine = open_engine(url)
+    options = {"compare_type": True, "include_name": lambda name, kind, _: kind != "table" or not _is_partition(name)}
     async with engine.connect() as connection:
         differences = await connection.run_sync(
-            lambda sync: compare_metadata(MigrationContext.configure(sync, opts={"compare_type": True}), Table.metadata)
+            lambda sync: compare_metadata(MigrationContext.configure(sync, opts=options), Table.metadata)
         )
     await engine.dispose()
     assert differences == []
