@@ -4,6 +4,7 @@ Owns the form of `WHAUL_SECRET_KEY`. Does not decide where a secret is stored, n
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import shlex
@@ -98,6 +99,8 @@ class Cipher:
                 )
         self._newest = Fernet(parts[0])
         self._fernet = MultiFernet([self._newest, *(Fernet(part) for part in parts[1:])])
+        self.key_ids = tuple(hashlib.sha256(b"whaul key id:" + part.encode()).hexdigest()[:16] for part in parts)
+        """Names of the keys, which tell nothing of them, in their order; content is sealed with the first."""
 
     def encrypt(self, secret: SecretStr) -> str:
         """Encrypt and authenticate; the answer is URL-safe ASCII and differs from call to call."""
@@ -107,6 +110,17 @@ class Cipher:
         """Undo `encrypt`. Raises SecretKeyError when no key fits or the text was altered."""
         try:
             return SecretStr(trimmed(self._fernet.decrypt(token).decode()))  # earlier versions stored line ends, too
+        except InvalidToken as exc:
+            raise SecretKeyError from exc
+
+    def seal(self, content: bytes) -> str:
+        """Encrypt content, any bytes, as `encrypt` does a secret."""
+        return self._newest.encrypt(content).decode("ascii")
+
+    def unseal(self, token: str) -> bytes:
+        """Undo `seal`. Raises SecretKeyError when no key fits or the text was altered."""
+        try:
+            return self._fernet.decrypt(token)
         except InvalidToken as exc:
             raise SecretKeyError from exc
 

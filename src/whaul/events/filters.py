@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from whaul.events.model import MEDIA_FIELD, Event
+from whaul.events.model import MEDIA_FIELD, Event, Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Filter:
     types: frozenset[str] = frozenset()
     meta_phone_number_ids: frozenset[str] = frozenset()
 
-    def wants(self, event: Event) -> bool:
+    def wants(self, event: Event | Item) -> bool:
         """Whether an event passes. One of our own passes only where its field is named; an unparsed one nowhere."""
         if event.kind == "unparsed":
             return False

@@ -78,6 +78,11 @@ def split(body: bytes) -> list[Item]:
         return [_unparsed(body, digest)]
 
 
+def unparsed(body: bytes) -> Item:
+    """Make the one item of a body that cannot be used, for a reason that only shows later."""
+    return _unparsed(body, hashlib.sha256(body).digest())
+
+
 def _kept(found: re.Match[bytes]) -> bytes:
     return found[1] or b""
 

@@ -79,19 +79,6 @@ class InstallationRow(Table):
     old_verify_token_until: Mapped[datetime | None] = mapped_column(Moment)
 
 
-class GenerationRow(Table):
-    """Counts the changes to what events are routed by: accounts, app secrets, destinations, archives.
-
-    Every change raises it in its own transaction, and every webhook compares it in its own. So processes may keep
-    what they route by in memory.
-    """
-
-    __tablename__ = "inbound_generation"
-
-    owner: Mapped[str] = mapped_column(String(12), primary_key=True)
-    number: Mapped[int] = mapped_column(BigInteger)
-
-
 class DestinationRow(Table):
     """Where events go. A number is never used again, and a removed destination stays until its deliveries are gone."""
 
@@ -299,6 +286,7 @@ class TurnRow(Leased, Table):
     id: Mapped[int] = mapped_column(_NUMBER, primary_key=True)
     destination: Mapped[int] = mapped_column(BigInteger)
     conversation: Mapped[bytes] = mapped_column(LargeBinary(16))
+    arrivals: Mapped[int] = mapped_column(BigInteger, doc="grows with each delivery that is made")
 
     __table_args__ = (
         Index("ix_conversation_turns_destination_conversation", "destination", "conversation", unique=True),

@@ -59,6 +59,7 @@ class Accounts:
             numbers = select(PhoneNumberRow.id).where(PhoneNumberRow.account_id == id_)
             await session.execute(delete(TagRow).where(or_(TagRow.resource_id == id_, TagRow.resource_id.in_(numbers))))
             await session.execute(delete(AccountRow).where(AccountRow.id == id_))
+            await self._database.raise_generation(session)
             return True
 
     async def refresh(self, before: LinkedAccount, found: MetaAccount) -> None:
@@ -168,6 +169,7 @@ class Accounts:
         await session.flush()
         await self._replace_numbers(session, id_, account)
         await session.refresh(row, ["phone_numbers"])
+        await database.raise_generation(session)
         return self._linked(row)
 
     async def _replace_numbers(self, session: AsyncSession, account_id: str, account: MetaAccount) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import SecretStr
-from sqlalchemy import Connection, ExceptionContext, event
+from sqlalchemy import Connection, ExceptionContext, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -24,6 +24,10 @@ from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import Cipher
 
 _WRITES: Final = "whaul_writes"
+RAISE_GENERATION: Final = """
+    INSERT INTO inbound_generation (owner, number) VALUES ($1, 1)
+    ON CONFLICT (owner) DO UPDATE SET number = inbound_generation.number + 1"""
+"""Says that what events of an owner are routed by has changed; see `GenerationRow`."""
 
 
 def utc_now() -> datetime:
@@ -64,6 +68,10 @@ class Database:
         with translated():
             async with AsyncSession(for_writing(self.engine), expire_on_commit=False) as session, session.begin():
                 yield session
+
+    async def raise_generation(self, session: AsyncSession) -> None:
+        """Say that what events are routed by has changed, in the transaction that changes it."""
+        await session.execute(text(RAISE_GENERATION.replace("$1", ":owner")), {"owner": self.account_id})
 
     def encrypt(self, secret: SecretStr | None) -> str | None:
         """Encrypt a secret that may be missing."""

@@ -34,22 +34,13 @@ _LOST_SESSION: Final = ("08", "25006", "25P03", "57P")
 
 def create_engine(url: str, *, patient: bool) -> AsyncEngine:
     """Build the engine. A patient one waits as long as a migration may take."""
-    options = postgresql_options(url)
-    arguments: dict[str, Any] = {
-        "timeout": CONNECT_TIMEOUT,
-        "command_timeout": MIGRATION_TIMEOUT if patient else STATEMENT_TIMEOUT,
-        "server_settings": {"application_name": options.get("application_name", "whaul")},
-        "statement_cache_size": 0,
-    }
-    if options.get("sslrootcert") == SYSTEM_ROOTS:
-        arguments["ssl"] = ssl.create_default_context()
 
-    async def connect() -> Any:
-        return await _connect(url, arguments)
+    async def make() -> Any:
+        return await connect(url, MIGRATION_TIMEOUT if patient else STATEMENT_TIMEOUT)
 
     return create_async_engine(
         "postgresql+asyncpg://",
-        connect_args={"async_creator_fn": connect, "prepared_statement_cache_size": 0},
+        connect_args={"async_creator_fn": make, "prepared_statement_cache_size": 0},
         hide_parameters=True,
         pool_size=MAX_CONNECTIONS,
         max_overflow=0,
@@ -60,11 +51,20 @@ def create_engine(url: str, *, patient: bool) -> AsyncEngine:
     )
 
 
-async def _connect(url: str, arguments: dict[str, Any]) -> Any:
-    """Connect to the first server that qualifies. Raises RegistryUnavailableError."""
+async def connect(url: str, statement_timeout: float) -> Any:
+    """Connect to the first server that qualifies; the connection is asyncpg's. Raises RegistryUnavailableError."""
     import asyncpg  # noqa: PLC0415 - loaded for PostgreSQL only
 
-    servers, wanted = postgresql_servers(url), postgresql_options(url).get("target_session_attrs")
+    options = postgresql_options(url)
+    arguments: dict[str, Any] = {
+        "timeout": CONNECT_TIMEOUT,
+        "command_timeout": statement_timeout,
+        "server_settings": {"application_name": options.get("application_name", "whaul")},
+        "statement_cache_size": 0,
+    }
+    if options.get("sslrootcert") == SYSTEM_ROOTS:
+        arguments["ssl"] = ssl.create_default_context()
+    servers, wanted = postgresql_servers(url), options.get("target_session_attrs")
     preferred = _PREFERRED.get(wanted) if len(servers) > 1 else None
     attempts = [(server, preferred or wanted) for server in servers]
     if preferred is not None:

@@ -20,9 +20,9 @@ from whaul.folders import create_private_folder
 if TYPE_CHECKING:
     import aiosqlite
 
-_BUSY_TIMEOUT: Final = 10  # seconds
-_PRAGMAS: Final = (
-    f"PRAGMA busy_timeout = {_BUSY_TIMEOUT * 1000}",  # first, because the next one may meet a lock
+BUSY_TIMEOUT: Final = 10  # seconds
+PRAGMAS: Final = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000}",  # first, because the next one may meet a lock
     "PRAGMA journal_mode = WAL",  # readers and the writer do not wait for each other
     # WAL with NORMAL may lose the last commits in a power cut: an access key whose secret was shown once, or the
     # disabling of one. Writes are rare here, so each may wait for the disk. https://sqlite.org/wal.html
@@ -33,7 +33,7 @@ _PRAGMAS: Final = (
 
 _FILES: Final = "files"
 """Where a connection's record keeps which files it has open."""
-_Identity = tuple[int, int] | None
+Identity = tuple[int, int] | None
 # Read-only when it was opened; input or output failed; damaged; cannot be opened; no database.
 # https://sqlite.org/rescode.html
 _LOST_SESSION: Final = {
@@ -69,12 +69,12 @@ def create_engine(url: str, *, patient: bool) -> AsyncEngine:  # noqa: ARG001 - 
         # The driver begins no transactions of its own: it would leave out SELECT and CREATE TABLE.
         connection.isolation_level = None
         connection.run_async(_run_pragmas)
-        record.info[_FILES] = {file: _identity(file) for file in (path, *_log_files(path))}
+        record.info[_FILES] = identities(path)
 
     def follow(connection: Any, record: Any, _proxy: object) -> None:
-        opened: dict[Path, _Identity] = record.info[_FILES]
-        if _identity(path) != opened[path]:
-            _leave(connection, {file: opened[file] for file in _log_files(path)})
+        opened: dict[Path, Identity] = record.info[_FILES]
+        if identity(path) != opened[path]:
+            leave(connection, path, opened)
             raise InvalidatePoolError
 
     event.listen(engine.sync_engine, "connect", set_up)
@@ -97,11 +97,17 @@ def ends_session(error: BaseException) -> bool:
     return code is not None and code & 0xFF in _LOST_SESSION
 
 
-def _log_files(path: Path) -> tuple[Path, Path]:
+def identities(path: Path) -> dict[Path, Identity]:
+    """Which files a connection that was just made has open."""
+    return {file: identity(file) for file in (path, *log_files(path))}
+
+
+def log_files(path: Path) -> tuple[Path, Path]:
+    """The files in which SQLite keeps what is not in the database's own file yet."""
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
-def _identity(file: Path) -> _Identity:
+def identity(file: Path) -> Identity:
     """Which file has this name now; None if none has."""
     try:
         found = file.stat()
@@ -110,7 +116,7 @@ def _identity(file: Path) -> _Identity:
     return found.st_dev, found.st_ino
 
 
-def _leave(connection: Any, log: Mapping[Path, _Identity]) -> None:
+def leave(connection: Any, path: Path, opened: Mapping[Path, Identity]) -> None:
     """Leave a database whose file was replaced or moved, and remove its log.
 
     Otherwise SQLite would apply the old log to the new file. https://sqlite.org/howtocorrupt.html#unlinked
@@ -118,15 +124,15 @@ def _leave(connection: Any, log: Mapping[Path, _Identity]) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA wal_checkpoint(FULL)")  # whoever moved the file may use it elsewhere
     cursor.close()
-    for file, identity in log.items():
-        if identity is not None and _identity(file) == identity:
+    for file in log_files(path):
+        if opened[file] is not None and identity(file) == opened[file]:
             file.unlink(missing_ok=True)
 
 
 async def _run_pragmas(connection: "aiosqlite.Connection") -> None:
     loop = asyncio.get_running_loop()
-    give_up = loop.time() + _BUSY_TIMEOUT
-    for pragma in _PRAGMAS:
+    give_up = loop.time() + BUSY_TIMEOUT
+    for pragma in PRAGMAS:
         while True:
             try:
                 await (await connection.execute(pragma)).close()

@@ -7,7 +7,19 @@ different numbers may share a database and see nothing of each other. Changing a
 
 from datetime import UTC, datetime
 
-from sqlalchemy import DateTime, Dialect, Double, ForeignKey, Index, Integer, MetaData, String, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -64,6 +76,7 @@ class AccountRow(Table):
     name: Mapped[str] = mapped_column(Text)
     access_token: Mapped[str] = mapped_column(Encrypted)
     app_secret: Mapped[str | None] = mapped_column(Encrypted)
+    app_id: Mapped[str | None] = mapped_column(String(64), doc="whose secret it is; NULL if Meta was not asked")
     linked_at: Mapped[datetime] = mapped_column(UtcDateTime)
     refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     token_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -145,3 +158,17 @@ class SchemaCompatibilityRow(Table):
     __tablename__ = "schema_compatibility"
 
     oldest_revision: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
+
+class GenerationRow(Table):
+    """Counts the changes to what events are routed by: accounts, app secrets, destinations, archives.
+
+    Every change raises it in its own transaction, and every webhook compares it in its own. So processes may keep
+    in memory what they route by.
+    """
+
+    __tablename__ = "inbound_generation"
+
+    owner: Mapped[str] = mapped_column(String(12), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger)

@@ -14,6 +14,7 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Make the tables. Only additions: the version before this one goes on with them there."""
+    op.add_column("accounts", sa.Column("app_id", sa.String(64), nullable=True))
     op.create_table(
         "archives",
         sa.Column("account_id", sa.String(64), nullable=False),
@@ -56,6 +57,7 @@ def upgrade() -> None:
         sa.Column("id", _NUMBER, nullable=False),
         sa.Column("destination", sa.BigInteger(), nullable=False),
         sa.Column("conversation", sa.LargeBinary(16), nullable=False),
+        sa.Column("arrivals", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("lease_owner", sa.String(32), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),

@@ -1,0 +1,41 @@
+"""People and conversations in the open columns of the tables: known again, but not known."""
+
+import hmac
+import secrets
+from typing import Final
+
+from pydantic import SecretStr
+
+from whaul.events.store import Store
+from whaul.secrets import Cipher
+
+HASH_SIZE: Final = 16
+"""Bytes."""
+
+
+class Hashes:
+    """The HMACs of one installation. The key is never changed: what is stored would not be found again."""
+
+    def __init__(self, key: SecretStr) -> None:
+        self._key = bytes.fromhex(key.get_secret_value())
+
+    def person(self, id_: str) -> bytes:
+        """Hash a phone number or a business-scoped user id."""
+        return self._hash(b"person:", id_)
+
+    def conversation(self, conversation: str) -> bytes:
+        """Hash a conversation, as `Item.conversation` names it."""
+        return self._hash(b"conversation:", conversation)
+
+    def _hash(self, kind: bytes, text: str) -> bytes:
+        return hmac.digest(self._key, kind + text.encode(errors="surrogatepass"), "sha256")[:HASH_SIZE]
+
+
+async def load_hashes(store: Store, cipher: Cipher, owner: str) -> Hashes:
+    """Read the installation's key, making it on first use. Raises SecretKeyError, RegistryUnavailableError."""
+    fresh = cipher.encrypt(SecretStr(secrets.token_hex(32)))
+    _, [(key,)] = await store.run(
+        ("INSERT INTO installation (owner, hash_key) VALUES ($1, $2) ON CONFLICT DO NOTHING", (owner, fresh)),
+        ("SELECT hash_key FROM installation WHERE owner = $1", (owner,)),
+    )
+    return Hashes(cipher.decrypt(key))
