@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from whaul import __version__
 from whaul.build import commit
 from whaul.telemetry.call import Call
+from whaul.telemetry.event_metrics import EventMetrics
 from whaul.telemetry.process import ProcessMetrics
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -85,6 +86,7 @@ class Metrics:
             "whaul_audit_failures", "Attempts to write the audit log that failed.", registry=registry
         )
 
+        self.events = EventMetrics(registry)
         self._tokens = _TokenExpiries()
         registry.register(self._tokens)
 
@@ -123,6 +125,7 @@ class Metrics:
         joined.register(ProcessMetrics(__version__, lambda: _workers(Path(folder)), commit=self._commit))
         MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
         joined.register(self._tokens)
+        joined.register(self.events.waiting)
         return generate_latest(joined)
 
 
