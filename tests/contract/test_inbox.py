@@ -210,7 +210,7 @@ async def test_an_ordered_delivery_waits_for_its_conversation_s_turn(here: Insta
     await here.inbox.put(post(text("wamid.A"), text("wamid.B"), text("wamid.C", sender="15550100102")))
     await here.inbox.put(post(text("wamid.D")))
     assert (here.deliveries.jobs, here.deliveries.woken) == ([], {number})
-    assert await here.rows("SELECT arrivals > 1 FROM conversation_turns ORDER BY arrivals") == [(False,), (True,)]
+    assert await here.value("SELECT count(*) FROM conversation_turns") == 2
 
 
 @pytest.mark.parametrize("content", ["\0", "\ud800"])

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,6 +81,12 @@ class Installation:
     deliveries: Recorder
     files: Recorder
     cipher: Cipher
+    drafting: Drafting
+    process: str
+
+    def connect(self, outbox: Any) -> None:
+        """Give new deliveries to an outbox."""
+        self.inbox = Inbox(self.store, self.routing, replace(self.drafting, deliveries=outbox), process=self.process)
 
     async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         [rows] = await self.store.run((statement, parameters))
@@ -145,10 +151,11 @@ async def installation(
         name_file=lambda archive, _item, media, _received_at: f"{archive.prefix}{media.media_id}",
     )
     inbox = Inbox(store, routing, drafting, process=process)
+    here = Installation(url, store, routing, inbox, backlog, deliveries, files, cipher, drafting, process)
     try:
-        yield Installation(url, store, routing, inbox, backlog, deliveries, files, cipher)
+        yield here
     finally:
-        await inbox.aclose()
+        await here.inbox.aclose()
         await store.aclose()
 
 

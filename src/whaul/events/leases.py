@@ -1,4 +1,4 @@
-"""Jobs: rows that one process at a time works on. Deliveries, files and the turns of conversations all use this.
+"""Jobs: rows that one process at a time works on. Deliveries, files and the turns of conversations are such rows.
 
     theory of operation
 
@@ -16,61 +16,60 @@ A job is born leased if its maker will do it at once. So the usual job is writte
 searches for it.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from whaul.events.store import Statement, Store
 
 LEASE: Final = 60.0
-"""Seconds. Longer than any attempt at delivery may take; a transfer renews it."""
+"""Seconds. Longer than any attempt at delivery may take; a transfer extends it."""
 MIN_LEFT: Final = 20.0
-"""Seconds of a lease with which an attempt may still begin: an attempt is shorter."""
+"""Seconds of a lease with which an attempt may still begin: it is shorter."""
+EXTEND_AT: Final = 40.0
+"""Seconds that are left of a lease when it is extended."""
 MAX_TAKEOVERS: Final = 5
-"""Leases that end without an outcome before a job is given up: it may be what kills the processes."""
+"""Leases in a row that ended without an outcome. Then the job is given up: it may be what ends the processes."""
 
 
-class Held(NamedTuple):
+class Held(Protocol):
     """A job that is ours."""
 
-    id: int | str
-    fence: int
+    @property
+    def id(self) -> int | str:
+        """Its row."""
+        ...
 
-
-@dataclass(slots=True)
-class Lease:
-    """How long a job is ours."""
-
-    until: float
-    """Monotonic seconds."""
-
-    def left(self, now: float) -> float:
-        """Return the seconds that are left."""
-        return self.until - now
+    @property
+    def fence(self) -> int:
+        """That of our claim."""
+        ...
 
 
 class Jobs:
-    """The jobs of a table, as one process claims and holds them."""
+    """Writes the statements by which one process claims and holds the jobs of a table.
 
-    def __init__(self, store: Store, table: str, process: str, *, id_type: str = "bigint") -> None:
+    With `counted`, taking a job over from a process that left it counts as an attempt at it.
+    """
+
+    def __init__(self, store: Store, table: str, process: str, *, id_type: str = "bigint", counted: bool) -> None:
         self._store = store
         self._table = table
         self._process = process
-        self._held = store.rows("$1", id=id_type, fence="int")
-        """SQL for rows that are held; the parameter is made by `ids`."""
+        self._taken = ", attempts = attempts + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END" if counted else ""
+        self._types = {"id": id_type, "fence": "int"}
 
-    def claim(self, where: str, order: str, columns: str, limit: int, *parameters: object) -> Statement:
-        """Write a claim of jobs that are due, at most `limit`, in an order.
+    def claim(self, where: str, order: str, columns: str, limit: int, *parameters: Any) -> Statement:
+        """Claim jobs that are due, at most `limit`, in an order.
 
-        `where` selects them; its parameters are `$3` and further. The rows are the columns, `id` and `fence` before
-        them, and then whether the job was taken over from a process that left it.
+        `where` selects them; its parameters are `$3` and further. The rows are `id`, `fence`, `takeovers`, and the
+        columns.
         """
         table = self._table
         statement = f"""
             UPDATE {table} SET due_at = {self._store.lease_end}, lease_owner = $1, fence = fence + 1,
-              takeovers = takeovers + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END
+              takeovers = takeovers + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END {self._taken}
             WHERE id IN (
               SELECT id FROM {table} WHERE {where} AND due_at <= {self._store.now}
               ORDER BY {order} LIMIT $2 {self._store.for_update})
@@ -78,22 +77,45 @@ class Jobs:
         return statement, (self._process, limit, *parameters)
 
     def extend(self, held: Iterable[Held]) -> Statement:
-        """Write an extension of leases by their whole length; the rows are the ids of those that are ours still."""
-        return self._update(held, f"due_at = {self._store.lease_end}")
+        """Extend leases to their whole length. The rows are the ids of the jobs that are still ours."""
+        return self.change(f"due_at = {self._store.lease_end}", held)
 
     def release(self, held: Iterable[Held]) -> Statement:
-        """Write that jobs are given back as if they had not been claimed: they are due at once."""
-        return self._update(held, f"due_at = {self._store.now}, lease_owner = NULL")
+        """Give jobs back as if they had not been claimed: they are due at once."""
+        return self.change(f"due_at = {self._store.now}, lease_owner = NULL, takeovers = 0", held)
 
-    def _update(self, held: Iterable[Held], change: str) -> Statement:
+    def change(self, assignments: str, held: Iterable[Held], condition: str = "true") -> Statement:
+        """Change jobs that are ours. The rows are the ids of those that still are."""
+        statement = f"UPDATE {self._table} SET {assignments} WHERE {self.ours()} AND {condition} RETURNING id"
+        return statement, (ids(held), self._process)
+
+    def change_each(self, assignments: str, rows: Sequence[dict[str, Any]], **types: str) -> Statement:
+        """Change jobs that are ours, each in its own way. The rows are the ids of those that still are.
+
+        `rows` hold `id`, `fence` and further members, whose types are given; assignments know them as `g.<name>`.
+        """
         table = self._table
         statement = f"""
-            UPDATE {table} SET {change} FROM {self._held}
+            UPDATE {table} SET {assignments} FROM {self._store.rows("$1", **self._types, **types)}
             WHERE {table}.id = g.id AND {table}.fence = g.fence AND {table}.lease_owner = $2
             RETURNING {table}.id"""
+        return statement, (msgspec.json.encode(rows).decode(), self._process)
+
+    def delete(self, held: Iterable[Held], condition: str = "true") -> Statement:
+        """Delete jobs that are ours. The rows are the ids of those that still were."""
+        statement = f"DELETE FROM {self._table} WHERE {self.ours()} AND {condition} RETURNING id"
         return statement, (ids(held), self._process)
+
+    def ours(self) -> str:
+        """Write the condition that a row is ours; `$1` are the `ids`, `$2` is the process."""
+        given = self._store.rows("$1", **self._types)
+        # The first condition finds the rows, by their keys; the second one would not.
+        return f"""
+            {self._table}.id IN (SELECT id FROM {given})
+            AND ({self._table}.id, {self._table}.fence) IN (SELECT id, fence FROM {given})
+            AND {self._table}.lease_owner = $2"""
 
 
 def ids(held: Iterable[Held]) -> str:
-    """Write jobs as a parameter for `Store.rows`."""
+    """Write jobs as a parameter."""
     return msgspec.json.encode([{"id": job.id, "fence": job.fence} for job in held]).decode()

@@ -74,12 +74,10 @@ WITH setting AS (
   FROM wanted ORDER BY seq, destination
   RETURNING id, seq, destination, lease_owner
 ), turns AS (
-  INSERT INTO conversation_turns (destination, conversation, due_at, fence, takeovers, arrivals)
-  SELECT DISTINCT destination, talk, {_NOW}, 0, 0, 1
+  INSERT INTO conversation_turns (destination, conversation, due_at, fence, takeovers)
+  SELECT DISTINCT destination, talk, {_NOW}, 0, 0
   FROM wanted WHERE conversation IS NOT NULL AND dead IS NULL ORDER BY destination, talk
-  ON CONFLICT (destination, conversation) DO UPDATE SET arrivals = conversation_turns.arrivals + 1,
-    due_at = CASE WHEN conversation_turns.lease_owner IS NULL
-      THEN least(conversation_turns.due_at, excluded.due_at) ELSE conversation_turns.due_at END
+  ON CONFLICT (destination, conversation) DO UPDATE SET due_at = conversation_turns.due_at  -- locks it: see turns.py
 ), named AS MATERIALIZED (
   SELECT made.seq, made.received_at, made.key_id, f.*
   FROM made JOIN given USING (message_id) CROSS JOIN json_to_recordset(given.files)

@@ -5,7 +5,7 @@ it in the transaction that keeps an event. So nothing is routed by what was true
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -147,6 +147,11 @@ class Routing:
         self._cipher = cipher
         self._owner = owner
         self._routes: Routes | None = None
+        self._followers: list[Callable[[Routes], None]] = []
+
+    def follow(self, follower: Callable[[Routes], None]) -> None:
+        """Call somebody whenever the routes were read anew."""
+        self._followers.append(follower)
 
     async def current(self) -> Routes:
         """Return the routes as they were read last. Raises RegistryUnavailableError, SecretKeyError."""
@@ -182,6 +187,8 @@ class Routing:
                 row[0]: Archive(row[0], row[1], row[2], row[3], frozenset(json.loads(row[4]))) for row in archives
             },
         )
+        for follower in self._followers:
+            follower(self._routes)
         return self._routes
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 from whaul.database_url import database_file
 from whaul.events.store import Born, Group, NewDelivery, NewEvent, NewFile, Row, Statement, UnfitDataError
+from whaul.events.tables import microseconds_now
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.registry.sqlite import PRAGMAS, Identity, ends_session, identities, identity, leave
 
@@ -121,11 +121,6 @@ class _Thread:
             self._connection = None
 
 
-def microseconds_now() -> int:
-    """The time of this machine's clock."""
-    return time.time_ns() // 1000
-
-
 def _translate(statement: str) -> str:
     return _PARAMETER.sub(r"?\1", statement)
 
@@ -155,9 +150,8 @@ _DELIVERY: Final = _insert(
 )
 _TURN: Final = _insert(
     "conversation_turns",
-    "destination, conversation, due_at, fence, takeovers, arrivals",
-    "ON CONFLICT (destination, conversation) DO UPDATE SET arrivals = arrivals + 1, "
-    "due_at = CASE WHEN lease_owner IS NULL THEN min(due_at, excluded.due_at) ELSE due_at END",
+    "destination, conversation, due_at, fence, takeovers",
+    "ON CONFLICT DO NOTHING",
 )
 _FILE: Final = _insert(
     "files",
@@ -216,7 +210,7 @@ class _Put:
         if delivery.leased:
             self._born.deliveries[seq, delivery.destination] = id_
         if delivery.conversation is not None and alive:
-            self._connection.execute(_TURN, (delivery.destination, delivery.conversation, self._now, 0, 0, 1))
+            self._connection.execute(_TURN, (delivery.destination, delivery.conversation, self._now, 0, 0))
 
     def _file(self, new: NewEvent, seq: int, file: NewFile) -> None:
         state = "pending" if file.failed is None else "failed"

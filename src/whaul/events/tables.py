@@ -8,6 +8,7 @@ its key: a process leaves alone what it could not read. What is searched (ids, t
 are known by an HMAC only.
 """
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -60,6 +61,11 @@ class Sealed(TypeDecorator[str]):
 def microseconds(value: datetime) -> int:
     """Write a moment as the tables keep it."""
     return (value - _EPOCH) // timedelta(microseconds=1)
+
+
+def microseconds_now() -> int:
+    """The time of this machine's clock."""
+    return time.time_ns() // 1000
 
 
 def moment(value: int) -> datetime:
@@ -286,7 +292,6 @@ class TurnRow(Leased, Table):
     id: Mapped[int] = mapped_column(_NUMBER, primary_key=True)
     destination: Mapped[int] = mapped_column(BigInteger)
     conversation: Mapped[bytes] = mapped_column(LargeBinary(16))
-    arrivals: Mapped[int] = mapped_column(BigInteger, doc="grows with each delivery that is made")
 
     __table_args__ = (
         Index("ix_conversation_turns_destination_conversation", "destination", "conversation", unique=True),

@@ -57,7 +57,6 @@ def upgrade() -> None:
         sa.Column("id", _NUMBER, nullable=False),
         sa.Column("destination", sa.BigInteger(), nullable=False),
         sa.Column("conversation", sa.LargeBinary(16), nullable=False),
-        sa.Column("arrivals", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
         sa.Column("lease_owner", sa.String(32), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),

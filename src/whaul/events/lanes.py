@@ -1,0 +1,97 @@
+"""One destination in one process: what is held for it in memory, and whether it may be sent now."""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from whaul.events.deliveries import Delivery
+from whaul.events.model import Event, Failed, Outcomes
+from whaul.events.retries import Health
+from whaul.events.routing import Destination
+from whaul.events.targets import Target
+
+HELD: Final = 2
+"""How many times its concurrency a lane holds: enough to go on while the next are fetched."""
+REPLAY_SHARE: Final = 4
+"""Replays have one place in so many."""
+
+
+class Lane:
+    """What is held for a destination. A lane does nothing by itself; the outbox moves it."""
+
+    def __init__(self, destination: Destination, target: Target, rng: random.Random) -> None:
+        self.destination = destination
+        self.target = target
+        self.health = Health(rng)
+        self.queue: deque[Delivery] = deque()
+        self.in_flight: set[Delivery] = set()
+        self.reserved = 0
+        """Places that are kept for deliveries which are being put into the database."""
+        self.behind = False
+        """Whether there may be deliveries in the database that nobody holds: new ones are not to overtake them."""
+        self.fetching = False
+        self.moves_at: float | None = None
+        """When it is to be looked at next, by the event loop's clock."""
+
+    @property
+    def number(self) -> int:
+        """The destination's."""
+        return self.destination.number
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the destination takes events at all."""
+        return self.destination.state == "active" and not self.destination.removed
+
+    @property
+    def concurrency(self) -> int:
+        """Deliveries that may be in flight now."""
+        return 1 if self.health.is_down else self.destination.concurrency
+
+    def room(self) -> int:
+        """Say how many more deliveries may be held."""
+        if not self.is_active:
+            return 0
+        most = 1 if self.health.is_down else HELD * self.destination.concurrency
+        return most - len(self.queue) - len(self.in_flight) - self.reserved
+
+    def replay_room(self) -> int:
+        """Say how many more replays may be among them."""
+        held = sum(delivery.replay for delivery in (*self.queue, *self.in_flight))
+        return max(1, self.destination.concurrency // REPLAY_SHARE) - held
+
+    def next_batch(self, now: float) -> list[Delivery]:
+        """Take what may be sent now, into flight."""
+        room = self.concurrency - len(self.in_flight)
+        if not self.is_active or now < self.health.not_before:
+            return []
+        batch = [self.queue.popleft() for _ in range(min(room, len(self.queue), self.target.max_batch))]
+        self.in_flight.update(batch)
+        return batch
+
+    def held(self) -> list[Delivery]:
+        """Everything that is ours."""
+        return [*self.queue, *self.in_flight]
+
+    def give_up_queue(self) -> list[Delivery]:
+        """Empty the queue; return what was in it."""
+        given_up = list(self.queue)
+        self.queue.clear()
+        return given_up
+
+
+class UnusableTarget:
+    """Stands for an address that cannot be a destination any more, since a setting has changed, say."""
+
+    max_batch = 10
+
+    def __init__(self, problem: str) -> None:
+        self._problem = problem
+
+    async def send(self, events: Sequence[Event]) -> Outcomes:
+        """Refuse everything."""
+        return [Failed("closed", self._problem)] * len(events)
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,19 @@
+"""Who is told what happens to deliveries."""
+
+from typing import Protocol
+
+
+class Observer(Protocol):
+    """Is told what happens, for metrics."""
+
+    def delivered(self, destination: str, outcome: str, seconds: float | None) -> None:
+        """Count an attempt; with the seconds since the event was received, if it was delivered."""
+        ...
+
+    def taken_over(self, count: int) -> None:
+        """Count deliveries that another process left."""
+        ...
+
+    def lost(self, count: int) -> None:
+        """Count attempts whose delivery was no longer ours: another process delivers it, too."""
+        ...

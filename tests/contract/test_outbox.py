@@ -1,0 +1,307 @@
+"""What becomes of deliveries, on both databases."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from harness.inbox import NUMBER, image, post, text
+from harness.outbox import ScriptedTarget, delivering
+from whaul.events.model import Accepted, Event, Failed
+from whaul.registry import schema
+
+pytestmark = pytest.mark.anyio
+
+DOWN = Failed("down", "no connection")
+DEAD = "SELECT state, attempts FROM deliveries"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    await schema.migrate(url)
+    return url
+
+
+async def test_an_event_is_delivered_and_leaves_one_row(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.settled()
+        assert target.wamids == ["wamid.A"]
+        [row] = await there.here.rows("SELECT outcome, number, destination FROM attempts")
+        assert row == ("delivered", 1, 1)
+    assert target.closed
+
+
+async def test_more_than_fit_in_memory_are_delivered_oldest_first(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        wamids = [f"wamid.{number}" for number in range(50)]
+        await there.here.inbox.put(post(*(text(wamid) for wamid in wamids)))
+        await there.settled()
+        assert target.wamids == wamids
+
+
+async def test_a_batch_is_sent_together(url: str) -> None:
+    target = ScriptedTarget(max_batch=10)
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=20)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(30))))
+        await there.settled()
+        assert len(target.sent) == 30
+        assert max(target.batches) == 10
+
+
+async def test_a_slow_destination_holds_up_no_other(url: str) -> None:
+    slow, fast = ScriptedTarget(gate=asyncio.Event()), ScriptedTarget()
+    async with delivering(url, {"slow": slow, "fast": fast}) as there:
+        await there.here.link()
+        await there.here.add_destination("slow", concurrency=2)
+        await there.here.add_destination("fast", concurrency=2)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(20))))
+        await fast.got(20)
+        assert len(slow.sent) == 2
+        slow.gate.set()
+        await there.settled()
+
+
+async def test_what_fails_is_tried_again(url: str) -> None:
+    answers = iter([DOWN, Failed("rejected", "bad text"), Accepted()])
+    target = ScriptedTarget(lambda _: next(answers))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        for count in (1, 2):
+            await target.got(count)
+            await there.until("SELECT attempts FROM deliveries WHERE lease_owner IS NULL", count)
+            await there.here.store.run(("UPDATE deliveries SET due_at = 0", ()))
+        await there.settled()
+        rows = await there.here.rows("SELECT number, outcome, detail FROM attempts ORDER BY number")
+        assert [row[:2] for row in rows] == [(1, "down"), (2, "rejected"), (3, "delivered")]
+        assert [there.here.cipher.unseal(row[2]) for row in rows[:2]] == [b"no connection", b"bad text"]
+
+
+async def test_one_of_a_batch_fails_alone(url: str) -> None:
+    def answer(event: Event) -> Accepted | Failed:
+        return Failed("rejected", "") if event.wamid == "wamid.1" else Accepted()
+
+    target = ScriptedTarget(answer, max_batch=10)
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(3))))
+        await there.settled(1)
+        assert await there.here.rows("SELECT wamid FROM deliveries JOIN events USING (seq)") == [("wamid.1",)]
+
+
+async def test_what_can_never_pass_is_dead_at_once(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("impossible", "too large"))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.until(DEAD, "dead", 1)
+
+
+async def test_the_last_attempt_is_at_the_end_of_the_period(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("rejected", "no"))
+    async with delivering(url, {"orders": target}, period=0.2) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.until(DEAD, "dead", 2)
+
+
+async def test_a_destination_that_is_down_is_asked_one_at_a_time(url: str) -> None:
+    up = asyncio.Event()
+    target = ScriptedTarget(lambda _: Accepted() if up.is_set() else DOWN)
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=10)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(30))))
+        await there.until("SELECT count(*) FROM deliveries WHERE lease_owner IS NOT NULL", 1)
+        assert 10 <= len(target.sent) <= 20
+        up.set()
+        await there.settled()  # at once, although those that failed were to be tried again later
+        assert set(target.wamids) == {f"wamid.{number}" for number in range(30)}
+
+
+async def test_a_destination_that_refuses_three_events_in_a_row_opens(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("refused", "HTTP 401"))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(5))))
+        await there.until("SELECT state FROM destinations", "open")
+        assert len(target.sent) == 3
+        await there.here.inbox.put(post(text("wamid.5")))
+        await there.until("SELECT count(*) FROM deliveries WHERE lease_owner IS NULL AND state = 'pending'", 6)
+        target.answer = lambda _: Accepted()
+        await there.here.store.run(("UPDATE destinations SET probe_at = 0", ()))
+        await there.settled()
+        assert await there.here.value("SELECT state FROM destinations") == "active"
+        assert await there.here.value("SELECT max(number) FROM attempts") <= 2
+
+
+async def test_each_probe_is_another_event_and_uses_up_no_attempt(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("closed", "no such topic"))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(4))))
+        await there.until("SELECT state FROM destinations", "open")
+        for count in (2, 3, 4):
+            await there.until("SELECT count(*) FROM deliveries WHERE lease_owner IS NULL", 4)
+            await there.here.store.run(("UPDATE destinations SET probe_at = 0", ()))
+            await target.got(count)
+        assert len(set(target.wamids)) == 4
+        await there.until("SELECT count(*) FROM deliveries WHERE lease_owner IS NULL AND attempts = 0", 4)
+
+
+async def test_what_is_gone_waits_until_it_is_resumed(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("gone", "HTTP 410"))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.until("SELECT state FROM destinations", "disabled")
+        target.answer = lambda _: Accepted()
+        await there.here.store.run(("UPDATE destinations SET probe_at = 0", ()))
+        assert await there.destinations.probes() == []
+        assert await there.destinations.resume("orders")
+        await there.settled()
+
+
+async def test_a_paused_destination_gets_nothing_and_loses_nothing(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.destinations.pause("orders")
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.outbox.sweep()
+        assert target.sent == []
+        await there.destinations.resume("orders")
+        assert await target.got(1) == ["wamid.A"]
+        await there.settled()
+
+
+async def test_what_waits_for_a_removed_destination_goes_with_it(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.destinations.pause("orders")
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(3))))
+        await there.destinations.remove("orders")
+        await there.settled()
+        assert target.sent == []
+        assert await there.destinations.all() == []
+        second = await there.here.add_destination()
+        assert second == 2
+
+
+async def test_a_conversation_is_delivered_in_order_whatever_fails(url: str) -> None:
+    failures = {"wamid.0": 1, "wamid.3": 2}
+
+    def answer(event: Event) -> Accepted | Failed:
+        left = failures.get(str(event.wamid), 0)
+        failures[str(event.wamid)] = left - 1
+        return Failed("rejected", "later") if left > 0 else Accepted()
+
+    target = ScriptedTarget(answer, max_batch=10)
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(ordered=True)
+        for number in range(6):
+            await there.here.inbox.put(post(text(f"wamid.{number}"), text(f"other.{number}", sender="15550100102")))
+        while await there.here.value("SELECT count(*) FROM deliveries"):
+            await there.here.store.run(("UPDATE deliveries SET due_at = 0 WHERE lease_owner IS NULL", ()))
+            await there.here.store.run(("UPDATE conversation_turns SET due_at = 0 WHERE lease_owner IS NULL", ()))
+            await asyncio.sleep(0.01)
+        ours = [wamid for wamid in target.wamids if str(wamid).startswith("wamid")]
+        assert ours == [f"wamid.{number}" for number in (0, 0, 1, 2, 3, 3, 3, 4, 5)]
+        assert [wamid for wamid in target.wamids if str(wamid).startswith("other")] == [f"other.{n}" for n in range(6)]
+        await there.until("SELECT count(*) FROM conversation_turns", 0)
+
+
+async def test_a_thousand_of_one_conversation_stay_in_order(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(ordered=True)
+        wamids = [f"wamid.{number}" for number in range(200)]
+        for start in range(0, 200, 20):
+            await there.here.inbox.put(post(*(text(wamid) for wamid in wamids[start : start + 20])))
+        await there.settled()
+        assert target.wamids == wamids
+
+
+async def test_a_message_that_waits_for_its_file_is_delivered_when_it_is_due(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_archive()
+        await there.here.add_destination(media_wait=60)
+        await there.here.inbox.put(post(image("wamid.A", "1"), number=NUMBER))
+        await there.outbox.sweep()
+        assert target.sent == []
+        await there.here.store.run(("UPDATE deliveries SET due_at = 0", ()))
+        await there.settled()
+
+
+async def test_a_process_that_stops_gives_its_leases_back(url: str) -> None:
+    target = ScriptedTarget(gate=asyncio.Event())
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(5))))
+        await target.got(1)
+        target.gate.set()
+    again = ScriptedTarget()
+    async with delivering(url, {"orders": again}, process="p2") as there:
+        await there.settled()
+        assert sorted(target.wamids + again.wamids) == [f"wamid.{number}" for number in range(5)]
+        assert there.observer.taken == 0
+
+
+async def test_two_processes_deliver_everything_once(url: str) -> None:
+    first, second = ScriptedTarget(), ScriptedTarget()
+    async with delivering(url, {"orders": first}) as one, delivering(url, {"orders": second}, process="p2") as two:
+        await one.here.link()
+        await one.here.add_destination(concurrency=4)
+        for start in range(0, 200, 20):
+            messages = [text(f"wamid.{number}") for number in range(start, start + 20)]
+            await asyncio.gather(*(there.here.inbox.put(post(*messages)) for there in (one, two)))
+        await one.settled()
+        assert sorted(first.wamids + second.wamids, key=str) == sorted(f"wamid.{number}" for number in range(200))
+
+
+async def test_only_the_first_and_last_attempts_are_kept(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("rejected", "no"))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        for count in range(1, 26):
+            await target.got(count)
+            await there.until("SELECT attempts FROM deliveries WHERE lease_owner IS NULL", count)
+            await there.here.store.run(("UPDATE deliveries SET due_at = 0", ()))
+            await there.outbox.sweep()
+        kept = [row[0] for row in await there.here.rows("SELECT number FROM attempts ORDER BY number")]
+        assert kept[:10] == list(range(1, 11))
+        assert kept[10] >= 16
