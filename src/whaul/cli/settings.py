@@ -81,8 +81,8 @@ def _of_aws(loaded: "Settings") -> Iterator[Row]:
     import botocore.session
 
     from whaul.components import s3_config
-    from whaul.outbound.certificates import PROFILE, named_bundles
     from whaul.outbound.aws_endpoints import configured_endpoint_source
+    from whaul.outbound.certificates import PROFILE, named_bundles
     from whaul.storage.s3_config import profile_region
 
     config = s3_config(loaded)
