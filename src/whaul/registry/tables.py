@@ -160,7 +160,6 @@ class SchemaCompatibilityRow(Table):
     oldest_revision: Mapped[str] = mapped_column(String(32), primary_key=True)
 
 
-
 class GenerationRow(Table):
     """Counts the changes to what events are routed by: accounts, app secrets, destinations, archives.
 
