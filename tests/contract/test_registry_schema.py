@@ -117,7 +117,7 @@ def _structure(connection: Connection) -> dict[str, Any]:
             [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in inspector.get_columns(table)],
             inspector.get_pk_constraint(table),
             inspector.get_foreign_keys(table),
-            sorted(str(_index(found)) for found in inspector.get_indexes(table)),
+            sorted(map(_index, inspector.get_indexes(table)), key=str),
             inspector.get_unique_constraints(table),
         )
         for table in inspector.get_table_names()

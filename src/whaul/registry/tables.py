@@ -76,10 +76,10 @@ class AccountRow(Table):
     name: Mapped[str] = mapped_column(Text)
     access_token: Mapped[str] = mapped_column(Encrypted)
     app_secret: Mapped[str | None] = mapped_column(Encrypted)
-    app_id: Mapped[str | None] = mapped_column(String(64), doc="whose secret it is; NULL if Meta was not asked")
     linked_at: Mapped[datetime] = mapped_column(UtcDateTime)
     refreshed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     token_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    app_id: Mapped[str | None] = mapped_column(String(64), doc="whose secret it is; NULL if Meta was not asked")
 
     phone_numbers: Mapped[list["PhoneNumberRow"]] = relationship(
         back_populates="account", order_by="PhoneNumberRow.meta_id", lazy="raise", passive_deletes="all"
