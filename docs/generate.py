@@ -61,6 +61,8 @@ and credentials that S3 refuses are loaded again.
 | `AWS_CONTAINER_CREDENTIALS_RELATIVE_URI`, `AWS_CONTAINER_CREDENTIALS_FULL_URI` | a container's role |
 | `AWS_EC2_METADATA_DISABLED` | `true`: do not ask the instance metadata service |
 | `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL` | an S3 endpoint other than AWS's |
+| `AWS_ENDPOINT_URL_SNS`, `AWS_ENDPOINT_URL_SQS`, `AWS_ENDPOINT_URL_EVENTBRIDGE`, else `AWS_ENDPOINT_URL` | other \
+endpoints for events |
 | `AWS_USE_DUALSTACK_ENDPOINT`, `AWS_USE_FIPS_ENDPOINT` | `true`: these endpoints of AWS |
 | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | [proxies](#proxies) for calls to Meta and S3 |
 | `AWS_CA_BUNDLE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `SSL_CERT_FILE`, `SSL_CERT_DIR` | \

@@ -9,6 +9,7 @@ import os
 import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from whaul.secrets import Cipher, load_or_create_key_file
 from whaul.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from whaul.events.store import Store
+    from whaul.events.targets.addresses import Targets
+    from whaul.events.targets.aws import AwsClient
     from whaul.graph.client import GraphClient
     from whaul.outbound.http import HttpClient
     from whaul.outbound.proxies import Proxies
@@ -199,6 +203,59 @@ def s3_store(settings: Settings, http: "HttpClient", credentials: "CredentialCha
             expected_bucket_owner=settings.s3_expected_bucket_owner,
         ),
     )
+
+
+# Events
+
+
+@asynccontextmanager
+async def event_store(settings: Settings, *, connections: int = 1, seconds: float = 30.0) -> "AsyncGenerator[Store]":
+    """Open the tables of events, of a database that is there. `seconds` are for one transaction."""
+    from whaul.events.store import open_store
+
+    store = open_store(settings.database_url.get_secret_value(), connections=connections, timeout=seconds)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+@asynccontextmanager
+async def event_targets(settings: Settings, http: "HttpClient") -> "AsyncGenerator[Targets]":
+    """Make what makes targets of events; AWS's are called by `http`."""
+    from whaul.arns import Arns
+    from whaul.events.envelope import Envelopes
+    from whaul.events.targets.addresses import Targets
+    from whaul.outbound.netguard import EventHosts
+    from whaul.outbound.public import PublicClient
+
+    hosts = EventHosts(settings.event_hosts)
+    certificates, proxies = _certificates_and_proxies()
+    public = PublicClient(hosts, certificates=certificates, proxies=proxies)
+    envelopes = Envelopes(Arns(settings.account_id, settings.region))
+    aws = cache(lambda: _aws_client(settings, http))
+    try:
+        yield Targets(http=public, hosts=hosts, aws=aws, envelopes=envelopes)
+    finally:
+        await public.close()
+
+
+def check_events_profile(settings: Settings) -> None:
+    """Refuse a profile for events that AWS's configuration does not have."""
+    import botocore.session
+
+    name = settings.events_aws_profile
+    if name is not None and name not in botocore.session.Session().available_profiles:
+        raise SettingsError([f"WHAUL_EVENTS_AWS_PROFILE={name}: AWS's configuration has no such profile"])
+
+
+def _aws_client(settings: Settings, http: "HttpClient") -> "AwsClient":
+    from whaul.events.targets.aws import TIMEOUT, AwsClient
+    from whaul.storage.credentials import CredentialChain
+
+    check_events_profile(settings)
+    profile = settings.events_aws_profile
+    return AwsClient(http, CredentialChain(TIMEOUT / 2, profile=profile), profile)
 
 
 # Server

@@ -132,5 +132,7 @@ def problem(fields: Fields, detail: Any, options: Collection[str] = ()) -> str:
     expected = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     expected = expected.partition(", unable to parse")[0].rstrip(".")
     # A URL's user information and query may be secret.
+    if not isinstance(value, str):
+        value = os.environ.get(name, value)  # as the user wrote it
     is_shown = value is not None and not is_secret(field) and not re.search("[@?]", str(value))
     return f"{name}={value!s:.80}: {expected}" if is_shown else f"{name}: {expected}"

@@ -5,44 +5,23 @@ together at start, so that one message names every bad variable. S3 credentials,
 here: botocore finds them as any AWS tool does.
 """
 
-import ipaddress
 import os
-import re
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from datetime import timedelta
+from typing import Any, Literal, Self
 from urllib.parse import urlencode
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whaul import __version__
-from whaul.database_url import check_database_url, is_postgresql
-from whaul.environment import (
-    PREFIX,
-    Commas,
-    Pairs,
-    environment_name,
-    is_link,
-    problem,
-    secret_files,
-    unknown_names,
-)
+from whaul import setting_types as types
+from whaul.database_url import is_postgresql
+from whaul.environment import PREFIX, Pairs, environment_name, is_link, problem, secret_files, unknown_names
 from whaul.folders import data_folder
-from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
-from whaul.partitions import is_region
-from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher, secret_word, trimmed
+from whaul.outbound.netguard import is_loopback
+from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
 from whaul.terminal import visible
 
-MIN_ROOT_SECRET = 16
-"""Characters."""
 MAX_SINGLE_PUT = 5 * 1024**3
 """Bytes. https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html"""
 
@@ -63,31 +42,6 @@ def _default_database() -> SecretStr:
         return SecretStr(f"sqlite:///{data_folder() / 'whaul.db'}")
     except RuntimeError:
         return SecretStr("")
-
-
-def _extension_table(table: dict[str, str]) -> dict[str, str]:
-    for mime_type, extension in table.items():
-        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", mime_type):
-            raise ValueError(f"{mime_type!r} is not a MIME type; expected for example image/jpeg=.jpg")
-        if not re.fullmatch(r"(\.[A-Za-z0-9._-]+)?", extension):
-            raise ValueError(f"{extension!r} is not a file extension; expected for example image/jpeg=.jpg")
-    return {mime_type.lower(): extension for mime_type, extension in table.items()}
-
-
-def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts:
-        HostPattern.parse(text)
-    return texts
-
-
-def _header_text(value: str) -> str:
-    if not re.fullmatch(r"[\x21-\x7e]+( [\x21-\x7e]+)*", value):
-        raise ValueError("expected printable ASCII")
-    return value
-
-
-Hosts = Annotated[Commas, AfterValidator(_host_patterns)]
-HeaderText = Annotated[str, AfterValidator(_header_text)]
 
 
 class Settings(BaseSettings):
@@ -111,7 +65,7 @@ class Settings(BaseSettings):
     )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Worker processes.")
-    database_url: SecretStr = Field(
+    database_url: types.DatabaseUrl = Field(
         default_factory=_default_database,
         description="The database with the linked accounts and access keys.",
         examples=[
@@ -130,13 +84,13 @@ class Settings(BaseSettings):
         pattern=r"^\w{3,128}$",
         description="Id of an access key that may do everything, for first set-up in containers; never stored.",
     )
-    root_secret_access_key: SecretStr | None = Field(
+    root_secret_access_key: types.RootSecret | None = Field(
         None, description="Secret of the root access key; set both or neither."
     )
     account_id: str = Field(
         "000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.", examples=["111122223333"]
     )
-    region: str = Field(
+    region: types.Region = Field(
         "us-east-1",
         validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
         description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another S3 server "
@@ -149,7 +103,7 @@ class Settings(BaseSettings):
         description="How a bucket is named in URLs. `auto`: virtual-hosted at AWS, path-style at other endpoints.",
     )
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(None, description="Server-side encryption of stored objects.")
-    s3_sse_kms_key_id: HeaderText | None = Field(
+    s3_sse_kms_key_id: types.HeaderText | None = Field(
         None, description="KMS key, with `WHAUL_S3_SSE=aws:kms`.", examples=["alias/whatsapp-media"]
     )
     s3_storage_class: str | None = Field(
@@ -167,23 +121,23 @@ class Settings(BaseSettings):
         description="Account that must own the bucket; otherwise S3 refuses the file.",
         examples=["111122223333"],
     )
-    presigned_hosts: Hosts = Field(
+    presigned_hosts: types.Hosts = Field(
         (),
         description="Hosts that presigned URLs may name, in addition to AWS's S3 endpoints and the configured one. "
         "Separated by commas; `*.` stands for every subdomain; a port other than the usual one is part of the host.",
         examples=["minio.example.com:9000,*.storage.example.com"],
     )
-    graph_url: str = Field(
+    graph_url: types.GraphUrl = Field(
         "https://graph.facebook.com",
         description="Address of the Graph API; `https`, or a loopback host.",
         examples=["http://127.0.0.1:9090"],
     )
     graph_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$", description="Graph API version.")
-    graph_user_agent: HeaderText = Field(
+    graph_user_agent: types.HeaderText = Field(
         f"whaul/{__version__}",
         description="User-Agent of every call to Meta; without one some downloads fail.",
     )
-    media_hosts: Hosts = Field(
+    media_hosts: types.Hosts = Field(
         ("lookaside.fbsbx.com", "*.fbcdn.net", "*.whatsapp.net"),
         description="Hosts that may be sent the token for a download; `https` only, except loopback hosts "
         "named here. Written as `WHAUL_PRESIGNED_HOSTS`; a value replaces the default.",
@@ -194,7 +148,7 @@ class Settings(BaseSettings):
         description="`prefix`: the object's key is `key` + media id + extension, as at AWS; `exact`: it is `key`, "
         "as the caller wrote it.",
     )
-    extensions: Annotated[Pairs, AfterValidator(_extension_table)] = Field(
+    extensions: types.Extensions = Field(
         {},
         description="File extensions for MIME types, in place of the usual ones or in addition: `mime/type=.ext`, "
         "separated by commas.",
@@ -239,9 +193,13 @@ class Settings(BaseSettings):
         "answers 503. Set it longer than a load balancer takes to turn away: the period of its probe times the "
         "failures that it waits for. 0 stops at once.",
     )
-    tls_cert_file: Path | None = Field(None, description="Certificate chain (PEM), to serve TLS directly.")
-    tls_key_file: Path | None = Field(None, description="Private key (PEM, not encrypted) of that certificate.")
-    trusted_proxies: Commas = Field(
+    tls_cert_file: types.ReadableFile | None = Field(
+        None, description="Certificate chain (PEM), to serve TLS directly."
+    )
+    tls_key_file: types.ReadableFile | None = Field(
+        None, description="Private key (PEM, not encrypted) of that certificate."
+    )
+    trusted_proxies: types.Networks = Field(
         (),
         description="Addresses or networks of proxies whose `X-Forwarded-For` is believed, in logs and the audit log; "
         "separated by commas.",
@@ -268,21 +226,96 @@ class Settings(BaseSettings):
         104_857_600, ge=16_384, description="Bytes; the audit log's file is rotated before it grows larger."
     )
     audit_log_files: int = Field(5, ge=1, le=1000, description="Rotated files of the audit log that are kept.")
+    webhook_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of a listener for Meta's webhooks alone, so that the Internet never sees the API. Unset: "
+        "webhooks come to the API's listener.",
+        examples=["8081"],
+    )
+    webhook_host: str | None = Field(
+        None,
+        min_length=1,
+        description="Address to listen on for webhooks, with `WHAUL_WEBHOOK_PORT`. Unset: `WHAUL_HOST`.",
+        examples=["192.0.2.10"],
+    )
+    app_secrets: types.AppSecrets = Field(
+        {},
+        description="App secrets that Meta's webhooks are signed with, in addition to those of linked accounts: `app "
+        "id=secret`, separated by commas. They are good for every account. During a rotation an app has several, the "
+        "newest first.",
+        examples=["1234567890=0123456789abcdef0123456789abcdef"],
+    )
+    webhook_verify_tokens: types.SecretWords = Field(
+        (),
+        description="Verify tokens, separated by commas, that are accepted from Meta in addition to whaul's own.",
+        examples=["a-word-that-nobody-guesses"],
+    )
+    webhook_retention: types.Duration = Field(
+        timedelta(days=7),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=3650),
+        description="How long the bodies of webhooks are kept as they came.",
+        examples=["48h"],
+    )
+    event_retention: types.Duration = Field(
+        timedelta(days=30),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=3650),
+        description="How long events can be listed, shown and replayed. What still waits for a destination or a "
+        "file, and dead letters, stay longer.",
+        examples=["90d"],
+    )
+    delivery_period: types.Duration = Field(
+        timedelta(hours=72),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=30),
+        description="How long an event is tried to be delivered, from its first attempt; then it is a dead letter.",
+        examples=["24h"],
+    )
+    event_hosts: types.Hosts = Field(
+        (),
+        description="Hosts that events may be sent to by plain `http`, or at private addresses. Public hosts need no "
+        "leave. Written as `WHAUL_PRESIGNED_HOSTS`.",
+        examples=["localhost:9000,*.internal.example.com"],
+    )
+    events_aws_profile: str | None = Field(
+        None,
+        min_length=1,
+        description="AWS profile for SNS, SQS and EventBridge, when the server's own credentials are those of another "
+        "S3 server.",
+        examples=["events"],
+    )
+    max_backlog: int = Field(
+        1_000_000,
+        ge=4,
+        le=1_000_000_000,
+        description="Events that may wait for a destination or a file. At the limit Meta is answered 503, and sends "
+        "again later. One destination, or one account's files, may hold a quarter.",
+    )
+    max_backlog_bytes: types.Size = Field(
+        64 * 1024**3,
+        ge=1024**2,
+        description="The same in bytes of content; units are KiB, MiB, GiB and TiB.",
+        examples=["512MiB"],
+    )
+    archive_concurrency: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="Files that are archived at once, per worker. Unset: a third of `WHAUL_MAX_TRANSFERS`, at least 1.",
+    )
+
+    @property
+    def archive_slots(self) -> int:
+        """How many files are archived at once."""
+        return self.archive_concurrency or max(1, self.max_transfers // 3)
 
     @property
     def s3_tagging(self) -> str | None:
         """The tags as S3's `x-amz-tagging` header wants them."""
         return urlencode(self.s3_tags) or None
-
-    @field_validator("root_secret_access_key")
-    @classmethod
-    def _usable_secret(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        word = secret_word(value.get_secret_value())
-        if len(word) < MIN_ROOT_SECRET:
-            raise ValueError(f"should have at least {MIN_ROOT_SECRET} characters")
-        return SecretStr(word)
 
     @field_validator("root_secret_access_key", "tls_key_file")
     @classmethod
@@ -291,13 +324,6 @@ class Settings(BaseSettings):
         other = partner[str(info.field_name)]
         if other in info.data and (value is None) != (info.data[other] is None):
             raise ValueError(f"set it together with {environment_name(other)}, or neither")
-        return value
-
-    @field_validator("tls_cert_file", "tls_key_file")
-    @classmethod
-    def _readable(cls, value: Path | None) -> Path | None:
-        if value is not None and not os.access(value, os.R_OK):
-            raise ValueError("expected a file that this process can read")
         return value
 
     @field_validator("s3_sse_kms_key_id")
@@ -314,32 +340,19 @@ class Settings(BaseSettings):
             raise ValueError("'none' is accepted on a loopback listener only; set WHAUL_HOST=127.0.0.1")
         return value
 
-    @field_validator("graph_url")
+    @field_validator("webhook_host")
     @classmethod
-    def _safe_for_tokens(cls, value: str) -> str:
-        expected = "expected https://host, or http:// with a loopback host"
-        try:
-            url = endpoint_url(value)
-        except ForbiddenUrlError:
-            raise ValueError(expected) from None
-        if (url.scheme != "https" and not is_loopback(url.host_str or "")) or url.query_string is not None:
-            raise ValueError(expected)
-        return str(url).rstrip("/")
-
-    @field_validator("region")
-    @classmethod
-    def _region_name(cls, value: str) -> str:
-        if not is_region(value):
-            raise ValueError("expected letters, digits and hyphens, for example eu-west-1 or auto")
+    def _needs_a_port(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and "webhook_port" in info.data and info.data["webhook_port"] is None:
+            raise ValueError("only with WHAUL_WEBHOOK_PORT")
         return value
 
-    @field_validator("trusted_proxies")
+    @field_validator("webhook_port")
     @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        bare = tuple(text.replace("[", "").replace("]", "") for text in value)
-        for text in bare:
-            ipaddress.ip_network(text, strict=False)
-        return bare
+    def _is_another_port(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and value == info.data.get("port"):
+            raise ValueError("the API listens on this port; leave it unset to take webhooks there, too")
+        return value
 
     @field_validator("secret_key")
     @classmethod
@@ -353,20 +366,6 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("database_url")
-    @classmethod
-    def _known_database(cls, value: SecretStr) -> SecretStr:
-        url = trimmed(value.get_secret_value())
-        if not url:
-            raise ValueError(
-                "unset, and this user has no home folder for a database; set it, for example to "
-                "sqlite:////var/lib/whaul/whaul.db"
-            )
-        if re.search(r"[\x00-\x1f\x7f]", url):
-            raise ValueError("the database URL holds a line end or another control character")
-        check_database_url(url)
-        return SecretStr(url)
-
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read and check everything; `overrides` (command line options) win where they are not None.
@@ -377,8 +376,9 @@ class Settings(BaseSettings):
         problems = unknown_names(cls.model_fields) + problems
         given = {name: value for name, value in overrides.items() if value is not None}
         options = frozenset(given)
-        if is_link("WHAUL_PORT", os.environ.get("WHAUL_PORT", "")):
-            given.setdefault("port", cls.model_fields["port"].default)
+        for name in ("port", "webhook_port"):
+            if is_link(environment_name(name), os.environ.get(environment_name(name), "")):
+                given.setdefault(name, cls.model_fields[name].default)
         try:
             settings = cls(**secrets | given)
         except ValidationError as error:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ DEFAULTS = {
     "WHAUL_AUDIT_LOG": None,
     "WHAUL_AUDIT_LOG_MAX_SIZE": 104857600,
     "WHAUL_AUDIT_LOG_FILES": 5,
+    "WHAUL_WEBHOOK_PORT": None,
+    "WHAUL_WEBHOOK_HOST": None,
+    "WHAUL_APP_SECRETS": {},
+    "WHAUL_WEBHOOK_VERIFY_TOKENS": (),
+    "WHAUL_WEBHOOK_RETENTION": timedelta(days=7),
+    "WHAUL_EVENT_RETENTION": timedelta(days=30),
+    "WHAUL_DELIVERY_PERIOD": timedelta(hours=72),
+    "WHAUL_EVENT_HOSTS": (),
+    "WHAUL_EVENTS_AWS_PROFILE": None,
+    "WHAUL_MAX_BACKLOG": 1_000_000,
+    "WHAUL_MAX_BACKLOG_BYTES": 64 * 1024**3,
+    "WHAUL_ARCHIVE_CONCURRENCY": None,
 }
 """The table of the interface, besides WHAUL_DATABASE_URL, whose default depends on the user."""
 
@@ -106,7 +119,7 @@ def test_every_setting_says_what_it_means() -> None:
     [(name, example) for name, field in Settings.model_fields.items() for example in field.examples or []],
 )
 def test_every_example_of_a_setting_can_be_used_and_is_not_the_default(load: Loader, name: str, example: str) -> None:
-    what_it_needs = {"WHAUL_S3_SSE": "aws:kms", "WHAUL_SECRET_KEY": KEY}
+    what_it_needs = {"WHAUL_S3_SSE": "aws:kms", "WHAUL_SECRET_KEY": KEY, "WHAUL_WEBHOOK_PORT": "8081"}
     settings = load(**what_it_needs | {environment_name(name): example})
     assert getattr(settings, name) != Settings.model_fields[name].get_default(call_default_factory=True)
 
@@ -135,6 +148,16 @@ def test_every_example_of_a_setting_can_be_used_and_is_not_the_default(load: Loa
         ("WHAUL_RATE_LIMIT", "0.5", 0.5),
         ("WHAUL_TRUSTED_PROXIES", "10.0.0.0/8,::1,10.1.2.3/16", ("10.0.0.0/8", "::1", "10.1.2.3/16")),
         ("WHAUL_AUTH", "none", "none"),
+        ("WHAUL_WEBHOOK_PORT", "0", 0),
+        ("WHAUL_WEBHOOK_PORT", "tcp://10.0.0.7:8081", None),  # of a container link
+        ("WHAUL_WEBHOOK_RETENTION", " 36h\n", timedelta(hours=36)),
+        ("WHAUL_EVENT_RETENTION", "90d", timedelta(days=90)),
+        ("WHAUL_DELIVERY_PERIOD", "30s", timedelta(seconds=30)),
+        ("WHAUL_DELIVERY_PERIOD", "15m", timedelta(minutes=15)),
+        ("WHAUL_EVENT_HOSTS", "localhost:9000, *.internal", ("localhost:9000", "*.internal")),
+        ("WHAUL_MAX_BACKLOG_BYTES", "512MiB", 512 * 1024**2),
+        ("WHAUL_MAX_BACKLOG_BYTES", "2 GiB", 2 * 1024**3),
+        ("WHAUL_MAX_BACKLOG_BYTES", "1048576", 1024**2),
         ("WHAUL_PORT", "", 8080),
         ("WHAUL_SECRET_KEY", "", None),
     ],
@@ -216,6 +239,23 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_TRUSTED_PROXIES", "proxy.example"),
         ("WHAUL_TRUSTED_PROXIES", "10.0.0.0/33"),
         ("WHAUL_AUTH", "basic"),
+        ("WHAUL_WEBHOOK_PORT", "8080"),  # the API's
+        ("WHAUL_WEBHOOK_HOST", "127.0.0.1"),  # without a port
+        ("WHAUL_WEBHOOK_RETENTION", "7"),
+        ("WHAUL_WEBHOOK_RETENTION", "7 days"),
+        ("WHAUL_WEBHOOK_RETENTION", "P7D"),
+        ("WHAUL_WEBHOOK_RETENTION", "0d"),
+        ("WHAUL_EVENT_RETENTION", "-7d"),
+        ("WHAUL_EVENT_RETENTION", "999999999d"),
+        ("WHAUL_DELIVERY_PERIOD", "1.5h"),
+        ("WHAUL_DELIVERY_PERIOD", "31d"),
+        ("WHAUL_EVENT_HOSTS", "*"),
+        ("WHAUL_EVENT_HOSTS", "http://localhost"),
+        ("WHAUL_MAX_BACKLOG", "0"),
+        ("WHAUL_MAX_BACKLOG_BYTES", "64GB"),
+        ("WHAUL_MAX_BACKLOG_BYTES", "64gib"),
+        ("WHAUL_MAX_BACKLOG_BYTES", "1KiB"),
+        ("WHAUL_ARCHIVE_CONCURRENCY", "0"),
         ("WHAUL_LOG_LEVEL", "loud"),
         ("WHAUL_LOG_FORMAT", "xml"),
     ],
@@ -276,8 +316,14 @@ SECRETS = {
 }
 
 
+LISTS = {"WHAUL_APP_SECRETS", "WHAUL_WEBHOOK_VERIFY_TOKENS"}
+"""Settings with several secrets."""
+
+
 def test_the_secrets_are_these() -> None:
-    assert {environment_name(name) for name, field in Settings.model_fields.items() if is_secret(field)} == set(SECRETS)
+    assert LISTS | set(SECRETS) == {
+        environment_name(name) for name, field in Settings.model_fields.items() if is_secret(field)
+    }
 
 
 @pytest.mark.parametrize(("name", "value"), SECRETS.items(), ids=SECRETS)
@@ -313,6 +359,56 @@ def test_a_secret_given_twice_is_refused(load: Loader, tmp_path: Path, name: str
     (tmp_path / "secret").write_text(value)
     problems = load.problems(**{name: value, f"{name}_FILE": str(tmp_path / "secret")})
     assert any(problem.startswith(f"{name}: given both directly and as {name}_FILE") for problem in problems)
+
+
+def test_app_secrets_are_kept_by_app_and_in_their_order(load: Loader) -> None:
+    found = load(WHAUL_APP_SECRETS="10=new,20=other, 10=old ,10=new\n").app_secrets
+    plain = {app: [secret.get_secret_value() for secret in secrets] for app, secrets in found.items()}
+    assert plain == {"10": ["new", "old"], "20": ["other"]}
+
+
+@pytest.mark.parametrize("name", sorted(LISTS))
+def test_several_secrets_may_come_from_a_file_and_are_never_shown(load: Loader, tmp_path: Path, name: str) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(f"\ufeff10={SECRET},10=second\n", encoding="utf-8")
+    settings = load(**{f"{name}_FILE": str(file)})
+    assert getattr(settings, name.removeprefix("WHAUL_").lower())
+    assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("WHAUL_APP_SECRETS", SECRET),
+        ("WHAUL_APP_SECRETS", f"10={SECRET},{SECRET}"),
+        ("WHAUL_APP_SECRETS", f"={SECRET}"),
+        ("WHAUL_APP_SECRETS", f"10=,20={SECRET}"),
+        ("WHAUL_APP_SECRETS", f"a b={SECRET}"),
+        ("WHAUL_APP_SECRETS", f"10={SECRET} {SECRET}"),
+        ("WHAUL_APP_SECRETS", f"10='{SECRET}'"),
+        ("WHAUL_WEBHOOK_VERIFY_TOKENS", f"{SECRET} x"),
+        ("WHAUL_WEBHOOK_VERIFY_TOKENS", f"{SECRET},\u00e9{SECRET}"),
+    ],
+)
+def test_a_list_of_secrets_that_cannot_be_used_is_named_and_not_repeated(load: Loader, name: str, text: str) -> None:
+    (problem,) = load.problems(**{name: text})
+    assert problem.startswith(f"{name}: ")
+
+
+def test_a_duration_that_is_too_long_is_repeated_as_it_was_written(load: Loader) -> None:
+    (problem,) = load.problems(WHAUL_DELIVERY_PERIOD="31d")
+    assert problem.startswith("WHAUL_DELIVERY_PERIOD=31d: should be less than or equal to 30 days")
+
+
+def test_webhooks_listen_where_the_api_does_or_on_a_port_of_their_own(load: Loader) -> None:
+    assert load(WHAUL_WEBHOOK_PORT="8081", WHAUL_WEBHOOK_HOST="0.0.0.0").webhook_host == "0.0.0.0"  # noqa: S104
+    assert load(WHAUL_WEBHOOK_PORT="0", WHAUL_PORT="0").webhook_port == 0
+
+
+def test_archiving_leaves_most_transfers_to_the_api(load: Loader) -> None:
+    assert load().archive_slots == 21
+    assert load(WHAUL_MAX_TRANSFERS="2").archive_slots == 1
+    assert load(WHAUL_ARCHIVE_CONCURRENCY="5").archive_slots == 5
 
 
 AROUND = ["\n", "\r\n", " ", "\t", "\ufeff"]

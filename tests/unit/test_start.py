@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from whaul.cli.start import METRICS_FOLDERS, check_metrics_folder
-from whaul.settings import SettingsError
+from whaul.components import check_events_profile
+from whaul.settings import Settings, SettingsError
 
 
 @pytest.mark.parametrize("name", METRICS_FOLDERS)
@@ -34,3 +35,13 @@ def test_several_workers_need_room_for_temporary_files(monkeypatch: pytest.Monke
         check_metrics_folder(empty, workers=1)
         with pytest.raises(SettingsError, match="PROMETHEUS_MULTIPROC_DIR: unset, and no temporary folder"):
             check_metrics_folder(empty, workers=2)
+
+
+def test_a_profile_for_events_that_nobody_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("[profile events]\nregion = eu-west-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    check_events_profile(Settings(events_aws_profile="events"))
+    check_events_profile(Settings())
+    with pytest.raises(SettingsError, match="WHAUL_EVENTS_AWS_PROFILE=evens: AWS's configuration has no such profile"):
+        check_events_profile(Settings(events_aws_profile="evens"))

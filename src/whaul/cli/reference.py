@@ -1,11 +1,13 @@
 """What is said of each setting: for `whaul help`, `whaul settings` and docs/settings.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from whaul.environment import is_secret
+from whaul.setting_types import written_duration
 
 SETTING_GROUPS: Mapping[str, Sequence[str]] = {
     "Listener": (
@@ -17,6 +19,11 @@ SETTING_GROUPS: Mapping[str, Sequence[str]] = {
         *("key_mode", "extensions", "s3_addressing_style", "s3_sse", "s3_sse_kms_key_id"),
         *("s3_storage_class", "s3_tags", "s3_expected_bucket_owner", "presigned_hosts"),
     ),
+    "Webhooks and events": (
+        *("webhook_port", "webhook_host", "app_secrets", "webhook_verify_tokens", "webhook_retention"),
+        *("event_retention", "delivery_period", "event_hosts", "events_aws_profile", "max_backlog"),
+        *("max_backlog_bytes", "archive_concurrency"),
+    ),
     "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
     "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit", "rate_burst"),
     "Logs": ("log_level", "log_format", "audit_log", "audit_log_max_size", "audit_log_files"),
@@ -27,8 +34,9 @@ SHOWN_DEFAULTS: Mapping[str, str] = {
     "database_url": "`whaul.db` in the user's data folder: `$XDG_DATA_HOME/whaul`, else `~/.local/share/whaul` "
     "(on macOS `~/Library/Application Support/whaul`)",
     "graph_user_agent": "`whaul/<version>`",
+    "max_backlog_bytes": "`64GiB`",
 }
-"""Defaults that depend on the machine or the version."""
+"""Defaults that depend on the machine or the version, or are written in another way."""
 
 
 def default_of(name: str, field: FieldInfo) -> str:
@@ -36,7 +44,7 @@ def default_of(name: str, field: FieldInfo) -> str:
     if name in SHOWN_DEFAULTS:
         return SHOWN_DEFAULTS[name]
     value = field.get_default(call_default_factory=True)
-    if value is None:
+    if value is None or (is_secret(field) and not value):
         return "unset"
     return f"`{shown(value)}`" if shown(value) else "empty"
 
@@ -47,6 +55,8 @@ def shown(value: object) -> str:
         return ",".join(f"{name}={text}" for name, text in value.items())
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
+    if isinstance(value, timedelta):
+        return written_duration(value)
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -57,7 +67,9 @@ def allowed(field: FieldInfo) -> str:
     if choices := list(_choices(field.annotation)):
         return ", ".join(f"`{choice}`" for choice in choices)
     kinds = {"ge": "at least", "gt": "more than", "le": "at most"}
-    bounds = [(kinds[kind], getattr(rule, kind)) for rule in field.metadata for kind in kinds if hasattr(rule, kind)]
+    bounds = [
+        (kinds[kind], shown(getattr(rule, kind))) for rule in field.metadata for kind in kinds if hasattr(rule, kind)
+    ]
     return ", ".join(f"{words} {bound}" for words, bound in bounds)
 
 

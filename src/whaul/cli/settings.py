@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,12 +69,15 @@ def _of_whaul(loaded: "Settings") -> Iterator[Row]:
 def _value(loaded: "Settings", name: str) -> object:
     from whaul.database_url import without_secrets
     from whaul.environment import is_secret
+    from whaul.setting_types import written_duration
 
     value = getattr(loaded, name)
     if value is not None and name == "database_url":
         return without_secrets(value.get_secret_value())
-    if value is not None and is_secret(type(loaded).model_fields[name]):
-        return MASK
+    if is_secret(type(loaded).model_fields[name]):
+        return MASK if value else None
+    if isinstance(value, timedelta):
+        return written_duration(value)
     return str(value) if isinstance(value, Path) else value
 
 

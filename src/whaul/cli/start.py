@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from whaul.components import check_audit_log, check_outbound, check_tls, open_registry, s3_config
+from whaul.components import check_audit_log, check_events_profile, check_outbound, check_tls, open_registry, s3_config
 from whaul.outbound.netguard import is_loopback
 from whaul.registry.registry import Registry
 from whaul.server.listener import check_free, listen_address
@@ -30,6 +30,7 @@ async def checked(settings: Settings) -> Plan:
         raise SettingsError([f"WHAUL_AUTH: 'none' is accepted on a loopback listener only, and that is {address}"])
     s3_config(settings)
     check_outbound()
+    check_events_profile(settings)
     check_tls(settings)
     check_audit_log(settings)
     check_metrics_folder(os.environ, settings.workers)

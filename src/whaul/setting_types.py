@@ -1,0 +1,167 @@
+"""The types of settings: how the text of a variable is read, and what it must be. Each concerns one value."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+from whaul.database_url import check_database_url
+from whaul.environment import Commas, Pairs
+from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
+from whaul.partitions import is_region
+from whaul.secrets import secret_word, trimmed
+
+MIN_ROOT_SECRET = 16
+"""Characters."""
+_SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_BYTES: Final[Mapping[str, int]] = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+_DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
+_SIZE: Final = re.compile(r"(\d{1,15}) ?((?:[KMGT]iB)?)")
+_APP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def duration(text: str) -> timedelta:
+    """Read a number of seconds, minutes, hours or days: `30s`, `15m`, `72h`, `7d`. Raises ValueError."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError("expected a number and its unit, for example 30s, 15m, 72h or 7d")
+    return timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+
+
+def written_duration(value: timedelta) -> str:
+    """Write what `duration` reads, in the largest unit that fits."""
+    seconds = int(value.total_seconds())
+    unit, length = max((length, unit) for unit, length in _SECONDS.items() if seconds % length == 0)[::-1]
+    return f"{seconds // length}{unit}"
+
+
+def _duration(value: object) -> object:
+    return duration(value.strip()) if isinstance(value, str) else value
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("expected a number of bytes, or one with its unit, for example 512MiB or 64GiB")
+    return int(found[1]) * _BYTES[found[2]]
+
+
+def _words(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [secret_word(word) for word in trimmed(value).split(",") if word.strip()]
+
+
+def _app_secrets(value: object) -> object:
+    """Read `app id=secret` pairs; messages name a pair by its place, since any part of it may be the secret."""
+    if not isinstance(value, str):
+        return value
+    secrets: dict[str, list[str]] = {}
+    pairs = [pair.partition("=") for pair in trimmed(value).split(",") if pair.strip()]
+    for place, (app_id, equals, secret) in enumerate(pairs, start=1):
+        if not equals or not _APP_ID.fullmatch(app_id.strip()):
+            raise ValueError(f"part {place} of {len(pairs)} is not `app id=secret`; separate several by commas")
+        try:
+            word = secret_word(secret)
+        except ValueError as error:
+            raise ValueError(f"the secret in part {place} of {len(pairs)} {error}") from None
+        known = secrets.setdefault(app_id.strip(), [])
+        if word not in known:
+            known.append(word)
+    return secrets
+
+
+def _extension_table(table: dict[str, str]) -> dict[str, str]:
+    for mime_type, extension in table.items():
+        if not re.fullmatch(r"[\w.+-]+/[\w.+-]+", mime_type):
+            raise ValueError(f"{mime_type!r} is not a MIME type; expected for example image/jpeg=.jpg")
+        if not re.fullmatch(r"(\.[A-Za-z0-9._-]+)?", extension):
+            raise ValueError(f"{extension!r} is not a file extension; expected for example image/jpeg=.jpg")
+    return {mime_type.lower(): extension for mime_type, extension in table.items()}
+
+
+def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        HostPattern.parse(text)
+    return texts
+
+
+def _header_text(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+( [\x21-\x7e]+)*", value):
+        raise ValueError("expected printable ASCII")
+    return value
+
+
+def _root_secret(value: SecretStr) -> SecretStr:
+    word = secret_word(value.get_secret_value())
+    if len(word) < MIN_ROOT_SECRET:
+        raise ValueError(f"should have at least {MIN_ROOT_SECRET} characters")
+    return SecretStr(word)
+
+
+def _readable(value: Path) -> Path:
+    if not os.access(value, os.R_OK):
+        raise ValueError("expected a file that this process can read")
+    return value
+
+
+def _safe_for_tokens(value: str) -> str:
+    expected = "expected https://host, or http:// with a loopback host"
+    try:
+        url = endpoint_url(value)
+    except ForbiddenUrlError:
+        raise ValueError(expected) from None
+    if (url.scheme != "https" and not is_loopback(url.host_str or "")) or url.query_string is not None:
+        raise ValueError(expected)
+    return str(url).rstrip("/")
+
+
+def _region_name(value: str) -> str:
+    if not is_region(value):
+        raise ValueError("expected letters, digits and hyphens, for example eu-west-1 or auto")
+    return value
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    bare = tuple(text.replace("[", "").replace("]", "") for text in value)
+    for text in bare:
+        ipaddress.ip_network(text, strict=False)
+    return bare
+
+
+def _known_database(value: SecretStr) -> SecretStr:
+    url = trimmed(value.get_secret_value())
+    if not url:
+        raise ValueError(
+            "unset, and this user has no home folder for a database; set it, for example to "
+            "sqlite:////var/lib/whaul/whaul.db"
+        )
+    if re.search(r"[\x00-\x1f\x7f]", url):
+        raise ValueError("the database URL holds a line end or another control character")
+    check_database_url(url)
+    return SecretStr(url)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Size = Annotated[int, BeforeValidator(_size)]
+"""Bytes."""
+Hosts = Annotated[Commas, AfterValidator(_host_patterns)]
+HeaderText = Annotated[str, AfterValidator(_header_text)]
+Extensions = Annotated[Pairs, AfterValidator(_extension_table)]
+RootSecret = Annotated[SecretStr, AfterValidator(_root_secret)]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+GraphUrl = Annotated[str, AfterValidator(_safe_for_tokens)]
+Region = Annotated[str, AfterValidator(_region_name)]
+Networks = Annotated[Commas, AfterValidator(_networks)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_known_database)]
+SecretWords = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
+AppSecrets = Annotated[dict[str, tuple[SecretStr, ...]], NoDecode, BeforeValidator(_app_secrets)]
+"""Secrets by the id of their app, the newest first."""
