@@ -1,5 +1,6 @@
 """An inbox over a real database, and what tests need around it."""
 
+import base64
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -7,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from whaul.arns import Arns
@@ -28,7 +28,7 @@ REGION = "eu-west-1"
 WABA = "102290129340398"
 NUMBER = "106540352242922"
 ACCOUNT_ID = Arns(OWNER, REGION).waba_id(WABA)
-KEY = SecretStr(Fernet.generate_key().decode())
+KEY = SecretStr(base64.urlsafe_b64encode(b"k" * 32).decode())
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 NEVER = 10**12
 

@@ -88,6 +88,12 @@ class Zygote:
         finally:
             stop(process, signal.SIGINT)
 
+    def call(self, function: str, arguments: list[str], log: Path) -> Forked:
+        """Call `module:function` of the tests with arguments."""
+        with log.open("wb") as output, open(os.devnull, "rb") as nothing:  # noqa: PTH123
+            streams = [nothing.fileno(), output.fileno(), output.fileno()]
+            return self._fork(function, arguments, os.environ, streams)
+
     def _fork(self, what: str, arguments: list[str], environ: Mapping[str, str], streams: list[int]) -> Forked:
         told, telling = os.pipe()
         folder = str(Path.cwd())
@@ -169,9 +175,12 @@ def _become(job: dict[str, Any], streams: list[int]) -> None:
     os.environ.update(job["environ"])
     if job["what"] == "server":
         run(Plan.from_json(job["arguments"][0]))
-    else:
+    elif job["what"] == "main":
         sys.argv = ["whaul", *job["arguments"]]
         cli.main()
+    else:
+        module, _, function = job["what"].partition(":")
+        getattr(import_module(module), function)(*job["arguments"])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

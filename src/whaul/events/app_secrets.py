@@ -13,10 +13,10 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from whaul.events.columns import moment
 from whaul.events.routing import Account
 from whaul.events.signatures import meta_matches
 from whaul.events.store import Store
-from whaul.events.tables import moment
 from whaul.secrets import Cipher
 
 MAX_TRIED: Final = 32

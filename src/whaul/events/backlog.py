@@ -7,9 +7,17 @@ has put since. So a limit is kept to within what arrives in ten seconds.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from whaul.events.duties import Duty
 from whaul.events.store import Store
+
+COUNT: Final = 10.0
+"""Seconds between two counts."""
+MAX_DEAD: Final = 1_000_000
+"""Dead letters that are counted."""
 
 SHARE: Final = 4
 """No destination, and no account's files, hold more than one part of so many."""
@@ -80,3 +88,77 @@ class Backlog:
     def _holds(self, what: str, max_events: int, max_bytes: int) -> bool:
         count = self.counts.get(what, Count())
         return count.waiting + self._events[what] >= max_events or count.bytes + self._bytes[what] >= max_bytes
+
+
+class Counting:
+    """Counts for all processes, and stores it."""
+
+    def __init__(self, store: Store, owner: str, backlog: Backlog, *, max_events: int) -> None:
+        self._store = store
+        self._owner = owner
+        self._backlog = backlog
+        self._max_events = max_events
+        self._duty = Duty(store, owner, "count", COUNT)
+
+    async def run(self) -> None:
+        """Count if it is time to, and read what was counted."""
+        if await self._duty.is_ours():
+            await self.count()
+        await self._backlog.refresh()
+
+    async def count(self) -> None:
+        """Count what waits and what is dead, and store it in one transaction."""
+        numbers = await self._store.read("SELECT number FROM destinations WHERE owner = $1", self._owner)
+        rows = [await self._all()]
+        rows += [await self._destination(row[0]) for row in numbers]
+        rows += await self._files()
+        given = self._store.rows("$2", what="text", waiting="bigint", bytes="bigint", dead="bigint", oldest_at="bigint")
+        await self._store.run(
+            ("DELETE FROM backlog WHERE owner = $1", (self._owner,)),
+            (
+                f"""
+                INSERT INTO backlog (owner, what, waiting, bytes, dead, oldest_at, counted_at)
+                SELECT $1, what, waiting, bytes, dead, oldest_at, {self._store.now} FROM {given}""",
+                (self._owner, msgspec.json.encode(rows).decode()),
+            ),
+        )
+
+    async def _all(self) -> dict[str, Any]:
+        """An event counts once, whatever waits of it."""
+        statement = """
+            SELECT count(*), sum(size), min(created_at) FROM (
+              SELECT max(size) AS size, min(created_at) AS created_at FROM (
+                SELECT seq, size, created_at FROM deliveries WHERE owner = $1 AND state = 'pending' AND NOT replay
+                UNION ALL
+                SELECT seq, 0, created_at FROM files WHERE owner = $1 AND state IN ('pending', 'parked')
+              ) AS jobs GROUP BY seq LIMIT $2
+            ) AS waiting"""
+        [(waiting, size, oldest_at)] = await self._store.read(statement, self._owner, self._max_events)
+        return _count(ALL, waiting, size, 0, oldest_at)
+
+    async def _destination(self, number: int) -> dict[str, Any]:
+        """Count no further than its share."""
+        waiting = """
+            SELECT count(*), sum(size), min(created_at) FROM (
+              SELECT size, created_at FROM deliveries
+              WHERE destination = $1 AND state = 'pending' AND replay = false LIMIT $2
+            ) AS waiting"""
+        dead = """
+            SELECT count(*) FROM (
+              SELECT 1 FROM deliveries WHERE destination = $1 AND state = 'dead' LIMIT $2
+            ) AS dead"""
+        [(count, size, oldest_at)] = await self._store.read(waiting, number, self._max_events // SHARE)
+        [(died,)] = await self._store.read(dead, number, MAX_DEAD)
+        return _count(of_destination(number), count, size, died, oldest_at)
+
+    async def _files(self) -> list[dict[str, Any]]:
+        statement = """
+            SELECT account_id, count(*), min(created_at) FROM files
+            WHERE owner = $1 AND state IN ('pending', 'parked') GROUP BY account_id"""
+        found = await self._store.read(statement, self._owner)
+        return [_count(of_files(account_id), waiting, 0, 0, oldest_at) for account_id, waiting, oldest_at in found]
+
+
+def _count(what: str, waiting: int, size: Any, dead: int, oldest_at: int | None) -> dict[str, Any]:
+    # PostgreSQL's sums are decimals.
+    return {"what": what, "waiting": waiting, "bytes": int(size or 0), "dead": dead, "oldest_at": oldest_at}

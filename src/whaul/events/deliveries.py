@@ -6,10 +6,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from whaul.events.columns import moment
 from whaul.events.leases import LEASE, Jobs
 from whaul.events.model import Event
 from whaul.events.store import Row, Statement, Store
-from whaul.events.tables import moment
 from whaul.secrets import Cipher
 
 FIRST_ATTEMPTS: Final = 10

@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
 from whaul.events.backlog import Backlog, of_destination, of_files
+from whaul.events.columns import microseconds
 from whaul.events.identity import identify
 from whaul.events.intake import Intake
 from whaul.events.model import Event, Item, MediaRef
 from whaul.events.people import Hashes
 from whaul.events.routing import Account, Archive, Destination, Routes
 from whaul.events.store import NewBody, NewDelivery, NewEvent, NewFile
-from whaul.events.tables import microseconds
 from whaul.secrets import Cipher
 
 KEY_DAYS: Final = 8
@@ -84,6 +84,8 @@ class Draft(NamedTuple):
     post: Post
     body: NewBody
     parts: Sequence[_Part]
+    is_kept: bool
+    """Whether the body is in the database already."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,11 +113,13 @@ class Drafting:
     name_file: Callable[[Archive, Item, MediaRef, datetime], str]
     """Makes the key of a file from the archive's template."""
 
-    def draft(self, post: Post) -> Draft:
-        """Encrypt and hash what is to be kept."""
+    def draft(self, post: Post, body_id: str | None = None) -> Draft:
+        """Encrypt and hash what is to be kept. With `body_id` the body is kept already."""
         seal, received_at = self.cipher.seal, microseconds(post.received_at)
-        id_ = f"{received_at:016x}{secrets.token_hex(8)}"  # in the order of arrival, so that the oldest are found first
-        body = NewBody(id_, post.speaker.app_id, received_at, self.cipher.key_ids[0], seal(post.body))
+        # In the order of arrival, so that the oldest are found first.
+        id_ = f"{received_at:016x}{secrets.token_hex(8)}" if body_id is None else body_id
+        sealed = seal(post.body) if body_id is None else ""
+        body = NewBody(id_, post.speaker.app_id, received_at, self.cipher.key_ids[0], sealed)
         parts = [
             _Part(
                 item,
@@ -125,7 +129,7 @@ class Drafting:
             )
             for item in post.items
         ]
-        return Draft(post, body, parts)
+        return Draft(post, body, parts, body_id is not None)
 
     def route(self, draft: Draft, routes: Routes) -> Iterator[Candidate]:
         """Make the rows of the items that the webhook's speaker may tell."""

@@ -27,12 +27,12 @@ import structlog
 
 from whaul.events import items
 from whaul.events.backlog import ALL, of_destination, of_files
+from whaul.events.columns import moment
 from whaul.events.drafts import Candidate, Draft, Drafting, NewDeliveryJob, NewFileJob, Post
 from whaul.events.leases import LEASE
 from whaul.events.model import Event
 from whaul.events.routing import Routes, Routing
 from whaul.events.store import Born, Group, NewEvent, Store, UnfitDataError
-from whaul.events.tables import moment
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.telemetry import logs
 
@@ -116,6 +116,13 @@ class Inbox:
                 self._waiting.remove(waiting)
             raise InboxUnavailableError("the database does not answer") from None
 
+    async def put_again(self, posts: Sequence[tuple[Post, str]]) -> list[PutResult]:
+        """Put items anew that are kept already, each with the id of its body, as they are routed now.
+
+        Raises RegistryUnavailableError, UnfitDataError.
+        """
+        return await self._put([self._drafting.draft(post, body_id) for post, body_id in posts])
+
     async def aclose(self) -> None:
         """Commit what waits."""
         while self._committing is not None:
@@ -139,6 +146,7 @@ class Inbox:
 
     async def _commit(self, group: Sequence[_Waiting]) -> None:
         """Put a group, and tell each of those who wait what became of theirs."""
+        results: Sequence[PutResult | InboxUnavailableError]
         try:
             results = await self._put([waiting.draft for waiting in group])
         except UnfitDataError:
@@ -170,7 +178,7 @@ class Inbox:
             return InboxUnavailableError(type(error).__name__)
         return result
 
-    async def _put(self, drafts: Sequence[Draft]) -> list[PutResult | InboxUnavailableError]:
+    async def _put(self, drafts: Sequence[Draft]) -> list[PutResult]:
         routes = await self._routing.current()
         for _ in range(_MAX_ROUTINGS):
             routed = [list(self._drafting.route(draft, routes)) for draft in drafts]
@@ -182,7 +190,7 @@ class Inbox:
 
     async def _put_routed(
         self, drafts: Sequence[Draft], routed: Sequence[Sequence[Candidate]], routes: Routes
-    ) -> list[PutResult | InboxUnavailableError] | None:
+    ) -> list[PutResult] | None:
         """Put a group by these routes; None if they are no longer those of the database."""
         first: dict[bytes, Candidate] = {}
         """Of copies in this group, the first."""
@@ -213,7 +221,7 @@ class Inbox:
             generation=routes.generation,
             process=self._process,
             today=max(row.received_at for row in rows) // _MICROSECONDS_A_DAY,
-            bodies=[draft.body for draft in drafts],
+            bodies=[draft.body for draft in drafts if not draft.is_kept],
             events=rows,
         )
 

@@ -13,18 +13,35 @@ class Intake(Protocol[Lane_contra, Job_contra]):
     A lane is what has room of its own: a destination, say.
     """
 
-    def reserve(self, lane: Lane_contra) -> bool:
+    def reserve(self, lane: Lane_contra, /) -> bool:
         """Keep a place for a job that is about to be made; False if there is none."""
         ...
 
-    def cancel(self, lane: Lane_contra) -> None:
+    def cancel(self, lane: Lane_contra, /) -> None:
         """Give back a place: the job was not made."""
         ...
 
-    def take(self, job: Job_contra) -> None:
+    def take(self, job: Job_contra, /) -> None:
         """Do this job: it has its place, and is leased to this process."""
         ...
 
-    def wake(self, lane: Lane_contra) -> None:
+    def wake(self, lane: Lane_contra, /) -> None:
         """Look into the database soon: jobs were made for which there was no place."""
         ...
+
+
+class Unleased:
+    """An intake for jobs that are all claimed from the database."""
+
+    def reserve(self, _lane: object) -> bool:
+        """Have no places."""
+        return False
+
+    def cancel(self, _lane: object) -> None:
+        """Do nothing."""
+
+    def take(self, _job: object) -> None:
+        """Do nothing: no job is born leased."""
+
+    def wake(self, _lane: object) -> None:
+        """Do nothing: it looks by itself."""

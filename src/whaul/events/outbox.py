@@ -23,6 +23,7 @@ from typing import Final
 
 import structlog
 
+from whaul.events.columns import microseconds_now
 from whaul.events.deliveries import Attempt, Deliveries, Delivery
 from whaul.events.destinations import Destinations
 from whaul.events.drafts import NewDeliveryJob
@@ -30,12 +31,11 @@ from whaul.events.lanes import Lane, UnusableTarget
 from whaul.events.leases import EXTEND_AT, LEASE, MAX_TAKEOVERS, MIN_LEFT
 from whaul.events.model import Accepted, Failed, Outcome
 from whaul.events.observer import Observer
-from whaul.events.periodic import Tasks, every
+from whaul.events.periodic import Tasks, every, watching
 from whaul.events.retries import Change, verdict
 from whaul.events.routing import Destination, Routes, Routing
 from whaul.events.settling import Settler
 from whaul.events.store import Store
-from whaul.events.tables import microseconds_now
 from whaul.events.targets import Target, TargetError
 from whaul.events.turns import Turns
 from whaul.registry.errors import RegistryUnavailableError
@@ -330,14 +330,11 @@ class Outbox:
     async def running(self) -> AsyncIterator[None]:
         """Deliver. At the end, what is under way has some time, and the rest is given back."""
         await self._routing.refresh()
-        watches = [asyncio.create_task(watch) for watch in (every(SWEEP, self.sweep), every(EXTEND, self._extend))]
         try:
-            yield
+            async with watching(every(SWEEP, self.sweep), every(EXTEND, self._extend)):
+                yield
         finally:
             self._stopping = True
-            for watch in watches:
-                watch.cancel()
-            await asyncio.gather(*watches, return_exceptions=True)
             await self._end()
 
     async def _end(self) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
@@ -26,6 +27,18 @@ async def every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
         except Exception as error:  # noqa: BLE001 - the next time it may go well
             log.error("work on events failed", error=logs.without_text(error))
         await asyncio.sleep(seconds * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 - no secret
+
+
+@asynccontextmanager
+async def watching(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run these beside the block."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Tasks:

@@ -110,6 +110,7 @@ class PostgresqlStore:
     now = _NOW
     lease_end = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
     for_update = "FOR UPDATE SKIP LOCKED"
+    partitions = True
 
     def __init__(self, url: str, *, connections: int, timeout: float) -> None:
         check_database_url(url)

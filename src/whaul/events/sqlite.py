@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from whaul.database_url import database_file
+from whaul.events.columns import microseconds_now
 from whaul.events.store import Born, Group, NewDelivery, NewEvent, NewFile, Row, Statement, UnfitDataError
-from whaul.events.tables import microseconds_now
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.registry.sqlite import PRAGMAS, Identity, ends_session, identities, identity, leave
 
@@ -31,6 +31,7 @@ class SqliteStore:
     now = "microseconds()"
     lease_end = str(_FOREVER)
     for_update = ""
+    partitions = False
 
     def __init__(self, url: str, *, timeout: float) -> None:
         path = database_file(url)

@@ -121,6 +121,8 @@ class Store(Protocol):
     """SQL for when a lease that begins now ends."""
     for_update: str
     """SQL after a SELECT whose rows are to be claimed, past those that others hold."""
+    partitions: bool
+    """Whether dedupe keys have a partition for each day."""
 
     def rows(self, parameter: str, **columns: str) -> str:
         """Write SQL for a parameter that holds rows: a JSON list of objects with these members, of these types."""

@@ -8,69 +8,29 @@ its key: a process leaves alone what it could not read. What is searched (ids, t
 are known by an HMAC only.
 """
 
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Dialect,
     Double,
     Index,
     Integer,
     LargeBinary,
     String,
     Text,
-    TypeDecorator,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from whaul.events.columns import Moment, Sealed
 from whaul.registry.tables import Encrypted, Table
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the column is an INTEGER."""
 _PENDING: Final = text("state = 'pending'")
 _DEAD: Final = text("state = 'dead'")
-
-
-class Moment(TypeDecorator[datetime]):
-    """A moment, kept as microseconds since 1970."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Take a moment that says its time zone to microseconds."""
-        return None if value is None else microseconds(value)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return the moment in UTC."""
-        return None if value is None else moment(value)
-
-
-class Sealed(TypeDecorator[str]):
-    """Content that `whaul.secrets.Cipher` encrypted with the key that the row's `key_id` names."""
-
-    impl = Text
-    cache_ok = True
-
-
-def microseconds(value: datetime) -> int:
-    """Write a moment as the tables keep it."""
-    return (value - _EPOCH) // timedelta(microseconds=1)
-
-
-def microseconds_now() -> int:
-    """The time of this machine's clock."""
-    return time.time_ns() // 1000
-
-
-def moment(value: int) -> datetime:
-    """Read a moment of the tables, UTC."""
-    return _EPOCH + timedelta(microseconds=value)
 
 
 class InstallationRow(Table):
@@ -382,6 +342,16 @@ class ReplayRow(Table):
     queued: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(String(8), doc="running, done or ended")
     created_at: Mapped[datetime] = mapped_column(Moment)
+
+
+class DutyRow(Table):
+    """Work that one process does for all; see `duties`."""
+
+    __tablename__ = "duties"
+
+    owner: Mapped[str] = mapped_column(String(12), primary_key=True)
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    begun_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class CountRow(Table):

@@ -159,6 +159,13 @@ def upgrade() -> None:
         postgresql_where=sa.text("removed_at IS NULL"),
     )
     op.create_table(
+        "duties",
+        sa.Column("owner", sa.String(12), nullable=False),
+        sa.Column("name", sa.String(16), nullable=False),
+        sa.Column("begun_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "name", name="pk_duties"),
+    )
+    op.create_table(
         "event_files",
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("file", sa.String(32), nullable=False),
@@ -309,3 +316,9 @@ def upgrade() -> None:
         op.execute("CREATE TABLE event_keys_others PARTITION OF event_keys FOR VALUES FROM (0) TO (1)")
         # For days whose partition was not made in time. Otherwise empty, so that making one has nothing to look at.
         op.execute("CREATE TABLE event_keys_default PARTITION OF event_keys DEFAULT")
+        # Rows come and go, and an index is no smaller for those that went until they are vacuumed.
+        for table in ("deliveries", "conversation_turns"):
+            op.execute(
+                f"ALTER TABLE {table} SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000, "
+                "autovacuum_vacuum_cost_delay = 0)"
+            )

@@ -1,0 +1,80 @@
+"""Which processes of this machine live, for leases on SQLite.
+
+Every process holds a lock on a file of its own beside the database. The kernel lets go of it when the process ends,
+however it ends, and at no other time: so neither a clock that jumps nor a process that is stopped for a while gives
+its jobs to another. What a process left behind becomes due as soon as somebody looks.
+"""
+
+import fcntl
+import os
+from collections.abc import Collection
+from typing import Final
+
+from whaul.database_url import database_file
+from whaul.events.store import Store
+from whaul.folders import create_private_folder
+
+_ACTIVE: Final = "state = 'pending' AND destination IN (SELECT number FROM destinations) AND replay IN (false, true)"
+_LEASED: Final = {
+    "deliveries": _ACTIVE,
+    "conversation_turns": "destination IN (SELECT number FROM destinations)",
+    "files": "state = 'pending' AND owner IN (SELECT owner FROM installation)",
+}
+"""For each table with jobs, what of its index of due rows is to be looked at."""
+
+
+class Processes:
+    """Those that use a database."""
+
+    def __init__(self, url: str, process: str) -> None:
+        path = database_file(url)
+        self._folder = path.with_name(f"{path.name}.processes")
+        self._process = process
+        self._lock: int | None = None
+
+    def enter(self) -> None:
+        """Say that this process lives."""
+        create_private_folder(self._folder)
+        path = self._folder / self._process
+        while True:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                self._lock = lock
+                return
+            os.close(lock)  # another process took it for one that had been left
+
+    def leave(self) -> None:
+        """Say that this process is about to end."""
+        if self._lock is not None:
+            (self._folder / self._process).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    async def free(self, store: Store) -> None:
+        """Make due what processes left that live no more."""
+        for table, where in _LEASED.items():
+            leased = f"{where} AND due_at = {store.lease_end}"
+            [rows] = await store.run((f"SELECT DISTINCT lease_owner FROM {table} WHERE {leased}", ()))
+            for process in self._dead({row[0] for row in rows}):
+                free = f"UPDATE {table} SET due_at = {store.now} WHERE {leased} AND lease_owner = $1"
+                await store.run((free, (process,)))
+
+    def _dead(self, processes: Collection[str]) -> list[str]:
+        return [process for process in processes if process != self._process and not self._lives(process)]
+
+    def _lives(self, process: str) -> bool:
+        path = self._folder / process
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(lock)

@@ -1,0 +1,160 @@
+"""All that is done about events in a process, started and stopped together.
+
+Builds the parts; what a target is, who the observer is, and what the settings say is given to it.
+"""
+
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from whaul.database_url import is_postgresql
+from whaul.events.backlog import Backlog, Counting
+from whaul.events.deliveries import Deliveries, Results
+from whaul.events.destinations import Destinations
+from whaul.events.drafts import Drafting, NewFileJob
+from whaul.events.file_keys import file_key
+from whaul.events.inbox import TIMEOUT, Inbox
+from whaul.events.intake import Intake, Unleased
+from whaul.events.model import Item, MediaRef
+from whaul.events.observer import Observer
+from whaul.events.outbox import SWEEP, Outbox
+from whaul.events.people import load_hashes
+from whaul.events.periodic import every, watching
+from whaul.events.processes import Processes
+from whaul.events.retention import PAUSE, Retention
+from whaul.events.routing import Archive, Destination, Routing
+from whaul.events.store import Store, open_store
+from whaul.events.targets import Target
+from whaul.events.turns import Turns
+from whaul.events.unrouted import PAUSE as LOOK
+from whaul.events.unrouted import Unrouted
+from whaul.secrets import Cipher
+
+RECEIVING: Final = 2
+DELIVERING: Final = 3
+"""Connections to PostgreSQL for each: webhooks never wait behind deliveries."""
+STATEMENT: Final = 5.0
+"""Seconds for a transaction that is not a webhook's."""
+COUNT: Final = 2.0
+"""Seconds between two looks at what waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the settings say; durations are in seconds."""
+
+    max_events: int
+    max_bytes: int
+    delivery_period: float
+    webhook_retention: float
+    event_retention: float
+
+
+async def no_results(_seqs: Sequence[int]) -> Mapping[int, bytes]:
+    """Say that nothing is known of any file."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What events have to do with and is made elsewhere."""
+
+    targets: Callable[[Destination], Target]
+    """Makes the target of a destination. Raises TargetError."""
+    observer: Observer
+    files: Intake[str, NewFileJob] = field(default_factory=Unleased)
+    """Archives; its lanes are account ids."""
+    results: Results = no_results
+    operators: Collection[str] = ()
+    """The apps, by id, whose secrets are the operator's."""
+    extensions: Mapping[str, str] = field(default_factory=dict)
+    """Extensions of files by MIME type, beside those that are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What runs."""
+
+    process: str
+    """The name of this process, in leases."""
+    store: Store
+    """For everything but webhooks."""
+    inbox: Inbox
+    outbox: Outbox
+    routing: Routing
+    destinations: Destinations
+    backlog: Backlog
+
+
+@asynccontextmanager
+async def events_running(
+    url: str, cipher: Cipher, owner: str, limits: Limits, surroundings: Surroundings
+) -> AsyncIterator[Events]:
+    """Take in, route and deliver events, as long as the block runs.
+
+    At the end what is under way has some time, and jobs that are not done are given back. Raises
+    RegistryUnavailableError and SecretKeyError when it cannot start.
+    """
+    process = secrets.token_hex(16)
+    async with AsyncExitStack() as stack:
+        receiving, store = _stores(url)
+        for opened in {receiving, store}:
+            stack.push_async_callback(opened.aclose)
+        processes = None if is_postgresql(url) else Processes(url, process)
+        if processes is not None:
+            processes.enter()
+            stack.callback(processes.leave)
+        hashes = await load_hashes(store, cipher, owner)
+        routing = Routing(receiving, cipher, owner)
+        backlog = Backlog(store, owner, max_events=limits.max_events, max_bytes=limits.max_bytes)
+        retention = Retention(store, owner, webhooks=limits.webhook_retention, events=limits.event_retention)
+        await retention.prepare()
+        deliveries = Deliveries(store, cipher, owner, process, surroundings.results)
+        destinations = Destinations(store, cipher, owner)
+        outbox = Outbox(
+            store=store,
+            routing=routing,
+            deliveries=deliveries,
+            turns=Turns(store, deliveries, process),
+            destinations=destinations,
+            targets=surroundings.targets,
+            observer=surroundings.observer,
+            period=limits.delivery_period,
+            rng=random.SystemRandom(),
+        )
+
+        def name_file(archive: Archive, item: Item, media: MediaRef, received_at: datetime) -> str:
+            return file_key(archive, item, media, received_at, surroundings.extensions)
+
+        drafting = Drafting(
+            owner=owner,
+            cipher=cipher,
+            hashes=hashes,
+            backlog=backlog,
+            deliveries=outbox,
+            files=surroundings.files,
+            name_file=name_file,
+        )
+        inbox = Inbox(receiving, routing, drafting, process=process)
+        await stack.enter_async_context(outbox.running())
+        stack.push_async_callback(inbox.aclose)
+        unrouted = Unrouted(store, cipher, routing, inbox, owner, operators=surroundings.operators)
+        counting = Counting(store, owner, backlog, max_events=limits.max_events)
+        watches = [every(COUNT, counting.run), every(LOOK, unrouted.run), every(PAUSE, retention.run)]
+        if processes is not None:
+            watches.append(every(SWEEP, lambda: processes.free(store)))
+        await stack.enter_async_context(watching(*watches))
+        yield Events(process, store, inbox, outbox, routing, destinations, backlog)
+
+
+def _stores(url: str) -> tuple[Store, Store]:
+    """Open the store of webhooks and that of all else. SQLite has one writer, whoever asks."""
+    if is_postgresql(url):
+        receiving = open_store(url, connections=RECEIVING, timeout=TIMEOUT)
+        return receiving, open_store(url, connections=DELIVERING, timeout=STATEMENT)
+    store = open_store(url, connections=1, timeout=TIMEOUT)
+    return store, store
