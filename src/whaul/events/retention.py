@@ -17,7 +17,7 @@ from whaul.events.columns import microseconds_now
 from whaul.events.deliveries import numbered
 from whaul.events.drafts import KEY_DAYS
 from whaul.events.duties import Duty
-from whaul.events.store import Row, Store
+from whaul.events.store import Row, Store, UnfitDataError
 from whaul.registry.errors import RegistryUnavailableError
 
 log = structlog.get_logger()
@@ -36,8 +36,8 @@ MAX_LOOSE_EVENTS: Final = 100_000
 MAX_LOOSE_BYTES: Final = 1024**3
 """What the unrouted and unparsed events of one app may hold."""
 _DAY: Final = 86_400_000_000
-_LOCK_TIMEOUT: Final = "SET LOCAL lock_timeout = '200ms'"
-"""Whoever waits for a table's lock holds up those behind it."""
+_PATIENCE: Final = ("SET LOCAL lock_timeout = '200ms'", "SET LOCAL statement_timeout = '500ms'")
+"""Whoever waits for a table's lock, or holds it, holds up those behind."""
 
 
 class Retention:
@@ -168,8 +168,8 @@ class Retention:
 
     async def _define(self, statement: str) -> None:
         """Make or drop a partition; another process may be first, or hold a lock: there is a next time."""
-        with suppress(RegistryUnavailableError):
-            await self._store.run((_LOCK_TIMEOUT, ()), (statement, ()))
+        with suppress(RegistryUnavailableError, UnfitDataError):  # unfit: there are keys of that day already
+            await self._store.run(*((setting, ()) for setting in _PATIENCE), (statement, ()))
 
 
 def _name(day: int) -> str:
