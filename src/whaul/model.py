@@ -122,6 +122,8 @@ class MetaAccount:
     phone_numbers: Sequence[MetaPhoneNumber]
     token_expires_at: datetime | None = None
     """When the token that it was read with ends, UTC; None for never, or if Meta did not say."""
+    app_id: str | None = None
+    """Meta's id of the app that the token is of; None if Meta did not say."""
 
     @property
     def is_complete(self) -> bool:

@@ -27,6 +27,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "unlink": "accounts:unlink",
         "keys": "access_keys:app",
     },
+    "Messages that come in": {"webhooks": "webhooks:app"},
     "The gateway": {
         "serve": "serve:serve",
         "doctor": "doctor:doctor",

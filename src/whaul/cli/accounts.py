@@ -3,7 +3,6 @@
 import asyncio
 import re
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,7 +76,7 @@ async def _link(
 ) -> "LinkedAccount":
     from whaul.components import graph_client, http_client, open_registry
     from whaul.errors import DependencyException
-    from whaul.operations.waba import LINKING, read_account, token_expiry
+    from whaul.operations.waba import LINKING, read_account, with_token
     from whaul.outbound.errors import HttpError
 
     account = unverified
@@ -92,7 +91,7 @@ async def _link(
                 host = urlsplit(settings.graph_url).netloc.rpartition("@")[2]
                 advice = "check the network, HTTPS_PROXY and WHAUL_GRAPH_URL, or link without asking: --no-verify"
                 raise CommandError(f"{error.message} The host is {host}; {advice}") from error
-            account = replace(account, token_expires_at=await token_expiry(graph, token))
+            account = await with_token(graph, token, account)
     async with open_registry(settings) as registry:
         return await registry.accounts.link(account, token, verified=unverified is None)
 

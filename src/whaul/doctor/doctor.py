@@ -19,7 +19,7 @@ from whaul.environment import given_by
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
-from whaul.operations.waba import read_account, token_expiry
+from whaul.operations.waba import read_account, with_token
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
 from whaul.registry import schema
@@ -248,7 +248,7 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
         if target is None:
             return skipped(name, "it has been unlinked in the meantime")
         found = await read_account(graph, target.token, account.meta_waba_id)
-        expires_at = await token_expiry(graph, target.token, account.token_expires_at)
+        found = await with_token(graph, target.token, found, account)
     except SecretKeyError:
         return skipped(name, "the secret key does not decrypt its token")
     except RegistryUnavailableError:
@@ -256,7 +256,7 @@ async def _account(name: str, account: LinkedAccount, registry: Registry, graph:
     except ApiError as error:
         advice = "try again later" if error.retry is Retry.YES else again
         return failed(name, error.message, advice)
-    return _expiry(name, expires_at, now, again) or _numbers(name, account, found, again)
+    return _expiry(name, found.token_expires_at, now, again) or _numbers(name, account, found, again)
 
 
 def _expiry(name: str, expires_at: datetime | None, now: datetime, again: str) -> Finding | None:

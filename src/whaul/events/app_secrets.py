@@ -1,14 +1,12 @@
-"""The app secrets that webhooks are signed with, and the verify tokens: which are known, and who may speak for whom.
+"""The app secrets that webhooks are signed with: which are known, and who may speak for whom.
 
 A secret of the operator's settings is good for every account. One that came with a linked account is that customer's:
 it is good for the accounts of the same app, and for accounts that nobody has linked. So whoever knows one customer's
 secret can neither write another's messages, nor make them vanish as duplicates.
 """
 
-import hmac
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import SecretStr
@@ -26,8 +24,6 @@ LARGE_BODY: Final = 256 * 1024
 MAX_TRIED_LARGE: Final = 8
 _LINKED: Final = """
     SELECT id, app_id, app_secret FROM accounts WHERE owner = $1 AND app_secret IS NOT NULL ORDER BY linked_at, id"""
-_TOKENS: Final = """
-    SELECT verify_token, old_verify_token, old_verify_token_until FROM installation WHERE owner = $1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +112,3 @@ class AppSecrets:
             last = [secret for secret in tried if secret == self._last]
             tried = (*last, *(secret for secret in tried if secret != self._last))[:MAX_TRIED_LARGE]
         yield from tried
-
-
-class VerifyTokens:
-    """The tokens by which Meta asks whether a URL is ours."""
-
-    def __init__(self, store: Store, cipher: Cipher, owner: str, others: Sequence[SecretStr]) -> None:
-        """`others` are those of the settings, besides the installation's own."""
-        self._store = store
-        self._cipher = cipher
-        self._owner = owner
-        self._others = tuple(others)
-
-    async def knows(self, token: str) -> bool:
-        """Whether it is one of them, in constant time. Raises RegistryUnavailableError, SecretKeyError."""
-        known = [*self._others, *await self._own()]
-        given = token.encode(errors="surrogateescape")
-        matches = [hmac.compare_digest(given, one.get_secret_value().encode()) for one in known]  # each of them
-        return any(matches)
-
-    async def _own(self) -> list[SecretStr]:
-        [rows] = await self._store.run((_TOKENS, (self._owner,)))
-        if not rows:
-            return []
-        token, old, until = rows[0]
-        sealed = [token, old if until is not None and moment(until) > datetime.now(UTC) else None]
-        return [self._cipher.decrypt(one) for one in sealed if one is not None]

@@ -6,7 +6,6 @@ one task at a time. After a failure the account is left alone for `TTL` too, and
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -15,7 +14,7 @@ import structlog
 from whaul.errors import ApiError
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount
-from whaul.operations.waba import read_account, token_expiry
+from whaul.operations.waba import read_account, with_token
 from whaul.registry.accounts import Accounts
 from whaul.telemetry import logs
 from whaul.telemetry.call import Call
@@ -117,8 +116,7 @@ class Refreshes:
         if target is None:
             return
         found = await read_account(self._graph, target.token, target.meta_id)
-        ends = await token_expiry(self._graph, target.token, current.token_expires_at)
-        await self._accounts.refresh(current, replace(found, token_expires_at=ends))
+        await self._accounts.refresh(current, await with_token(self._graph, target.token, found, current))
 
 
 def _is_fresh(account: LinkedAccount, now: datetime) -> bool:

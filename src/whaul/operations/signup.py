@@ -18,7 +18,7 @@ from whaul.model import GraphToken, LinkedPhoneNumber, MetaAccount, MetaPhoneNum
 from whaul.operations.call import ResourceCall, Row, on_service
 from whaul.operations.shapes import phone_number
 from whaul.operations.tags import tags_of, too_many
-from whaul.operations.waba import LINKING, read_account, read_token, token_expiry
+from whaul.operations.waba import LINKING, read_account, read_token, with_token
 from whaul.registry.errors import TooManyTagsError
 from whaul.registry.tags import MAX_TAGS, TagValues
 
@@ -156,8 +156,8 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
             else number
             for number in account.phone_numbers
         ),
-        token_expires_at=await token_expiry(graph, token),
     )
+    new = await with_token(graph, token, new)
     try:
         linked = await registry.signups.finish(in_progress, new, token, tags)
     except TooManyTagsError:

@@ -1,6 +1,8 @@
 """WhatsApp Business Accounts and their tokens, as Meta describes them to those who link, sign up and refresh."""
 
 import asyncio
+import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -14,7 +16,7 @@ from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 
 MANAGEMENT: Final = "whatsapp_business_management"
 """The permission whose targets are the accounts that a token manages."""
-MAX_SECONDS_FOR_EXPIRY = 5.0
+MAX_SECONDS_FOR_TOKEN = 5.0
 LAST_SECOND = 253_402_300_799
 """Of the year 9999."""
 
@@ -51,6 +53,7 @@ class _Scope(msgspec.Struct):
 
 class _Token(msgspec.Struct):
     is_valid: bool = False
+    app_id: object = None
     granular_scopes: list[_Scope] = []
     expires_at: object = 0
     data_access_expires_at: object = 0
@@ -85,6 +88,8 @@ class MetaToken:
     """The accounts that it may manage, by Meta's ids, the newest first; a system user's token names none."""
     expires_at: datetime | None
     """When it, or its access to data, ends, whichever comes first; None for never."""
+    app_id: str | None = None
+    """The app that it is of; None if Meta does not say."""
 
 
 async def read_token(graph: GraphClient, token: GraphToken) -> MetaToken:
@@ -97,17 +102,25 @@ async def read_token(graph: GraphClient, token: GraphToken) -> MetaToken:
     found = (await graph.get(token, "debug_token", _DebuggedToken, doing, input_token=secret)).data
     ids = [id_ for scope in found.granular_scopes if scope.scope == MANAGEMENT for id_ in scope.target_ids]
     ends = [moment for moment in map(_moment, (found.expires_at, found.data_access_expires_at)) if moment]
-    return MetaToken(found.is_valid, tuple(dict.fromkeys(ids)), min(ends, default=None))
+    app_id = str(found.app_id) if re.fullmatch(r"[0-9]{1,64}", str(found.app_id)) else None
+    return MetaToken(found.is_valid, tuple(dict.fromkeys(ids)), min(ends, default=None), app_id)
 
 
-async def token_expiry(graph: GraphClient, token: GraphToken, known: datetime | None = None) -> datetime | None:
-    """Ask when a token ends. Nothing depends on it, so failures are ignored: then return `known`."""
-    try:
-        async with asyncio.timeout(MAX_SECONDS_FOR_EXPIRY):
+async def with_token(
+    graph: GraphClient, token: GraphToken, account: MetaAccount, known: MetaAccount | None = None
+) -> MetaAccount:
+    """Add what Meta says of the token to an account: when it ends, and whose app's it is.
+
+    Nothing depends on it, so failures are ignored: then add what is `known` already.
+    """
+    expires_at = None if known is None else known.token_expires_at
+    app_id = None if known is None else known.app_id
+    with suppress(ApiError, TimeoutError):
+        async with asyncio.timeout(MAX_SECONDS_FOR_TOKEN):
             found = await read_token(graph, token)
-    except (ApiError, TimeoutError):
-        return known
-    return found.expires_at if found.is_valid else known
+        if found.is_valid:
+            expires_at, app_id = found.expires_at, found.app_id or app_id
+    return replace(account, token_expires_at=expires_at, app_id=app_id)
 
 
 def _moment(value: object) -> datetime | None:

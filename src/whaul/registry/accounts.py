@@ -41,8 +41,8 @@ class Accounts:
         """Link an account, or link it again, which replaces everything but its id and its date.
 
         Afterwards its phone numbers are those of `account` and no others; a number that another account had moves
-        here. An app secret that is not in `token` is forgotten. An account that Meta was not asked about, so that it
-        is not `verified`, is refreshed soon.
+        here. An app secret that is not in `token` is forgotten, unless both tokens are of one app. An account that
+        Meta was not asked about, so that it is not `verified`, is refreshed soon.
         """
         async with self._database.writing() as session:
             return await self.link_in(session, account, token, verified=verified)
@@ -75,6 +75,9 @@ class Accounts:
             if account is None or account.refreshed_at != before.refreshed_at:
                 return
             account.name, account.refreshed_at, account.token_expires_at = found.name, now, found.token_expires_at
+            if found.app_id is not None and found.app_id != account.app_id:
+                account.app_id = found.app_id
+                await self._database.raise_generation(session)
             for row in account.phone_numbers:
                 number = facts.get(row.id)
                 if number is not None:
@@ -163,7 +166,9 @@ class Accounts:
             session.add(row)
         row.name = account.name
         row.access_token = database.cipher.encrypt(token.access_token)
-        row.app_secret = database.encrypt(token.app_secret)
+        if token.app_secret is not None or account.app_id is None or account.app_id != row.app_id:
+            row.app_secret = database.encrypt(token.app_secret)
+        row.app_id = account.app_id
         row.refreshed_at = now if verified else None
         row.token_expires_at = account.token_expires_at
         await session.flush()
@@ -238,6 +243,7 @@ class Accounts:
             linked_at=row.linked_at,
             refreshed_at=row.refreshed_at,
             has_app_secret=row.app_secret is not None,
+            app_id=row.app_id,
         )
 
     def _token_after(self, account: LinkedAccount) -> str:
