@@ -11,7 +11,6 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from whaul.events.columns import moment
 from whaul.events.routing import Account
 from whaul.events.signatures import meta_matches
 from whaul.events.store import Store

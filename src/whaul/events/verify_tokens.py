@@ -8,9 +8,9 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from whaul.events.columns import microseconds, moment
 from whaul.events.people import load_hashes
 from whaul.events.store import Store
-from whaul.events.tables import microseconds, moment
 from whaul.secrets import Cipher
 
 OLD_FOR: Final = timedelta(days=7)
