@@ -16,6 +16,7 @@ from whaul.registry.postgresql import MAX_CONNECTION_AGE, STATEMENT_TIMEOUT, con
 
 _NOW: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _MICROSECONDS: Final = 1_000_000
+_LEASE_END: Final = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
 # Values that no row can have; constraints; more of something than the server takes.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNFIT: Final = ("22", "23", "54")
@@ -69,15 +70,24 @@ WITH setting AS (
     size, key_id, last_error, due_at, lease_owner, fence, takeovers)
   SELECT $1, seq, destination, talk, CASE WHEN dead IS NULL THEN 'pending' ELSE 'dead' END, 0,
     received_at, CASE WHEN dead IS NOT NULL THEN {_NOW} END, wait > 0, false, size, key_id, dead,
-    CASE WHEN leased THEN {{lease_end}} ELSE {_NOW} + wait * {_MICROSECONDS} END,
+    CASE WHEN leased THEN {_LEASE_END} ELSE {_NOW} + wait * {_MICROSECONDS} END,
     CASE WHEN leased THEN $3 END, leased::int, 0
   FROM wanted ORDER BY seq, destination
-  RETURNING id, seq, destination, lease_owner
+  RETURNING id, seq, destination, lease_owner{{turns}}{{files}}
+)
+SELECT generation.number, setting.value, made.message_id, made.seq, born.destination, born.id,
+  {{born_files}}
+FROM generation CROSS JOIN setting LEFT JOIN made ON true
+  LEFT JOIN born ON born.seq = made.seq AND born.lease_owner IS NOT NULL
+"""
+# A turn that is there is locked: see `turns`.
+_TURNS: Final = f"""
 ), turns AS (
   INSERT INTO conversation_turns (destination, conversation, due_at, fence, takeovers)
   SELECT DISTINCT destination, talk, {_NOW}, 0, 0
   FROM wanted WHERE conversation IS NOT NULL AND dead IS NULL ORDER BY destination, talk
-  ON CONFLICT (destination, conversation) DO UPDATE SET due_at = conversation_turns.due_at  -- locks it: see turns.py
+  ON CONFLICT (destination, conversation) DO UPDATE SET due_at = conversation_turns.due_at"""
+_FILES: Final = f"""
 ), named AS MATERIALIZED (
   SELECT made.seq, made.received_at, made.key_id, f.*
   FROM made JOIN given USING (message_id) CROSS JOIN json_to_recordset(given.files)
@@ -88,19 +98,13 @@ WITH setting AS (
     attempts, run, created_at, expires_at, key_id, last_error, due_at, lease_owner, fence, takeovers)
   SELECT id, $1, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key,
     CASE WHEN failed IS NULL THEN 'pending' ELSE 'failed' END, 0, 0, received_at, expires_at, key_id, failed,
-    CASE WHEN leased THEN {{lease_end}} ELSE {_NOW} END,
+    CASE WHEN leased THEN {_LEASE_END} ELSE {_NOW} END,
     CASE WHEN leased THEN $3 END, leased::int, 0
   FROM named ORDER BY id ON CONFLICT DO NOTHING RETURNING id, lease_owner
 ), links AS (
-  INSERT INTO event_files (seq, file) SELECT seq, id FROM named ON CONFLICT DO NOTHING
-)
-SELECT generation.number, setting.value, made.message_id, made.seq, born.destination, born.id,
-  (SELECT json_agg(id) FROM kept WHERE lease_owner IS NOT NULL)
-FROM generation CROSS JOIN setting LEFT JOIN made ON true
-  LEFT JOIN born ON born.seq = made.seq AND born.lease_owner IS NOT NULL
-"""
+  INSERT INTO event_files (seq, file) SELECT seq, id FROM named ON CONFLICT DO NOTHING"""
+_BORN_FILES: Final = "(SELECT json_agg(id) FROM kept WHERE lease_owner IS NOT NULL)"
 _UNLESS_KNOWN: Final = """
-
     AND NOT EXISTS (SELECT FROM event_keys k WHERE k.day = given.own_day AND k.key = given.binary_key)"""
 
 
@@ -108,7 +112,7 @@ class PostgresqlStore:
     """See `Store`."""
 
     now = _NOW
-    lease_end = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
+    lease_end = _LEASE_END
     for_update = "FOR UPDATE SKIP LOCKED"
     partitions = True
 
@@ -140,8 +144,7 @@ class PostgresqlStore:
 
     async def put(self, group: Group) -> Born:
         """See `Store`. A deadlock, and a connection that was lost, is tried again once."""
-        unless_known = "" if all(new.day == new.own_day for new in group.events) else _UNLESS_KNOWN
-        statement = _PUT.format(lease_end=self.lease_end, unless_known=unless_known)
+        statement = _put_statement(group)
         parameters = (
             group.owner,
             group.generation,
@@ -191,6 +194,18 @@ class PostgresqlStore:
                 return connection, made
             connection.terminate()
         return await connect(self._url, STATEMENT_TIMEOUT), now
+
+
+def _put_statement(group: Group) -> str:
+    """Write the statement that puts a group, without what it has no use for: planning takes longer than running."""
+    ordered = any(delivery.conversation is not None for new in group.events for delivery in new.deliveries)
+    files = any(new.files for new in group.events)
+    return _PUT.format(
+        unless_known=_UNLESS_KNOWN if any(new.day != new.own_day for new in group.events) else "",
+        turns=_TURNS if ordered else "",
+        files=_FILES if files else "",
+        born_files=_BORN_FILES if files else "NULL",
+    )
 
 
 def _json(rows: Sequence[NewEvent | NewBody]) -> str:
