@@ -209,6 +209,7 @@ class Outbox:
                     self._judge(lane, delivery, outcome, at, loop.time() - begun)
         finally:
             lane.in_flight.difference_update(batch)
+            lane.behind = lane.behind or any(delivery.replay for delivery in batch)  # there may be room for the next
             self._move(lane)
 
     async def _send(self, lane: Lane, batch: Sequence[Delivery]) -> Sequence[Outcome]:

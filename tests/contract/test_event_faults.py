@@ -1,0 +1,176 @@
+"""What happens to events when the database or a process fails."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from harness.database_proxy import database_proxy
+from harness.inbox import installation, post, text
+from harness.outbox import ScriptedTarget, delivering
+from harness.postgresql import PostgresqlServer
+from whaul.events.inbox import InboxUnavailableError, PutResult
+from whaul.events.leases import MAX_TAKEOVERS
+from whaul.events.model import Accepted, Failed
+from whaul.registry import schema
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def sqlite_url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    await schema.migrate(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgresql_url"))
+
+
+async def test_a_webhook_outlives_the_sessions_of_the_database(
+    postgresql: PostgresqlServer, postgresql_url: str
+) -> None:
+    async with installation(postgresql_url) as here:
+        assert await here.inbox.put(post(text("wamid.A"))) == PutResult(events=1)
+        postgresql.end_sessions(postgresql_url.rpartition("/")[2])
+        assert await here.inbox.put(post(text("wamid.B"))) == PutResult(events=1)
+
+
+async def test_a_database_that_is_silent_or_away_is_told_soon(
+    postgresql: PostgresqlServer, postgresql_url: str
+) -> None:
+    with database_proxy(postgresql.port) as proxy:
+        url = postgresql.url(postgresql_url.rpartition("/")[2], proxy.port)
+        async with installation(url) as here:
+            await here.inbox.put(post(text("wamid.A")))
+            for fail in (proxy.stall, proxy.cut):
+                fail()
+                with pytest.raises(InboxUnavailableError):
+                    await here.inbox.put(post(text("wamid.B")))
+            proxy.restore()
+            assert await here.inbox.put(post(text("wamid.B"))) == PutResult(events=1)
+
+
+async def test_a_writer_that_holds_sqlite_up_is_told_and_costs_nothing(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as here, installation(sqlite_url, process="p2") as other:
+        await here.inbox.put(post(text("wamid.A")))
+        held, released = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def hold(_connection: object) -> None:
+            loop.call_soon_threadsafe(held.set)
+            asyncio.run_coroutine_threadsafe(released.wait(), loop).result()
+
+        holding = asyncio.create_task(other.store._writer.run(hold))
+        await held.wait()
+        with pytest.raises(InboxUnavailableError):
+            await here.inbox.put(post(text("wamid.B")))
+        released.set()
+        await holding
+        again = await here.inbox.put(post(text("wamid.B")))
+        assert again.events + again.duplicates == 1  # the first one may have been put when nobody waited any more
+        assert await here.value("SELECT count(*) FROM events") == 2
+
+
+async def test_who_lost_a_lease_changes_nothing(url: str) -> None:
+    slow, other = ScriptedTarget(gate=asyncio.Event()), ScriptedTarget(lambda _: Failed("rejected", "later"))
+    async with delivering(url, {"orders": slow}) as one:
+        await one.here.link()
+        await one.here.add_destination()
+        await one.here.inbox.put(post(text("wamid.A")))
+        await slow.got(1)
+        await one.here.store.run(("UPDATE deliveries SET due_at = 0", ()))  # as after a minute
+        async with delivering(url, {"orders": other}, process="p2") as two:
+            await other.got(1)
+            await two.until("SELECT attempts, lease_owner FROM deliveries", 2, None)
+            assert two.observer.taken == 1
+            slow.gate.set()
+            while not one.observer.late:  # noqa: ASYNC110 - an observer tells nobody
+                await asyncio.sleep(0)
+            [(state, attempts)] = await one.here.rows("SELECT state, attempts FROM deliveries")
+            assert (state, attempts) == ("pending", 2)
+
+
+async def test_a_delivery_that_ends_processes_is_given_up(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.destinations.pause("orders")
+        await there.here.inbox.put(post(text("wamid.A")))
+        last = f"UPDATE deliveries SET takeovers = {MAX_TAKEOVERS - 1}, lease_owner = 'dead', fence = 4"  # noqa: S608
+        await there.here.store.run((last, ()))
+        await there.destinations.resume("orders")
+        await there.until("SELECT state FROM deliveries", "dead")
+        assert target.sent == []
+        error = await there.here.value("SELECT last_error FROM deliveries")
+        assert b"given up" in there.here.cipher.unseal(error)
+
+
+async def test_outcomes_are_written_when_the_database_is_back(
+    postgresql: PostgresqlServer, postgresql_url: str
+) -> None:
+    target = ScriptedTarget(gate=asyncio.Event())
+    with database_proxy(postgresql.port) as proxy:
+        url = postgresql.url(postgresql_url.rpartition("/")[2], proxy.port)
+        async with delivering(url, {"orders": target}) as there:
+            await there.here.link()
+            await there.here.add_destination()
+            await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(5))))
+            await target.got(5)
+            proxy.cut()
+            target.gate.set()
+            await asyncio.sleep(0)
+            proxy.restore()
+            await there.settled()
+            assert len(target.sent) == 5
+
+
+async def test_what_another_key_encrypted_is_left_to_who_has_it(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.destinations.pause("orders")
+        await there.here.inbox.put(post(text("wamid.A"), text("wamid.B")))
+        await there.here.store.run(("UPDATE deliveries SET key_id = 'other' WHERE seq = 1", ()))
+        await there.destinations.resume("orders")
+        await there.settled(1)
+        assert target.wamids == ["wamid.B"]
+
+
+async def test_replays_take_a_quarter_of_the_places(url: str) -> None:
+    target = ScriptedTarget(gate=asyncio.Event())
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=8)
+        await there.destinations.pause("orders")
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(20))))
+        await there.here.store.run(("UPDATE deliveries SET replay = true", ()))
+        await there.destinations.resume("orders")
+        await target.got(2)
+        await there.outbox.sweep()
+        assert len(target.sent) == 2
+        assert all(event.replay and event.delivery for event in target.sent)
+        target.gate.set()
+        await there.settled()
+        assert len(target.sent) == 20
+
+
+async def test_an_error_of_a_target_is_a_failure_of_that_attempt(url: str) -> None:
+    def answer(_event: object) -> Accepted:
+        raise ZeroDivisionError
+
+    target = ScriptedTarget(answer)
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.until("SELECT outcome FROM attempts", "down")
