@@ -13,6 +13,7 @@ from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
 from whaul.errors import AccessDeniedByMetaException
+from whaul.inbound import inbound_running
 from whaul.model import AccessKey, Account, PhoneNumber
 from whaul.operations import accounts, flows, media, messages, phone_numbers, signup, tags
 from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
@@ -105,6 +106,7 @@ async def _serving(
             slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
             refreshes=refreshes,
         )
+        webhooks = await opened(stack, lambda: inbound_running(settings, http, gateway.bodies, metrics.events))
         stack.push_async_callback(components.drain)
         stack.push_async_callback(refreshes.aclose)
         await stack.enter_async_context(followed(registry.accounts.token_expiries, metrics.set_token_expiries))
@@ -127,6 +129,7 @@ async def _serving(
             unready=readiness.unready,
             note_use=uses.note,
             operations={name: operation(name, row, components) for name, row in OPERATIONS.items()},
+            webhooks=webhooks if settings.webhook_port is None else None,
         )
 
 

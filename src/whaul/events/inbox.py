@@ -18,7 +18,7 @@ was.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Final, NamedTuple
@@ -84,11 +84,21 @@ class _Waiting(NamedTuple):
 class Inbox:
     """Puts webhooks into the database."""
 
-    def __init__(self, store: Store, routing: Routing, drafting: Drafting, *, process: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        routing: Routing,
+        drafting: Drafting,
+        *,
+        process: str,
+        on_event: Callable[[str, str], None] = lambda _field, _kind: None,
+    ) -> None:
+        """`on_event` gets the field and the kind of each new event."""
         self._store = store
         self._routing = routing
         self._drafting = drafting
         self._process = process
+        self._on_event = on_event
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
 
@@ -229,6 +239,8 @@ class Inbox:
         """Give the new jobs to those who do them, and count them."""
         for candidate in candidates:
             row, seq = candidate.row, candidate.seq
+            if seq is not None:
+                self._on_event(row.field, row.kind)
             if seq is not None and (row.deliveries or row.files):
                 event = _event(candidate, seq)
                 self._hand_over_deliveries(row, event, born, until)

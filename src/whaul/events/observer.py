@@ -1,10 +1,14 @@
-"""Who is told what happens to deliveries."""
+"""Who is told what happens to events."""
 
 from typing import Protocol
 
 
 class Observer(Protocol):
     """Is told what happens, for metrics."""
+
+    def event(self, field: str, kind: str) -> None:
+        """Count a new event."""
+        ...
 
     def delivered(self, destination: str, outcome: str, seconds: float | None) -> None:
         """Count an attempt; with the seconds since the event was received, if it was delivered."""

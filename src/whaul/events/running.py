@@ -81,8 +81,10 @@ class Events:
 
     process: str
     """The name of this process, in leases."""
+    receiving: Store
+    """For webhooks: it gives up in time for their answer."""
     store: Store
-    """For everything but webhooks."""
+    """For everything else."""
     inbox: Inbox
     outbox: Outbox
     routing: Routing
@@ -139,7 +141,7 @@ async def events_running(
             files=surroundings.files,
             name_file=name_file,
         )
-        inbox = Inbox(receiving, routing, drafting, process=process)
+        inbox = Inbox(receiving, routing, drafting, process=process, on_event=surroundings.observer.event)
         await stack.enter_async_context(outbox.running())
         stack.push_async_callback(inbox.aclose)
         unrouted = Unrouted(store, cipher, routing, inbox, owner, operators=surroundings.operators)
@@ -148,7 +150,7 @@ async def events_running(
         if processes is not None:
             watches.append(every(SWEEP, lambda: processes.free(store)))
         await stack.enter_async_context(watching(*watches))
-        yield Events(process, store, inbox, outbox, routing, destinations, backlog)
+        yield Events(process, receiving, store, inbox, outbox, routing, destinations, backlog)
 
 
 def _stores(url: str) -> tuple[Store, Store]:

@@ -27,7 +27,7 @@ from whaul.errors import (
 )
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.server import asgi
-from whaul.server.asgi import Receive, Scope, Send
+from whaul.server.asgi import Application, Receive, Scope, Send
 from whaul.server.bodies import SMALL_BODY, BodyBudget, BodyRoom, body_size, read_body
 from whaul.server.limits import RateLimit
 from whaul.telemetry import logs
@@ -42,6 +42,8 @@ Operation = Callable[[Request, Caller, Call], Awaitable[Response]]
 JSON = "application/json"
 READ = ("GET", "HEAD")
 CLOSE = ("Connection", "close")
+WEBHOOKS = "/webhooks/"
+"""How the paths begin that Meta calls."""
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
 """What monitors ask, over and over: not logged, not counted."""
 CLIENT_ERRORS, SERVER_ERRORS = 400, 500
@@ -60,6 +62,8 @@ class Service:
     """Why calls cannot be served; empty when they can."""
     note_use: Callable[[str, str | None], None]
     """Takes the access key and the operation of each call whose signature was proven."""
+    webhooks: Application | None = None
+    """Answers the paths of webhooks, if they come to this listener."""
 
 
 class Exchange:
@@ -111,7 +115,8 @@ class Gateway:
         self._service: Service
         self._draining = False
         self._closing = False
-        self._bodies = BodyBudget()
+        self.bodies = BodyBudget()
+        """The memory of large bodies, of calls and webhooks."""
         self.busy: Counter[int] = Counter()
         """The ports of the clients whose requests are being answered; two clients may have the same."""
 
@@ -129,6 +134,8 @@ class Gateway:
         try:
             if scope["path"] in PROBES:
                 await self._probe(scope, send)
+            elif scope["path"].startswith(WEBHOOKS) and self._service.webhooks is not None:
+                await self._service.webhooks(scope, receive, send)
             else:
                 await self._call(scope, receive, send)
         finally:
@@ -206,7 +213,7 @@ class Gateway:
         if size <= SMALL_BODY:
             exchange.body = await read_body(exchange.receive, size)
         else:
-            exchange.room = self._bodies.take(size)
+            exchange.room = self.bodies.take(size)
             exchange.body = await exchange.room.fill(read_body(exchange.receive, size))
         call.arriving = False
 

@@ -1,7 +1,8 @@
 """The metrics of events: what came in, what went out, and what waits."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
@@ -48,7 +49,7 @@ class Backlog:
     events: int = 0
     files: int = 0
     oldest_file_seconds: float = 0.0
-    destinations: Mapping[str, Waiting] = field(default_factory=dict)
+    destinations: Mapping[str, Waiting] = dataclasses.field(default_factory=dict)
     """By name."""
 
 
@@ -94,6 +95,11 @@ class EventMetrics:
             "Deliveries and files that another process had, and did not end.",
             registry=registry,
         )
+        self.repeated = Counter(
+            "whaul_repeated_deliveries",
+            "Attempts that ended after another process had taken the delivery over.",
+            registry=registry,
+        )
         self.last_webhook = Gauge(
             "whaul_last_webhook_timestamp_seconds",
             "When a webhook of an app came last.",
@@ -113,15 +119,31 @@ class EventMetrics:
         # Looking up a label takes longer than counting.
         self._webhooks_of = cache(self.webhooks.labels)
         self._events_of = cache(self.events.labels)
+        self._deliveries_of = cache(self.deliveries.labels)
+        self._delivery_seconds_of = cache(self.delivery_seconds.labels)
 
     def webhook(self, outcome: str, seconds: float) -> None:
         """Count an answered webhook."""
         self._webhooks_of(outcome).inc()
         self.webhook_seconds.observe(seconds)
 
-    def event(self, field_: str, kind: str) -> None:
+    def event(self, field: str, kind: str) -> None:
         """Count a new event."""
-        self._events_of(field_ if field_ in FIELDS else OTHER, kind).inc()
+        self._events_of(field if field in FIELDS else OTHER, kind).inc()
+
+    def delivered(self, destination: str, outcome: str, seconds: float | None) -> None:
+        """Count an attempt to deliver; with the seconds since the event was received, if it was delivered."""
+        self._deliveries_of(destination, outcome).inc()
+        if seconds is not None:
+            self._delivery_seconds_of(destination).observe(seconds)
+
+    def taken_over(self, count: int) -> None:
+        """Count jobs that another process left."""
+        self.takeovers.inc(count)
+
+    def lost(self, count: int) -> None:
+        """Count attempts whose delivery another process had taken over meanwhile: it may be delivered twice."""
+        self.repeated.inc(count)
 
 
 class _Waiting(Collector):

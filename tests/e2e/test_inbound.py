@@ -1,0 +1,67 @@
+"""From a customer's message at the simulated Meta to the event at a receiver, through real processes."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from harness.receiver import Receiver, receiving
+from harness.waiting import eventually
+from harness.world import Gateway, World
+from whaul.components import cipher, event_store
+from whaul.events.destinations import Destinations, NewDestination
+from whaul.events.signatures import new_secret
+from whaul.settings import Settings
+from whaul.simulator import Simulator
+from whaul.simulator.apps import DEFAULT_APP_SECRET
+
+
+@pytest.fixture(scope="module")
+def own(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The simulated account, linked with its app's secret in a database of its own."""
+    folder = tmp_path_factory.mktemp("inbound")
+    environ = world.environ | {
+        "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
+        "WHAUL_EVENT_HOSTS": "127.0.0.1",
+    }
+    found = World(world.simulator, environ, folder)
+    (folder / "app-secret").write_text(DEFAULT_APP_SECRET)
+    found.link("--app-secret-file", str(folder / "app-secret"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def gateway(own: World) -> Iterator[Gateway]:
+    with own.gateway() as running:
+        yield running
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as found:
+        yield found
+
+
+async def add(database_url: str, url: str, account_id: str) -> None:
+    settings = Settings.load(database_url=database_url)
+    async with event_store(settings) as store:
+        destinations = Destinations(store, cipher(settings), settings.account_id)
+        new = NewDestination(name="orders", target=url, account_ids=[account_id], secret=new_secret())
+        await destinations.add(new)
+
+
+def test_a_message_reaches_the_receiver(gateway: Gateway, receiver: Receiver, simulator: Simulator) -> None:
+    own = gateway.world
+    account = own.whaul("accounts")["linkedAccounts"][0]["id"]
+    asyncio.run(add(own.environ["WHAUL_DATABASE_URL"], receiver.url, account))
+    own.whaul("webhooks", "subscribe", simulator.waba_id, "--url", gateway.url)
+    simulator.send_webhook("text")
+    (post,) = receiver.wait(1)
+    envelope = post.json()
+    entry = json.loads(envelope["whatsAppWebhookEntry"])
+    assert entry["changes"][0]["value"]["messages"][0]["type"] == "text"
+    assert post.headers["webhook-id"] == envelope["messageId"]
+    assert own.run("webhooks", "status").returncode == 0
+    delivered = 'whaul_deliveries_total{destination="orders",outcome="delivered"} 1.0'
+    eventually(lambda: delivered in gateway.send("GET", "/metrics").body.decode())
