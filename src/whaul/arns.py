@@ -12,6 +12,7 @@ from whaul.partitions import partition_of
 
 _PHONE_NUMBER: Final = "phone-number-id"
 _ACCOUNT: Final = "waba"
+_DESTINATION: Final = "event-destination"
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
 _META_ID: Final = re.compile(r"(?:phone-number-id-|waba-|arn:[^/]{1,200}/)?([0-9]{5,24})")
 
@@ -48,6 +49,15 @@ class Arns:
         """Name what has this id, for policies and events: `arn:…:phone-number-id/<32 hex>`, `arn:…:waba/<32 hex>`."""
         kind, _, digits = resource_id.rpartition("-")
         return f"{self._prefix}{kind}/{digits}"
+
+    def event_destination(self, name: str) -> str:
+        """Name an event destination: `arn:…:event-destination/<name>`."""
+        return f"{self._prefix}{_DESTINATION}/{name}"
+
+    def read_event_destination(self, arn: str) -> str | None:
+        """Read the name of an event destination from its ARN."""
+        prefix = self.event_destination("")
+        return arn.removeprefix(prefix) if arn.startswith(prefix) and arn != prefix else None
 
     def read_phone_number(self, value: str) -> str | None:
         """Read the id of a phone number from what a caller names it by."""

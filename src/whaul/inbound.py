@@ -9,9 +9,8 @@ from whaul.components import cipher, event_targets
 from whaul.events.app_secrets import AppSecrets
 from whaul.events.backlog import ALL, SHARE, Count, of_destination, of_files
 from whaul.events.periodic import every, watching
-from whaul.events.routing import Destination
 from whaul.events.running import Events, Limits, Surroundings, events_running
-from whaul.events.targets import Options
+from whaul.events.sending import options_of
 from whaul.events.verify_tokens import VerifyTokens
 from whaul.outbound.http import HttpClient
 from whaul.server.bodies import BodyBudget
@@ -58,20 +57,6 @@ async def inbound_running(
 
         await stack.enter_async_context(watching(every(READ_SECRETS, secrets.read), every(SHOW, show)))
         yield Webhooks(secrets, tokens, events.inbox, bodies, metrics)
-
-
-def options_of(destination: Destination) -> Options:
-    """Say how a destination is sent events, as its target has it."""
-    now = datetime.now(UTC)
-    secrets = [destination.secret]
-    if destination.old_secret_until is not None and destination.old_secret_until > now:
-        secrets.append(destination.old_secret)
-    return Options(
-        format=destination.format,
-        attributes=destination.attributes,
-        secrets=[secret for secret in secrets if secret is not None],
-        headers={name: value.get_secret_value() for name, value in destination.headers.items()},
-    )
 
 
 async def _waiting(events: Events, max_events: int) -> Backlog:

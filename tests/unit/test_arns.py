@@ -150,3 +150,11 @@ def test_metas_id_is_known_also_in_the_place_of_ours(value: str, meta_id: str) -
 )
 def test_what_is_no_id_of_metas_is_none(value: str) -> None:
     assert read_meta_id(value) is None
+
+
+def test_an_event_destination_is_read_back_from_its_arn() -> None:
+    arn = ARNS.event_destination("orders")
+    assert arn == f"arn:aws:social-messaging:{REGION}:{ACCOUNT}:event-destination/orders"
+    assert ARNS.read_event_destination(arn) == "orders"
+    for other in ("orders", ARNS.event_destination(""), arn.replace(REGION, "us-east-1"), ARNS.arn(f"waba-{HEX}")):
+        assert ARNS.read_event_destination(other) is None

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,19 @@ from whaul.settings import Settings
 
 GROUP: Any = typer.main.get_command(app)
 WIDE = {"COLUMNS": "100"}
-LEAVES = [
-    *([name] for name in COMMANDS if name != "keys"),
-    *(["keys", name] for name in GROUP.get_command(None, "keys").list_commands(None)),
-]
+
+
+def leaves(group: Any, *path: str) -> Iterator[list[str]]:
+    """Every command, by its words."""
+    for name in group.list_commands(None):
+        found = group.get_command(None, name)
+        if hasattr(found, "list_commands"):
+            yield from leaves(found, *path, name)
+        else:
+            yield [*path, name]
+
+
+LEAVES = list(leaves(GROUP))
 
 
 def run(*arguments: str, **environ: str) -> Result:

@@ -27,7 +27,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "unlink": "accounts:unlink",
         "keys": "access_keys:app",
     },
-    "Messages that come in": {"webhooks": "webhooks:app"},
+    "Webhooks and events": {"webhooks": "webhooks:app", "destinations": "destinations:app"},
     "The gateway": {
         "serve": "serve:serve",
         "doctor": "doctor:doctor",
@@ -127,9 +127,7 @@ class _Commands(Group):
         if not isinstance(found, typer.Typer):
             found, function = typer.Typer(add_completion=False), found
             found.command(cmd_name)(function)
-        found.info.cls = Group
-        for registered in found.registered_commands:
-            registered.cls = Command
+        _give_our_help(found)
         command = typer.main.get_command(found)
         command.name = cmd_name
         return command
@@ -166,6 +164,16 @@ MORE = (
     "`whaul help COMMAND` says more about a command, with examples; `whaul help WHAUL_PORT` about a setting; "
     "`whaul help docs` where the documentation is."
 )
+
+
+def _give_our_help(group: typer.Typer) -> None:
+    group.info.cls = Group
+    for command in group.registered_commands:
+        command.cls = Command
+    for within in group.registered_groups:
+        within.cls = Group
+        if within.typer_instance is not None:
+            _give_our_help(within.typer_instance)
 
 
 def _found(name: str) -> Any:

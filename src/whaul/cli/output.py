@@ -114,16 +114,20 @@ def tell(text: str) -> None:
         print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line's voice
 
 
-def confirms(question: str) -> bool:
-    """Ask a question. Anything but yes is a no. Raises `OutputError`, also at the end of standard input."""
+def confirms(question: str, *, aside: bool = False) -> bool:
+    """Ask a question. Anything but yes is a no. Raises `OutputError`, also at the end of standard input.
+
+    It is asked `aside`, on standard error, where standard output is a document.
+    """
+    stream = sys.stderr if aside else sys.stdout
     try:
         with _translated(must_be_read=True):
-            print(f"{visible(question)} [y/N]: ", end="", flush=True)  # noqa: T201 - the command line's voice
+            print(f"{visible(question)} [y/N]: ", end="", file=stream, flush=True)
         answer = sys.stdin.readline()
     except UnreadError:
         answer = ""
     if not answer:
-        line("")
+        (tell if aside else line)("")
         raise UnansweredError("nothing was changed: nobody is there to answer; give --yes")
     return answer.strip().lower() in {"y", "yes"}
 
@@ -134,6 +138,13 @@ def document(value: object, *, must_be_read: bool = False) -> None:
         for text in json.dumps(value, indent=2, ensure_ascii=not _takes_unicode()).split("\n"):
             print(visible_json(text))  # noqa: T201 - the command line's voice
         sys.stdout.flush()
+
+
+def json_line(value: object) -> None:
+    """Print one JSON document in one line, which must be read. Raises `OutputError`."""
+    with _translated(must_be_read=True):
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=not _takes_unicode())
+        print(visible_json(text), flush=True)  # noqa: T201 - the command line's voice
 
 
 def rows(table: Sequence[Sequence[str]]) -> None:

@@ -1,0 +1,303 @@
+"""`whaul destinations`: where events go."""
+
+import asyncio
+import re
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whaul.cli import destination_options as options
+from whaul.cli import destination_records as records
+from whaul.cli import output
+from whaul.cli.accounts import Json
+from whaul.cli.failures import CommandError
+from whaul.cli.inbound import Yes, no_destination, opened
+from whaul.cli.output import OutputError
+
+if TYPE_CHECKING:
+    from whaul.events.destinations import NewDestination
+    from whaul.events.sending import Answer
+    from whaul.settings import Settings
+
+app = typer.Typer(help="Where events go.", no_args_is_help=True, add_completion=False)
+MAX_CONCURRENCY = 1000
+MAX_MEDIA_WAIT = 86_400
+_RESERVED = re.compile(r"api-[0-9a-f]{32}")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination.")]
+SecretFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="File with the secret to sign with; - for standard input. Default: a new one."),
+]
+
+
+class Format(StrEnum):
+    """What is sent."""
+
+    AWS = "aws"
+    META = "meta"
+    CLOUDEVENTS = "cloudevents"
+
+
+class Order(StrEnum):
+    """What is kept in order."""
+
+    CONVERSATION = "conversation"
+
+
+@app.command()
+def add(
+    *,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Small letters, digits and hyphens.")],
+    account: Annotated[list[str], typer.Option(help="waba-…, its ARN, or Meta's id; repeat for more accounts.")],
+    to: Annotated[
+        str,
+        typer.Option(metavar="TARGET", help="ARN of a topic, a queue or an event bus; https://, nats:// or kafka://."),
+    ],
+    field: Annotated[list[str] | None, typer.Option(help="Only events of this field; repeatable.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only message, status, …; repeatable.")] = None,
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only audio, delivered, …; repeatable.")] = None,
+    phone_number: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only events of this number; repeatable.")
+    ] = None,
+    format_: Annotated[
+        Format, typer.Option("--format", help="AWS's envelope, Meta's own body, or CloudEvents.")
+    ] = Format.AWS,
+    order: Annotated[
+        Order | None, typer.Option(help="One at a time in each conversation, in the order of arrival.")
+    ] = None,
+    wait_for_media: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=MAX_MEDIA_WAIT,
+            help="Send a message with files when they are archived, at the latest after so long.",
+        ),
+    ] = 0,
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="SNS and SQS: message attributes to filter by.")
+    ] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, max=MAX_CONCURRENCY, help="Events under way at once, per worker. Default: 16.")
+    ] = None,
+    secret_file: SecretFile = None,
+    headers_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="HTTPS: further headers, a `Name: value` on each line.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Add a destination for the events of an account. The secret that signs them is shown once.
+
+    Examples:
+        whaul destinations add orders --account 400000000000001 --to arn:aws:sns:eu-west-1:111122223333:orders
+        whaul destinations add bot --account 400000000000001 --to https://bot.example.com/hook --field messages
+    """
+    from whaul.events.destinations import DEFAULT_CONCURRENCY, NAME, NewDestination
+    from whaul.events.filters import Filter
+    from whaul.settings import Settings
+
+    if not NAME.fullmatch(name) or _RESERVED.fullmatch(name):
+        raise typer.BadParameter("expected up to 63 small letters, digits and hyphens", param_hint="NAME")
+    chosen = Filter(
+        fields=frozenset(field or ()), kinds=options.checked_kinds(kind or ()), types=frozenset(type_ or ())
+    )
+    new = NewDestination(
+        name=name,
+        target=to.strip(),
+        account_ids=(),
+        format=format_.value,
+        ordered=order is not None or (to.startswith("arn:") and to.endswith(".fifo")),
+        concurrency=concurrency or DEFAULT_CONCURRENCY,
+        filter=chosen,
+        attributes=attributes,
+        media_wait=wait_for_media,
+        secret=options.secret_of(to, format_.value, secret_file),
+        headers={} if headers_file is None else options.headers_of(headers_file),
+    )
+    options.check_options(new)
+    settings = Settings.load()
+    shown = asyncio.run(_add(settings, new, account, phone_number or []))
+    if new.secret is not None:
+        shown["secret"] = new.secret.get_secret_value()
+    try:
+        records.tell(shown, json, f"Added {name}.")
+    except OutputError as error:
+        if new.secret is None:
+            raise
+        asyncio.run(_remove(settings, name))
+        raise CommandError(f"{error}; {name}, whose secret nobody has seen, was removed again") from error
+
+
+async def _add(settings: "Settings", new: "NewDestination", accounts: list[str], numbers: list[str]) -> dict[str, Any]:
+    from whaul.events.destinations import DestinationExistsError
+
+    async with opened(settings) as inbound:
+        ids = [(await inbound.account(name)).id for name in accounts]
+        chosen = replace(new.filter, meta_phone_number_ids=await inbound.phone_numbers(numbers))
+        await options.check_target(settings, new)
+        try:
+            added = await inbound.destinations.add(replace(new, account_ids=tuple(dict.fromkeys(ids)), filter=chosen))
+        except DestinationExistsError:
+            taken = f"there is a destination {new.name} already; `whaul destinations show` shows it"
+            raise CommandError(taken) from None
+        return await records.shape(inbound, added)
+
+
+@app.command("list")
+def list_destinations(json: Json = False) -> None:
+    """List the destinations, and what waits for each."""
+    from whaul.settings import Settings
+
+    found = asyncio.run(_list(Settings.load()))
+    if json:
+        output.document({"destinations": found})
+    elif found:
+        output.rows([records.row(each) for each in found])
+    else:
+        output.line("There are no destinations. `whaul destinations add NAME --account ID --to TARGET` adds one.")
+
+
+async def _list(settings: "Settings") -> list[dict[str, Any]]:
+    async with opened(settings) as inbound:
+        return [await records.shape(inbound, each) for each in await inbound.destinations.all()]
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show a destination: what it gets, what waits for it, and what its target said last."""
+    from whaul.settings import Settings
+
+    records.tell(asyncio.run(_show(Settings.load(), name)), json)
+
+
+async def _show(settings: "Settings", name: str) -> dict[str, Any]:
+    async with opened(settings) as inbound:
+        return await records.shape(inbound, await inbound.destination(name))
+
+
+@app.command()
+def remove(name: Name, yes: Yes = False, json: Json = False) -> None:
+    """Remove a destination. What still waits for it is dropped.
+
+    Examples:
+        whaul destinations remove orders
+    """
+    from whaul.settings import Settings
+
+    settings = Settings.load()
+    found = asyncio.run(_show(settings, name))
+    waits = f"{found['pending']} events wait for it and {found['dead']} are dead letters; they are dropped."
+    if not yes and not output.confirms(f"Remove {name}? {waits}", aside=json):
+        raise CommandError("nothing was removed")
+    if not asyncio.run(_remove(settings, name)):
+        no_destination(name)
+    if json:
+        output.document({"name": name, "dropped": found["pending"] + found["dead"]})
+    else:
+        output.line(f"Removed {name}. Dropped: {found['pending']} waiting events, {found['dead']} dead letters.")
+
+
+async def _remove(settings: "Settings", name: str) -> bool:
+    async with opened(settings) as inbound:
+        return await inbound.destinations.remove(name)
+
+
+@app.command()
+def pause(name: Name, json: Json = False) -> None:
+    """Deliver nothing to a destination until it is resumed. Its events wait."""
+    _change("pause", name, json, f"Paused {name}. `whaul destinations resume {name}` lets it go on.")
+
+
+@app.command()
+def resume(name: Name, json: Json = False) -> None:
+    """Deliver to a destination again, whatever it was that stopped it."""
+    _change("resume", name, json, f"{name} goes on.")
+
+
+def _change(verb: str, name: str, json: bool, text: str) -> None:
+    from whaul.settings import Settings
+
+    shown = asyncio.run(_changed(Settings.load(), verb, name))
+    if json:
+        output.document(shown)
+    else:
+        output.line(text)
+
+
+async def _changed(settings: "Settings", verb: str, name: str) -> dict[str, Any]:
+    async with opened(settings) as inbound:
+        change = {"pause": inbound.destinations.pause, "resume": inbound.destinations.resume}[verb]
+        if not await change(name):
+            no_destination(name)
+        return await records.shape(inbound, await inbound.destination(name))
+
+
+@app.command()
+def rotate(name: Name, secret_file: SecretFile = None, json: Json = False) -> None:
+    """Sign the events of an HTTPS destination with a new secret. For 24 hours the old one signs, too.
+
+    Examples:
+        whaul destinations rotate bot
+    """
+    from whaul.settings import Settings
+
+    shown = asyncio.run(_rotate(Settings.load(), name, secret_file))
+    try:
+        records.tell(shown, json, f"{name} has a new secret.")
+    except OutputError as error:
+        raise CommandError(f"{error}; nobody has seen the new secret: rotate it again") from error
+
+
+async def _rotate(settings: "Settings", name: str, secret_file: str | None) -> dict[str, Any]:
+    async with opened(settings) as inbound:
+        found = await inbound.destination(name)
+        fresh = options.secret_of(found.target, found.format, secret_file)
+        if fresh is None:
+            raise CommandError(f"{name} has no secret: only what is sent by HTTPS is signed")
+        await inbound.destinations.rotate(name, fresh)
+        shown = await records.shape(inbound, await inbound.destination(name))
+        return shown | {"secret": fresh.get_secret_value()}
+
+
+@app.command("test")
+def try_out(name: Name, json: Json = False) -> None:
+    """Send a sample straight to a destination, and show what comes back. Its field is whaul_test.
+
+    Examples:
+        whaul destinations test orders
+    """
+    from whaul.settings import Settings
+
+    answer = asyncio.run(_test(Settings.load(), name))
+    if json:
+        seconds = round(answer.seconds, 3)
+        output.document({"accepted": answer.accepted, "detail": answer.detail, "seconds": seconds})
+    else:
+        verb = "took" if answer.accepted else "did not take"
+        output.line(f"{name} {verb} the sample, after {answer.seconds:.2f} s: {answer.detail}")
+    if not answer.accepted:
+        raise typer.Exit(1)
+
+
+async def _test(settings: "Settings", name: str) -> "Answer":
+    from whaul.components import event_targets, http_client
+    from whaul.events import sending
+    from whaul.events.targets import TargetError
+
+    async with opened(settings) as inbound:
+        found = await inbound.destination(name)
+        accounts = {account.id: account.meta_waba_id for account in await inbound.registry.accounts.all()}
+    account_id = next((id_ for id_ in found.account_ids if id_ in accounts), None)
+    async with http_client(settings) as http, event_targets(settings, http) as targets:
+        try:
+            target = targets.make(found.target, sending.options_of(found))
+        except TargetError as error:
+            raise CommandError(str(error)) from None
+        try:
+            return await sending.try_out(target, sending.sample(accounts.get(account_id or "", "0"), account_id))
+        finally:
+            await target.close()

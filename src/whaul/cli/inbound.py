@@ -1,0 +1,121 @@
+"""What the commands about webhooks and events share: what they open, and how things are named to them."""
+
+import re
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from whaul.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from whaul.arns import Arns
+    from whaul.events.destinations import Destinations
+    from whaul.events.routing import Destination
+    from whaul.events.store import Store
+    from whaul.model import LinkedAccount
+    from whaul.registry.registry import Registry
+    from whaul.secrets import Cipher
+    from whaul.settings import Settings
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
+NextToken = Annotated[str | None, typer.Option("--next-token", metavar="TOKEN", help="Go on from the page before.")]
+_AGO = re.compile(r"\d{1,9}[smhd]")
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """The registry and the tables of events, opened."""
+
+    settings: "Settings"
+    registry: "Registry"
+    store: "Store"
+    cipher: "Cipher"
+    arns: "Arns"
+
+    @property
+    def owner(self) -> str:
+        """The account number."""
+        return self.settings.account_id
+
+    @property
+    def destinations(self) -> "Destinations":
+        """The destinations of events."""
+        from whaul.events.destinations import Destinations
+
+        return Destinations(self.store, self.cipher, self.owner)
+
+    async def account(self, name: str) -> "LinkedAccount":
+        """Find a linked account by its id, its ARN or Meta's id."""
+        account = await self.registry.accounts.find(name)
+        if account is None:
+            raise CommandError(f"{name} is not linked; `whaul accounts` lists what is")
+        return account
+
+    async def phone_numbers(self, names: Iterable[str]) -> frozenset[str]:
+        """Find Meta's ids of linked phone numbers, each given by that id, by whaul's, or by its ARN."""
+        wanted = list(names)
+        accounts = await self.registry.accounts.all() if wanted else ()
+        known = {
+            name: number.meta_id
+            for account in accounts
+            for number in account.phone_numbers
+            for name in (number.id, number.arn, number.meta_id)
+        }
+        for name in wanted:
+            if name not in known:
+                raise CommandError(f"{name} is no linked phone number; `whaul accounts` lists them")
+        return frozenset(known[name] for name in wanted)
+
+    async def destination(self, name: str) -> "Destination":
+        """Find a destination."""
+        found = await self.destinations.find(name)
+        if found is None:
+            no_destination(name)
+        return found
+
+
+@asynccontextmanager
+async def opened(settings: "Settings") -> AsyncGenerator[Inbound]:
+    """Open what the commands need."""
+    from whaul.arns import Arns
+    from whaul.components import cipher, event_store, open_registry
+
+    async with open_registry(settings) as registry, event_store(settings) as store:
+        yield Inbound(settings, registry, store, cipher(settings), Arns(settings.account_id, settings.region))
+
+
+def no_destination(name: str) -> NoReturn:
+    """Say that there is no such destination."""
+    raise CommandError(f"there is no destination {name}; `whaul destinations list` lists them")
+
+
+def moment_from(option: str, text: str | None) -> datetime | None:
+    """Read a time: RFC 3339, a day, or `15m`, `2h`, `7d` ago."""
+    from whaul.setting_types import duration
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.now(UTC) - duration(text) if _AGO.fullmatch(text) else datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        expected = "expected a time such as 2026-11-20T12:00:00Z, a day, or 15m, 2h or 7d for so long ago"
+        raise typer.BadParameter(expected, param_hint=option) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a time as RFC 3339, in UTC, to the millisecond."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+def ago(seconds: float) -> str:
+    """Write how long ago something was, roughly."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(seconds)}s"
