@@ -305,3 +305,27 @@ async def test_only_the_first_and_last_attempts_are_kept(url: str) -> None:
         kept = [row[0] for row in await there.here.rows("SELECT number FROM attempts ORDER BY number")]
         assert kept[:10] == list(range(1, 11))
         assert kept[10] >= 16
+
+
+async def test_a_conversation_stays_in_order_across_processes(url: str) -> None:
+    sent: list[str] = []
+
+    def answer(event: Event) -> Accepted | Failed:
+        sent.append(str(event.wamid))
+        return Accepted()
+
+    targets = [ScriptedTarget(answer, max_batch=10), ScriptedTarget(answer)]
+    async with (
+        delivering(url, {"orders": targets[0]}) as one,
+        delivering(url, {"orders": targets[1]}, process="p2") as two,
+    ):
+        await one.here.link()
+        await one.here.add_destination(ordered=True, concurrency=4)
+        people = [f"1555010010{number}" for number in range(4)]
+        for number in range(30):
+            there = (one, two)[number % 2]
+            await there.here.inbox.put(post(*(text(f"{person}/{number:02}", sender=person) for person in people)))
+        await one.settled()
+        for person in people:
+            assert [wamid for wamid in sent if wamid.startswith(person)] == [f"{person}/{n:02}" for n in range(30)]
+        await one.until("SELECT count(*) FROM conversation_turns", 0)

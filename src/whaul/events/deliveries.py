@@ -88,11 +88,13 @@ class Deliveries:
         """SQL: a row that is encrypted with a key that this process does not have is left to one that does."""
 
     async def due(self, numbers: Collection[int]) -> set[int]:
-        """Say which of these destinations have a delivery that is due."""
+        """Say which of these unordered destinations have a delivery that is due."""
+        first = f"""(
+            SELECT due_at FROM deliveries WHERE state = 'pending' AND destination = g.id AND replay = {{replay}}
+              AND due_at <= {self._store.now} ORDER BY due_at LIMIT 1) IS NOT NULL"""
         statement = f"""
-            SELECT id FROM {self._store.rows("$1", id="bigint")} WHERE EXISTS (
-              SELECT 1 FROM deliveries WHERE state = 'pending' AND destination = g.id AND replay IN (false, true)
-                AND due_at <= {self._store.now} AND conversation IS NULL)"""
+            SELECT id FROM {self._store.rows("$1", id="bigint")}
+            WHERE {first.format(replay="false")} OR {first.format(replay="true")}"""
         [rows] = await self._store.run((statement, (numbered(numbers),)))
         return {row[0] for row in rows}
 
@@ -154,14 +156,14 @@ class Deliveries:
         """Give deliveries back; they are due at once."""
         return self._jobs.release(deliveries)
 
-    async def revive(self, number: int) -> int:
-        """Make some of what waits for a destination due at once, the oldest first; return how many."""
+    async def revive(self, number: int, *, replay: bool) -> int:
+        """Make some of what waits for a destination due at once, to be claimed oldest first; return how many."""
         statement = f"""
             UPDATE deliveries SET due_at = created_at WHERE id IN (
-              SELECT id FROM deliveries WHERE state = 'pending' AND destination = $1 AND replay IN (false, true)
+              SELECT id FROM deliveries WHERE state = 'pending' AND destination = $1 AND replay = $2
                 AND due_at > {self._store.now} AND lease_owner IS NULL AND NOT waits
-              ORDER BY id LIMIT {PAGE} {self._store.for_update}) RETURNING id"""
-        [rows] = await self._store.run((statement, (number,)))
+              ORDER BY due_at LIMIT {PAGE} {self._store.for_update}) RETURNING id"""
+        [rows] = await self._store.run((statement, (number, replay)))
         return len(rows)
 
     async def drop(self, number: int) -> int:

@@ -285,8 +285,9 @@ class Outbox:
 
     async def _revive(self, lane: Lane) -> None:
         """Make all that waits due at once, slice by slice."""
-        while await self._deliveries.revive(lane.number):
-            self.wake(lane.number)
+        for replay in (False, True):
+            while await self._deliveries.revive(lane.number, replay=replay):
+                self.wake(lane.number)
         self.wake(lane.number)
 
     async def _release(self, deliveries: Sequence[Delivery]) -> None:
