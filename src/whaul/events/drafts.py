@@ -176,6 +176,7 @@ class Drafting:
             key_id=draft.body.key_id,
             entry=part.entry,
             parties=part.parties,
+            revokes=None if account is None else item.revokes,
             deliveries=[self._delivery(destination, part, bool(files)) for destination in wanted],
             files=files,
         )
@@ -198,6 +199,8 @@ class Drafting:
         full = self.backlog.has_its_share(of_files(account.id))
         for media in item.media:
             sent_at = post.received_at if media.at is None else datetime.fromtimestamp(media.at, UTC)
+            if post.received_at - sent_at > MEDIA_LIFE:  # from a history: its id is new
+                sent_at = post.received_at
             yield NewFile(
                 id=file_id(self.owner, account.id, media.media_id),
                 account_id=account.id,

@@ -42,6 +42,7 @@ class Facts(NamedTuple):
     conversation: str
     parties: tuple[str, ...]
     media: tuple[MediaRef, ...]
+    revokes: str | None
     sameness: bytes | None
     """None when Meta gave nothing that would tell two of the kind apart."""
 
@@ -63,6 +64,7 @@ def of(kind: Kind, element: Any, value: Mapping[str, Any], waba_id: str) -> Fact
         conversation=_conversation(kind, members, number) or waba_id,
         parties=tuple(dict.fromkeys(people(value))),
         media=tuple(_media(members) if listed else _history_media(value)),
+        revokes=_revoked(kind, members) if listed else None,
         sameness=_sameness(kind, members),
     )
 
@@ -112,6 +114,17 @@ def _sameness(kind: Kind, members: Mapping[str, Any]) -> bytes | None:
     elif kind == "call":
         parts += [str(members.get("event")), str(members.get("timestamp"))]
     return json.dumps(parts, separators=(",", ":")).encode()
+
+
+def _revoked(kind: Kind, members: Mapping[str, Any]) -> str | None:
+    """Find the message that an item takes back.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/messages/revoke
+    """
+    if kind == "status":
+        return _text(members.get("id")) if members.get("status") == "deleted" else None
+    content = members.get("revoke") if members.get("type") == "revoke" else None
+    return _text(content.get("original_message_id")) if isinstance(content, dict) else None
 
 
 def _history_media(value: Mapping[str, Any]) -> Iterator[MediaRef]:

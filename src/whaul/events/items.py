@@ -190,7 +190,15 @@ def _item(part: _Part, entry: Members, change: Members, written: bytes) -> Item:
     waba_id, field = _string(entry.get("id")), _string(change.get("field"))
     time = None if "time" not in entry else facts.seconds(_decoded(entry["time"]))
     found = facts.of(part.kind, part.element, value if isinstance(value, dict) else {}, waba_id)
-    ids = (waba_id, field, found.wamid, found.type, found.meta_phone_number_id, found.display_phone_number)
+    ids = (
+        waba_id,
+        field,
+        found.wamid,
+        found.type,
+        found.revokes,
+        found.meta_phone_number_id,
+        found.display_phone_number,
+    )
     if any(id_ is not None and (len(id_) > MAX_ID or "\0" in id_) for id_ in ids):
         raise _UnusableError
     at = found.at if found.at is not None else time
@@ -207,6 +215,7 @@ def _item(part: _Part, entry: Members, change: Members, written: bytes) -> Item:
         parties=found.parties,
         entry=written,
         media=found.media,
+        revokes=found.revokes,
         sameness=found.sameness or json.dumps([str(time), part.value.decode()]).encode(),
         has_time=found.sameness is not None or at is not None,
     )

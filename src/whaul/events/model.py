@@ -55,6 +55,8 @@ class Item:
     entry: bytes = dataclasses.field(repr=False)
     """Compact JSON: Meta's entry with this one item. An unparsed item's own bytes."""
     media: tuple[MediaRef, ...] = ()
+    revokes: str | None = None
+    """The wamid of a message that this takes back."""
     sameness: bytes = dataclasses.field(default=b"", repr=False)
     """Equal for copies of one item, whatever their bytes. `identity.identify` makes the key of it."""
     has_time: bool = True

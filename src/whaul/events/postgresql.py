@@ -25,7 +25,8 @@ _AGAIN: Final = ("40",)  # a deadlock, or another reason to undo one of two tran
 _EVENT: Final = """
     day int, key text, own_day int, message_id text, app text, received_at bigint, item_at bigint, field text,
     kind text, type text, waba_id text, account_id text, meta_phone_number_id text, wamid text, conversation text,
-    state text, body_id text, size int, key_id text, entry text, parties json, deliveries json, files json"""
+    state text, body_id text, size int, key_id text, entry text, parties json, revokes text, deliveries json,
+    files json"""
 
 # One statement is one round of messages, and one transaction without a BEGIN. Keys, turns and files are made in
 # order, so that two groups wait for each other in one direction only. What the last SELECT does not refer to is done
@@ -73,7 +74,7 @@ WITH setting AS (
     CASE WHEN leased THEN {_LEASE_END} ELSE {_NOW} + wait * {_MICROSECONDS} END,
     CASE WHEN leased THEN $3 END, leased::int, 0
   FROM wanted ORDER BY seq, destination
-  RETURNING id, seq, destination, lease_owner{{turns}}{{files}}
+  RETURNING id, seq, destination, lease_owner{{turns}}{{files}}{{revoked}}
 )
 SELECT generation.number, setting.value, made.message_id, made.seq, born.destination, born.id,
   {{born_files}}
@@ -95,14 +96,22 @@ _FILES: Final = f"""
       key text, expires_at bigint, failed text, leased bool)
 ), kept AS (
   INSERT INTO files (id, owner, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key, state,
-    attempts, run, created_at, expires_at, key_id, last_error, due_at, lease_owner, fence, takeovers)
+    attempts, run, created_at, expires_at, missing, revoked, told, key_id, last_error, due_at, lease_owner, fence,
+    takeovers)
   SELECT id, $1, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key,
-    CASE WHEN failed IS NULL THEN 'pending' ELSE 'failed' END, 0, 0, received_at, expires_at, key_id, failed,
+    CASE WHEN failed IS NULL THEN 'pending' ELSE 'failed' END, 0, 0, received_at, expires_at, false, false, false,
+    key_id, failed,
     CASE WHEN leased THEN {_LEASE_END} ELSE {_NOW} END,
     CASE WHEN leased THEN $3 END, leased::int, 0
   FROM named ORDER BY id ON CONFLICT DO NOTHING RETURNING id, lease_owner
 ), links AS (
   INSERT INTO event_files (seq, file) SELECT seq, id FROM named ON CONFLICT DO NOTHING"""
+_REVOKED: Final = f"""
+), revoked AS (
+  UPDATE files SET revoked = true, due_at = CASE WHEN lease_owner IS NULL THEN {_NOW} ELSE due_at END
+  FROM made JOIN given USING (message_id)
+  WHERE files.account_id = given.account_id AND files.message_id = given.revokes
+    AND files.state IN ('pending', 'parked')"""
 _BORN_FILES: Final = "(SELECT json_agg(id) FROM kept WHERE lease_owner IS NOT NULL)"
 _UNLESS_KNOWN: Final = """
     AND NOT EXISTS (SELECT FROM event_keys k WHERE k.day = given.own_day AND k.key = given.binary_key)"""
@@ -204,6 +213,7 @@ def _put_statement(group: Group) -> str:
         unless_known=_UNLESS_KNOWN if any(new.day != new.own_day for new in group.events) else "",
         turns=_TURNS if ordered else "",
         files=_FILES if files else "",
+        revoked=_REVOKED if any(new.revokes for new in group.events) else "",
         born_files=_BORN_FILES if files else "NULL",
     )
 

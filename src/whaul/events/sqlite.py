@@ -157,9 +157,12 @@ _TURN: Final = _insert(
 _FILE: Final = _insert(
     "files",
     "id, owner, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key, state, attempts, run, "
-    "created_at, expires_at, key_id, last_error, due_at, lease_owner, fence, takeovers",
+    "created_at, expires_at, missing, revoked, told, key_id, last_error, due_at, lease_owner, fence, takeovers",
     "ON CONFLICT DO NOTHING",
 )
+_REVOKE: Final = """
+    UPDATE files SET revoked = true, due_at = CASE WHEN lease_owner IS NULL THEN ? ELSE due_at END
+    WHERE account_id = ? AND message_id = ? AND state IN ('pending', 'parked')"""
 _LINK: Final = _insert("event_files", "seq, file", "ON CONFLICT DO NOTHING")
 _GENERATION: Final = "SELECT coalesce((SELECT number FROM inbound_generation WHERE owner = ?), 0)"
 
@@ -201,6 +204,8 @@ class _Put:
             self._delivery(new, seq, delivery)
         for file in new.files:
             self._file(new, seq, file)
+        if new.revokes is not None:
+            self._connection.execute(_REVOKE, (self._now, new.account_id, new.revokes))
 
     def _delivery(self, new: NewEvent, seq: int, delivery: NewDelivery) -> None:
         alive = delivery.dead is None
@@ -217,7 +222,8 @@ class _Put:
         state = "pending" if file.failed is None else "failed"
         what = (seq, file.message_type, file.message_id, file.mime_type, file.bucket, file.key, state, 0, 0)
         row = (file.id, self._group.owner, file.account_id, file.media_id, *what, new.received_at, file.expires_at)
-        made = self._connection.execute(_FILE, (*row, new.key_id, file.failed, *self._lease(file.leased))).rowcount
+        rest = (False, False, False, new.key_id, file.failed, *self._lease(file.leased))
+        made = self._connection.execute(_FILE, (*row, *rest)).rowcount
         if made and file.leased:
             self._born.files.add(file.id)
         self._connection.execute(_LINK, (seq, file.id))

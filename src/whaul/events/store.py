@@ -86,6 +86,8 @@ class NewEvent(msgspec.Struct):
     key_id: str
     entry: str
     parties: list[bytes]
+    revokes: str | None
+    """The wamid of a message that it takes back; files of that one are not archived any more."""
     deliveries: list[NewDelivery]
     files: list[NewFile]
 

@@ -31,6 +31,8 @@ _NUMBER: Final = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the column is an INTEGER."""
 _PENDING: Final = text("state = 'pending'")
 _DEAD: Final = text("state = 'dead'")
+_UNDONE: Final = text("state IN ('pending', 'parked')")
+_UNTOLD: Final = text("state IN ('stored', 'failed') AND told = false")
 
 
 class InstallationRow(Table):
@@ -301,19 +303,31 @@ class FileRow(Leased, Table):
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     size: Mapped[int | None] = mapped_column(BigInteger)
     etag: Mapped[str | None] = mapped_column(Text)
+    missing: Mapped[bool] = mapped_column(Boolean, doc="whether Meta said the last time that there is no such id")
+    revoked: Mapped[bool] = mapped_column(Boolean, doc="whether its message was taken back")
+    told: Mapped[bool] = mapped_column(Boolean, doc="whether its outcome became an event")
     key_id: Mapped[str] = mapped_column(String(16))
     last_error: Mapped[str | None] = mapped_column(Sealed)
 
     __table_args__ = (
         Index("ix_files_due", "owner", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
-        Index(
-            "ix_files_account_id_state",
-            "account_id",
-            "state",
-            sqlite_where=text("state <> 'stored'"),
-            postgresql_where=text("state <> 'stored'"),
-        ),
+        Index("ix_files_account_id_state", "account_id", "state"),
+        Index("ix_files_message_id", "message_id", sqlite_where=_UNDONE, postgresql_where=_UNDONE),
+        Index("ix_files_untold", "owner", "done_at", sqlite_where=_UNTOLD, postgresql_where=_UNTOLD),
     )
+
+
+class ParkedAccountRow(Table):
+    """An account whose token Meta refused, or that is not linked any more: its files wait. See `parking`."""
+
+    __tablename__ = "parked_accounts"
+
+    account_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(12), index=True)
+    token: Mapped[str] = mapped_column(String(32), doc="how the row of the refused token began; empty without one")
+    reason: Mapped[str] = mapped_column(Encrypted)
+    parked_at: Mapped[datetime] = mapped_column(Moment)
+    probe_at: Mapped[datetime] = mapped_column(Moment, doc="when one of its files is tried, to see whether it is back")
 
 
 class EventFileRow(Table):

@@ -250,6 +250,9 @@ def upgrade() -> None:
         sa.Column("sha256", sa.LargeBinary(32), nullable=True),
         sa.Column("size", sa.BigInteger(), nullable=True),
         sa.Column("etag", sa.Text(), nullable=True),
+        sa.Column("missing", sa.Boolean(), nullable=False),
+        sa.Column("revoked", sa.Boolean(), nullable=False),
+        sa.Column("told", sa.Boolean(), nullable=False),
         sa.Column("key_id", sa.String(16), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("due_at", sa.BigInteger(), nullable=False),
@@ -258,19 +261,27 @@ def upgrade() -> None:
         sa.Column("takeovers", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_files"),
     )
-    op.create_index(
-        "ix_files_account_id_state",
-        "files",
-        ["account_id", "state"],
-        sqlite_where=sa.text("state <> 'stored'"),
-        postgresql_where=sa.text("state <> 'stored'"),
-    )
+    op.create_index("ix_files_account_id_state", "files", ["account_id", "state"])
     op.create_index(
         "ix_files_due",
         "files",
         ["owner", "due_at"],
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        "ix_files_message_id",
+        "files",
+        ["message_id"],
+        sqlite_where=sa.text("state IN ('pending', 'parked')"),
+        postgresql_where=sa.text("state IN ('pending', 'parked')"),
+    )
+    op.create_index(
+        "ix_files_untold",
+        "files",
+        ["owner", "done_at"],
+        sqlite_where=sa.text("state IN ('stored', 'failed') AND told = false"),
+        postgresql_where=sa.text("state IN ('stored', 'failed') AND told = false"),
     )
     op.create_table(
         "inbound_generation",
@@ -287,6 +298,17 @@ def upgrade() -> None:
         sa.Column("old_verify_token_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("owner", name="pk_installation"),
     )
+    op.create_table(
+        "parked_accounts",
+        sa.Column("account_id", sa.String(64), nullable=False),
+        sa.Column("owner", sa.String(12), nullable=False),
+        sa.Column("token", sa.String(32), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("parked_at", sa.BigInteger(), nullable=False),
+        sa.Column("probe_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", name="pk_parked_accounts"),
+    )
+    op.create_index("ix_parked_accounts_owner", "parked_accounts", ["owner"])
     op.create_table(
         "replays",
         sa.Column("id", sa.String(32), nullable=False),
