@@ -15,7 +15,7 @@ from whaul.components import audit_log, graph_client, http_client, open_registry
 from whaul.errors import AccessDeniedByMetaException
 from whaul.inbound import inbound_running
 from whaul.model import AccessKey, Account, PhoneNumber
-from whaul.operations import accounts, flows, media, messages, phone_numbers, signup, tags
+from whaul.operations import accounts, event_destinations, flows, media, messages, phone_numbers, signup, tags
 from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
 from whaul.operations.components import Components, Rules
 from whaul.operations.refresh import Refreshes
@@ -44,6 +44,7 @@ GARBAGE = 20_000
 
 OPERATIONS: Mapping[str, Row] = {
     **accounts.OPERATIONS,
+    **event_destinations.OPERATIONS,
     **flows.OPERATIONS,
     **media.OPERATIONS,
     **messages.OPERATIONS,
@@ -94,6 +95,7 @@ async def _serving(
         store = s3_store(settings, http)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
         refreshes = Refreshes(registry.accounts, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
+        inbound = await opened(stack, lambda: inbound_running(settings, http, gateway.bodies, metrics.events))
         components = Components(
             rules=_rules(settings),
             registry=registry,
@@ -105,8 +107,8 @@ async def _serving(
             presigned_hosts=PresignedHosts(store.endpoint, settings.presigned_hosts),
             slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
             refreshes=refreshes,
+            event_destinations=inbound.destinations,
         )
-        webhooks = await opened(stack, lambda: inbound_running(settings, http, gateway.bodies, metrics.events))
         stack.push_async_callback(components.drain)
         stack.push_async_callback(refreshes.aclose)
         await stack.enter_async_context(followed(registry.accounts.token_expiries, metrics.set_token_expiries))
@@ -129,7 +131,7 @@ async def _serving(
             unready=readiness.unready,
             note_use=uses.note,
             operations={name: operation(name, row, components) for name, row in OPERATIONS.items()},
-            webhooks=webhooks if settings.webhook_port is None else None,
+            webhooks=inbound.webhooks if settings.webhook_port is None else None,
         )
 
 

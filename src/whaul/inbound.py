@@ -3,9 +3,11 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
+from whaul.arns import Arns
 from whaul.components import cipher, event_targets
+from whaul.events.api_destinations import ApiDestinations
 from whaul.events.app_secrets import AppSecrets
 from whaul.events.backlog import ALL, SHARE, Count, of_destination, of_files
 from whaul.events.periodic import every, watching
@@ -24,11 +26,18 @@ SHOW: Final = 5.0
 """Seconds between two looks at what waits, for the metrics."""
 
 
+class Inbound(NamedTuple):
+    """What the server answers with."""
+
+    webhooks: Webhooks
+    destinations: ApiDestinations
+
+
 @asynccontextmanager
 async def inbound_running(
     settings: Settings, http: HttpClient, bodies: BodyBudget, metrics: EventMetrics
-) -> AsyncGenerator[Webhooks]:
-    """Run all that is done about events; yields what answers the webhooks' paths.
+) -> AsyncGenerator[Inbound]:
+    """Run all that is done about events.
 
     Raises RegistryUnavailableError and SecretKeyError when it cannot start.
     """
@@ -56,7 +65,8 @@ async def inbound_running(
             metrics.waiting.found = await _waiting(events, settings.max_backlog)
 
         await stack.enter_async_context(watching(every(READ_SECRETS, secrets.read), every(SHOW, show)))
-        yield Webhooks(secrets, tokens, events.inbox, bodies, metrics)
+        destinations = ApiDestinations(events.store, Arns(owner, settings.region), targets.make)
+        yield Inbound(Webhooks(secrets, tokens, events.inbox, bodies, metrics), destinations)
 
 
 async def _waiting(events: Events, max_events: int) -> Backlog:

@@ -245,7 +245,9 @@ async def test_an_account_is_attached_and_detached_by_whom_it_was_attached(url: 
         await destinations.attach("orders", ACCOUNT_ID, by_api=True)
         await destinations.attach("orders", ACCOUNT_ID, by_api=False)
         assert (await destinations.all())[0].account_ids == (ACCOUNT_ID,)
-        assert not await destinations.detach("orders", ACCOUNT_ID, by_api=False)
         assert await destinations.detach("orders", ACCOUNT_ID, by_api=True)
+        assert not await destinations.detach("orders", ACCOUNT_ID, by_api=True)
+        assert (await destinations.all())[0].account_ids == (ACCOUNT_ID,)
+        assert await destinations.detach("orders", ACCOUNT_ID, by_api=False)
         assert (await destinations.all())[0].account_ids == ()
         assert WABA

@@ -54,7 +54,6 @@ def test_either_step_is_taken(body: bytes) -> None:
         ('{"signupCallback": {"accessToken": "ü"}}'.encode(), "not an access token"),
         (b'{"signupCallback": {"accessToken": "a\\r\\nx: y"}}', "not an access token"),
         (b'{"signupCallback": {"accessToken": "x", "callbackUrl": "https://example.com"}}', "callbackUrl"),
-        (final(waba={"id": "4", "eventDestinations": [{"eventDestinationArn": "arn:x:sns"}]}), "eventDestinations"),
         (final(waba=None), "either waba.id"),
         (final(waba={}), "either waba.id"),
         (final(phoneNumberParent=WABA), "either waba.id"),

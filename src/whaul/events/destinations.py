@@ -31,7 +31,7 @@ _MICROSECONDS: Final = 1_000_000
 
 _NAMED: Final = "SELECT number FROM destinations WHERE owner = $1 AND name = $2 AND removed_at IS NULL"
 _ATTACHED: Final = """
-    SELECT destination, account_id FROM destination_accounts JOIN destinations ON number = destination
+    SELECT DISTINCT destination, account_id FROM destination_accounts JOIN destinations ON number = destination
     WHERE owner = $1 ORDER BY account_id"""
 
 

@@ -31,7 +31,7 @@ _NUMBERS: Final = """
     FROM phone_numbers JOIN accounts ON accounts.id = account_id WHERE owner = $1"""
 _DESTINATIONS: Final = f"SELECT {DESTINATION_COLUMNS} FROM destinations WHERE owner = $1 ORDER BY number"
 _ATTACHED: Final = """
-    SELECT destination, account_id FROM destination_accounts JOIN destinations ON number = destination
+    SELECT DISTINCT destination, account_id FROM destination_accounts JOIN destinations ON number = destination
     WHERE owner = $1 AND removed_at IS NULL ORDER BY account_id"""
 _ARCHIVES: Final = "SELECT account_id, bucket, prefix, key, meta_phone_number_ids FROM archives WHERE owner = $1"
 

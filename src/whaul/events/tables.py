@@ -95,7 +95,9 @@ class DestinationAccountRow(Table):
 
     destination: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     account_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    by_api: Mapped[bool] = mapped_column(Boolean, doc="attached by the API, which alone detaches it")
+    by_api: Mapped[bool] = mapped_column(
+        Boolean, primary_key=True, doc="attached by the API, which alone detaches it; an account may be attached twice"
+    )
 
 
 class ArchiveRow(Table):

@@ -5,6 +5,7 @@ from typing import Final
 
 from whaul.api.response import Document, timestamp
 from whaul.errors import ValidationException
+from whaul.operations import event_destinations
 from whaul.operations.call import ResourceCall, Row, not_linked, on_resource, on_service
 from whaul.operations.shapes import linked_account, linked_account_summary, phone_number
 from whaul.registry.errors import PageTokenError
@@ -24,7 +25,11 @@ async def list_accounts(call: ResourceCall) -> Document:
             "nextToken of an earlier answer to this operation, unchanged"
         ) from None
     call.components.refreshes.served(page.accounts, call.record)
-    document: Document = {"linkedAccounts": [linked_account_summary(account, timestamp) for account in page.accounts]}
+    destinations = await event_destinations.of(call.components, *(account.id for account in page.accounts))
+    summaries = [
+        linked_account_summary(account, timestamp, destinations.get(account.id, ())) for account in page.accounts
+    ]
+    document: Document = {"linkedAccounts": summaries}
     return document | ({"nextToken": page.next_token} if page.next_token is not None else {})
 
 
@@ -34,7 +39,8 @@ async def get_account(call: ResourceCall) -> Document:
     if account is None:
         raise not_linked("account")
     call.components.refreshes.served([account], call.record)
-    return {"account": linked_account(account, timestamp)}
+    destinations = await event_destinations.of(call.components, account.id)
+    return {"account": linked_account(account, timestamp, destinations.get(account.id, ()))}
 
 
 async def get_number(call: ResourceCall) -> Document:

@@ -233,9 +233,14 @@ def on_number(
     return Row(function, check, find=lambda linked, id_: linked.phone_number(id_), is_guarded=guarded)
 
 
-def on_account(function: Callable[[AccountCall], Awaitable[Document]], check: Check = _nothing) -> Row:
-    """Run `function` with the account that a member names, inside the account's circuit and the deadline."""
-    return Row(function, check, find=lambda linked, id_: linked.linked_account(id_), is_guarded=True)
+def on_account(
+    function: Callable[[AccountCall], Awaitable[Document]], check: Check = _nothing, *, guarded: bool = True
+) -> Row:
+    """Run `function` with the account that a member names, inside the account's circuit and the deadline.
+
+    A function that asks Meta nothing is not `guarded`.
+    """
+    return Row(function, check, find=lambda linked, id_: linked.linked_account(id_), is_guarded=guarded)
 
 
 def on_resource(function: Callable[[ResourceCall], Awaitable[Document]], check: Check = _nothing) -> Row:
@@ -260,7 +265,7 @@ def operation(name: str, row: Row, components: Components) -> Operation:
             return ""
         id_ = target.read(arns, members[member])
         if id_ is None:
-            raise target.unread(arns, members[member])
+            raise _modelled(name, target.unread(arns, members[member]))
         if target is NUMBER:
             record.phone_number_id = id_
         caller.authorize(action, arns.arn(id_))
@@ -273,7 +278,7 @@ def operation(name: str, row: Row, components: Components) -> Operation:
         id_ = authorized(members, caller, record)
         linked = await row.find(components.linked, id_) if row.find else None
         if row.find and target and linked is None:
-            raise target.not_linked()
+            raise _modelled(name, target.not_linked())
         attempts = Attempts(asyncio.get_running_loop().time() + components.rules.deadline)
         call: OperationCall[Any] = OperationCall(
             members, id_, linked, attempts, caller, request.invocation_id, components, record
@@ -286,6 +291,12 @@ def operation(name: str, row: Row, components: Components) -> Operation:
         return response.body(document), call.headers
 
     return perform
+
+
+def _modelled(name: str, error: ApiError) -> ApiError:
+    """Turn the error for what is not there into the one that an operation's model has."""
+    known = error.code in OPERATIONS[name].errors or not isinstance(error, ResourceNotFoundException)
+    return error if known else InvalidParametersException(error.message)
 
 
 def target_of(name: str) -> tuple[str, Target]:

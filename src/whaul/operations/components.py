@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException
+from whaul.events.api_destinations import ApiDestinations
 from whaul.graph.client import GraphClient
 from whaul.model import StoredObject
 from whaul.operations.refresh import Refreshes
@@ -49,6 +50,7 @@ class Components:
     presigned_hosts: PresignedHosts
     slots: TransferSlots
     refreshes: Refreshes
+    event_destinations: ApiDestinations
     transfers: SingleFlight[StoredObject] = field(default_factory=SingleFlight)
     """Downloads under way, which identical calls share."""
     sent: Idempotency[str | None] = field(default_factory=Idempotency)

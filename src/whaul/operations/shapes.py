@@ -4,7 +4,7 @@ A test compares their members with the service's model.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from whaul.api.response import Document
@@ -13,15 +13,19 @@ from whaul.model import LinkedAccount, LinkedPhoneNumber
 WriteDate = Callable[[datetime], object]
 
 
-def linked_account(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Document:
+def linked_account(
+    account: LinkedAccount, date: WriteDate = datetime.isoformat, destinations: Sequence[Document] = ()
+) -> Document:
     """Shape a `LinkedWhatsAppBusinessAccount`; `date` writes dates: ISO 8601, as the AWS CLI prints them."""
-    return linked_account_summary(account, date) | {
+    return linked_account_summary(account, date, destinations) | {
         "phoneNumbers": [phone_number(number) for number in account.phone_numbers]
     }
 
 
-def linked_account_summary(account: LinkedAccount, date: WriteDate = datetime.isoformat) -> Document:
-    """Shape a `LinkedWhatsAppBusinessAccountSummary`.
+def linked_account_summary(
+    account: LinkedAccount, date: WriteDate = datetime.isoformat, destinations: Sequence[Document] = ()
+) -> Document:
+    """Shape a `LinkedWhatsAppBusinessAccountSummary`; `destinations` are those of its events.
 
     An account without phone numbers, or with one that is not registered, is INCOMPLETE.
     """
@@ -32,7 +36,7 @@ def linked_account_summary(account: LinkedAccount, date: WriteDate = datetime.is
         "registrationStatus": "COMPLETE" if account.is_complete else "INCOMPLETE",
         "linkDate": date(account.linked_at),
         "wabaName": account.name,
-        "eventDestinations": [],
+        "eventDestinations": list(destinations),
     }
 
 

@@ -15,6 +15,7 @@ from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
 from whaul.graph.errors import CallKind
 from whaul.model import GraphToken, LinkedPhoneNumber, MetaAccount, MetaPhoneNumber
+from whaul.operations import event_destinations
 from whaul.operations.call import ResourceCall, Row, on_service
 from whaul.operations.shapes import phone_number
 from whaul.operations.tags import tags_of, too_many
@@ -58,7 +59,7 @@ def _check_callback(callback: Members) -> None:
     token = callback["accessToken"]
     if callback.get("callbackUrl"):
         raise InvalidParametersException(
-            "whaul receives no webhooks: leave callbackUrl out, and set it in the App Dashboard of your Meta app."
+            "Leave callbackUrl out: `whaul webhooks subscribe` has Meta send an account's webhooks here."
         )
     if not token.isascii() or not token.isprintable():
         raise InvalidParametersException("signupCallback.accessToken is not an access token of Meta's.")
@@ -68,10 +69,6 @@ def _check_callback(callback: Members) -> None:
 
 def _check_finalization(final: Members) -> None:
     waba, numbers = final.get("waba") or {}, final["phoneNumbers"]
-    if waba.get("eventDestinations"):
-        raise InvalidParametersException(
-            "whaul has no event destinations: leave eventDestinations out or empty; Meta's webhooks go to your app."
-        )
     if (waba.get("id") is None) == (final.get("phoneNumberParent") is None):
         raise InvalidParametersException(
             "Give either waba.id, to link an account, or phoneNumberParent, to add numbers to one that is linked."
@@ -135,6 +132,9 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
     in_progress, chosen = SecretStr(final["associateInProgressToken"]), final["phoneNumbers"]
     meta_waba_id = await _meta_waba_id(call, final)
     tags = _authorized_tags(call, final, meta_waba_id)
+    destinations = (final.get("waba") or {}).get("eventDestinations")
+    destination = event_destinations.read(destinations or [])
+    await event_destinations.authorize(call.caller, call.components.event_destinations, destination)
     access_token = await registry.signups.access_token(in_progress)
     if access_token is None:
         raise _unknown()
@@ -164,6 +164,8 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
         raise too_many() from None
     if linked is None:
         raise _unknown()
+    if destinations is not None:
+        await call.components.event_destinations.put(linked.id, destination)
     return {"statusCode": 200, "linkedWhatsAppBusinessAccountId": linked.id}
 
 

@@ -121,7 +121,7 @@ def upgrade() -> None:
         sa.Column("destination", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("account_id", sa.String(64), nullable=False),
         sa.Column("by_api", sa.Boolean(), nullable=False),
-        sa.PrimaryKeyConstraint("destination", "account_id", name="pk_destination_accounts"),
+        sa.PrimaryKeyConstraint("destination", "account_id", "by_api", name="pk_destination_accounts"),
     )
     op.create_table(
         "destinations",
