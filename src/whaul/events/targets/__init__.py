@@ -5,14 +5,13 @@ A target knows how to speak to one address, and nothing of retries, order or the
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from pydantic import SecretStr
 
 from whaul.events.model import Event, Outcomes
 
-Format = Literal["aws", "meta", "cloudevents"]
-FORMATS: Final[tuple[Format, ...]] = ("aws", "meta", "cloudevents")
+FORMATS: Final = ("aws", "meta", "cloudevents")
 REPLAY: Final = "whaul-replay"
 """The header or attribute of an event that is sent again by command; its value is 1."""
 MAX_KEPT: Final = 1024
@@ -27,7 +26,8 @@ class TargetError(ValueError):
 class Options:
     """How an address is sent events."""
 
-    format: Format = "aws"
+    format: str = "aws"
+    """One of `FORMATS`."""
     attributes: bool = False
     """Whether SNS and SQS get message attributes to filter by."""
     secrets: Sequence[SecretStr] = ()
