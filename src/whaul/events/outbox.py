@@ -286,7 +286,7 @@ class Outbox:
     async def _revive(self, lane: Lane) -> None:
         """Make all that waits due at once, slice by slice."""
         for replay in (False, True):
-            while await self._deliveries.revive(lane.number, replay=replay):
+            while not self._stopping and await self._deliveries.revive(lane.number, replay=replay):
                 self.wake(lane.number)
         self.wake(lane.number)
 
@@ -341,7 +341,7 @@ class Outbox:
 
     async def _end(self) -> None:
         await self._attempts.end(STOP)
-        await self._tasks.end(0)
+        await self._tasks.end(STOP)  # a claim that is cut off leaves leases of which nobody knows
         await self._settler.aclose(STOP)
         held = [delivery for lane in self._lanes.values() for delivery in lane.held()]
         with suppress(RegistryUnavailableError):  # then their leases end

@@ -16,6 +16,8 @@ from whaul.registry.postgresql import MAX_CONNECTION_AGE, STATEMENT_TIMEOUT, con
 
 _NOW: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _MICROSECONDS: Final = 1_000_000
+SECONDS_AN_EVENT: Final = 0.001
+"""What a group may take beyond the time of a transaction. The inbox decides how many events there are."""
 _LEASE_END: Final = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
 # Values that no row can have; constraints; more of something than the server takes.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -139,17 +141,15 @@ class PostgresqlStore:
 
     async def run(self, *statements: Statement) -> list[list[Row]]:
         """See `Store`."""
-        async with self._connection(self._timeout) as connection:
-            if len(statements) == 1:
-                [(statement, parameters)] = statements
-                return [await connection.fetch(statement, *parameters)]
-            async with connection.transaction():
-                return [await connection.fetch(statement, *parameters) for statement, parameters in statements]
+        if len(statements) == 1:
+            [(statement, parameters)] = statements
+            return [await self._fetch(self._timeout, statement, parameters)]
+        async with self._connection(self._timeout) as connection, connection.transaction():
+            return [await connection.fetch(statement, *parameters) for statement, parameters in statements]
 
     async def read(self, statement: str, *parameters: Any) -> list[Row]:
         """See `Store`."""
-        async with self._connection(STATEMENT_TIMEOUT) as connection:
-            return list(await connection.fetch(statement, *parameters))
+        return await self._fetch(STATEMENT_TIMEOUT, statement, parameters)
 
     async def put(self, group: Group) -> Born:
         """See `Store`. A deadlock, and a connection that was lost, is tried again once."""
@@ -162,10 +162,11 @@ class PostgresqlStore:
             _json(group.events),
             _json(group.bodies),
         )
+        seconds = self._timeout + SECONDS_AN_EVENT * len(group.events)
         try:
-            [rows] = await self.run((statement, parameters))
+            rows = await self._fetch(seconds, statement, parameters)
         except _AgainError:  # what it has done in spite of that, it finds done
-            [rows] = await self.run((statement, parameters))
+            rows = await self._fetch(seconds, statement, parameters)
         return Born(
             generation=rows[0][0],
             events={row[2]: row[3] for row in rows if row[2] is not None},
@@ -178,6 +179,11 @@ class PostgresqlStore:
         for connection, _ in self._idle:
             connection.terminate()
         self._idle.clear()
+
+    async def _fetch(self, seconds: float, statement: str, parameters: Sequence[Any]) -> list[Row]:
+        async with self._connection(seconds) as connection:
+            rows: list[Row] = await connection.fetch(statement, *parameters)
+            return rows
 
     @asynccontextmanager
     async def _connection(self, seconds: float) -> AsyncIterator[Any]:
