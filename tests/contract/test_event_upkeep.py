@@ -6,16 +6,33 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
-from harness.inbox import ACCOUNT_ID, OWNER, WABA, AnySpeaker, Installation, image, installation, post, text, webhook
+from harness.inbox import (
+    ACCOUNT_ID,
+    KEY,
+    NOON,
+    OWNER,
+    WABA,
+    AnySpeaker,
+    Installation,
+    image,
+    installation,
+    post,
+    text,
+    webhook,
+)
 from whaul.events.backlog import ALL, Count, Counting
 from whaul.events.columns import microseconds
 from whaul.events.destinations import DestinationExistsError, Destinations, NewDestination
 from whaul.events.duties import Duty
 from whaul.events.filters import Filter
 from whaul.events.retention import KEPT_DAYS, Retention
+from whaul.events.rotation import Rotation
 from whaul.events.unrouted import Unrouted
 from whaul.registry import schema
+from whaul.secrets import Cipher, SecretKeyError
 
 pytestmark = pytest.mark.anyio
 
@@ -251,3 +268,35 @@ async def test_an_account_is_attached_and_detached_by_whom_it_was_attached(url: 
         assert await destinations.detach("orders", ACCOUNT_ID, by_api=False)
         assert (await destinations.all())[0].account_ids == ()
         assert WABA
+
+
+async def test_a_new_key_takes_over_what_waits_and_nothing_else(url: str) -> None:
+    fresh = SecretStr(Fernet.generate_key().decode())
+    async with installation(url) as here:
+        await here.inbox.put(post(text("wamid.loose"), waba="404"))
+        await here.link()
+        await here.add_archive()
+        await here.inbox.put(post(text("wamid.done")))
+        first, second = await here.add_destination("a"), await here.add_destination("b")
+        await here.inbox.put(post(text("wamid.waits"), image("wamid.file", "1")))
+        error = here.cipher.seal(b"no")
+        dead = "UPDATE deliveries SET state = 'dead', last_error = $1 WHERE destination = $2"
+        await here.store.run((dead, (error, second)))
+        new = Cipher(SecretStr(f"{fresh.get_secret_value()},{KEY.get_secret_value()}"))
+        only = Cipher(fresh)
+        assert set(await Rotation(here.store, only, OWNER).unknown_keys()) == set(here.cipher.key_ids)
+        rotation = Rotation(here.store, new, OWNER)
+        assert await rotation.renew() == 4 + 1 + 1
+        assert await rotation.renew() == 0
+        assert await Rotation(here.store, only, OWNER).unknown_keys() == {}
+        entries = dict(await here.rows("SELECT wamid, entry FROM events"))
+        for wamid in ("wamid.loose", "wamid.waits", "wamid.file"):
+            assert only.unseal(entries[wamid]).startswith(b"{")
+        with pytest.raises(SecretKeyError):
+            only.unseal(entries["wamid.done"])
+        errors = await here.rows("SELECT DISTINCT last_error IS NULL FROM deliveries WHERE destination = $1", first)
+        assert errors == [(True,)]
+        [(last,)] = await here.rows("SELECT max(last_error) FROM deliveries WHERE destination = $1", second)
+        assert only.unseal(last) == b"no"
+        assert await rotation.old_key_needed_until(DAY) == NOON + timedelta(days=1)
+        assert await Rotation(here.store, here.cipher, OWNER).old_key_needed_until(DAY) is not None

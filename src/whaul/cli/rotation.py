@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from whaul.cli import output
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from whaul.settings import Settings
 
 
@@ -18,14 +20,27 @@ def rotate_secrets() -> None:
     from whaul.settings import Settings
 
     settings = Settings.load()
-    count = asyncio.run(_rotate(settings))
+    count, jobs, needed_until = asyncio.run(_rotate(settings))
     secrets = "1 secret was" if count == 1 else f"{count} secrets were"
     all_secrets = f"All secrets of account number {settings.account_id}"
     output.line(f"{secrets} re-encrypted. {all_secrets} are now encrypted with the first key.")
+    if jobs:
+        waits = "1 event or file that waits" if jobs == 1 else f"{jobs} events and files that wait"
+        output.line(f"So is the content of {waits}.")
+    if needed_until is not None:
+        output.line(f"Events that are only kept need the old key until {needed_until:%Y-%m-%d %H:%M} UTC.")
 
 
-async def _rotate(settings: "Settings") -> int:
-    from whaul.components import open_registry
+async def _rotate(settings: "Settings") -> tuple[int, int, "datetime | None"]:
+    from whaul.components import cipher, open_registry
+    from whaul.events.rotation import Rotation
+    from whaul.events.store import open_store
 
     async with open_registry(settings) as registry:
-        return await registry.rotate_secrets()
+        count = await registry.rotate_secrets()
+    store = open_store(settings.database_url.get_secret_value(), connections=1, timeout=5)
+    try:
+        rotation = Rotation(store, cipher(settings), settings.account_id)
+        return count, await rotation.renew(), await rotation.old_key_needed_until(settings.event_retention)
+    finally:
+        await store.aclose()
