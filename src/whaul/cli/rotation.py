@@ -32,15 +32,12 @@ def rotate_secrets() -> None:
 
 
 async def _rotate(settings: "Settings") -> tuple[int, int, "datetime | None"]:
-    from whaul.components import cipher, open_registry
+    from whaul.components import cipher, event_store, open_registry
     from whaul.events.rotation import Rotation
-    from whaul.events.store import open_store
 
     async with open_registry(settings) as registry:
         count = await registry.rotate_secrets()
-    store = open_store(settings.database_url.get_secret_value(), connections=1, timeout=5)
-    try:
+    async with event_store(settings) as store:
         rotation = Rotation(store, cipher(settings), settings.account_id)
-        return count, await rotation.renew(), await rotation.old_key_needed_until(settings.event_retention)
-    finally:
-        await store.aclose()
+        retention = settings.event_retention.total_seconds()
+        return count, await rotation.renew(), await rotation.old_key_needed_until(retention)
