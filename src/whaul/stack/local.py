@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from whaul.secrets import secret_word, trimmed
 from whaul.server.listener import ListenerError, check_free
-from whaul.settings import MIN_ROOT_SECRET
+from whaul.setting_types import MIN_ROOT_SECRET
 from whaul.stack import state_folder, variables
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import KEY, S3Endpoint, seaweedfs
