@@ -315,7 +315,7 @@ def test_the_secret_key_changes_step_by_step_without_a_failed_call(
     with rotated.gateway(WHAUL_SECRET_KEY=f"{old},{new}") as running:
         with Load([running], lambda g: g.get(PDF, metadataOnly=True)) as load:
             done = rotated.run("rotate-secrets", WHAUL_SECRET_KEY=f"{new},{old}")
-            assert done.stdout.startswith("2 secrets were re-encrypted"), done.stderr
+            assert done.stdout.startswith("3 secrets were re-encrypted"), done.stderr
             rotated.environ["WHAUL_SECRET_KEY"] = f"{old},{new}"
             key = rotated.make_key("--allow-all")  # by one who has the old key in front still
             running.get(PDF, key=key, metadataOnly=True)
