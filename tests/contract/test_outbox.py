@@ -1,12 +1,14 @@
 """What becomes of deliveries, on both databases."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.inbox import NUMBER, image, post, text
 from harness.outbox import ScriptedTarget, delivering
+from whaul.events.columns import microseconds
 from whaul.events.model import Accepted, Event, Failed
 from whaul.registry import schema
 
@@ -329,3 +331,17 @@ async def test_a_conversation_stays_in_order_across_processes(url: str) -> None:
         for person in people:
             assert [wamid for wamid in sent if wamid.startswith(person)] == [f"{person}/{n:02}" for n in range(30)]
         await one.until("SELECT count(*) FROM conversation_turns", 0)
+
+
+async def test_a_target_is_made_anew_when_its_old_secret_no_longer_signs(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(old_secret_until=microseconds(datetime.now(UTC)) + 200_000)
+        while not await there.here.routing.is_current():
+            await there.outbox.sweep()
+        while not there.outbox._retired:
+            await there.outbox.sweep()
+        assert there.outbox._retired == [target]
+        await there.outbox.sweep()
+        assert there.outbox._retired == [target]

@@ -63,6 +63,8 @@ class Counted:
     taken: int = 0
     late: int = 0
 
+    def event(self, _field: str, _kind: str) -> None: ...
+
     def delivered(self, _destination: str, outcome: str, _seconds: float | None) -> None:
         self.outcomes[outcome] += 1
 

@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from whaul.events.deliveries import Delivery
@@ -23,6 +24,8 @@ class Lane:
     def __init__(self, destination: Destination, target: Target, rng: random.Random) -> None:
         self.destination = destination
         self.target = target
+        self.made_at = datetime.now(UTC)
+        """When the target was made."""
         self.health = Health(rng)
         self.queue: deque[Delivery] = deque()
         self.in_flight: set[Delivery] = set()
@@ -43,6 +46,11 @@ class Lane:
     def is_active(self) -> bool:
         """Whether the destination takes events at all."""
         return self.destination.state == "active" and not self.destination.removed
+
+    def is_outdated(self, now: datetime) -> bool:
+        """Whether the target still signs with an old secret, although its time is over."""
+        until = self.destination.old_secret_until
+        return until is not None and self.made_at < until <= now
 
     @property
     def concurrency(self) -> int:

@@ -19,6 +19,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -312,13 +313,17 @@ class Outbox:
             if lane is None:
                 self._lanes[number] = Lane(destination, self._target(destination), self._rng)
             elif lane.destination != destination:
-                self._retired.append(lane.target)
-                lane.target, lane.destination = self._target(destination), destination
+                self._renew(lane, destination)
                 if not lane.is_active and (given_up := lane.give_up_queue()):
                     self._tasks.start(self._release(given_up))
         for number in self._lanes.keys() - routes.destinations.keys():
             if not self._lanes[number].reserved:
                 self._retired.append(self._lanes.pop(number).target)
+
+    def _renew(self, lane: Lane, destination: Destination) -> None:
+        """Make the target anew: what it signs with, or where it is, has changed."""
+        self._retired.append(lane.target)
+        lane.target, lane.destination, lane.made_at = self._target(destination), destination, datetime.now(UTC)
 
     def _target(self, destination: Destination) -> Target:
         try:
@@ -361,9 +366,12 @@ class Outbox:
         due |= await self._turns.due(ordered) if ordered else set()
         for number in due:
             self.wake(number)
-        for number in await self._destinations.probes():
-            self._attempts.start(self.probe(number))
+        if any(lane.destination.state == "open" for lane in self._lanes.values()):
+            for number in await self._destinations.probes():
+                self._attempts.start(self.probe(number))
         for lane in list(self._lanes.values()):
+            if lane.is_outdated(datetime.now(UTC)):
+                self._renew(lane, lane.destination)
             if lane.destination.removed and not await self._deliveries.drop(lane.number):
                 await self._destinations.forget(lane.number)
 
