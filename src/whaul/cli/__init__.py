@@ -27,7 +27,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "unlink": "accounts:unlink",
         "keys": "access_keys:app",
     },
-    "Webhooks and events": {"webhooks": "webhooks:app", "destinations": "destinations:app"},
+    "Webhooks and events": {"webhooks": "webhooks:app", "destinations": "destinations:app", "events": "events:app"},
     "The gateway": {
         "serve": "serve:serve",
         "doctor": "doctor:doctor",

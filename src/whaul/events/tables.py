@@ -356,7 +356,8 @@ class ReplayRow(Table):
     last: Mapped[int] = mapped_column(BigInteger, doc="the newest event when it began")
     matched: Mapped[int] = mapped_column(BigInteger)
     queued: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[str] = mapped_column(String(8), doc="running, done or ended")
+    state: Mapped[str] = mapped_column(String(16), doc="running, done or cancelled")
+    step: Mapped[str | None] = mapped_column(String(32), doc="what moved it last")
     created_at: Mapped[datetime] = mapped_column(Moment)
 
 

@@ -1,0 +1,150 @@
+"""`whaul events replay`: events that are sent once more."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whaul.cli import event_records as records
+from whaul.cli import output
+from whaul.cli.accounts import Json
+from whaul.cli.event_filters import (
+    AccountOf,
+    DestinationOf,
+    FieldOf,
+    Filters,
+    Ids,
+    KindOf,
+    NumberOf,
+    Since,
+    StateOf,
+    TypeOf,
+    Until,
+)
+from whaul.cli.failures import CommandError
+from whaul.cli.inbound import Yes, opened
+
+if TYPE_CHECKING:
+    from whaul.settings import Settings
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
+
+
+def replay(
+    ids: Ids = None,
+    *,
+    to: Annotated[str | None, typer.Option(metavar="DESTINATION", help="Where to send them.")] = None,
+    account: AccountOf = None,
+    field: FieldOf = None,
+    kind: KindOf = None,
+    type_: TypeOf = None,
+    phone_number: NumberOf = None,
+    destination: DestinationOf = None,
+    state: StateOf = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    list_: Annotated[bool, typer.Option("--list", help="List the replays, the newest first.")] = False,
+    cancel: Annotated[str | None, typer.Option(metavar="JOB", help="Send no more of a replay.")] = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Send events to a destination once more: those with an id, or those that fit. Its own filters hold, too.
+
+    A running server does it, little by little; each event keeps its messageId and says that it is a replay.
+
+    Examples:
+        whaul events replay --since 2h --to orders --dry-run
+        whaul events replay --kind message --since 7d --to new-service
+        whaul events replay 6d69f07a-c317-5278-9d5c-6a8407841900 --to orders --yes
+    """
+    from whaul.settings import Settings
+
+    if sum((to is not None, list_, cancel is not None)) != 1:
+        raise typer.BadParameter("give one of --to DESTINATION, --list and --cancel JOB")
+    settings = Settings.load()
+    if list_:
+        _print_all(asyncio.run(_all(settings)), json)
+    elif cancel is not None:
+        _cancel(settings, cancel, json)
+    elif to is not None:
+        filters = Filters(
+            account=account,
+            field=field,
+            kind=kind,
+            type=type_,
+            phone_number=phone_number,
+            destination=destination,
+            state=state,
+            since=since,
+            until=until,
+        )
+        result = asyncio.run(_replay(settings, filters, ids or [], to, dry_run=dry_run, yes=yes, json=json))
+        _tell(result, to, json)
+
+
+async def _replay(
+    settings: "Settings", filters: Filters, ids: list[str], to: str, *, dry_run: bool, yes: bool, json: bool
+) -> dict[str, Any]:
+    from whaul.events.replays import Replays
+
+    async with opened(settings) as inbound:
+        destination = await inbound.destination(to)
+        replays = Replays(inbound.store, inbound.cipher, inbound.owner)
+        selection = await filters.selection(inbound, ids)
+        found = await replays.match(selection, destination)
+        if dry_run or not found.new:
+            return {"matched": found.events, "queued": 0, "job": None}
+        waiting = f" ({found.events - found.new} more wait for it already)" if found.new < found.events else ""
+        if not yes and not output.confirms(f"Send {found.new} events to {to} once more{waiting}?", aside=json):
+            raise CommandError("nothing was queued")
+        job = await replays.start(selection, destination, found)
+        return {"matched": found.events, "queued": found.new, "job": job}
+
+
+def _tell(result: dict[str, Any], to: str, json: bool) -> None:
+    if json:
+        output.document(result)
+    elif result["job"] is None:
+        output.line(f"{result['matched']} events match; none was queued.")
+    else:
+        output.line(f"{result['queued']} events are sent to {to} once more, while a server runs. Job: {result['job']}")
+        output.line(f"`whaul events replay --list` shows how far it is, `--cancel {result['job']}` ends it.")
+
+
+async def _all(settings: "Settings") -> list[dict[str, Any]]:
+    from whaul.events.replays import Replays
+
+    async with opened(settings) as inbound:
+        names = {each.number: each.name for each in await inbound.destinations.all()}
+        found = await Replays(inbound.store, inbound.cipher, inbound.owner).all()
+        return [records.replay_document(each, names) for each in found]
+
+
+def _print_all(found: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        output.document({"replays": found, "nextToken": None})
+    elif found:
+        rows = [
+            (each["job"], each["state"], f"{each['queued']} of {each['matched']}", each["destination"] or "removed")
+            for each in found
+        ]
+        output.rows([(*row, each["createdAt"]) for row, each in zip(rows, found, strict=True)])
+    else:
+        output.line("There are no replays.")
+
+
+def _cancel(settings: "Settings", job: str, json: bool) -> None:
+    if not asyncio.run(_cancelled(settings, job)):
+        raise CommandError(f"no replay {job} is running; `whaul events replay --list` lists them")
+    if json:
+        output.document({"job": job, "state": "cancelled"})
+    else:
+        output.line(f"Cancelled {job}. What waits for the destination already is still sent.")
+
+
+async def _cancelled(settings: "Settings", job: str) -> bool:
+    from whaul.events.replays import Replays
+
+    async with opened(settings) as inbound:
+        return await Replays(inbound.store, inbound.cipher, inbound.owner).cancel(job)

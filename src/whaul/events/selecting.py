@@ -1,0 +1,137 @@
+"""Which events a command is about, as SQL. Pure."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from whaul.events.filters import Filter
+from whaul.events.model import MEDIA_FIELD
+
+State = str
+STATES: Final = ("pending", "delivered", "dead", "unrouted", "unparsed")
+LOOSE: Final = frozenset({"unrouted", "unparsed"})
+"""States of an event itself; the others are those of its deliveries."""
+Rows = Callable[..., str]
+"""See `Store.rows`."""
+_COLUMNS: Final[Mapping[str, str]] = {
+    "account_id": "account_id",
+    "field": "field",
+    "kind": "kind",
+    "type": "type",
+    "meta_phone_number_id": "meta_phone_number_id",
+}
+"""Members of a selection that are columns."""
+
+
+class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is chosen; an empty one is everything. A member that is None chooses nothing."""
+
+    seqs: tuple[int, ...] | None = None
+    """Events by their numbers."""
+    account_id: str | None = None
+    field: str | None = None
+    kind: str | None = None
+    type: str | None = None
+    meta_phone_number_id: str | None = None
+    destination: int | None = None
+    state: State | None = None
+    since: int | None = None
+    """Microseconds."""
+    until: int | None = None
+
+    def written(self) -> str:
+        """Write it as a column has it."""
+        return msgspec.json.encode(self).decode()
+
+
+def read_selection(text: str) -> Selection:
+    """Read what `Selection.written` wrote."""
+    return msgspec.json.decode(text, type=Selection)
+
+
+@dataclass
+class Conditions:
+    """Conditions on rows of `events`, and their parameters."""
+
+    rows: Rows
+    parameters: list[Any] = field(default_factory=list)
+    clauses: list[str] = field(default_factory=list)
+
+    def parameter(self, value: Any) -> str:
+        """Add a parameter; return how SQL names it."""
+        self.parameters.append(value)
+        return f"${len(self.parameters)}"
+
+    def add(self, clause: str, *values: Any) -> "Conditions":
+        """Add a condition; each `?` in it is the next of the values."""
+        for value in values:
+            clause = clause.replace("?", self.parameter(value), 1)
+        self.clauses.append(clause)
+        return self
+
+    def among(self, column: str, values: Collection[Any], type_: str) -> "Conditions":
+        """Add that a column has one of these values."""
+        given = self.rows(self.parameter(listed(values)), id=type_)
+        self.clauses.append(f"{column} IN (SELECT id FROM {given})")
+        return self
+
+    def choose(self, selection: Selection) -> "Conditions":
+        """Add those of a selection."""
+        for name, column in _COLUMNS.items():
+            if (value := getattr(selection, name)) is not None:
+                self.add(f"{column} = ?", value)
+        if selection.since is not None:
+            self.add("received_at >= ?", selection.since)
+        if selection.until is not None:
+            self.add("received_at < ?", selection.until)
+        if selection.seqs is not None:
+            self.among("events.seq", selection.seqs, "bigint")
+        self._choose_state(selection)
+        return self
+
+    def want(self, account_ids: Collection[str], chosen: Filter) -> "Conditions":
+        """Add what a destination wants; see `Filter.wants`."""
+        self.add("events.state = 'routed'").among("account_id", account_ids, "text")
+        self.add("kind <> 'unparsed'")
+        if chosen.fields:
+            self.among("field", chosen.fields, "text")
+        else:
+            self.add("field <> ?", MEDIA_FIELD)
+        if chosen.kinds:
+            self.among("kind", chosen.kinds, "text")
+        if chosen.types:
+            self.among("type", chosen.types, "text")
+        if chosen.meta_phone_number_ids:
+            self.among("meta_phone_number_id", chosen.meta_phone_number_ids, "text")
+        return self
+
+    def _choose_state(self, selection: Selection) -> None:
+        state, number = selection.state, selection.destination
+        if state in LOOSE:
+            self.add(f"events.state = '{state}'")
+        elif state == "delivered":
+            self._exists("attempts", "outcome = 'delivered'", number)
+        elif state in {"pending", "dead"}:
+            of = "" if number is None else f"AND destination = {self.parameter(number)}"
+            self.add(f"events.seq IN (SELECT seq FROM deliveries WHERE state = '{state}' {of})")
+        if state in LOOSE | {None} and number is not None:
+            self.add(
+                "(EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq AND d.destination = ?) OR EXISTS ("
+                "SELECT 1 FROM attempts a WHERE a.seq = events.seq AND a.destination = ?))",
+                number,
+                number,
+            )
+
+    def _exists(self, table: str, which: str, number: int | None) -> None:
+        of = "" if number is None else f"AND t.destination = {self.parameter(number)}"
+        self.add(f"EXISTS (SELECT 1 FROM {table} t WHERE t.seq = events.seq AND t.{which} {of})")
+
+    def __str__(self) -> str:
+        return " AND ".join(self.clauses)
+
+
+def listed(values: Collection[Any]) -> str:
+    """Write values as a parameter, for `Store.rows` with one column, `id`."""
+    return msgspec.json.encode([{"id": value} for value in values]).decode()

@@ -1,0 +1,475 @@
+"""The journal, replays and dead letters, on both databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from harness.inbox import ACCOUNT_ID, NOON, NUMBER, OWNER, Installation, image, installation, post, text, webhook
+from harness.outbox import Delivering, ScriptedTarget, delivering
+from whaul.events import journal as journal_module
+from whaul.events import replays as replays_module
+from whaul.events.columns import microseconds
+from whaul.events.dead import DeadLetters
+from whaul.events.filters import Filter
+from whaul.events.journal import UNREADABLE, EventRecord, Journal
+from whaul.events.model import Accepted, Failed
+from whaul.events.replays import Replays
+from whaul.events.routing import Destination, write_filter
+from whaul.events.selecting import Selection
+from whaul.registry import schema
+from whaul.secrets import Cipher
+
+pytestmark = pytest.mark.anyio
+
+TOO_LARGE = Failed("impossible", "too large")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql_url"))
+    url = f"sqlite:///{tmp_path / 'registry.db'}"
+    await schema.migrate(url)
+    return url
+
+
+@pytest.fixture
+async def here(url: str) -> AsyncIterator[Installation]:
+    async with installation(url) as opened:
+        await opened.link()
+        yield opened
+
+
+def journal(here: Installation) -> Journal:
+    return Journal(here.store, here.cipher, OWNER)
+
+
+async def put(here: Installation, *numbers: int, **options: Any) -> None:
+    """Have messages come, each by itself."""
+    for number in numbers:
+        await here.inbox.put(post(text(f"wamid.{number}"), **options))
+
+
+async def listed(here: Installation, limit: int = 50, **chosen: Any) -> list[str | None]:
+    """The wamids of all pages."""
+    found: list[EventRecord] = []
+    before = None
+    while True:
+        page = await journal(here).page(Selection(**chosen), limit, before)
+        assert len(page.events) <= limit
+        found += page.events
+        if page.next is None:
+            return [event.wamid for event in found]
+        before = page.next
+
+
+async def destination(there: Delivering | Installation, name: str = "orders") -> Destination:
+    here = there.here if isinstance(there, Delivering) else there
+    number = await here.value("SELECT number FROM destinations WHERE name = $1", name)
+    return (await here.routing.refresh()).destinations[number]
+
+
+# Reading
+
+
+async def test_events_are_listed_the_newest_first(here: Installation) -> None:
+    assert await listed(here) == []
+    await put(here, *range(5))
+    assert await listed(here) == [f"wamid.{number}" for number in reversed(range(5))]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 6])
+async def test_pages_have_no_gaps_and_no_doubles(here: Installation, limit: int) -> None:
+    await put(here, *range(5))
+    assert await listed(here, limit) == [f"wamid.{number}" for number in reversed(range(5))]
+
+
+async def test_a_page_looks_at_so_many_events_at_most(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MAX_LOOKED_AT", 2)
+    await here.inbox.put(post(image("wamid.old", "1")))
+    await put(here, *range(4))
+    page = await journal(here).page(Selection(type="image"), 50)
+    assert (page.events, page.next is None) == ([], False)
+    assert await listed(here, type="image") == ["wamid.old"]
+
+
+async def test_below_a_page_of_older_events_nobody_looks(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MAX_LOOKED_AT", 2)
+    await put(here, *range(6))
+    late = microseconds(NOON + timedelta(hours=1))
+    assert (await journal(here).page(Selection(since=late), 50)).next is None
+
+
+async def test_events_are_chosen_by_what_they_are(here: Installation) -> None:
+    await put(here, 1)
+    await here.inbox.put(post(image("wamid.2", "77")))
+    await here.inbox.put(post(text("wamid.3"), waba="999", number="888"))
+    await here.inbox.put(webhook(b"no json"))
+    later = post(text("wamid.4"))
+    await here.inbox.put(webhook(later.body, received_at=NOON + timedelta(minutes=5)))
+    newest, oldest = ["wamid.4", None, "wamid.3", "wamid.2", "wamid.1"], ["wamid.2", "wamid.1"]
+    assert await listed(here) == newest
+    assert await listed(here, account_id=ACCOUNT_ID) == ["wamid.4", *oldest]
+    assert await listed(here, field="messages") == ["wamid.4", "wamid.3", *oldest]
+    assert await listed(here, kind="message", type="image") == ["wamid.2"]
+    assert await listed(here, meta_phone_number_id=NUMBER) == ["wamid.4", *oldest]
+    assert await listed(here, state="unrouted") == ["wamid.3"]
+    assert await listed(here, state="unparsed") == [None]
+    assert await listed(here, since=microseconds(NOON + timedelta(minutes=1))) == ["wamid.4"]
+    assert await listed(here, until=microseconds(NOON + timedelta(minutes=1))) == newest[1:]
+
+
+async def test_another_account_numbers_events_are_not_seen(here: Installation) -> None:
+    await put(here, 1)
+    await here.rows("UPDATE events SET owner = '999999999999'")
+    assert await listed(here) == []
+    [message_id] = [row[0] for row in await here.rows("SELECT message_id FROM events")]
+    assert await journal(here).find(message_id) is None
+
+
+async def test_an_event_says_what_became_of_it(url: str) -> None:
+    answers = {"wamid.1": TOO_LARGE, "wamid.2": Failed("rejected", "HTTP 400: no")}
+    target = ScriptedTarget(lambda event: answers.get(event.wamid or "", Accepted()))
+    async with delivering(url, {"orders": target}) as there:
+        here = there.here
+        await here.link()
+        await here.add_destination()
+        await put(here, 1, 2, 3)
+        await there.until("SELECT count(*) FROM attempts", 3)
+        await there.until("SELECT count(*) FROM deliveries WHERE lease_owner IS NOT NULL", 0)
+        number = (await destination(there)).number
+        found = {event.wamid: event for event in (await journal(here).page(Selection(), 50)).events}
+        [dead], [pending], [delivered] = (found[f"wamid.{number}"].deliveries for number in (1, 2, 3))
+        assert (dead.destination, dead.state, dead.attempts, dead.last_error) == ("orders", "dead", 1, "too large")
+        assert (pending.state, pending.delivered_at, pending.last_error) == ("pending", None, "HTTP 400: no")
+        assert (delivered.state, delivered.attempts, delivered.last_error) == ("delivered", 1, None)
+        assert delivered.delivered_at is not None
+        for state, wamid in (("dead", "wamid.1"), ("pending", "wamid.2"), ("delivered", "wamid.3")):
+            assert await listed(here, state=state) == await listed(here, state=state, destination=number) == [wamid]
+            assert await listed(here, state=state, destination=number + 1) == []
+        assert await listed(here, destination=number) == ["wamid.3", "wamid.2", "wamid.1"]
+        [attempt] = await journal(here).attempts(found["wamid.2"].seq)
+        assert (attempt.destination, attempt.outcome, attempt.detail) == ("orders", "rejected", "HTTP 400: no")
+        await there.destinations.pause("orders")
+        await there.destinations.remove("none")
+        [event] = (await journal(here).page(Selection(state="pending"), 50)).events
+        assert event.deliveries[0].state == "paused"
+
+
+async def test_an_event_names_its_files(here: Installation) -> None:
+    await here.add_archive()
+    await here.inbox.put(post(image("wamid.1", "77")))
+    await here.rows("UPDATE files SET state = 'stored', sha256 = $1, size = 5", b"\x01" * 32)
+    [event] = (await journal(here).page(Selection(), 50)).events
+    [file] = event.files
+    assert (file.media_id, file.state, file.bucket, file.key) == ("77", "stored", "bucket", "77")
+    assert (file.sha256, file.size, file.last_error) == (b"\x01" * 32, 5, None)
+
+
+async def test_the_newest_event_of_an_id_is_found(here: Installation) -> None:
+    await put(here, 1)
+    [message_id] = [row[0] for row in await here.rows("SELECT message_id FROM events")]
+    await here.rows("DELETE FROM event_keys")
+    await put(here, 1)  # after its key was forgotten
+    found = await journal(here).find(message_id)
+    assert found is not None
+    assert found.seq == await here.value("SELECT max(seq) FROM events")
+    assert await journal(here).find("none") is None
+
+
+async def test_content_is_read_only_when_it_is_asked_for(here: Installation) -> None:
+    sent = post(text("wamid.1", body="private"))
+    await here.inbox.put(sent)
+    [event] = (await journal(here).page(Selection(), 50)).events
+    assert "private" not in repr(event)
+    assert (await journal(here).event(event.seq)).entry == sent.items[0].entry
+
+
+async def test_an_error_of_a_lost_key_does_not_hide_the_rest(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget(lambda _: TOO_LARGE)}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await put(there.here, 1)
+        await there.until("SELECT count(*) FROM deliveries WHERE state = 'dead'", 1)
+        other = Journal(there.here.store, Cipher(SecretStr(Fernet.generate_key().decode())), OWNER)
+        [event] = (await other.page(Selection(), 50)).events
+        assert event.deliveries[0].last_error == UNREADABLE
+
+
+# Replays
+
+
+def replays(there: Delivering) -> Replays:
+    return Replays(there.here.store, there.here.cipher, OWNER, there.outbox.wake)
+
+
+async def start(there: Delivering, name: str = "orders", **chosen: Any) -> str:
+    to, selection = await destination(there, name), Selection(**chosen)
+    return await replays(there).start(selection, to, await replays(there).match(selection, to))
+
+
+async def test_a_replay_sends_events_in_their_order_and_says_so(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await put(there.here, *range(5))
+        await there.here.add_destination(concurrency=1)
+        matched = await replays(there).match(Selection(), await destination(there))
+        assert (matched.events, matched.new) == (5, 5)
+        job = await start(there)
+        await replays(there).run()
+        await there.settled()
+        assert target.wamids == [f"wamid.{number}" for number in range(5)]
+        assert all(event.replay for event in target.sent)
+        [found] = await replays(there).all()
+        assert (found.id, found.state, found.matched, found.queued) == (job, "done", 5, 5)
+
+
+async def test_what_waits_already_is_not_queued_again(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        await put(there.here, 1)
+        await there.here.add_destination(state="paused")
+        await put(there.here, 2)
+        matched = await replays(there).match(Selection(), await destination(there))
+        assert (matched.events, matched.new) == (2, 1)
+        await start(there)
+        await replays(there).run()
+        rows = await there.here.rows("SELECT seq, replay FROM deliveries ORDER BY seq")
+        assert [(row[0], bool(row[1])) for row in rows] == [(1, True), (2, False)]
+
+
+async def test_a_dead_letter_that_is_replayed_is_dead_no_more(url: str) -> None:
+    answers = [TOO_LARGE]
+    target = ScriptedTarget(lambda _: answers.pop() if answers else Accepted())
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await put(there.here, 1)
+        await there.until("SELECT count(*) FROM deliveries WHERE state = 'dead'", 1)
+        await start(there)
+        await replays(there).run()
+        await there.until("SELECT count(*) FROM deliveries", 0)
+        assert target.wamids == ["wamid.1", "wamid.1"]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [Filter(kinds=frozenset({"status"})), Filter(fields=frozenset({"calls"})), Filter(types=frozenset({"audio"}))],
+)
+async def test_a_destination_gets_only_what_it_wants(url: str, chosen: Filter) -> None:
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        await put(there.here, 1)
+        await there.here.add_destination(filter=write_filter(chosen))
+        assert (await replays(there).match(Selection(), await destination(there))).events == 0
+
+
+async def test_events_of_other_accounts_do_not_match(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        other = await there.here.link("999", ["888"])
+        await there.here.link()
+        await put(there.here, 1)
+        await there.here.inbox.put(post(text("wamid.2"), waba="999", number="888"))
+        await there.here.inbox.put(post(text("wamid.3"), waba="nobody", number="1"))
+        await there.here.inbox.put(webhook(b"no json"))
+        await there.here.add_destination(account_id=other)
+        assert (await replays(there).match(Selection(), await destination(there))).events == 1
+        numbers = tuple(row[0] for row in await there.here.rows("SELECT seq FROM events"))
+        await start(there, seqs=numbers)
+        await replays(there).run()
+        await there.settled()
+        [attempt] = await there.here.rows("SELECT wamid FROM attempts JOIN events ON events.seq = attempts.seq")
+        assert attempt == ("wamid.2",)
+
+
+async def test_only_a_little_of_a_replay_waits_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays_module, "PAGE", 2)
+    monkeypatch.setattr(replays_module, "MAX_WAITING", 3)
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        await put(there.here, *range(9))
+        await there.here.add_destination(state="paused")
+        job = await start(there)
+        await replays(there).run()
+        assert await there.here.value("SELECT count(*) FROM deliveries") == 4
+        await there.destinations.resume("orders")
+        await there.here.routing.refresh()
+        await there.settled()
+        assert [each.state for each in await replays(there).all()] == ["running"]
+        while (await replays(there).all())[0].state == "running":
+            await replays(there).run()
+            await there.settled()
+        assert (await replays(there).all())[0].queued == 9
+        assert not await replays(there).cancel(job)
+        assert await there.here.value("SELECT count(DISTINCT seq) FROM attempts") == 9
+
+
+async def test_a_replay_that_is_cancelled_queues_no_more(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays_module, "PAGE", 2)
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        await put(there.here, *range(9))
+        await there.here.add_destination(state="paused")
+        job = await start(there)
+        assert await replays(there).step(job)
+        assert await replays(there).cancel(job)
+        await replays(there).run()
+        assert await there.here.value("SELECT count(*) FROM deliveries") == 2
+        assert [each.state for each in await replays(there).all()] == ["cancelled"]
+
+
+async def test_processes_that_work_on_one_replay_queue_each_event_once(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays_module, "PAGE", 3)
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await put(there.here, *range(30))
+        await there.here.add_destination()
+        await start(there)
+        await asyncio.gather(*(replays(there).run() for _ in range(4)))
+        await there.settled()
+        assert sorted(target.wamids, key=str) == sorted((f"wamid.{number}" for number in range(30)), key=str)
+        assert (await replays(there).all())[0].queued == 30
+
+
+async def test_what_comes_after_a_replay_began_is_not_part_of_it(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        await put(there.here, 1)
+        await there.here.add_destination(state="paused")
+        await start(there)
+        await there.here.rows("DELETE FROM destination_accounts")
+        await there.here.routing.refresh()
+        await put(there.here, 2)
+        await there.here.rows("INSERT INTO destination_accounts VALUES (1, $1, false)", ACCOUNT_ID)
+        await replays(there).run()
+        assert await there.here.rows("SELECT seq FROM deliveries") == [(1,)]
+
+
+async def test_a_replay_to_a_removed_destination_ends(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        await put(there.here, 1)
+        await there.here.add_destination()
+        await start(there)
+        await there.destinations.remove("orders")
+        await replays(there).run()
+        assert [each.state for each in await replays(there).all()] == ["cancelled"]
+
+
+async def test_a_replay_keeps_the_order_of_conversations(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        for number in range(12):
+            await there.here.inbox.put(post(text(f"wamid.{number}", sender=str(number % 2))))
+        await there.here.add_destination(ordered=True)
+        await start(there)
+        await replays(there).run()
+        await there.settled()
+        for talk in (0, 1):
+            sent = [int(str(wamid)[6:]) for wamid in target.wamids if int(str(wamid)[6:]) % 2 == talk]
+            assert sent == list(range(talk, 12, 2))
+        assert await there.here.value("SELECT count(*) FROM conversation_turns") == 0
+
+
+# Dead letters
+
+
+@pytest.fixture
+async def dying(url: str) -> AsyncIterator[tuple[Delivering, list[bool]]]:
+    """Events of which none is taken, until that is said."""
+    takes = [False]
+    target = ScriptedTarget(lambda _: Accepted() if takes[0] else TOO_LARGE)
+    async with delivering(url, {"orders": target, "other": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.add_destination("other")
+        await put(there.here, 1, 2, 3)
+        await there.until("SELECT count(*) FROM deliveries WHERE state = 'dead'", 6)
+        yield there, takes
+
+
+def dead(there: Delivering) -> DeadLetters:
+    return DeadLetters(there.here.store, there.here.cipher, OWNER)
+
+
+async def test_dead_letters_are_listed_the_newest_first(dying: tuple[Delivering, list[bool]]) -> None:
+    there, _ = dying
+    all_ = await there.destinations.all()
+    found, place = [], None
+    while True:
+        page, place = await dead(there).page(all_, 2, place)
+        found += page
+        if place is None:
+            break
+    assert len({(letter.message_id, letter.destination) for letter in found}) == len(found) == 6
+    assert [letter.died_at for letter in found] == sorted((letter.died_at for letter in found), reverse=True)
+    assert {(letter.destination, letter.attempts, letter.last_error) for letter in found} == {
+        ("orders", 1, "too large"),
+        ("other", 1, "too large"),
+    }
+    one, place = await dead(there).page([await destination(there)], 50)
+    assert ({letter.destination for letter in one}, len(one), place) == ({"orders"}, 3, None)
+
+
+async def test_dead_letters_are_tried_again(dying: tuple[Delivering, list[bool]]) -> None:
+    there, takes = dying
+    takes[0] = True
+    orders = await destination(there)
+    assert await dead(there).count(orders, []) == 3
+    assert await dead(there).retry(orders, []) == 3
+    there.outbox.wake(orders.number)
+    await there.settled()
+    assert await dead(there).count(orders, []) == 0
+    delivered = "SELECT count(*) FROM attempts WHERE outcome = 'delivered' AND destination = $1"
+    assert await there.here.value(delivered, orders.number) == 3
+    assert await dead(there).count(await destination(there, "other"), []) == 3
+    assert await dead(there).retry(orders, []) == 0
+
+
+async def test_those_of_some_events_are_tried_again_or_dropped(dying: tuple[Delivering, list[bool]]) -> None:
+    there, _ = dying
+    orders = await destination(there)
+    await there.destinations.pause("orders")
+    await there.here.routing.refresh()
+    ids = [row[0] for row in await there.here.rows("SELECT message_id FROM events ORDER BY seq")]
+    assert await dead(there).count(orders, ids[:2]) == 2
+    assert await dead(there).drop(orders, ids[:1]) == 1
+    assert await dead(there).retry(orders, ids[:2]) == 1
+    rows = await there.here.rows("SELECT seq, state FROM deliveries WHERE destination = $1 ORDER BY seq", orders.number)
+    assert rows == [(2, "pending"), (3, "dead")]
+    assert await there.here.value("SELECT count(*) FROM deliveries WHERE destination < 0") == 0
+
+
+async def test_one_that_is_tried_again_stands_at_the_end(dying: tuple[Delivering, list[bool]]) -> None:
+    there, _ = dying
+    orders = await destination(there)
+    before = await there.here.value("SELECT max(id) FROM deliveries")
+    await there.destinations.pause("orders")
+    await there.here.routing.refresh()
+    await dead(there).retry(orders, [])
+    rows = await there.here.rows("SELECT id, replay, attempts FROM deliveries WHERE state = 'pending' ORDER BY seq")
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    assert all(row[0] > before and row[1] and row[2] == 0 for row in rows)
+
+
+async def test_all_are_tried_again_once_however_many_ask(dying: tuple[Delivering, list[bool]]) -> None:
+    there, takes = dying
+    takes[0] = True
+    orders = await destination(there)
+    assert sum(await asyncio.gather(*(dead(there).retry(orders, []) for _ in range(4)))) == 3
