@@ -11,8 +11,12 @@ from harness.inbox import KEY, OWNER, installation, post, text
 from harness.killed import EVENTS, LIMITS, STEPS, surroundings
 from harness.waiting import PATIENCE
 from harness.zygote import Zygote
+from whaul.events import replays
+from whaul.events.destinations import Destinations
 from whaul.events.processes import Processes
+from whaul.events.replays import Replays
 from whaul.events.running import Events, events_running
+from whaul.events.selecting import Selection
 from whaul.registry import schema
 from whaul.secrets import Cipher
 
@@ -113,3 +117,28 @@ async def test_events_pass_a_pooler_in_transaction_mode(postgresql_url: str, poo
         await running.inbox.put(post(*(text(f"wamid.{number}") for number in range(50))))
         await _delivered(running)
     assert len(delivered.read_text().split()) == 50
+
+
+async def test_a_replay_goes_on_where_another_process_left_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replays, "PAGE", 3)
+    delivered = tmp_path / "delivered"
+    async with installation(url) as here:
+        await here.link()
+        for number in range(10):
+            await here.inbox.put(post(text(f"wamid.{number}")))
+        await here.add_destination()
+        [orders] = await Destinations(here.store, here.cipher, OWNER).all()
+        left = Replays(here.store, here.cipher, OWNER)
+        job = await left.start(Selection(), orders, await left.match(Selection(), orders))
+        assert await left.step(job)
+    async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered)) as running:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                [found] = await Replays(running.store, Cipher(KEY), OWNER).all()
+                if found.state == "done":
+                    break
+                await asyncio.sleep(0.05)
+        await _delivered(running)
+    assert sorted(delivered.read_text().split()) == sorted(f"wamid.{number}" for number in range(10))

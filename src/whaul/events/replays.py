@@ -111,8 +111,10 @@ class Replays:
 
     async def run(self) -> None:
         """Work on all jobs, as far as their destinations take more."""
-        for job in await self.all():
-            while job.state == "running" and await self.step(job.id):
+        statement = "SELECT id FROM replays WHERE owner = $1 AND state = 'running' ORDER BY created_at"
+        [rows] = await self._store.run((statement, (self._owner,)))
+        for (id_,) in rows:
+            while await self.step(id_):
                 pass
 
     async def step(self, id_: str) -> bool:

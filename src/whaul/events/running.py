@@ -25,6 +25,7 @@ from whaul.events.outbox import SWEEP, Outbox
 from whaul.events.people import load_hashes
 from whaul.events.periodic import every, watching
 from whaul.events.processes import Processes
+from whaul.events.replays import Replays
 from whaul.events.retention import PAUSE, Retention
 from whaul.events.routing import Archive, Destination, Routing
 from whaul.events.store import Store, open_store
@@ -41,6 +42,8 @@ STATEMENT: Final = 5.0
 """Seconds for a transaction that is not a webhook's."""
 COUNT: Final = 2.0
 """Seconds between two looks at what waits."""
+REPLAY: Final = 1.0
+"""Seconds between two looks for events that are to be sent once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +149,9 @@ async def events_running(
         stack.push_async_callback(inbox.aclose)
         unrouted = Unrouted(store, cipher, routing, inbox, owner, operators=surroundings.operators)
         counting = Counting(store, owner, backlog, max_events=limits.max_events)
+        replays = Replays(store, cipher, owner, outbox.wake)
         watches = [every(COUNT, counting.run), every(LOOK, unrouted.run), every(PAUSE, retention.run)]
+        watches += [every(REPLAY, replays.run), every(PAUSE, destinations.end_rotations)]
         if processes is not None:
             watches.append(every(SWEEP, lambda: processes.free(store)))
         await stack.enter_async_context(watching(*watches))
