@@ -23,12 +23,14 @@ from whaul.outbound.circuit import Circuits
 from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.batches import BatchedKeys
 from whaul.registry.cache import CachedRegistry
+from whaul.server import asgi
 from whaul.server.database import followed, opened
 from whaul.server.gateway import Gateway, Service
 from whaul.server.key_uses import KeyUses
 from whaul.server.limits import RateLimit
 from whaul.server.readiness import Readiness, announced
 from whaul.server.unfinished_heads import UnfinishedHeads
+from whaul.server.webhook_listener import WebhookListener
 from whaul.settings import Settings
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
@@ -69,6 +71,28 @@ def create_app(settings: Settings | None = None) -> Gateway:
         return _serving(found, metrics, audit, gateway)
 
     return Gateway(serving, metrics, ClientAddress(found.trusted_proxies), audit)
+
+
+def create_webhooks(settings: Settings | None = None) -> WebhookListener:
+    """Build the application of the listener that is for webhooks alone. Raises `SettingsError`."""
+    found = settings or Settings.load()
+    logs.configure(found.log_level, found.log_format, workers=found.workers)
+    return WebhookListener(lambda listener: _receiving(found, Metrics(), listener))
+
+
+@asynccontextmanager
+async def _receiving(
+    settings: Settings, metrics: Metrics, listener: WebhookListener
+) -> AsyncGenerator[asgi.Application]:
+    """Build what webhooks need, and close it when the server stops."""
+    async with AsyncExitStack() as stack:
+        await opened(stack, lambda: open_registry(settings))
+        http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
+        inbound = await opened(stack, lambda: inbound_running(settings, http, listener.bodies, metrics.events))
+        await stack.enter_async_context(UnfinishedHeads(settings.webhook_port or 0, listener.busy).watched())
+        _collect_seldom()
+        logs.lifecycle("ready", webhook_port=settings.webhook_port)
+        yield inbound.webhooks
 
 
 @asynccontextmanager

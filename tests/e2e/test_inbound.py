@@ -15,6 +15,7 @@ from whaul.events.signatures import new_secret
 from whaul.settings import Settings
 from whaul.simulator import Simulator
 from whaul.simulator.apps import DEFAULT_APP_SECRET
+from whaul.stack.processes import answers, free_ports
 
 
 @pytest.fixture(scope="module")
@@ -65,3 +66,20 @@ def test_a_message_reaches_the_receiver(gateway: Gateway, receiver: Receiver, si
     assert own.run("webhooks", "status").returncode == 0
     delivered = 'whaul_deliveries_total{destination="orders",outcome="delivered"} 1.0'
     eventually(lambda: delivered in gateway.send("GET", "/metrics").body.decode())
+
+
+def test_webhooks_may_have_a_listener_of_their_own(own: World, simulator: Simulator) -> None:
+    with free_ports(1) as [port]:
+        pass
+    with own.serve(WHAUL_WEBHOOK_PORT=str(port), WHAUL_SHUTDOWN_NOTICE="0") as running:
+        url = f"http://127.0.0.1:{port}"
+        eventually(lambda: answers(f"{url}/healthz"))
+        own.whaul("webhooks", "subscribe", simulator.waba_id, "--url", url, "--force")
+        assert own.run("webhooks", "status").returncode == 0
+        for path in ("/readyz", "/metrics", "/v1/whatsapp/media/get", "/"):
+            assert answers(url + path, [404])
+        assert answers(f"{running.url}/webhooks/meta", [404])
+        simulator.send_webhook("text")
+        counted = 'whaul_events_total{field="messages",kind="message"} 1.0'
+        eventually(lambda: counted in running.send("GET", "/metrics").body.decode())
+    assert not answers(f"{url}/healthz")

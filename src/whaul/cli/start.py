@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
@@ -13,9 +14,14 @@ from whaul.registry.registry import Registry
 from whaul.server.listener import check_free, listen_address
 from whaul.server.supervisor import Plan
 from whaul.settings import Settings, SettingsError
+from whaul.telemetry import logs
 
 log = structlog.get_logger()
 
+WEBHOOKS_OFF = (
+    "Webhooks are not taken: no app secret is known. `whaul link --app-secret-file FILE` or WHAUL_APP_SECRETS gives "
+    "one; running servers take it up within seconds."
+)
 METRICS_FOLDERS = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 """Names under which prometheus_client finds the folder in which workers keep their counters."""
 
@@ -37,10 +43,16 @@ async def checked(settings: Settings) -> Plan:
     async with open_registry(settings) as registry:
         await registry.ping()
         missing = await _missing(settings, registry)
+        takes_webhooks = bool(settings.app_secrets) or await registry.accounts.have_app_secret()
     check_free(address, settings.port)
+    webhook_address = listen_address(settings.webhook_host or settings.host)
+    if settings.webhook_port is not None:
+        check_free(webhook_address, settings.webhook_port)
     for event, message in missing.items():
         log.warning(event, message=message)
-    return Plan(
+    if not takes_webhooks:
+        logs.lifecycle("webhooks_off", message=WEBHOOKS_OFF)
+    plan = Plan(
         address=address,
         port=settings.port,
         workers=settings.workers,
@@ -53,6 +65,16 @@ async def checked(settings: Settings) -> Plan:
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
+    if settings.webhook_port is None:
+        return plan
+    webhooks = replace(
+        plan,
+        address=webhook_address,
+        port=settings.webhook_port,
+        application="whaul.app:create_webhooks",
+        is_companion=True,
+    )
+    return replace(plan, companion=webhooks)
 
 
 async def _missing(settings: Settings, registry: Registry) -> dict[str, str]:

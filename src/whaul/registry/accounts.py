@@ -146,6 +146,14 @@ class Accounts:
         token = self._token(row.access_token, row.app_secret)
         return PhoneNumber(id=row.id, arn=self._database.arns.arn(row.id), meta_id=row.meta_id, token=token)
 
+    async def have_app_secret(self) -> bool:
+        """Whether an app secret came with one of them."""
+        statement = select(AccountRow.id).where(
+            AccountRow.owner == self._database.account_id, AccountRow.app_secret.is_not(None)
+        )
+        async with self._database.reading() as session:
+            return await session.scalar(statement.limit(1)) is not None
+
     async def token_expiries(self) -> Mapping[str, datetime]:
         """Return when tokens end, by account id, for those that do."""
         statement = select(AccountRow.id, AccountRow.token_expires_at).where(

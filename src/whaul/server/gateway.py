@@ -5,7 +5,6 @@ which are written however it ended. Between them the response is sent.
 """
 
 import time
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +27,8 @@ from whaul.errors import (
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.server import asgi
 from whaul.server.asgi import Application, Receive, Scope, Send
-from whaul.server.bodies import SMALL_BODY, BodyBudget, BodyRoom, body_size, read_body
+from whaul.server.bodies import SMALL_BODY, BodyRoom, body_size, read_body
+from whaul.server.http_app import CLOSE, HttpApp
 from whaul.server.limits import RateLimit
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
@@ -41,7 +41,6 @@ log = structlog.get_logger()
 Operation = Callable[[Request, Caller, Call], Awaitable[Response]]
 JSON = "application/json"
 READ = ("GET", "HEAD")
-CLOSE = ("Connection", "close")
 WEBHOOKS = "/webhooks/"
 """How the paths begin that Meta calls."""
 HEALTH, READINESS, METRICS = PROBES = ("/healthz", "/readyz", "/metrics")
@@ -97,7 +96,7 @@ class Exchange:
         self.response: Response
 
 
-class Gateway:
+class Gateway(HttpApp):
     """The ASGI application."""
 
     def __init__(
@@ -108,53 +107,25 @@ class Gateway:
         audit: AuditLog | None = None,
     ) -> None:
         """`serving` holds the service open, from the server's start to its end."""
+        super().__init__()
         self._serving = serving
         self._metrics = metrics
         self._clients = clients
         self._audit = audit
         self._service: Service
-        self._draining = False
-        self._closing = False
-        self.bodies = BodyBudget()
-        """The memory of large bodies, of calls and webhooks."""
-        self.busy: Counter[int] = Counter()
-        """The ports of the clients whose requests are being answered; two clients may have the same."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Take a request, or the server's start and end, as ASGI."""
-        if scope["type"] == "lifespan":
-            await asgi.live(receive, send, self._running())
-            return
-        if scope["type"] != "http":
-            await send({"type": "websocket.close"})
-            return
-        _, port = scope.get("client") or ("", 0)
-        client = int(port)  # Granian has it as text
-        self.busy[client] += 1
-        try:
-            if scope["path"] in PROBES:
-                await self._probe(scope, send)
-            elif scope["path"].startswith(WEBHOOKS) and self._service.webhooks is not None:
-                await self._service.webhooks(scope, receive, send)
-            else:
-                await self._call(scope, receive, send)
-        finally:
-            self.busy[client] -= 1
-            if not self.busy[client]:
-                del self.busy[client]
-
-    def drain(self) -> None:
-        """Say on `/readyz` that the server is going to stop; calls are served as before."""
-        self._draining = True
-        self.close_connections()
-        logs.lifecycle("draining")
-
-    def close_connections(self) -> None:
-        """From now on close each connection after its answer, so that the next call comes on a new one."""
-        self._closing = True
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a monitor, Meta, or a caller."""
+        if scope["path"] in PROBES:
+            await self._probe(scope, send)
+        elif scope["path"].startswith(WEBHOOKS) and self._service.webhooks is not None:
+            await self._service.webhooks(scope, receive, self.closing(send))
+        else:
+            await self._call(scope, receive, send)
 
     @asynccontextmanager
-    async def _running(self) -> AsyncGenerator[None]:
+    async def running(self) -> AsyncGenerator[None]:
+        """Hold the service open."""
         async with self._serving(self) as self._service:
             yield
 
@@ -178,7 +149,7 @@ class Gateway:
                 if exchange.room is not None:
                     exchange.room.release()
             headers.append(("x-amzn-RequestId", call.request_id))
-            if self._closing or call.arriving:
+            if self.is_closing or call.arriving:
                 headers.append(CLOSE)
             await asgi.answer(send, exchange.status, JSON, headers, body)
         finally:
@@ -282,11 +253,11 @@ class Gateway:
         elif scope["path"] == METRICS:
             body, content_type = self._metrics.exposition(), "text/plain; version=0.0.4; charset=utf-8"
         else:
-            reasons = ["draining: the server is stopping"] if self._draining else []
+            reasons = ["draining: the server is stopping"] if self.is_draining else []
             reasons += await self._service.unready()
             status = 503 if reasons else 200
             body = msgspec.json.encode({"status": "unavailable" if reasons else "ok", "reasons": reasons})
-        headers = [("x-amzn-RequestId", response.request_id()), *([CLOSE] if self._closing else [])]
+        headers = [("x-amzn-RequestId", response.request_id()), *([CLOSE] if self.is_closing else [])]
         await asgi.answer(send, status, content_type, headers, body)
 
 

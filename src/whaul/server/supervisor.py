@@ -14,18 +14,20 @@ import ssl
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from granian.constants import HTTPModes, Interfaces, Loops, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from whaul.server import EVERY_SIGNAL
+from whaul.server.companion import Companion, Order
 from whaul.server.systemd import Systemd
 from whaul.server.workers import Workers
 from whaul.telemetry import logs
@@ -33,7 +35,6 @@ from whaul.telemetry import logs
 if TYPE_CHECKING:
     from whaul.server.worker import Worker
 
-APPLICATION = "whaul.app:create_app"
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where the workers keep their counters; prometheus_client reads it."""
 MAX_CONNECTIONS = 8192
@@ -63,6 +64,11 @@ class Plan:
     tls_key_file: str | None
     log_level: str
     log_format: str
+    application: str = "whaul.app:create_app"
+    """What makes it, in each worker."""
+    companion: "Plan | None" = None
+    """Of a second server process beside this one."""
+    is_companion: bool = False
 
     def as_json(self) -> str:
         """Write it, to be handed over as an argument."""
@@ -71,7 +77,13 @@ class Plan:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read it."""
-        return cls(**json.loads(text))
+        return cls.of(json.loads(text))
+
+    @classmethod
+    def of(cls, members: dict[str, Any]) -> Self:
+        """Read what `asdict` wrote."""
+        companion = members.pop("companion")
+        return cls(**members, companion=None if companion is None else cls.of(companion))
 
 
 def run(plan: Plan) -> None:
@@ -80,17 +92,22 @@ def run(plan: Plan) -> None:
     with ExitStack() as stack:
         if not os.environ.get(METRICS_FOLDER):
             os.environ.pop(METRICS_FOLDER, None)  # its reader takes an empty one for a folder
-            if plan.workers > 1:
+            if plan.workers > 1 or plan.companion is not None:
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="whaul-metrics-"))
                 os.environ[METRICS_FOLDER] = folder
-        _serve(plan)
+        systemd = Systemd()
+        companion = None
+        if plan.companion is not None:
+            companion = Companion([sys.executable, "-P", "-m", "whaul.server", plan.companion.as_json()])
+            stack.enter_context(companion.kept())
+        _serve(plan, systemd, companion)
 
 
-def _serve(plan: Plan) -> None:
+def _serve(plan: Plan, systemd: Systemd, companion: Companion | None) -> None:
     server = Workers(
         notice=plan.shutdown_notice,
         patience=plan.deadline + STOP_MARGIN,
-        target=APPLICATION,
+        target=plan.application,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
@@ -108,20 +125,23 @@ def _serve(plan: Plan) -> None:
         log_dictconfig=logs.server_logging(plan.log_level, plan.log_format),
         ssl_protocol_min=SSLProtocols.tls12,
     )
-    systemd = Systemd()
     timeout = min(PROBE_TIMEOUT, systemd.watchdog / 2 or PROBE_TIMEOUT)
-    obeying = threading.Thread(target=_obey, args=(server, systemd, plan.shutdown_notice), name="signals", daemon=True)
+    orders = _piped() if plan.is_companion else _signalled(companion)
+    obeying = threading.Thread(
+        target=_obey, args=(orders, server, systemd, plan.shutdown_notice), name="orders", daemon=True
+    )
     server.on_startup(obeying.start)
     server.on_startup(lambda: systemd.watch(lambda: _is_alive(plan, timeout)))
     # Granian's own loader would import from the working directory first.
-    server.serve(target_loader=partial(_application, plan.port, plan.shutdown_notice), wrap_loader=False)
+    loader = partial(_application, plan.application, plan.port, plan.shutdown_notice)
+    server.serve(target_loader=loader, wrap_loader=False)
 
 
-def _application(port: int, notice: float, serving: Connection) -> "Worker":
+def _application(application: str, port: int, notice: float, serving: Connection) -> "Worker":
     """Make the application, in a worker."""
     from whaul.server.worker import Worker  # noqa: PLC0415 - only workers load the gateway
 
-    return Worker(pkgutil.resolve_name(APPLICATION)(), port, notice, serving)
+    return Worker(pkgutil.resolve_name(application)(), port, notice, serving)
 
 
 def _connections(max_transfers: int) -> int:
@@ -138,22 +158,43 @@ def _connections(max_transfers: int) -> int:
     return max(min(wanted, soft) - reserved, max_transfers)
 
 
-def _obey(server: Workers, systemd: Systemd, notice: float) -> None:
-    """Wait for signals, and do what they say.
+def _signalled(companion: Companion | None) -> Iterator[Order]:
+    """Wait for signals, pass them on to the companion, and say what they mean.
 
     SIGTERM begins the notice; another one, or Ctrl-C, ends it. Calls under way are finished in any case.
     """
+    draining = False
     while True:
         number = signal.sigwait(EVERY_SIGNAL)
-        if number == signal.SIGHUP:
+        if number not in {signal.SIGHUP, signal.SIGTERM, signal.SIGINT}:
+            continue
+        order = Order.RELOAD
+        if number != signal.SIGHUP:
+            order = Order.DRAIN if number == signal.SIGTERM and not draining else Order.STOP
+            draining = True
+        if companion is not None:
+            companion.tell(order)
+        yield order
+
+
+def _piped() -> Iterator[Order]:
+    """Read orders from standard input; its end means that the main process has died."""
+    while word := os.read(0, 1):
+        yield Order(word)
+    yield Order.STOP
+
+
+def _obey(orders: Iterator[Order], server: Workers, systemd: Systemd, notice: float) -> None:
+    for order in orders:
+        if order is Order.RELOAD:
             server.reload()
-        elif number == signal.SIGTERM and notice and not server.draining:
+        elif order is Order.DRAIN and notice and not server.draining:
             systemd.stop()
             server.drain()
             ending = threading.Timer(notice, server.stop)
             ending.daemon = True
             ending.start()
-        elif number in {signal.SIGTERM, signal.SIGINT}:
+        else:
             systemd.stop()
             server.stop()
 

@@ -24,7 +24,7 @@ import structlog
 
 from whaul.server import DRAIN_SIGNAL, STOP_SIGNAL
 from whaul.server.asgi import Message, Receive, Scope, Send
-from whaul.server.gateway import Gateway
+from whaul.server.http_app import HttpApp
 from whaul.server.sockets import hold_off_connections
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ HANDSHAKE = 0.2
 class Worker:
     """The ASGI application of a worker process."""
 
-    def __init__(self, gateway: Gateway, port: int, notice: float, serving: Connection) -> None:
+    def __init__(self, gateway: HttpApp, port: int, notice: float, serving: Connection) -> None:
         """`serving` is told once the gateway serves; `notice` is in seconds."""
         self._gateway = gateway
         self._port = port
