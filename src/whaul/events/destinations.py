@@ -137,14 +137,6 @@ class Destinations:
         fresh = self._cipher.encrypt(secret)
         return await self._change(name, f"old_secret = secret, old_secret_until = {until}, secret = $3", fresh)
 
-    async def end_rotations(self) -> None:
-        """Forget the old secrets that have signed for their day."""
-        old = f"owner = $1 AND old_secret IS NOT NULL AND old_secret_until <= {self._store.now}"
-        [rows] = await self._store.run((f"SELECT number FROM destinations WHERE {old}", (self._owner,)))
-        if rows:
-            forget = f"UPDATE destinations SET old_secret = NULL, old_secret_until = NULL WHERE {old}"
-            await self._store.run((forget, (self._owner,)), self._changed())
-
     async def stop(self, number: int, state: str, error: str) -> bool:
         """Write that an active destination refuses everything: it is `open`, or `disabled`. Its clock stands still."""
         now = self._store.now

@@ -151,7 +151,7 @@ async def events_running(
         counting = Counting(store, owner, backlog, max_events=limits.max_events)
         replays = Replays(store, cipher, owner, outbox.wake)
         watches = [every(COUNT, counting.run), every(LOOK, unrouted.run), every(PAUSE, retention.run)]
-        watches += [every(REPLAY, replays.run), every(PAUSE, destinations.end_rotations)]
+        watches.append(every(REPLAY, replays.run))
         if processes is not None:
             watches.append(every(SWEEP, lambda: processes.free(store)))
         await stack.enter_async_context(watching(*watches))
