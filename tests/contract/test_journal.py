@@ -1,6 +1,7 @@
 """The journal, replays and dead letters, on both databases."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -10,15 +11,31 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from harness.inbox import ACCOUNT_ID, NOON, NUMBER, OWNER, Installation, image, installation, post, text, webhook
+from harness.inbox import (
+    ACCOUNT_ID,
+    NOON,
+    NUMBER,
+    OWNER,
+    AnySpeaker,
+    Installation,
+    image,
+    installation,
+    post,
+    text,
+    webhook,
+)
 from harness.outbox import Delivering, ScriptedTarget, delivering
+from whaul.events import items
 from whaul.events import journal as journal_module
 from whaul.events import replays as replays_module
 from whaul.events.columns import microseconds
 from whaul.events.dead import DeadLetters
+from whaul.events.drafts import Post
 from whaul.events.filters import Filter
-from whaul.events.journal import UNREADABLE, EventRecord, Journal
+from whaul.events.journal import UNREADABLE, EventRecord, FileRecord, Journal
 from whaul.events.model import Accepted, Failed
+from whaul.events.purge import Found, Purge
+from whaul.events.reparse import Reparse, Reparsed
 from whaul.events.replays import Replays
 from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
@@ -473,3 +490,145 @@ async def test_all_are_tried_again_once_however_many_ask(dying: tuple[Delivering
     takes[0] = True
     orders = await destination(there)
     assert sum(await asyncio.gather(*(dead(there).retry(orders, []) for _ in range(4)))) == 3
+
+
+# One person
+
+
+PERSON = "15550100199"
+
+
+def purge(here: Installation, person: str = PERSON) -> Purge:
+    return Purge(here.store, here.cipher, here.drafting.hashes, OWNER, person)
+
+
+async def test_all_that_is_kept_of_a_person_is_removed(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget(lambda _: TOO_LARGE)}) as there:
+        here = there.here
+        await here.link()
+        await here.add_destination()
+        await here.add_archive()
+        await here.inbox.put(post(text("wamid.1", sender=PERSON), text("wamid.other")))
+        await here.inbox.put(post(image("wamid.2", "77") | {"from": PERSON}))
+        await here.inbox.put(post(text("wamid.3")))
+        await there.until("SELECT count(*) FROM deliveries WHERE state = 'dead'", 4)
+        found = await purge(here).find()
+        assert [file.media_id for file in found.files] == ["77"]
+        assert (len(found.events), len(found.bodies), found.unreadable) == (2, 2, 0)
+        assert await purge(here).remove(found, None) == 2
+        assert await listed(here) == ["wamid.3", "wamid.other"]
+        for table, rest in {"deliveries": 2, "attempts": 2, "files": 0, "event_files": 0, "webhook_bodies": 1}.items():
+            assert await here.value(f"SELECT count(*) FROM {table}") == rest, table  # noqa: S608
+        assert await purge(here).find() == Found()
+
+
+@pytest.mark.parametrize("person", ["+1 (555) 010-0199", "+15550100199", PERSON])
+async def test_a_number_may_be_written_as_people_do(here: Installation, person: str) -> None:
+    await here.inbox.put(post(text("wamid.1", sender=PERSON)))
+    assert len((await purge(here, person).find()).events) == 1
+
+
+async def test_another_person_is_left_alone(here: Installation) -> None:
+    await here.inbox.put(post(text("wamid.1", sender="US.13491208655302741918")))
+    await here.inbox.put(post(text("wamid.2", sender=f"{PERSON}0", body=f"0{PERSON}")))
+    assert await purge(here).find() == Found()
+    assert len((await purge(here, "US.13491208655302741918").find()).events) == 1
+
+
+async def test_a_body_with_a_person_who_was_known_already_is_removed(here: Installation) -> None:
+    first = post(text("wamid.1", sender=PERSON))
+    await here.inbox.put(first)
+    await here.inbox.put(post(text("wamid.1", sender=PERSON), text("wamid.2")))
+    found = await purge(here).find()
+    assert (len(found.events), len(found.bodies)) == (1, 2)
+
+
+async def test_what_could_not_be_parsed_is_read_for_a_person(here: Installation) -> None:
+    escaped = PERSON.replace("9", "\\u0039")
+    await here.inbox.put(webhook(b'{"from": "%s"' % escaped.encode()))
+    await here.inbox.put(webhook(b'{"from": "x"'))
+    found = await purge(here).find()
+    assert (len(found.events), len(found.bodies)) == (1, 1)
+    other = Cipher(SecretStr(Fernet.generate_key().decode()))
+    hidden = await Purge(here.store, other, here.drafting.hashes, OWNER, PERSON).find()
+    assert hidden.unreadable == 4
+
+
+async def test_a_file_that_others_sent_too_is_kept(here: Installation) -> None:
+    await here.add_archive()
+    await here.inbox.put(post(image("wamid.1", "77") | {"from": PERSON}))
+    await here.inbox.put(post(image("wamid.2", "77")))
+    found = await purge(here).find()
+    assert found.files == []
+    await purge(here).remove(found, None)
+    assert await here.value("SELECT count(*) FROM files") == 1
+
+
+async def test_stored_objects_go_before_what_names_them(here: Installation) -> None:
+    await here.add_archive()
+    await here.inbox.put(post(image("wamid.1", "77") | {"from": PERSON}))
+    await here.rows("UPDATE files SET state = 'stored'")
+    found = await purge(here).find()
+    removed = []
+
+    async def fail(file: FileRecord) -> None:
+        removed.append(file.key)
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await purge(here).remove(found, fail)
+    assert removed == ["77"]
+    assert await purge(here).find() == found
+
+
+# What could not be parsed
+
+
+def reparse(here: Installation, operators: tuple[str, ...] = ()) -> Reparse:
+    return Reparse(
+        store=here.store,
+        cipher=here.cipher,
+        owner=OWNER,
+        operators=operators,
+        extensions={},
+        max_events=1000,
+        max_bytes=10**9,
+    )
+
+
+async def keep_unparsed(here: Installation, content: bytes, app: str | None = "900") -> None:
+    """Keep what this version could parse, as one before it that could not."""
+    await here.inbox.put(Post(content, [items.unparsed(content)], AnySpeaker(app), NOON))
+
+
+async def test_what_is_understood_now_goes_its_way(here: Installation) -> None:
+    await here.add_destination(state="paused")
+    whole, other = post(text("wamid.1"), text("wamid.2")).body, post(text("wamid.3")).body
+    await keep_unparsed(here, whole)
+    await keep_unparsed(here, json.dumps(json.loads(other)["entry"][0]).encode())
+    await keep_unparsed(here, b"no json")
+    assert await reparse(here, operators=("900",)).run() == Reparsed(matched=3, routed=3)
+    assert sorted(map(str, await listed(here))) == ["None", "wamid.1", "wamid.2", "wamid.3"]
+    assert await listed(here, state="unparsed") == [None]
+    assert await here.value("SELECT count(*) FROM deliveries WHERE lease_owner IS NULL") == 3
+    assert await reparse(here, operators=("900",)).run() == Reparsed(matched=1, routed=0)
+
+
+async def test_a_second_copy_of_what_is_understood_now_is_dropped(here: Installation) -> None:
+    await put(here, 1)
+    await keep_unparsed(here, post(text("wamid.1")).body)
+    assert await reparse(here, operators=("900",)).run() == Reparsed(matched=1, routed=0)
+    assert await listed(here) == ["wamid.1"]
+
+
+async def test_only_what_came_since_then_is_looked_at(here: Installation) -> None:
+    await keep_unparsed(here, post(text("wamid.1")).body)
+    later = microseconds(NOON + timedelta(seconds=1))
+    assert await reparse(here, operators=("900",)).run(later) == Reparsed(matched=0, routed=0)
+
+
+@pytest.mark.parametrize("app", [None, "901"])
+async def test_who_may_not_speak_for_an_account_still_may_not(here: Installation, app: str | None) -> None:
+    await keep_unparsed(here, post(text("wamid.1")).body, app)
+    assert await reparse(here).run() == Reparsed(matched=1, routed=0)
+    assert await listed(here, state="unparsed") == [None]

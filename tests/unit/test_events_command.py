@@ -18,10 +18,12 @@ from typer.testing import CliRunner, Result
 from harness.inbox import (
     ACCOUNT_ID,
     KEY,
+    NOON,
     NUMBER,
     OWNER,
     REGION,
     WABA,
+    AnySpeaker,
     Installation,
     image,
     installation,
@@ -29,12 +31,15 @@ from harness.inbox import (
     text,
     webhook,
 )
+from harness.store import Answer, StandIn, s3_answer, stand_in
 from harness.waiting import eventually
 from whaul.arns import Arns
 from whaul.cli import app
 from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
+from whaul.events import items
 from whaul.events.columns import microseconds_now
+from whaul.events.drafts import Post
 from whaul.events.replays import Replays
 
 T = TypeVar("T")
@@ -401,3 +406,85 @@ def test_dead_letters_are_tried_again_or_dropped(dead: str, verb: str, member: s
     assert document("dead", verb, "--yes") == {"matched": 0, member: 0}
     assert document("dead", "list")["dead"] == []
     assert sql(dead, "SELECT count(*) FROM deliveries") == [(3 if verb == "retry" else 0,)]
+
+
+# One person
+
+
+PERSON = "15550100199"
+
+
+@pytest.fixture
+def person(url: str) -> str:
+    """A person's message with a stored file, and another one's message."""
+
+    async def work(here: Installation) -> None:
+        await here.add_archive()
+        await here.inbox.put(post(image("wamid.1", "77") | {"from": PERSON}))
+        await here.inbox.put(post(text("wamid.2")))
+        await here.rows("UPDATE files SET state = 'stored', key = 'a folder/77.jpg', sha256 = $1, size = 5", bytes(32))
+
+    inside(url, work)
+    return url
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    with stand_in() as found:
+        for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", found.url)
+        yield found
+
+
+FILE = {"mediaId": "77", "state": "stored", "bucket": "bucket", "key": "a folder/77.jpg", "sha256": "00" * 32}
+
+
+def test_a_person_is_removed_when_that_is_confirmed(person: str) -> None:
+    file = FILE | {"size": 5, "lastError": None}
+    found = {"matched": 1, "removed": 0, "files": [file]}
+    assert document("purge", "--user", PERSON, "--dry-run") == found
+    assert "give --yes" in str(run("purge", "--user", PERSON).exception)
+    assert "nothing was removed" in str(run("purge", "--user", PERSON, stdin="n\n").exception)
+    assert document("purge", "--user", PERSON, "--yes") == found | {"removed": 1}
+    assert document("purge", "--user", PERSON, "--yes") == {"matched": 0, "removed": 0, "files": []}
+    assert [event["whatsAppMessageId"] for event in document("list")["events"]] == ["wamid.2"]
+    assert sql(person, "SELECT count(*) FROM webhook_bodies") == [(1,)]
+
+
+@pytest.mark.usefixtures("person")
+def test_files_are_removed_on_request(s3: StandIn) -> None:
+    s3.always(Answer(204, {}))
+    assert document("purge", "--user", PERSON, "--files", "--yes")["removed"] == 1
+    assert (s3.only.method, s3.only.target) == ("DELETE", "/bucket/a%20folder/77.jpg")
+
+
+@pytest.mark.usefixtures("person")
+def test_a_file_that_cannot_be_removed_keeps_everything(s3: StandIn) -> None:
+    s3.always(s3_answer(403, "AccessDenied"))
+    said = refused("purge", "--user", PERSON, "--files", "--yes")
+    assert said.startswith("s3://bucket/a folder/77.jpg was not removed: ")
+    assert document("purge", "--user", PERSON, "--dry-run")["matched"] == 1
+
+
+def test_whoever_cannot_be_read_is_told_of(person: str) -> None:
+    sql(person, "UPDATE webhook_bodies SET body = 'x'")
+    result = run("purge", "--user", PERSON, "--dry-run")
+    assert "2 webhooks or events are encrypted with a key that is not in WHAUL_SECRET_KEY" in result.stderr
+
+
+# What could not be parsed
+
+
+def test_what_is_understood_now_goes_its_way(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(here: Installation) -> None:
+        body = post(text("wamid.1")).body
+        await here.inbox.put(Post(body, [items.unparsed(body)], AnySpeaker("900"), NOON))
+        await here.inbox.put(webhook(b"no json"))
+
+    inside(url, work)
+    monkeypatch.setenv("WHAUL_APP_SECRETS", "900=secret")
+    assert document("reparse", "--since", "1m") == {"matched": 0, "routed": 0}
+    assert document("reparse") == {"matched": 2, "routed": 1}
+    assert [event["whatsAppMessageId"] for event in document("list")["events"]] == ["wamid.1", None]
+    assert done("reparse").startswith("1 could not be parsed")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from whaul.cli import dead, output, replay
+from whaul.cli import dead, output, purge, reparse, replay
 from whaul.cli import event_records as records
 from whaul.cli.accounts import Json
 from whaul.cli.event_filters import (
@@ -36,6 +36,8 @@ def _group() -> typer.Typer:
     group = typer.Typer(help="Events that came, and what became of them.", no_args_is_help=True, add_completion=False)
     group.add_typer(dead.app, name="dead")
     group.command("replay")(replay.replay)
+    group.command("reparse")(reparse.reparse)
+    group.command("purge")(purge.purge)
     return group
 
 
