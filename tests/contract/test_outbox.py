@@ -255,15 +255,19 @@ async def test_a_thousand_of_one_conversation_stay_in_order(url: str) -> None:
 
 async def test_a_message_that_waits_for_its_file_is_delivered_when_it_is_due(url: str) -> None:
     target = ScriptedTarget()
-    async with delivering(url, {"orders": target}) as there:
+    async with delivering(url, {"orders": target, "ordered": target}) as there:
         await there.here.link()
         await there.here.add_archive()
         await there.here.add_destination(media_wait=60)
         await there.here.inbox.put(post(image("wamid.A", "1"), number=NUMBER))
+        await there.here.add_destination("ordered", media_wait=60, ordered=True)
+        await there.here.inbox.put(post(image("wamid.B", "1"), number=NUMBER))
         await there.outbox.sweep()
         assert target.sent == []
-        await there.here.store.run(("UPDATE deliveries SET due_at = 0", ()))
+        await there.here.store.run(*there.outbox._deliveries.ready([1, 2]))
+        await there.outbox.sweep()
         await there.settled()
+        assert sorted(map(str, target.wamids)) == ["wamid.A", "wamid.B", "wamid.B"]
 
 
 async def test_a_process_that_stops_gives_its_leases_back(url: str) -> None:
@@ -345,3 +349,16 @@ async def test_a_target_is_made_anew_when_its_old_secret_no_longer_signs(url: st
         assert there.outbox._retired == [target]
         await there.outbox.sweep()
         assert there.outbox._retired == [target]
+
+
+async def test_what_is_delivered_makes_room_at_once(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target, "other": target}, max_events=8) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.add_destination("other")
+        for number in range(20):
+            await there.here.inbox.put(post(text(f"wamid.{number}")))
+            await there.settled()
+        assert len(target.sent) == 40
+        assert await there.here.value("SELECT count(*) FROM deliveries") == 0

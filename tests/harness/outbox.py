@@ -123,6 +123,7 @@ async def delivering(
             destinations=destinations,
             targets=target,
             observer=observer,
+            backlog=here.backlog,
             period=period,
             rng=random.Random(1),  # noqa: S311
         )

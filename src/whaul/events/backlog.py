@@ -59,7 +59,9 @@ class Backlog:
         self._counted_at: int | None = None
         self._events: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
-        """What this process has put since."""
+        """What this process has put since, less what it has done."""
+        self._jobs: dict[int, int] = {}
+        """How many jobs wait of the events among them."""
 
     def is_full(self) -> bool:
         """Whether no more events may come in."""
@@ -70,9 +72,26 @@ class Backlog:
         return self._holds(what, self._max_events // SHARE, self._max_bytes // SHARE)
 
     def add(self, what: str, size: int) -> None:
-        """Count an event that was put, until it is counted in the database."""
+        """Count what was put, until it is counted in the database."""
         self._events[what] += 1
         self._bytes[what] += size
+
+    def add_event(self, seq: int, size: int, jobs: int) -> None:
+        """Count an event of which so many jobs wait."""
+        self.add(ALL, size)
+        self._jobs[seq] = jobs
+
+    def remove(self, what: str, seq: int, size: int) -> None:
+        """Count no longer what is done; an event that came since the last count goes with the last of its jobs."""
+        self._events[what] -= 1
+        self._bytes[what] -= size
+        left = self._jobs.get(seq)
+        if left is not None:
+            self._jobs[seq] = left - 1
+            if left == 1:
+                del self._jobs[seq]
+                self._events[ALL] -= 1
+                self._bytes[ALL] -= size
 
     async def refresh(self) -> None:
         """Read the counts that were stored last. Raises RegistryUnavailableError."""
@@ -83,6 +102,7 @@ class Backlog:
             self._counted_at = counted_at
             self._events.clear()
             self._bytes.clear()
+            self._jobs.clear()
         self.counts = {row[0]: Count(*row[1:5]) for row in rows}
 
     def _holds(self, what: str, max_events: int, max_bytes: int) -> bool:

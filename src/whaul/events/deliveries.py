@@ -166,6 +166,19 @@ class Deliveries:
         [rows] = await self._store.run((statement, (number, replay)))
         return len(rows)
 
+    def ready(self, seqs: Iterable[int]) -> list[Statement]:
+        """Make deliveries due at once that wait for the files of these events; their outcome is known."""
+        waiting = f"""
+            SELECT id FROM deliveries WHERE state = 'pending' AND waits AND lease_owner IS NULL
+              AND seq IN (SELECT id FROM {self._store.rows("$1", id="bigint")})"""
+        turns = f"""
+            UPDATE conversation_turns SET due_at = {self._store.now} WHERE lease_owner IS NULL
+              AND (destination, conversation) IN (
+                SELECT destination, conversation FROM deliveries WHERE id IN ({waiting}))"""
+        deliveries = f"UPDATE deliveries SET due_at = {self._store.now} WHERE id IN ({waiting})"
+        parameters = (numbered(seqs),)
+        return [(deliveries, parameters), (turns, parameters)]
+
     async def drop(self, number: int) -> int:
         """Remove some of what a removed destination has; return how many."""
         statement = f"""

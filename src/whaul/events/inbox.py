@@ -26,7 +26,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from whaul.events import items
-from whaul.events.backlog import ALL, of_destination, of_files
+from whaul.events.backlog import of_destination, of_files
 from whaul.events.columns import moment
 from whaul.events.drafts import Candidate, Draft, Drafting, NewDeliveryJob, NewFileJob, Post
 from whaul.events.leases import LEASE
@@ -245,7 +245,7 @@ class Inbox:
                 event = _event(candidate, seq)
                 self._hand_over_deliveries(row, event, born, until)
                 self._hand_over_files(row, event, born, until)
-                self._drafting.backlog.add(ALL, row.size)
+                self._drafting.backlog.add_event(seq, row.size, _waiting_jobs(row))
 
     def _hand_over_deliveries(self, row: NewEvent, event: Event, born: Born, until: float) -> None:
         intake, backlog = self._drafting.deliveries, self._drafting.backlog
@@ -270,6 +270,10 @@ class Inbox:
                 intake.cancel(file.account_id)
             else:
                 intake.wake(file.account_id)
+
+
+def _waiting_jobs(row: NewEvent) -> int:
+    return sum(delivery.dead is None for delivery in row.deliveries) + sum(file.failed is None for file in row.files)
 
 
 def _event(candidate: Candidate, seq: int) -> Event:

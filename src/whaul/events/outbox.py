@@ -24,6 +24,7 @@ from typing import Final
 
 import structlog
 
+from whaul.events.backlog import Backlog
 from whaul.events.columns import microseconds_now
 from whaul.events.deliveries import Attempt, Deliveries, Delivery
 from whaul.events.destinations import Destinations
@@ -67,6 +68,7 @@ class Outbox:
         destinations: Destinations,
         targets: Callable[[Destination], Target],
         observer: Observer,
+        backlog: Backlog,
         period: float,
         rng: random.Random,
     ) -> None:
@@ -81,7 +83,7 @@ class Outbox:
         self._period = period
         self._rng = rng
         self._lanes: dict[int, Lane] = {}
-        self._settler = Settler(store, deliveries, turns, on_next=self._go_on, on_lost=observer.lost)
+        self._settler = Settler(store, deliveries, turns, backlog=backlog, on_next=self._go_on, on_lost=observer.lost)
         self._retired: list[Target] = []
         """To be closed at the end."""
         self._tasks = Tasks()

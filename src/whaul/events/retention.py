@@ -36,6 +36,8 @@ MAX_LOOSE_EVENTS: Final = 100_000
 MAX_LOOSE_BYTES: Final = 1024**3
 """What the unrouted and unparsed events of one app may hold."""
 _DAY: Final = 86_400_000_000
+AGAIN: Final = 3_600_000_000
+"""Microseconds after which old events that were needed are looked at again."""
 _PATIENCE: Final = ("SET LOCAL lock_timeout = '200ms'", "SET LOCAL statement_timeout = '500ms'")
 """Whoever waits for a table's lock, or holds it, holds up those behind."""
 
@@ -50,6 +52,7 @@ class Retention:
         self._webhooks = int(webhooks * 1_000_000)
         self._events = int(events * 1_000_000)
         self._duty = Duty(store, owner, "retention", PAUSE)
+        self._begun = self._walked = 0
 
     async def run(self) -> None:
         """Remove what is to go, if it is this process's turn."""
@@ -109,16 +112,25 @@ class Retention:
         )
 
     async def _delete_events(self) -> None:
-        """Walk over the old events, past those that are needed, and remove the others."""
+        """Walk over the old events, which have the lowest numbers, and remove those that nothing needs.
+
+        The walk goes on where it ended, and begins anew now and then for what was needed the last time.
+        """
         statement = f"""
-            SELECT seq, EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq) OR EXISTS (
+            SELECT seq, owner, received_at, EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq) OR EXISTS (
               SELECT 1 FROM event_files f JOIN files ON files.id = f.file
               WHERE f.seq = events.seq AND files.state IN ('pending', 'parked'))
-            FROM events WHERE seq > $1 AND owner = $2 AND received_at < $3 ORDER BY seq LIMIT {PAGE}"""
-        last, oldest = 0, microseconds_now() - self._events
-        while rows := await self._rows(statement, last, self._owner, oldest):
-            last = rows[-1][0]
-            await self._remove(seq for seq, needed in rows if not needed)
+            FROM events WHERE seq > $1 ORDER BY seq LIMIT {PAGE}"""
+        now = microseconds_now()
+        if now - self._begun > AGAIN:
+            self._begun, self._walked = now, 0
+        while rows := await self._rows(statement, self._walked):
+            old = [row for row in rows if row[2] < now - self._events]
+            await self._remove(seq for seq, owner, _, needed in old if owner == self._owner and not needed)
+            if old:
+                self._walked = old[-1][0]
+            if len(old) < len(rows):
+                return
 
     async def _delete_loose_events(self) -> None:
         """Remove the oldest of what nobody has a use for, where an app has more of it than it may."""

@@ -128,6 +128,7 @@ async def events_running(
             destinations=destinations,
             targets=surroundings.targets,
             observer=surroundings.observer,
+            backlog=backlog,
             period=limits.delivery_period,
             rng=random.SystemRandom(),
         )

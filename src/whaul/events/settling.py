@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from whaul.events.backlog import Backlog, of_destination
 from whaul.events.deliveries import Attempt, Deliveries, Delivery
 from whaul.events.store import Store, UnfitDataError
 from whaul.events.turns import Turns
@@ -34,6 +35,7 @@ class Settler:
         deliveries: Deliveries,
         turns: Turns,
         *,
+        backlog: Backlog,
         on_next: Callable[[Sequence[Delivery]], None],
         on_lost: Callable[[int], None],
     ) -> None:
@@ -41,6 +43,7 @@ class Settler:
         self._store = store
         self._deliveries = deliveries
         self._turns = turns
+        self._backlog = backlog
         self._on_next = on_next
         self._on_lost = on_lost
         self._attempts: list[Attempt] = []
@@ -98,7 +101,13 @@ class Settler:
             results = []
         del self._attempts[: len(attempts)]
         ours = {row[0] for rows in results[: len(settled)] for row in rows}
-        late = sum(attempt.delivery.id not in ours for attempt in attempts)
+        late = 0
+        for attempt in attempts:
+            if attempt.delivery.id not in ours:
+                late += 1
+            elif attempt.state != "pending" and not attempt.delivery.replay:
+                event = attempt.delivery.event
+                self._backlog.remove(of_destination(attempt.delivery.destination), event.seq, len(event.entry))
         if late:
             self._on_lost(late)
         if following:
