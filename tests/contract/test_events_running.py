@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.inbox import KEY, OWNER, installation, post, text
-from harness.killed import EVENTS, LIMITS, STEPS, surroundings
+from harness.killed import EVENTS, LIMITS, STEPS, UNDER_LOAD, surroundings
 from harness.waiting import PATIENCE
 from harness.zygote import Zygote
 from whaul.events import replays
@@ -80,6 +80,24 @@ async def test_what_was_answered_is_delivered_whenever_the_process_is_killed(
     assert set(answered.read_text().split()) <= set(counts)
     if step not in {"after the send", "idle"}:
         assert counts.total() == EVENTS
+
+
+async def test_one_of_two_nodes_dies_under_load_and_nothing_is_lost(url: str, tmp_path: Path, zygote: Zygote) -> None:
+    await _prepared(url)
+    answered, delivered = tmp_path / "answered", tmp_path / "delivered"
+    async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered)) as running:
+        arguments = [url, "under load", str(answered), str(delivered)]
+        process = zygote.call("harness.killed:main", arguments, tmp_path / "log")
+        died = asyncio.create_task(asyncio.to_thread(process.wait))
+        number = 0
+        while not died.done():
+            await running.inbox.put(post(text(f"here.{number}")))
+            number += 1
+        assert await died == -signal.SIGKILL, (tmp_path / "log").read_text()
+        await _delivered(running)
+    counts = Counter(delivered.read_text().split())
+    assert {f"here.{each}" for each in range(number)} | set(answered.read_text().split()) <= set(counts)
+    assert counts.total() - len(counts) <= UNDER_LOAD  # what the node had sent, and not written down
 
 
 async def test_two_processes_share_the_work(url: str, tmp_path: Path) -> None:

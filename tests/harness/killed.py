@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.inbox import KEY, OWNER, post, text
-from whaul.events.drafts import Post
 from whaul.events.inbox import Inbox
 from whaul.events.model import Accepted, Event, Outcomes
 from whaul.events.routing import Destination
@@ -19,6 +18,8 @@ from whaul.secrets import Cipher
 STEPS = ("before the commit", "after the commit", "before the send", "after the send", "after the settling", "idle")
 LIMITS = Limits(max_events=10**6, max_bytes=10**12, delivery_period=3600, webhook_retention=3600, event_retention=3600)
 EVENTS = 5
+UNDER_LOAD = 40
+"""Deliveries after which a process dies that dies under load."""
 
 
 class Silent:
@@ -38,12 +39,16 @@ class FileTarget:
     def __init__(self, file: Path, step: str = "") -> None:
         self._file = file
         self._step = step
+        self._sent = 0
 
     async def send(self, events: Sequence[Event]) -> Outcomes:
         die_at("before the send", self._step)
         with self._file.open("a") as file:
             file.writelines(f"{event.wamid}\n" for event in events)
         die_at("after the send", self._step)
+        self._sent += len(events)
+        if self._sent >= UNDER_LOAD:
+            die_at("under load", self._step)
         return [Accepted()] * len(events)
 
     async def close(self) -> None: ...
@@ -92,14 +97,19 @@ def main(url: str, step: str, answered: str, delivered: str) -> None:
 async def _main(url: str, step: str, answered: Path, delivered: Path) -> None:
     async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered, step)) as running:
         _make_deadly(running, step)
-        posts: list[Post] = [post(text(f"wamid.{number}")) for number in range(EVENTS)]
-        for sent in posts:
-            await running.inbox.put(sent)
-            with answered.open("a") as file:
-                file.write(f"{sent.items[0].wamid}\n")
+        if step == "under load":
+            await asyncio.gather(*(_put(running, f"load.{number}", answered) for number in range(200)))
+        for number in range(EVENTS):
+            await _put(running, f"wamid.{number}", answered)
         if step == "idle":
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.Event().wait()
+
+
+async def _put(running: Events, wamid: str, answered: Path) -> None:
+    await running.inbox.put(post(text(wamid)))
+    with answered.open("a") as file:
+        file.write(f"{wamid}\n")
 
 
 def _make_deadly(running: Events, step: str) -> None:

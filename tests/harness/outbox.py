@@ -126,6 +126,7 @@ async def delivering(
             backlog=here.backlog,
             period=period,
             rng=random.Random(1),  # noqa: S311
+            sweep=0.1,
         )
         here.connect(outbox)
         async with outbox.running():

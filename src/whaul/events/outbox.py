@@ -71,8 +71,9 @@ class Outbox:
         backlog: Backlog,
         period: float,
         rng: random.Random,
+        sweep: float = SWEEP,
     ) -> None:
-        """`period` is in seconds: how long a delivery is tried."""
+        """`period` is how long a delivery is tried, `sweep` how often we look for what is due, both in seconds."""
         self._store = store
         self._routing = routing
         self._deliveries = deliveries
@@ -82,6 +83,7 @@ class Outbox:
         self._observer = observer
         self._period = period
         self._rng = rng
+        self._sweep = sweep
         self._lanes: dict[int, Lane] = {}
         self._settler = Settler(store, deliveries, turns, backlog=backlog, on_next=self._go_on, on_lost=observer.lost)
         self._retired: list[Target] = []
@@ -340,7 +342,7 @@ class Outbox:
         """Deliver. At the end, what is under way has some time, and the rest is given back."""
         await self._routing.refresh()
         try:
-            async with watching(every(SWEEP, self.sweep), every(EXTEND, self._extend)):
+            async with watching(every(self._sweep, self.sweep), every(EXTEND, self._extend)):
                 yield
         finally:
             self._stopping = True
