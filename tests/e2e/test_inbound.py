@@ -68,6 +68,47 @@ def test_a_message_reaches_the_receiver(gateway: Gateway, receiver: Receiver, si
     eventually(lambda: delivered in gateway.send("GET", "/metrics").body.decode())
 
 
+def test_an_event_is_followed_replayed_and_tried_again(
+    gateway: Gateway, receiver: Receiver, simulator: Simulator
+) -> None:
+    own = gateway.world
+    secret = own.whaul("destinations", "add", "crm", "--account", simulator.waba_id, "--to", receiver.url)["secret"]
+    assert own.whaul("destinations", "test", "crm")["accepted"]
+    own.whaul("webhooks", "subscribe", simulator.waba_id, "--url", gateway.url, "--force")
+    receiver.answers = [413]
+    simulator.send_webhook("text")
+    eventually(lambda: own.whaul("events", "dead", "list")["dead"])
+    [letter] = own.whaul("events", "dead", "list", "--destination", "crm")["dead"]
+    assert (letter["destination"], letter["attempts"]) == ("crm", 1)
+    assert letter["lastError"].startswith("HTTP 413")
+    id_ = letter["messageId"]
+
+    def states() -> list[str]:
+        shown = own.whaul("events", "show", id_)
+        return [each["state"] for each in shown["deliveries"] if each["destination"] == "crm"]
+
+    assert states() == ["dead"]
+    assert own.whaul("events", "dead", "retry", id_, "--yes") == {"matched": 1, "queued": 1}
+    eventually(lambda: states() == ["delivered"])
+    found = own.whaul("events", "replay", id_, "--to", "crm", "--yes")
+    assert (found["matched"], found["queued"]) == (1, 1)
+    sample, first, *again = receiver.wait(4)
+    assert "whaul_test" in sample.body.decode()
+    assert "whaul-replay" not in first.headers
+    assert {(post.headers["webhook-id"], post.headers["whaul-replay"]) for post in again} == {(id_, "1")}
+    assert {post.body for post in again} == {first.body}
+    eventually(lambda: own.whaul("events", "replay", "--list")["replays"][0]["state"] == "done")
+    outcomes = ["delivered", "delivered", "impossible"]
+
+    def attempts() -> list[str]:
+        shown = own.whaul("events", "show", id_)
+        return [each["outcome"] for each in shown["attempts"] if each["destination"] == "crm"]
+
+    eventually(lambda: attempts() == outcomes)
+    assert secret not in own.run("events", "show", id_, "--content").stdout
+    assert own.whaul("destinations", "remove", "crm", "--yes") == {"name": "crm", "dropped": 0}
+
+
 def test_webhooks_may_have_a_listener_of_their_own(own: World, simulator: Simulator) -> None:
     with free_ports(1) as [port]:
         pass
