@@ -191,3 +191,9 @@ def test_a_message_names_the_program_as_its_reader_can_start_it(
     monkeypatch.setattr(sys, "argv", [str(tmp_path / started), "demo"])
     monkeypatch.setenv("PATH", str(tmp_path / path))
     assert output.itself() == called
+
+
+def test_whoever_gives_nothing_is_shown_the_help_with_its_colours() -> None:
+    result = run("events", FORCE_COLOR="1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "\x1b[1mUsage:\x1b[0m whaul events COMMAND" in result.stderr

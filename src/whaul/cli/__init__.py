@@ -80,8 +80,7 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Show the help to whoever gives nothing at all."""
         if not args and not ctx.resilient_parsing:
-            for line in self.page(ctx.command_path).splitlines():
-                output.tell(line)
+            output.tell_page(self.page(ctx.command_path))
             ctx.exit(2)
         return super().parse_args(ctx, args)
 

@@ -59,15 +59,18 @@ def add(
     ],
     field: Annotated[list[str] | None, typer.Option(help="Only events of this field; repeatable.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only message, status, …; repeatable.")] = None,
-    type_: Annotated[list[str] | None, typer.Option("--type", help="Only audio, delivered, …; repeatable.")] = None,
+    type_: Annotated[
+        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only audio, delivered, …; repeatable.")
+    ] = None,
     phone_number: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Only events of this number; repeatable.")
     ] = None,
     format_: Annotated[
-        Format, typer.Option("--format", help="AWS's envelope, Meta's own body, or CloudEvents.")
+        Format,
+        typer.Option("--format", metavar="FORMAT", help="aws: AWS's envelope; meta: Meta's own body; cloudevents."),
     ] = Format.AWS,
     order: Annotated[
-        Order | None, typer.Option(help="One at a time in each conversation, in the order of arrival.")
+        Order | None, typer.Option(help="conversation: in each, one at a time, in the order of arrival.")
     ] = None,
     wait_for_media: Annotated[
         int,

@@ -27,10 +27,10 @@ class State(StrEnum):
 AccountOf = Annotated[str | None, typer.Option("--account", help="Of this account: waba-…, its ARN, or Meta's id.")]
 FieldOf = Annotated[str | None, typer.Option("--field", help="Of this field, such as messages.")]
 KindOf = Annotated[str | None, typer.Option("--kind", help="Of this kind: message, status, echo, call, …")]
-TypeOf = Annotated[str | None, typer.Option("--type", help="Of this type: audio, delivered, …")]
+TypeOf = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of this type: audio, delivered, …")]
 NumberOf = Annotated[str | None, typer.Option("--phone-number", metavar="ID", help="Of this phone number.")]
 DestinationOf = Annotated[str | None, typer.Option("--destination", metavar="NAME", help="For this destination.")]
-StateOf = Annotated[State | None, typer.Option("--state", help="In this state.")]
+StateOf = Annotated[State | None, typer.Option("--state", help="pending, delivered, dead, unrouted or unparsed.")]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Received since then: a time, or 15m, 2h, 7d ago.")
 ]

@@ -112,7 +112,7 @@ def page(found: dict[str, Any], state: str) -> list[tuple[str, str]]:
     }
     to, files = found["deliveries"], found["files"]
     rows = [(name, str(value)) for name, value in facts.items() if value]
-    rows += [(f"to {each['destination']}", _told(f"{each['state']}, {each['attempts']} attempts", each)) for each in to]
+    rows += [(f"to {each['destination']}", _told(f"{each['state']}, {_tried(each['attempts'])}", each)) for each in to]
     rows += [(f"file {each['mediaId']}", _told(f"{each['state']}, {_place(each)}", each)) for each in files]
     return rows
 
@@ -126,6 +126,10 @@ def attempts(made: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
 
 def _told(text: str, found: dict[str, Any]) -> str:
     return f"{text}: {found['lastError']}" if found["lastError"] else text
+
+
+def _tried(times: int) -> str:
+    return "1 attempt" if times == 1 else f"{times} attempts"
 
 
 def _place(file: dict[str, Any]) -> str:

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 def _group() -> typer.Typer:
     group = typer.Typer(help="Events that came, and what became of them.", no_args_is_help=True, add_completion=False)
     group.add_typer(dead.app, name="dead")
-    group.command("replay")(replay.replay)
-    group.command("reparse")(reparse.reparse)
-    group.command("purge")(purge.purge)
     return group
 
 
@@ -241,3 +238,8 @@ async def _coming(journal: "Journal", selection: "Selection") -> AsyncIterator["
         else:
             await asyncio.sleep(LOOK)
         told = {seq for seq in told if seq > looked_at[0]}
+
+
+replay_events = app.command("replay")(replay.replay)
+reparse_events = app.command("reparse")(reparse.reparse)
+purge_person = app.command("purge")(purge.purge)

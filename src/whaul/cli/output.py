@@ -114,6 +114,12 @@ def tell(text: str) -> None:
         print(visible(text), file=sys.stderr, flush=True)  # noqa: T201 - the command line's voice
 
 
+def tell_page(text: str) -> None:
+    """Print lines of ours, which may hold colours, on standard error. If it is full or closed, nothing happens."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command line's voice
+
+
 def confirms(question: str, *, aside: bool = False) -> bool:
     """Ask a question. Anything but yes is a no. Raises `OutputError`, also at the end of standard input.
 
