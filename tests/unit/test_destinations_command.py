@@ -1,6 +1,7 @@
 """`whaul destinations`: destinations through their life, and what cannot be one."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
@@ -16,6 +17,7 @@ from whaul.cli import app
 from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
 
+ROOT = Path(__file__).parents[2]
 OWNER, REGION = "000000000000", "us-east-1"
 WABA, NUMBER = "400000000000001", "500000000000001"
 ARNS = Arns(OWNER, REGION)
@@ -284,3 +286,17 @@ def test_a_target_that_a_setting_forbids_now_is_one_line(monkeypatch: pytest.Mon
     add(to=receiver.url)
     monkeypatch.delenv("WHAUL_EVENT_HOSTS")
     assert "WHAUL_EVENT_HOSTS" in refused("test", "orders")
+
+
+def test_the_documented_check_of_signatures_works(receiver: Receiver) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "events.md").read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code[0], found)  # noqa: S102 - our own page
+    old = add(to=receiver.url)["secret"]
+    new = document("rotate", "orders")["secret"]
+    document("test", "orders")
+    [post] = receiver.posts
+    for secret in (old, new):  # both sign for a day
+        assert found["is_genuine"](secret, post.headers, post.body)
+        assert not found["is_genuine"](secret, post.headers, post.body + b" ")
+    assert not found["is_genuine"](SECRET, post.headers, post.body)
