@@ -13,6 +13,7 @@ from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
 from whaul.errors import AccessDeniedByMetaException
+from whaul.events.fetching import Fetching
 from whaul.inbound import inbound_running
 from whaul.model import AccessKey, Account, PhoneNumber
 from whaul.operations import accounts, event_destinations, flows, media, messages, phone_numbers, signup, tags
@@ -119,7 +120,15 @@ async def _serving(
         store = s3_store(settings, http)
         graph = graph_client(settings, http, metrics.observe_meta_usage)
         refreshes = Refreshes(registry.accounts, graph, on_end=lambda outcome: metrics.refreshes.labels(outcome).inc())
-        inbound = await opened(stack, lambda: inbound_running(settings, http, gateway.bodies, metrics.events))
+        slots = TransferSlots(settings.max_transfers, settings.max_queue, metrics)
+        fetching = Fetching(
+            graph=graph,
+            store=store,
+            slots=slots,
+            deadline=settings.deadline,
+            max_file_size=settings.max_file_size,
+        )
+        inbound = await opened(stack, lambda: inbound_running(settings, http, gateway.bodies, metrics.events, fetching))
         components = Components(
             rules=_rules(settings),
             registry=registry,
@@ -129,7 +138,7 @@ async def _serving(
             http=http,
             store=store,
             presigned_hosts=PresignedHosts(store.endpoint, settings.presigned_hosts),
-            slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
+            slots=slots,
             refreshes=refreshes,
             event_destinations=inbound.destinations,
         )

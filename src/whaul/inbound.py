@@ -10,6 +10,7 @@ from whaul.components import cipher, event_targets
 from whaul.events.api_destinations import ApiDestinations
 from whaul.events.app_secrets import AppSecrets
 from whaul.events.backlog import ALL, SHARE, Count, of_destination, of_files
+from whaul.events.fetching import Fetching
 from whaul.events.periodic import every, watching
 from whaul.events.running import Events, Limits, Surroundings, events_running
 from whaul.events.sending import options_of
@@ -35,9 +36,13 @@ class Inbound(NamedTuple):
 
 @asynccontextmanager
 async def inbound_running(
-    settings: Settings, http: HttpClient, bodies: BodyBudget, metrics: EventMetrics
+    settings: Settings,
+    http: HttpClient,
+    bodies: BodyBudget,
+    metrics: EventMetrics,
+    fetching: Fetching | None = None,
 ) -> AsyncGenerator[Inbound]:
-    """Run all that is done about events.
+    """Run all that is done about events; with `fetching`, files are archived, too.
 
     Raises RegistryUnavailableError and SecretKeyError when it cannot start.
     """
@@ -56,6 +61,8 @@ async def inbound_running(
             observer=metrics,
             operators=tuple(settings.app_secrets),
             extensions=settings.extensions,
+            fetching=fetching,
+            archive_slots=settings.archive_slots,
         )
         events = await stack.enter_async_context(events_running(url, seal, owner, limits, surroundings))
         secrets = AppSecrets(events.receiving, seal, owner, settings.app_secrets)

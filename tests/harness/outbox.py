@@ -68,6 +68,9 @@ class Counted:
     def delivered(self, _destination: str, outcome: str, _seconds: float | None) -> None:
         self.outcomes[outcome] += 1
 
+    def archived(self, outcome: str) -> None:
+        self.outcomes[outcome] += 1
+
     def taken_over(self, count: int) -> None:
         self.taken += count
 

@@ -109,7 +109,7 @@ class Deliveries:
         if not rows:
             return []
         found = {row[0]: row for row in await self._events(row[3] for row in rows)}
-        waiting = [row[3] for row in rows if row[7]]
+        waiting = [row[3] for row in rows if row[7]]  # they have waited, and say on every attempt what for
         results = await self._results(waiting) if waiting else {}
         deliveries = []
         for id_, fence, takeovers, seq, destination, attempts, first_at, _, replay, _ in sorted(rows):
@@ -161,7 +161,7 @@ class Deliveries:
         statement = f"""
             UPDATE deliveries SET due_at = created_at WHERE id IN (
               SELECT id FROM deliveries WHERE state = 'pending' AND destination = $1 AND replay = $2
-                AND due_at > {self._store.now} AND lease_owner IS NULL AND NOT waits
+                AND due_at > {self._store.now} AND lease_owner IS NULL AND (NOT waits OR first_at IS NOT NULL)
               ORDER BY due_at LIMIT {PAGE} {self._store.for_update}) RETURNING id"""
         [rows] = await self._store.run((statement, (number, replay)))
         return len(rows)
@@ -262,7 +262,7 @@ class Deliveries:
         assignments = f"""
             state = g.state, attempts = attempts + g.counted, takeovers = 0, lease_owner = NULL,
             due_at = {now} + g.wait, died_at = CASE WHEN g.state = 'dead' THEN {now} END,
-            first_at = coalesce(deliveries.first_at, g.first_at), last_error = g.last_error, waits = false"""
+            first_at = coalesce(deliveries.first_at, g.first_at), last_error = g.last_error"""
         rows: list[dict[str, Any]] = [
             {
                 "id": attempt.delivery.id,

@@ -84,10 +84,10 @@ class Jobs:
         """Give jobs back as if they had not been claimed: they are due at once."""
         return self.change(f"due_at = {self._store.now}, lease_owner = NULL, takeovers = 0", held)
 
-    def change(self, assignments: str, held: Iterable[Held], condition: str = "true") -> Statement:
-        """Change jobs that are ours. The rows are the ids of those that still are."""
+    def change(self, assignments: str, held: Iterable[Held], condition: str = "true", *parameters: Any) -> Statement:
+        """Change jobs that are ours; parameters are `$3` and further. The rows are the ids of those that still are."""
         statement = f"UPDATE {self._table} SET {assignments} WHERE {self.ours()} AND {condition} RETURNING id"
-        return statement, (ids(held), self._process)
+        return statement, (ids(held), self._process, *parameters)
 
     def change_each(self, assignments: str, rows: Sequence[dict[str, Any]], **types: str) -> Statement:
         """Change jobs that are ours, each in its own way. The rows are the ids of those that still are.

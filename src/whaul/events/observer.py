@@ -14,8 +14,12 @@ class Observer(Protocol):
         """Count an attempt; with the seconds since the event was received, if it was delivered."""
         ...
 
+    def archived(self, outcome: str) -> None:
+        """Count an attempt to archive a file: `stored`, `failed`, `parked`, `retry` or `lost`."""
+        ...
+
     def taken_over(self, count: int) -> None:
-        """Count deliveries that another process left."""
+        """Count deliveries and files that another process left."""
         ...
 
     def lost(self, count: int) -> None:

@@ -5,23 +5,28 @@ Builds the parts; what a target is, who the observer is, and what the settings s
 
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from whaul.database_url import is_postgresql
+from whaul.events.archive import Archiving
 from whaul.events.backlog import Backlog, Counting
-from whaul.events.deliveries import Deliveries, Results
+from whaul.events.deliveries import Deliveries
 from whaul.events.destinations import Destinations
-from whaul.events.drafts import Drafting, NewFileJob
+from whaul.events.drafts import Drafting
+from whaul.events.fetching import Fetching
 from whaul.events.file_keys import file_key
+from whaul.events.files import Files
 from whaul.events.inbox import TIMEOUT, Inbox
-from whaul.events.intake import Intake, Unleased
+from whaul.events.intake import Unleased
 from whaul.events.model import Item, MediaRef
 from whaul.events.observer import Observer
 from whaul.events.outbox import SWEEP, Outbox
+from whaul.events.outcomes import Outcomes
+from whaul.events.parking import Parking
 from whaul.events.people import load_hashes
 from whaul.events.periodic import every, watching
 from whaul.events.processes import Processes
@@ -57,11 +62,6 @@ class Limits:
     event_retention: float
 
 
-async def no_results(_seqs: Sequence[int]) -> Mapping[int, bytes]:
-    """Say that nothing is known of any file."""
-    return {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What events have to do with and is made elsewhere."""
@@ -69,9 +69,10 @@ class Surroundings:
     targets: Callable[[Destination], Target]
     """Makes the target of a destination. Raises TargetError."""
     observer: Observer
-    files: Intake[str, NewFileJob] = field(default_factory=Unleased)
-    """Archives; its lanes are account ids."""
-    results: Results = no_results
+    fetching: Fetching | None = None
+    """Fetches files; without it this process archives none."""
+    archive_slots: int = 1
+    """Files that are fetched at once."""
     operators: Collection[str] = ()
     """The apps, by id, whose secrets are the operator's."""
     extensions: Mapping[str, str] = field(default_factory=dict)
@@ -104,7 +105,7 @@ async def events_running(
     At the end what is under way has some time, and jobs that are not done are given back. Raises
     RegistryUnavailableError and SecretKeyError when it cannot start.
     """
-    process = secrets.token_hex(16)
+    process, rng = secrets.token_hex(16), random.SystemRandom()
     async with AsyncExitStack() as stack:
         receiving, store = _stores(url)
         for opened in {receiving, store}:
@@ -118,7 +119,8 @@ async def events_running(
         backlog = Backlog(store, owner, max_events=limits.max_events, max_bytes=limits.max_bytes)
         retention = Retention(store, owner, webhooks=limits.webhook_retention, events=limits.event_retention)
         await retention.prepare()
-        deliveries = Deliveries(store, cipher, owner, process, surroundings.results)
+        outcomes = Outcomes(store, cipher, owner)
+        deliveries = Deliveries(store, cipher, owner, process, outcomes.of_events)
         destinations = Destinations(store, cipher, owner)
         outbox = Outbox(
             store=store,
@@ -130,8 +132,21 @@ async def events_running(
             observer=surroundings.observer,
             backlog=backlog,
             period=limits.delivery_period,
-            rng=random.SystemRandom(),
+            rng=rng,
         )
+        archiving = None
+        if surroundings.fetching is not None:
+            files = Files(store, cipher, owner, process)
+            archiving = Archiving(
+                files=files,
+                parking=Parking(store, cipher, owner, files),
+                outcomes=outcomes,
+                fetching=surroundings.fetching,
+                observer=surroundings.observer,
+                backlog=backlog,
+                concurrency=surroundings.archive_slots,
+                rng=rng,
+            )
 
         def name_file(archive: Archive, item: Item, media: MediaRef, received_at: datetime) -> str:
             return file_key(archive, item, media, received_at, surroundings.extensions)
@@ -142,12 +157,14 @@ async def events_running(
             hashes=hashes,
             backlog=backlog,
             deliveries=outbox,
-            files=surroundings.files,
+            files=archiving or Unleased(),
             name_file=name_file,
         )
         inbox = Inbox(receiving, routing, drafting, process=process, on_event=surroundings.observer.event)
         await stack.enter_async_context(outbox.running())
         stack.push_async_callback(inbox.aclose)
+        if archiving is not None:
+            await stack.enter_async_context(archiving.running(inbox.put_again, outbox.wake))
         unrouted = Unrouted(store, cipher, routing, inbox, owner, operators=surroundings.operators)
         counting = Counting(store, owner, backlog, max_events=limits.max_events)
         replays = Replays(store, cipher, owner, outbox.wake)

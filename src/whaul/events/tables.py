@@ -219,7 +219,7 @@ class DeliveryRow(Leased, Table):
     created_at: Mapped[datetime] = mapped_column(Moment)
     first_at: Mapped[int | None] = mapped_column(BigInteger, doc="first attempt, by the destination's running clock")
     died_at: Mapped[datetime | None] = mapped_column(Moment)
-    waits: Mapped[bool] = mapped_column(Boolean, doc="for the event's files, until it is due")
+    waits: Mapped[bool] = mapped_column(Boolean, doc="or waited, for the event's files, until it was due")
     replay: Mapped[bool] = mapped_column(Boolean)
     size: Mapped[int] = mapped_column(Integer, doc="bytes of the entry")
     key_id: Mapped[str] = mapped_column(String(16))

@@ -48,6 +48,7 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
     133010: (DependencyException, "The number is not registered for the Cloud API; register it first."),
     133015: (ThrottledRequestException, "The number was deleted a moment ago; wait some minutes."),
     133016: (LimitExceededException, "The number was registered or deregistered too often within 72 hours."),
+    131052: (InvalidParametersException, "Meta could not take the file from its sender, who must send it again."),
     131062: (
         InvalidParametersException,
         "This message cannot go to a business-scoped user id, only to a phone number: put that into `to`.",
@@ -55,6 +56,7 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
 }
 """Codes that say one thing each. None is tried again: Meta counts registrations, and a message stays what it is.
 
+131052: https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
 131062: https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
 """
 INVALID_PARAMETER_CODE = 100

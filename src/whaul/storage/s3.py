@@ -29,6 +29,8 @@ from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_page, is_store
 from whaul.storage.s3_config import S3Config
 
 EXPECTED_OWNER = "x-amz-expected-bucket-owner"
+SHA256_METADATA = "x-amz-meta-whaul-sha256"
+"""By which an archived object is recognised."""
 EMPTY_SHA256 = hashlib.sha256().digest()
 MAX_BUCKETS = 1000
 """Buckets of which the URL is remembered."""
@@ -37,6 +39,22 @@ _REGION_ELEMENT = re.compile(rb"<Region>([A-Za-z0-9-]{1,63})</Region>")
 _REGION_CODES = frozenset(
     {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
 )
+
+
+class ObjectExistsError(Exception):
+    """Nothing was stored, since there is an object under the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFacts:
+    """What a store says of an object."""
+
+    etag: str
+    """As the store gives it, quotes included; empty when it gives none."""
+    size: int | None
+    """Bytes."""
+    sha256: str | None
+    """In hexadecimal, as `SHA256_METADATA` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +108,13 @@ class S3Store:
         """The endpoint's URL in the server's own region."""
         return self._config.endpoint(self._region)
 
-    async def put(self, file: S3File, body: Body, info: MediaInfo) -> str:
-        """Sign and send one PUT of an object; `file.key` is final. See `storage.Put`."""
+    async def put(self, file: S3File, body: Body, info: MediaInfo, headers: Mapping[str, str] | None = None) -> str:
+        """Sign and send one PUT of an object; `file.key` is final. See `storage.Put`.
+
+        With `if-none-match: *` among the further headers, ObjectExistsError says that there is an object already.
+        """
         region, url, target = self._located(file)
-        headers = self._options | {"content-type": info.mime_type}
+        headers = self._options | {"content-type": info.mime_type} | dict(headers or {})
         if self._config.sends_checksums:
             headers["x-amz-checksum-sha256"] = base64.b64encode(info.sha256).decode()
         signed = self._signer.sign(await self.credentials.get(), region, url, headers, info.sha256)
@@ -103,8 +124,21 @@ class S3Store:
             raise DependencyException(f"The PUT to S3 failed: {error}.", retry=error.retry) from error
         if is_stored(response):
             return response.headers.get("etag", "")
+        if response.status == 412 and "if-none-match" in headers:
+            raise ObjectExistsError
         self._check_region(file.bucket_name, region, response)
         raise self._error(response)
+
+    async def head(self, file: S3File) -> StoredFacts | None:
+        """Ask what is known of an object; None if there is none. Raises an `ApiError`."""
+        response = await self._ask("HEAD", file)
+        if response.status == 404:
+            return None
+        if response.status != 200:
+            raise self._error(response, reads=True)
+        length = response.headers.get("content-length", "")
+        sha256 = response.headers.get(SHA256_METADATA)
+        return StoredFacts(response.headers.get("etag", ""), int(length) if length.isdecimal() else None, sha256)
 
     async def list(self, bucket: str, query: Mapping[str, str]) -> Response:
         """Send one GET of a bucket, with this query. The response may be an error."""
@@ -188,7 +222,8 @@ class S3Store:
 
 def other_region(response: Response) -> str | None:
     """The region that S3 names for the bucket, if it refused because of the region."""
-    if error_code(response) not in _REGION_CODES and response.status not in {301, 307}:
+    says_nothing = response.status == 400 and not response.body  # so it answers a HEAD
+    if error_code(response) not in _REGION_CODES and response.status not in {301, 307} and not says_nothing:
         return None
     match = _REGION_ELEMENT.search(response.body)
     named = (response.headers.get("x-amz-bucket-region", ""), match[1].decode() if match else "")

@@ -89,7 +89,9 @@ class EventMetrics:
             buckets=DELIVERY_SECONDS,
             registry=registry,
         )
-        self.files = Counter("whaul_archive_files", "Files of messages, by outcome.", ["outcome"], registry=registry)
+        self.files = Counter(
+            "whaul_archive_files", "Attempts to archive a file, by outcome.", ["outcome"], registry=registry
+        )
         self.takeovers = Counter(
             "whaul_lease_takeovers",
             "Deliveries and files that another process had, and did not end.",
@@ -136,6 +138,10 @@ class EventMetrics:
         self._deliveries_of(destination, outcome).inc()
         if seconds is not None:
             self._delivery_seconds_of(destination).observe(seconds)
+
+    def archived(self, outcome: str) -> None:
+        """Count an attempt to archive a file."""
+        self.files.labels(outcome).inc()
 
     def taken_over(self, count: int) -> None:
         """Count jobs that another process left."""

@@ -51,6 +51,17 @@ class TransferSlots:
             if host is not None and gates[0].is_idle:
                 self._hosts.pop(host, None)
 
+    @asynccontextmanager
+    async def quiet_slot(self) -> AsyncGenerator[None]:
+        """Hold a slot for work that no caller waits for; it takes no place in the queue, and is patient."""
+        await self._all.enter_quietly()
+        self._metrics.transfers.inc()
+        try:
+            yield
+        finally:
+            self._metrics.transfers.dec()
+            self._all.leave()
+
     async def _wait(self, gate: "_Gate", deadline: float) -> None:
         self._metrics.waiting.inc()
         try:
@@ -95,6 +106,10 @@ class _Gate:
             await self._semaphore.acquire()
         finally:
             self._waiting -= 1
+        self._inside += 1
+
+    async def enter_quietly(self) -> None:
+        await self._semaphore.acquire()
         self._inside += 1
 
     def leave(self) -> None:
