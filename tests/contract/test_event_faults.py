@@ -174,3 +174,40 @@ async def test_an_error_of_a_target_is_a_failure_of_that_attempt(url: str) -> No
         await there.here.add_destination()
         await there.here.inbox.put(post(text("wamid.A")))
         await there.until("SELECT outcome FROM attempts", "down")
+
+
+async def test_a_lease_that_runs_out_is_extended_and_a_lost_one_let_go(url: str) -> None:
+    target = ScriptedTarget(gate=asyncio.Event())
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        await there.here.inbox.put(post(text("wamid.A"), text("wamid.B")))
+        await target.got(1)
+        [lane] = there.outbox._lanes.values()
+        [flying], [queued] = lane.in_flight, lane.queue
+        before = flying.until
+        flying.until = queued.until = asyncio.get_running_loop().time() + 1
+        await there.here.store.run(("UPDATE deliveries SET fence = 9, lease_owner = 'p2' WHERE id = $1", (queued.id,)))
+        await there.outbox._extend()
+        assert flying.until >= before
+        assert list(lane.queue) == []
+        target.gate.set()
+        await there.settled(1)
+        assert target.wamids == ["wamid.A"]
+        await there.here.store.run(("DELETE FROM deliveries", ()))
+
+
+async def test_an_attempt_begins_only_with_enough_of_its_lease(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.destinations.pause("orders")
+        await there.here.inbox.put(post(text("wamid.A")))
+        await there.outbox.sweep()
+        [lane] = there.outbox._lanes.values()
+        now = asyncio.get_running_loop().time()
+        [late] = await there.outbox._deliveries.claim(lane.number, 1, replay=False, now=now - 45)
+        lane.in_flight.add(late)
+        await there.outbox._attempt(lane, [late])
+        assert (target.sent, lane.in_flight) == ([], set())

@@ -298,8 +298,7 @@ class Outbox:
     async def _release(self, deliveries: Sequence[Delivery]) -> None:
         """Give deliveries back to the database."""
         turns = [delivery.turn for delivery in deliveries if delivery.turn is not None]
-        release = [self._deliveries.release(deliveries)]
-        await self._store.run(*release, *([self._turns.release(turns)] if turns else []))
+        await self._store.run(self._deliveries.release(deliveries), *(self._turns.release(turns) if turns else []))
 
     async def probe(self, number: int) -> None:
         """Send one delivery to an open destination, to see whether it is back."""
@@ -388,8 +387,7 @@ class Outbox:
         if not held:
             return
         turns = [delivery.turn for delivery in held if delivery.turn is not None]
-        statements = [self._deliveries.extend(held), *([self._turns.extend(turns)] if turns else [])]
-        rows, *_ = await self._store.run(*statements)
+        rows, *_ = await self._store.run(self._deliveries.extend(held), *(self._turns.extend(turns) if turns else []))
         ours = {row[0] for row in rows}
         for delivery in held:
             if delivery.id in ours:

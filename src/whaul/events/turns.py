@@ -14,7 +14,7 @@ Two processes that believe to hold a turn are told apart by its fence, and by th
 with it; an attempt ends before its lease does.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from whaul.events.deliveries import COLUMNS, Deliveries, Delivery, Turn, numbered
@@ -65,7 +65,8 @@ class Turns:
             RETURNING id, fence, takeovers, {COLUMNS}"""
         claimed = f"EXISTS (SELECT 1 FROM deliveries d WHERE {_SAME} AND d.lease_owner = {me})"
         return [
-            self._jobs.extend(turns),  # and lock them
+            self._locked(turns),
+            self._jobs.extend(turns),
             self._jobs.delete(turns, f"NOT EXISTS (SELECT 1 FROM deliveries d WHERE {_SAME})"),
             (claim, (ids(turns), self._process)),
             self._jobs.change(f"due_at = (SELECT d.due_at {oldest}), lease_owner = NULL", turns, f"NOT {claimed}"),
@@ -79,10 +80,17 @@ class Turns:
             delivery.turn = by_conversation[delivery.destination, bytes(delivery.event.conversation)]
         return deliveries
 
-    def extend(self, turns: Iterable[Turn]) -> Statement:
-        """Extend leases; the rows are the ids of those still ours."""
-        return self._jobs.extend(turns)
+    def extend(self, turns: Sequence[Turn]) -> list[Statement]:
+        """Extend leases."""
+        return [self._locked(turns), self._jobs.extend(turns)]
 
-    def release(self, turns: Iterable[Turn]) -> Statement:
+    def release(self, turns: Sequence[Turn]) -> list[Statement]:
         """Give turns back; they are due at once."""
-        return self._jobs.release(turns)
+        return [self._locked(turns), self._jobs.release(turns)]
+
+    def _locked(self, turns: Sequence[Turn]) -> Statement:
+        """Lock turns in the order in which the inbox does: whoever did it in another one could wait for it for ever."""
+        lock = self._store.for_update.partition(" SKIP")[0]
+        statement = f"""
+            SELECT id FROM conversation_turns WHERE {self._jobs.ours()} ORDER BY destination, conversation {lock}"""
+        return statement, (ids(turns), self._process)
