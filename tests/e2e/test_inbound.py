@@ -66,6 +66,9 @@ def test_a_message_reaches_the_receiver(gateway: Gateway, receiver: Receiver, si
     assert own.run("webhooks", "status").returncode == 0
     delivered = 'whaul_deliveries_total{destination="orders",outcome="delivered"} 1.0'
     eventually(lambda: delivered in gateway.send("GET", "/metrics").body.decode())
+    checks = {check["check"]: check for check in own.whaul("doctor")["checks"]}
+    for name in ("webhooks", "durability", "backlog", "destination orders", f"webhooks {simulator.waba_id}"):
+        assert checks[name]["outcome"] == "ok", checks[name]
 
 
 def test_an_event_is_followed_replayed_and_tried_again(

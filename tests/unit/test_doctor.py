@@ -111,8 +111,8 @@ def failed(findings: dict[str, Finding]) -> set[str]:
 async def test_a_set_up_that_is_well_has_no_failure_and_leaves_nothing_in_the_bucket(clinic: Clinic) -> None:
     found = await clinic.look()
     assert list(found) == [
-        *("settings", "database", "secret key", "access keys", "Graph API", f"account {WABA}", "S3 credentials"),
-        *("S3 endpoint", "bucket inbox", "clock"),
+        *("settings", "database", "secret key", "access keys", "Graph API", f"account {WABA}", "webhooks"),
+        *("S3 credentials", "S3 endpoint", "bucket inbox", "clock"),
     ]
     assert failed(found) == set()
     assert found["S3 credentials"].detail.endswith("env")

@@ -12,9 +12,10 @@ import botocore.session
 from pyreqwest.http import Url
 
 from whaul import components
-from whaul.components import graph_client, http_client, s3_store
+from whaul.components import event_store, graph_client, http_client, s3_store
 from whaul.doctor import machine
 from whaul.doctor.findings import Finding, Outcome, failed, ok, skipped, warning
+from whaul.doctor.inbound import InboundChecks
 from whaul.environment import given_by
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.graph.client import GraphClient
@@ -51,6 +52,8 @@ class Doctor:
         self._now = now
         self._patience = patience
         self._skews: dict[str, float] = {}
+        self._graph: GraphClient | None = None
+        """None unless it answers."""
 
     async def findings(self, bucket: str | None) -> AsyncGenerator[Finding]:
         """Yield findings as the checks are made. A write is tried in `bucket`, if one is given."""
@@ -82,12 +85,10 @@ class Doctor:
                 detail, advice = "; ".join(error.problems), "give the variable a file, or a proxy, that can be used"
                 yield failed("certificates and proxies", detail, advice)
                 return
-            async with aclosing(self._meta(http, registry)) as of_meta:
-                async for finding in of_meta:
-                    yield finding
-            async with aclosing(self._s3(http, bucket)) as of_s3:
-                async for finding in of_s3:
-                    yield finding
+            for checks in (self._meta(http, registry), self._inbound(http, registry), self._s3(http, bucket)):
+                async with aclosing(checks) as running:
+                    async for finding in running:
+                        yield finding
         yield self._clock()
 
     async def _bounded(self, check: str, finding: Awaitable[Finding]) -> Finding:
@@ -130,6 +131,8 @@ class Doctor:
             "Graph API", self._reached("Graph API", settings.graph_url, http, "WHAUL_GRAPH_URL")
         )
         yield reached
+        if reached.outcome is not Outcome.FAILED:
+            self._graph = graph_client(settings, http)
         if registry is None:
             yield skipped("accounts", "needs the database and the secret key")
             return
@@ -141,10 +144,10 @@ class Doctor:
         if not accounts:
             yield warning("accounts", "none is linked", "run `whaul link`")
             return
-        if reached.outcome is Outcome.FAILED:
+        graph = self._graph
+        if graph is None:
             yield skipped("accounts", f"{len(accounts)} linked; their tokens need the Graph API")
             return
-        graph = graph_client(settings, http)
         gate = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
 
         async def examined(account: LinkedAccount) -> Finding:
@@ -159,6 +162,19 @@ class Doctor:
         finally:
             for task in tasks:
                 task.cancel()
+
+    # Webhooks and events
+
+    async def _inbound(self, http: HttpClient, registry: Registry | None) -> AsyncGenerator[Finding]:
+        if registry is None:
+            yield skipped("webhooks", "need the database and the secret key")
+            return
+        async with event_store(self._settings, seconds=self._patience) as store:
+            cipher = components.cipher(self._settings)
+            checks = InboundChecks(self._settings, registry, store, cipher, self._bounded)
+            async with aclosing(checks.findings(self._graph, http, self._now())) as of_events:
+                async for finding in of_events:
+                    yield finding
 
     # S3
 

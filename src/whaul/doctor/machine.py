@@ -188,3 +188,20 @@ async def _answer(host: str, port: int, path: str, tls: ssl.SSLContext | None) -
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+def filesystem(folder: Path) -> str | None:
+    """Name the kind of file system that a folder is on, as `mount` does; None where that cannot be told."""
+    mounted, kind = "", None
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        resolved = folder.resolve()
+    except OSError:
+        return None
+    for mount in mounts:
+        # https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html; a space is written as \040
+        fields, _, kinds = mount.partition(" - ")
+        point = fields.split(" ")[4].replace("\\040", " ")
+        if resolved.is_relative_to(point) and len(point) >= len(mounted):
+            mounted, kind = point, kinds.split(" ")[0]
+    return kind

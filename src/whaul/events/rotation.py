@@ -3,7 +3,7 @@
 What is only kept is not touched: it goes with `WHAUL_EVENT_RETENTION`, and until then the old key is needed to show it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,8 +14,6 @@ from whaul.events.store import Row, Statement, Store
 from whaul.secrets import Cipher
 
 PAGE: Final = 200
-MAX_LOOKED_AT: Final = 50_000
-"""Rows of a table that are looked at for the keys that they name."""
 
 
 class Rotation:
@@ -50,15 +48,6 @@ class Rotation:
         statement = "SELECT received_at FROM events WHERE owner = $1 AND key_id <> $2 ORDER BY seq DESC LIMIT 1"
         rows = await self._store.read(statement, self._owner, self._newest)
         return moment(rows[0][0] + int(retention * 1_000_000)) if rows else None
-
-    async def unknown_keys(self) -> Mapping[str, int]:
-        """Count what waits for a process that has its key: deliveries by the key, if this process does not have it."""
-        statement = f"""
-            SELECT key_id, count(*) FROM (
-              SELECT key_id FROM deliveries WHERE owner = $1 AND state = 'pending' LIMIT {MAX_LOOKED_AT}
-            ) AS waiting GROUP BY key_id"""
-        found = await self._store.read(statement, self._owner)
-        return {key_id: count for key_id, count in found if key_id not in self._cipher.key_ids}
 
     async def _pages(self, select: str, first: Any, change: Callable[[Sequence[Row]], Sequence[Statement]]) -> int:
         renewed, last = 0, first

@@ -34,12 +34,17 @@ class VerifyTokens:
 
     async def current(self) -> SecretStr:
         """Return the installation's own token; make it on first use."""
-        known = await self._own()
-        if not known:
+        known = await self.find()
+        if known is None:
             await load_hashes(self._store, self._cipher, self._owner)  # makes the row
             await self._store.run((_MAKE, (self._owner, self._sealed())))
-            known = await self._own()  # another process may have been first
-        return known[0]
+            [known, *_] = await self._own()  # another process may have been first
+        return known
+
+    async def find(self) -> SecretStr | None:
+        """Return the installation's own token; None if nobody has needed it yet."""
+        known = await self._own()
+        return known[0] if known else None
 
     async def rotate(self) -> SecretStr:
         """Make another one; the one before is taken for `OLD_FOR` more."""
