@@ -45,6 +45,8 @@ DELIVERING: Final = 3
 """Connections to PostgreSQL for each: webhooks never wait behind deliveries."""
 STATEMENT: Final = 5.0
 """Seconds for a transaction that is not a webhook's."""
+REFRESH: Final = 60.0
+"""Seconds after which the routes are read anew in any case: an older whaul links accounts without telling."""
 COUNT: Final = 2.0
 """Seconds between two looks at what waits."""
 REPLAY: Final = 1.0
@@ -169,6 +171,7 @@ async def events_running(
         counting = Counting(store, owner, backlog, max_events=limits.max_events)
         replays = Replays(store, cipher, owner, outbox.wake)
         watches = [every(COUNT, counting.run), every(LOOK, unrouted.run), every(PAUSE, retention.run)]
+        watches.append(every(REFRESH, routing.refresh))
         watches.append(every(REPLAY, replays.run))
         if processes is not None:
             watches.append(every(SWEEP, lambda: processes.free(store)))

@@ -11,7 +11,7 @@ from whaul.events.deliveries import numbered
 from whaul.events.drafts import Post
 from whaul.events.duties import Duty
 from whaul.events.inbox import Inbox
-from whaul.events.routing import Account, Routing
+from whaul.events.routing import Account, Routes, Routing
 from whaul.events.store import Row, Store
 from whaul.secrets import Cipher
 
@@ -57,15 +57,16 @@ class Unrouted:
         self._owner = owner
         self._operators = operators
         self._duty = Duty(store, owner, "route", PAUSE / 2)
-        self._generation = -1
+        self._routes: Routes | None = None
         self._changed_at = 0.0
 
     async def run(self) -> None:
         """Route what can be routed, if anything has changed lately."""
         routes = await self._routing.current()
         now = asyncio.get_running_loop().time()
-        if routes.generation != self._generation:
-            self._generation, self._changed_at = routes.generation, now
+        if routes is not self._routes and (self._routes is None or routes.accounts != self._routes.accounts):
+            self._changed_at = now
+        self._routes = routes
         if now - self._changed_at <= SETTLED + PAUSE and await self._duty.is_ours():
             await self.route()
 
