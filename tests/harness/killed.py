@@ -50,6 +50,7 @@ class FileTarget:
         self._sent += len(events)
         if self._sent >= UNDER_LOAD:
             die_at("under load", self._step)
+            die_at("in a replay", self._step)
         return [Accepted()] * len(events)
 
     async def close(self) -> None: ...
@@ -98,6 +99,8 @@ def main(url: str, step: str, answered: str, delivered: str) -> None:
 async def _main(url: str, step: str, answered: Path, delivered: Path) -> None:
     async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered, step)) as running:
         _make_deadly(running, step)
+        if step == "in a replay":
+            await asyncio.Event().wait()
         if step == "under load":
             await asyncio.gather(*(_put(running, f"load.{number}", answered) for number in range(200)))
         for number in range(EVENTS):

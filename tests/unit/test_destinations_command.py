@@ -1,5 +1,6 @@
 """`whaul destinations`: destinations through their life, and what cannot be one."""
 
+import asyncio
 import json
 import re
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from whaul.arns import Arns
 from whaul.cli import app
 from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
+from whaul.components import cipher, event_store
+from whaul.events.destinations import Destinations, NewDestination
+from whaul.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 OWNER, REGION = "000000000000", "us-east-1"
@@ -300,3 +304,18 @@ def test_the_documented_check_of_signatures_works(receiver: Receiver) -> None:
         assert found["is_genuine"](secret, post.headers, post.body)
         assert not found["is_genuine"](secret, post.headers, post.body + b" ")
     assert not found["is_genuine"](SECRET, post.headers, post.body)
+
+
+async def _set_by_api(name: str) -> None:
+    settings = Settings.load()
+    async with event_store(settings) as store:
+        new = NewDestination(name=name, target=TOPIC, account_ids=[ACCOUNT], by_api=True)
+        await Destinations(store, cipher(settings), OWNER).add(new)
+
+
+def test_what_the_api_set_is_removed_by_it_alone() -> None:
+    name = "api-" + "0f" * 16
+    asyncio.run(_set_by_api(name))
+    assert "was set through the API" in refused("remove", name, "--yes")
+    assert document("pause", name)["state"] == "paused"
+    assert [each["name"] for each in document("list")["destinations"]] == [name]

@@ -193,6 +193,10 @@ def remove(name: Name, yes: Yes = False, json: Json = False) -> None:
 
     settings = Settings.load()
     found = asyncio.run(_show(settings, name))
+    if _RESERVED.fullmatch(name):
+        raise CommandError(
+            f"{name} was set through the API; only PutWhatsAppBusinessAccountEventDestinations removes it"
+        )
     waits = f"{found['pending']} events wait for it and {found['dead']} are dead letters; they are dropped."
     if not yes and not output.confirms(f"Remove {name}? {waits}", aside=json):
         raise CommandError("nothing was removed")

@@ -188,7 +188,7 @@ class Journal:
         if selection.state in {"pending", "dead"}:
             table = "deliveries"
         if selection.state in LOOSE or table == "deliveries":
-            where.add(f"state = '{selection.state}'").add("owner = ?", self._owner)
+            where.add(f"state = '{selection.state}' AND state <> 'routed'").add("owner = ?", self._owner)
         [(low, count)] = await self._store.read(
             f"""
             SELECT min(seq), count(*) FROM (

@@ -110,7 +110,7 @@ class Conditions:
     def _choose_state(self, selection: Selection) -> None:
         state, number = selection.state, selection.destination
         if state in LOOSE:
-            self.add(f"events.state = '{state}'")
+            self.add(f"events.state = '{state}' AND events.state <> 'routed'")  # as the index of these has it
         elif state == "delivered":
             self._exists("attempts", "outcome = 'delivered'", number)
         elif state in {"pending", "dead"}:
