@@ -227,16 +227,20 @@ async def event_targets(settings: Settings, http: "HttpClient") -> "AsyncGenerat
     from whaul.arns import Arns
     from whaul.events.envelope import Envelopes
     from whaul.events.targets.addresses import Targets
+    from whaul.events.targets.brokers import Brokers
     from whaul.outbound.netguard import EventHosts
     from whaul.outbound.public import PublicClient
+    from whaul.outbound.public_names import PublicNames
 
     hosts = EventHosts(settings.event_hosts)
     certificates, proxies = _certificates_and_proxies()
-    public = PublicClient(hosts, certificates=certificates, proxies=proxies)
+    names = PublicNames(hosts)
+    public = PublicClient(names, certificates=certificates, proxies=proxies)
     envelopes = Envelopes(Arns(settings.account_id, settings.region))
     aws = cache(lambda: _aws_client(settings, http))
     try:
-        yield Targets(http=public, hosts=hosts, aws=aws, envelopes=envelopes)
+        brokers = Brokers(hosts, names, envelopes, certificates)
+        yield Targets(http=public, hosts=hosts, aws=aws, envelopes=envelopes, brokers=brokers)
     finally:
         await public.close()
 

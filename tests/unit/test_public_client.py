@@ -15,6 +15,7 @@ from tools.certificates import Authority
 from whaul.outbound.errors import HttpError
 from whaul.outbound.netguard import EventHosts, ForbiddenUrlError, is_public
 from whaul.outbound.public import MAX_BODY, PublicClient
+from whaul.outbound.public_names import PublicNames
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,7 @@ async def post(client: PublicClient, url: str) -> int:
 async def test_the_name_is_sent_and_the_judged_address_called() -> None:
     with listening() as server:
         hosts = EventHosts([f"receiver.example:{server.port}"])
-        client = PublicClient(hosts, look_up=resolver("127.0.0.1"))
+        client = PublicClient(PublicNames(hosts, resolver("127.0.0.1")))
         assert await post(client, f"http://receiver.example:{server.port}/") == 200
         assert f"host: receiver.example:{server.port}".encode() in server.received[0].lower()
 
@@ -49,7 +50,7 @@ async def test_tls_is_checked_against_the_name() -> None:
     with tls_server(AUTHORITY.server(hosts=("receiver.example",))) as port:
         hosts = EventHosts([f"*.example:{port}"])
         for name, expected in (("receiver", True), ("other", False)):
-            client = PublicClient(hosts, certificates=[AUTHORITY.der], look_up=resolver("127.0.0.1"))
+            client = PublicClient(PublicNames(hosts, resolver("127.0.0.1")), certificates=[AUTHORITY.der])
             if expected:
                 assert await post(client, f"https://{name}.example:{port}/") == 200
             else:
@@ -60,7 +61,7 @@ async def test_tls_is_checked_against_the_name() -> None:
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["1.1.1.1", "10.0.0.7"], ["::1"], ["fd00::1"], ["0.0.0.0"]])  # noqa: S104 - an address to judge
 async def test_one_address_that_is_not_public_forbids_the_name(addresses: list[str]) -> None:
     with listening() as server:
-        client = PublicClient(EventHosts(), look_up=resolver(*addresses))
+        client = PublicClient(PublicNames(EventHosts(), resolver(*addresses)))
         with pytest.raises(ForbiddenUrlError, match="WHAUL_EVENT_HOSTS"):
             await post(client, f"https://receiver.example:{server.port}/")
         assert server.connections == 0
@@ -69,7 +70,7 @@ async def test_one_address_that_is_not_public_forbids_the_name(addresses: list[s
 async def test_the_next_address_is_tried() -> None:
     with listening() as server:
         hosts = EventHosts([f"receiver.example:{server.port}"])
-        client = PublicClient(hosts, look_up=resolver("127.0.0.2", "127.0.0.1"))
+        client = PublicClient(PublicNames(hosts, resolver("127.0.0.2", "127.0.0.1")))
         assert await post(client, f"http://receiver.example:{server.port}/") == 200
 
 
@@ -77,12 +78,12 @@ async def test_a_name_without_address_or_answer() -> None:
     def fails(*_arguments: object, **_options: object) -> Sequence[Any]:
         raise socket.gaierror("secret.example")
 
-    client = PublicClient(EventHosts(), look_up=fails)
+    client = PublicClient(PublicNames(EventHosts(), fails))
     with pytest.raises(HttpError, match="looked up") as caught:
         await post(client, "https://secret.example/")
     assert "secret" not in str(caught.value)
     with pytest.raises(HttpError, match="no address"):
-        await post(PublicClient(EventHosts(["a.example"]), look_up=resolver()), "https://a.example/")
+        await post(PublicClient(PublicNames(EventHosts(["a.example"]), resolver())), "https://a.example/")
 
 
 async def test_a_look_up_that_hangs_ends_with_the_time() -> None:
@@ -95,7 +96,7 @@ async def test_a_look_up_that_hangs_ends_with_the_time() -> None:
         release.wait()
         return []
 
-    client = PublicClient(EventHosts(), timeout=0.05, look_up=hangs)
+    client = PublicClient(PublicNames(EventHosts(), hangs), timeout=0.05)
     try:
         results = await asyncio.gather(
             *(client.post(Url("https://receiver.example/"), {}, b"") for _ in range(5)), return_exceptions=True
@@ -109,7 +110,7 @@ async def test_a_look_up_that_hangs_ends_with_the_time() -> None:
 async def test_an_answer_is_read_to_a_bound_and_redirects_are_answers() -> None:
     with listening() as server:
         server.reset(answer(302, b"x" * (MAX_BODY * 4), b"Location: http://127.0.0.1/"))
-        client = PublicClient(EventHosts(["127.0.0.1"]))
+        client = PublicClient(PublicNames(EventHosts(["127.0.0.1"])))
         response = await client.post(Url(server.url), {}, b"")
         await client.close()
     assert (response.status, len(response.body)) == (302, MAX_BODY)

@@ -85,7 +85,7 @@ class Envelopes:
             "ce-type": f"whaul.{event.field}.{event.kind}",
             "ce-time": nanoseconds(event.received_at),
         }
-        return {name: _header_value(value) for name, value in headers.items()}
+        return {name: header_value(value) for name, value in headers.items()}
 
     def _account_arn(self, waba_id: str) -> str:
         return self._arns.arn(self._arns.waba_id(waba_id))
@@ -122,6 +122,6 @@ def _status_detail(event: Event) -> bytes:
     return msgspec.json.encode(detail)
 
 
-def _header_value(text: str) -> str:
+def header_value(text: str) -> str:
     """Percent-encode what may not be in a header as it is: all but printable ASCII, and `%` and `"` besides."""
     return quote(text, safe=" !#$&'()*+,-./:;<=>?@[\\]^_`{|}~")

@@ -10,7 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from pyreqwest.http import Url
 
@@ -30,6 +30,21 @@ PRIVATE = f"its address is not a public one; the operator can list its host in {
 
 class ForbiddenUrlError(Exception):
     """The URL may not be called; the message says why, without any part of the URL."""
+
+
+class HostPort(NamedTuple):
+    """Where a connection goes."""
+
+    host: str
+    """As the HTTP client's parser writes it, without the dot that may end a full name."""
+    port: int
+    is_default: bool
+    """Whether it is the port of the protocol, so that it need not be named."""
+
+    @classmethod
+    def of(cls, url: Url) -> Self:
+        """Where a URL leads."""
+        return cls(_host(url), url.port_or_known_default or 0, url.port is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +77,16 @@ class HostPattern:
 
     def matches(self, url: Url) -> bool:
         """Whether the URL's host and port match."""
-        host = _host(url)
+        return self.matches_place(HostPort.of(url))
+
+    def matches_place(self, place: HostPort) -> bool:
+        """Whether host and port match."""
+        host = place.host
         if not (host.endswith("." + self.host) if self.wildcard else host == self.host):
             return False
         if self.port is not None:
-            return url.port_or_known_default == self.port
-        return url.port is None or (not self.wildcard and is_loopback(host))
+            return place.port == self.port
+        return place.is_default or (not self.wildcard and is_loopback(host))
 
 
 class MediaHosts:
@@ -130,18 +149,25 @@ class EventHosts:
         Raises `ForbiddenUrlError`.
         """
         url = parse_url(text)
-        if self.is_listed(url):
-            return url
-        if url.scheme != "https":
-            raise ForbiddenUrlError(f"it is not https, and its host is not listed in {EVENT_HOSTS}")
-        host = _host(url).strip("[]")
-        if is_loopback(host) or (is_address(host) and not is_public(host)):
-            raise ForbiddenUrlError(PRIVATE)
+        self.check_place(HostPort.of(url), is_encrypted=url.scheme == "https")
         return url
 
-    def is_listed(self, url: Url) -> bool:
+    def check_place(self, place: HostPort, *, is_encrypted: bool, wanted: str = "https") -> None:
+        """Check where events are to go; `wanted` says what to use instead of plain text.
+
+        Raises `ForbiddenUrlError`.
+        """
+        if self.is_listed(place):
+            return
+        if not is_encrypted:
+            raise ForbiddenUrlError(f"it is not {wanted}, and its host is not listed in {EVENT_HOSTS}")
+        host = place.host.strip("[]")
+        if is_loopback(host) or (is_address(host) and not is_public(host)):
+            raise ForbiddenUrlError(PRIVATE)
+
+    def is_listed(self, place: HostPort) -> bool:
         """Whether the operator lists the host, whatever its address is; else its addresses must be public."""
-        return any(pattern.matches(url) for pattern in self._patterns)
+        return any(pattern.matches_place(place) for pattern in self._patterns)
 
 
 def parse_url(text: str) -> Url:

@@ -3,18 +3,12 @@
 A name may lead anywhere, and to another address with each look-up. So we look it up, judge all of its addresses, and
 give the HTTP client the very one to connect to: it has no resolver of its own here. Through a proxy, which resolves
 names by itself, only addresses that are written out can be judged.
-
-Look-ups have threads of their own, since the system's resolver may take as long as it likes; one for each host.
 """
 
 import asyncio
-import socket
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client
@@ -24,24 +18,16 @@ from pyreqwest.http import Url
 from whaul.errors import Retry
 from whaul.outbound.errors import HttpError, translated
 from whaul.outbound.http import Download, Response, client_builder, with_headers
-from whaul.outbound.netguard import PRIVATE, EventHosts, ForbiddenUrlError, is_address, is_public
+from whaul.outbound.netguard import HostPort, is_address
 from whaul.outbound.proxies import Proxies
-from whaul.threads import in_daemon_thread
+from whaul.outbound.public_names import PublicNames
 
 TIMEOUT = 15.0
 """Seconds for look-up, connection, TLS, request and answer together."""
-LOOK_UP_LIFE = 30.0
-"""Seconds for which the addresses of a name are kept."""
 MAX_BODY = 64 * 1024
 """Bytes of an answer that are read."""
 MAX_CLIENTS = 256
 """Addresses to which connections are kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    addresses: tuple[str, ...]
-    until: float
 
 
 class PublicClient:
@@ -49,21 +35,17 @@ class PublicClient:
 
     def __init__(
         self,
-        hosts: EventHosts,
+        names: PublicNames,
         *,
         certificates: Sequence[bytes] = (),
         proxies: Proxies | None = None,
         timeout: float = TIMEOUT,
-        look_up: Callable[..., Sequence[Any]] = socket.getaddrinfo,
     ) -> None:
         """`timeout` is in seconds; `certificates` (DER) are trusted in addition to the system's."""
-        self._hosts = hosts
+        self._names = names
         self._certificates = certificates
         self._proxies = proxies or Proxies()
         self._timeout = timeout
-        self._look_up = look_up
-        self._found: dict[str, _Found] = {}
-        self._looking: dict[str, asyncio.Future[tuple[str, ...]]] = {}
         self._clients: OrderedDict[tuple[str, int, str | None], Client] = OrderedDict()
 
     async def close(self) -> None:
@@ -106,39 +88,9 @@ class PublicClient:
 
     async def _addresses(self, url: Url) -> tuple[str | None, ...]:
         """Return the addresses to try in turn; None leaves it to the client, which has no name to look up."""
-        host = (url.host_str or "").strip("[]")
-        if is_address(host) or self._proxies.is_used_for(url):
+        if is_address(url.host_str or "") or self._proxies.is_used_for(url):
             return (None,)  # judged when the destination was set
-        addresses = await self._resolved(host)
-        if not self._hosts.is_listed(url) and not all(is_public(address) for address in addresses):
-            raise ForbiddenUrlError(PRIVATE)
-        return addresses
-
-    async def _resolved(self, host: str) -> tuple[str, ...]:
-        found = self._found.get(host)
-        if found is not None and time.monotonic() < found.until:
-            return found.addresses
-        if host not in self._looking:
-            self._looking[host] = looking = in_daemon_thread(lambda: self._ask(host))
-            looking.add_done_callback(lambda done: self._resolve(host, done))
-        try:
-            return await asyncio.shield(self._looking[host])
-        except OSError:
-            raise HttpError("its host name could not be looked up", arrived=False) from None
-
-    def _resolve(self, host: str, done: "asyncio.Future[tuple[str, ...]]") -> None:
-        del self._looking[host]
-        if not done.cancelled() and done.exception() is None:
-            now = time.monotonic()
-            self._found = {name: found for name, found in self._found.items() if found.until > now}
-            self._found[host] = _Found(done.result(), now + LOOK_UP_LIFE)
-
-    def _ask(self, host: str) -> tuple[str, ...]:
-        try:
-            found = self._look_up(host, None, type=socket.SOCK_STREAM)
-        except UnicodeError:
-            raise OSError from None
-        return tuple(dict.fromkeys(address[0] for *_, address in found))
+        return await self._names.addresses(HostPort.of(url))
 
     def _client(self, url: Url, address: str | None) -> Client:
         host, port = url.host_str or "", url.port_or_known_default or 0
