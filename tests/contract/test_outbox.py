@@ -344,11 +344,11 @@ async def test_a_target_is_made_anew_when_its_old_secret_no_longer_signs(url: st
         await there.here.add_destination(old_secret_until=microseconds(datetime.now(UTC)) + 200_000)
         while not await there.here.routing.is_current():
             await there.outbox.sweep()
-        while not there.outbox._retired:
+        while not there.outbox._lanes._retired:
             await there.outbox.sweep()
-        assert there.outbox._retired == [target]
+        assert there.outbox._lanes._retired == [target]
         await there.outbox.sweep()
-        assert there.outbox._retired == [target]
+        assert there.outbox._lanes._retired == [target]
 
 
 async def test_what_is_delivered_makes_room_at_once(url: str) -> None:
@@ -362,3 +362,32 @@ async def test_what_is_delivered_makes_room_at_once(url: str) -> None:
             await there.settled()
         assert len(target.sent) == 40
         assert await there.here.value("SELECT count(*) FROM deliveries") == 0
+
+
+async def test_a_destination_that_was_resumed_has_a_clean_record(url: str) -> None:
+    target = ScriptedTarget(lambda _: Failed("refused", "HTTP 401"))
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(6))))
+        await there.until("SELECT state FROM destinations", "open")
+        sent = len(target.sent)
+        await there.destinations.resume("orders")
+        await target.got(sent + 3)
+        await there.until("SELECT state FROM destinations", "open")
+
+
+async def test_a_delivery_of_an_event_that_is_gone_is_removed(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target, "ordered": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.add_destination("ordered", ordered=True)
+        await there.destinations.pause("orders")
+        await there.destinations.pause("ordered")
+        await there.here.inbox.put(post(text("wamid.A"), text("wamid.B")))
+        await there.here.store.run(("DELETE FROM events WHERE wamid = 'wamid.A'", ()))
+        await there.destinations.resume("orders")
+        await there.until("SELECT count(*) FROM deliveries WHERE destination = 1", 0)
+        assert target.wamids == ["wamid.B"]
+        await there.here.store.run(("DELETE FROM deliveries", ()))

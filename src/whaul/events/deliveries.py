@@ -56,6 +56,13 @@ class Delivery:
     turn: Turn | None = None
 
 
+class _Gone(NamedTuple):
+    """A delivery whose event is no longer there."""
+
+    id: int
+    fence: int
+
+
 class Attempt(NamedTuple):
     """What came of a delivery that is ours."""
 
@@ -111,9 +118,10 @@ class Deliveries:
         found = {row[0]: row for row in await self._events(row[3] for row in rows)}
         waiting = [row[3] for row in rows if row[7]]  # they have waited, and say on every attempt what for
         results = await self._results(waiting) if waiting else {}
-        deliveries = []
+        deliveries, gone = [], []
         for id_, fence, takeovers, seq, destination, attempts, first_at, _, replay, _ in sorted(rows):
             if seq not in found:
+                gone.append(_Gone(id_, fence))
                 continue
             event = self._event(found[seq], results.get(seq), id_, bool(replay))
             deliveries.append(
@@ -129,6 +137,8 @@ class Deliveries:
                     replay=bool(replay),
                 )
             )
+        if gone:
+            await self._store.run(self._jobs.delete(gone))
         return deliveries
 
     def settle(self, attempts: Sequence[Attempt]) -> list[Statement]:

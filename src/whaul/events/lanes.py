@@ -1,16 +1,16 @@
-"""One destination in one process: what is held for it in memory, and whether it may be sent now."""
+"""Destinations in one process: what is held for each in memory, and whether it may be sent now."""
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from whaul.events.deliveries import Delivery
 from whaul.events.model import Event, Failed, Outcomes
 from whaul.events.retries import Health
-from whaul.events.routing import Destination
-from whaul.events.targets import Target
+from whaul.events.routing import Destination, Routes
+from whaul.events.targets import Target, TargetError
 
 HELD: Final = 2
 """How many times its concurrency a lane holds: enough to go on while the next are fetched."""
@@ -47,11 +47,6 @@ class Lane:
         """Whether the destination takes events at all."""
         return self.destination.state == "active" and not self.destination.removed
 
-    def is_outdated(self, now: datetime) -> bool:
-        """Whether the target still signs with an old secret, although its time is over."""
-        until = self.destination.old_secret_until
-        return until is not None and self.made_at < until <= now
-
     @property
     def concurrency(self) -> int:
         """Deliveries that may be in flight now."""
@@ -87,6 +82,69 @@ class Lane:
         given_up = list(self.queue)
         self.queue.clear()
         return given_up
+
+
+class Lanes:
+    """Those of all destinations, by number."""
+
+    def __init__(self, targets: Callable[[Destination], Target], rng: random.Random) -> None:
+        """`targets` makes the target of a destination; it may raise TargetError."""
+        self._targets = targets
+        self._rng = rng
+        self._lanes: dict[int, Lane] = {}
+        self._retired: list[Target] = []
+        """Targets that were replaced; what is in flight may use them still, so they are closed at the end."""
+
+    def __getitem__(self, number: int) -> Lane:
+        return self._lanes[number]
+
+    def get(self, number: int) -> Lane | None:
+        """Find a lane."""
+        return self._lanes.get(number)
+
+    def values(self) -> Iterable[Lane]:
+        """Return all of them."""
+        return self._lanes.values()
+
+    def follow(self, routes: Routes) -> list[Lane]:
+        """Take up what has changed about destinations; return the lanes that did."""
+        changed = []
+        for number, destination in routes.destinations.items():
+            lane = self._lanes.get(number)
+            if lane is None:
+                self._lanes[number] = Lane(destination, self._target(destination), self._rng)
+            elif lane.destination != destination:
+                if not lane.is_active:  # and if it is now, what it refused before is forgotten
+                    lane.health = Health(self._rng)
+                self._renew(lane, destination)
+                changed.append(lane)
+        for number in self._lanes.keys() - routes.destinations.keys():
+            if not self._lanes[number].reserved:
+                self._retired.append(self._lanes.pop(number).target)
+        return changed
+
+    def renew_outdated(self) -> None:
+        """Make targets anew that sign with an old secret, although its time is over."""
+        now = datetime.now(UTC)
+        for lane in self._lanes.values():
+            until = lane.destination.old_secret_until
+            if until is not None and lane.made_at < until <= now:
+                self._renew(lane, lane.destination)
+
+    async def close(self) -> None:
+        """Close all targets."""
+        for target in [*self._retired, *(lane.target for lane in self._lanes.values())]:
+            await target.close()
+
+    def _renew(self, lane: Lane, destination: Destination) -> None:
+        self._retired.append(lane.target)
+        lane.target, lane.destination, lane.made_at = self._target(destination), destination, datetime.now(UTC)
+
+    def _target(self, destination: Destination) -> Target:
+        try:
+            return self._targets(destination)
+        except TargetError as error:
+            return UnusableTarget(str(error))
 
 
 class UnusableTarget:

@@ -19,7 +19,6 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -29,7 +28,7 @@ from whaul.events.columns import microseconds_now
 from whaul.events.deliveries import Attempt, Deliveries, Delivery
 from whaul.events.destinations import Destinations
 from whaul.events.drafts import NewDeliveryJob
-from whaul.events.lanes import Lane, UnusableTarget
+from whaul.events.lanes import Lane, Lanes
 from whaul.events.leases import EXTEND_AT, LEASE, MAX_TAKEOVERS, MIN_LEFT
 from whaul.events.model import Accepted, Failed, Outcome
 from whaul.events.observer import Observer
@@ -38,7 +37,7 @@ from whaul.events.retries import Change, verdict
 from whaul.events.routing import Destination, Routes, Routing
 from whaul.events.settling import Settler
 from whaul.events.store import Store
-from whaul.events.targets import Target, TargetError
+from whaul.events.targets import Target
 from whaul.events.turns import Turns
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.telemetry import logs
@@ -79,15 +78,12 @@ class Outbox:
         self._deliveries = deliveries
         self._turns = turns
         self._destinations = destinations
-        self._targets = targets
         self._observer = observer
         self._period = period
         self._rng = rng
         self._sweep = sweep
-        self._lanes: dict[int, Lane] = {}
+        self._lanes = Lanes(targets, rng)
         self._settler = Settler(store, deliveries, turns, backlog=backlog, on_next=self._go_on, on_lost=observer.lost)
-        self._retired: list[Target] = []
-        """To be closed at the end."""
         self._tasks = Tasks()
         self._attempts = Tasks()
         self._stopping = False
@@ -105,8 +101,9 @@ class Outbox:
 
     def cancel(self, lane: int) -> None:
         """Give back a place."""
-        if lane in self._lanes:
-            self._lanes[lane].reserved -= 1
+        found = self._lanes.get(lane)
+        if found is not None:
+            found.reserved -= 1
 
     def take(self, job: NewDeliveryJob) -> None:
         """Deliver what was born leased to this process."""
@@ -311,28 +308,9 @@ class Outbox:
 
     def _follow(self, routes: Routes) -> None:
         """Take up what has changed about destinations."""
-        for number, destination in routes.destinations.items():
-            lane = self._lanes.get(number)
-            if lane is None:
-                self._lanes[number] = Lane(destination, self._target(destination), self._rng)
-            elif lane.destination != destination:
-                self._renew(lane, destination)
-                if not lane.is_active and (given_up := lane.give_up_queue()):
-                    self._tasks.start(self._release(given_up))
-        for number in self._lanes.keys() - routes.destinations.keys():
-            if not self._lanes[number].reserved:
-                self._retired.append(self._lanes.pop(number).target)
-
-    def _renew(self, lane: Lane, destination: Destination) -> None:
-        """Make the target anew: what it signs with, or where it is, has changed."""
-        self._retired.append(lane.target)
-        lane.target, lane.destination, lane.made_at = self._target(destination), destination, datetime.now(UTC)
-
-    def _target(self, destination: Destination) -> Target:
-        try:
-            return self._targets(destination)
-        except TargetError as error:
-            return UnusableTarget(str(error))
+        for lane in self._lanes.follow(routes):
+            if not lane.is_active and (given_up := lane.give_up_queue()):
+                self._tasks.start(self._release(given_up))
 
     # As long as it runs.
 
@@ -355,8 +333,7 @@ class Outbox:
         with suppress(RegistryUnavailableError):  # then their leases end
             if held:
                 await self._release(held)
-        for target in [*self._retired, *(lane.target for lane in self._lanes.values())]:
-            await target.close()
+        await self._lanes.close()
 
     async def sweep(self) -> None:
         """Look for what nobody holds: deliveries that are due, destinations to be probed or forgotten."""
@@ -372,11 +349,17 @@ class Outbox:
         if any(lane.destination.state == "open" for lane in self._lanes.values()):
             for number in await self._destinations.probes():
                 self._attempts.start(self.probe(number))
+        self._lanes.renew_outdated()
         for lane in list(self._lanes.values()):
-            if lane.is_outdated(datetime.now(UTC)):
-                self._renew(lane, lane.destination)
-            if lane.destination.removed and not await self._deliveries.drop(lane.number):
-                await self._destinations.forget(lane.number)
+            if lane.destination.removed:
+                await self._drop(lane)
+
+    async def _drop(self, lane: Lane) -> None:
+        dropped = await self._deliveries.drop(lane.number)
+        for _ in range(dropped):
+            self._observer.delivered(lane.destination.name, "dropped", None)
+        if not dropped:
+            await self._destinations.forget(lane.number)
 
     async def _extend(self) -> None:
         """Extend the leases of what waits here for long, and let go of what is no longer ours."""
