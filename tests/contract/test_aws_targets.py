@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from harness import moto
+from harness.event_receivers import EVENT, aws_receiver, making_targets, several
 from harness.peer import answer, listening
-from harness.receivers import EVENT, aws_receiver, making_targets, several
 from whaul.events.model import Accepted, Failed
 from whaul.events.targets import Options
 from whaul.events.targets.addresses import Targets

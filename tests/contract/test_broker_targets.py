@@ -14,8 +14,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from harness.brokers import Broker, by_tls, kafka_broker, nats_server
-from harness.peer import listening
-from harness.receivers import (
+from harness.event_receivers import (
     ENVELOPES,
     EVENT,
     SECRET,
@@ -25,6 +24,7 @@ from harness.receivers import (
     of_size,
     several,
 )
+from harness.peer import listening
 from tools.certificates import Certificates, make_certificates
 from whaul.events.model import Failed, Outcomes
 from whaul.events.targets import Options, TargetError, kafka

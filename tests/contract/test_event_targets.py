@@ -12,8 +12,7 @@ from dataclasses import replace
 import pytest
 
 from harness import moto
-from harness.peer import listening
-from harness.receivers import (
+from harness.event_receivers import (
     ENVELOPES,
     EVENT,
     KINDS,
@@ -25,6 +24,7 @@ from harness.receivers import (
     servers,
     several,
 )
+from harness.peer import listening
 from whaul.events.model import Accepted, Failed, Outcomes
 from whaul.events.targets import Options, Target, TargetError
 from whaul.events.targets.addresses import Targets

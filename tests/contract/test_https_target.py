@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from harness.event_receivers import ENVELOPES, EVENT, SECRET, making_targets, parts
 from harness.peer import Peer, answer, listening
-from harness.receivers import ENVELOPES, EVENT, SECRET, making_targets, parts
 from whaul.events.model import Accepted, Failed, Outcome
 from whaul.events.targets import Options, Target, TargetError
 from whaul.events.targets.addresses import Targets

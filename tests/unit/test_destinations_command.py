@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from harness import commands
+from harness.brokers import nats_server
 from harness.receiver import Receiver, receiving
 from whaul.arns import Arns
 from whaul.cli import app
@@ -28,6 +29,7 @@ ARNS = Arns(OWNER, REGION)
 ACCOUNT = ARNS.waba_id(WABA)
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:orders"
 QUEUE = "arn:aws:sqs:eu-west-1:111122223333:orders.fifo"
+STREAM = "tls://nats.example.com/whatsapp"
 URL = "https://bot.example.com/hook"
 SECRET = "whsec_" + "YWJj" * 10
 
@@ -225,6 +227,11 @@ def test_a_target_that_cannot_be_is_one_line(to: str, said: str) -> None:
         (("--account", WABA, "--to", URL, "--attributes"), "only SNS and SQS have message attributes"),
         (("--account", WABA, "--to", URL, "--headers-file", "/none"), "--headers-file: cannot read the file"),
         (("--account", WABA, "--to", URL, "--secret-file", "/none"), "--secret-file: cannot read the file"),
+        (("--account", WABA, "--to", TOPIC, "--headers-file", "/none"), "only HTTPS has headers"),
+        (("--account", WABA, "--to", URL, "--credentials-file", "/none"), "only NATS and Kafka are logged in to"),
+        (("--account", WABA, "--to", STREAM, "--credentials-file", "/none"), "--credentials-file: cannot read"),
+        (("--account", WABA, "--to", STREAM, "--format", "meta"), "Only an HTTPS destination"),
+        (("--account", WABA, "--to", "tls://u:p@nats.example.com/whatsapp"), "give --credentials-file"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(options: tuple[str, ...], said: str) -> None:
@@ -248,6 +255,55 @@ def test_a_headers_file_that_cannot_be_used_is_named_without_its_values(tmp_path
     problem = refused("add", "a", "--account", WABA, "--to", URL, "--headers-file", str(file))
     assert said in problem
     assert "s3cret" not in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("user=whaul\nno property\n", "line 2 is not `name=value`"),
+        ("username=s3cret", "'username' is none of the credentials"),
+        ("password=s3cret", "NATS wants user and password"),
+        ("-----BEGIN NATS USER JWT-----\ns3cret", "no seed"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_named_without_their_values(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "credentials"
+    file.write_text(text)
+    problem = refused("add", "a", "--account", WABA, "--to", STREAM, "--credentials-file", str(file))
+    assert said in problem
+    assert "s3cret" not in problem
+
+
+def test_credentials_are_used_and_replaced_and_never_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WHAUL_EVENT_HOSTS", "127.0.0.1")
+    file = tmp_path / "credentials"
+    user = 'authorization { user: whaul, password: "n3w=s3cret" }'
+    with nats_server(tmp_path, user) as broker:
+        file.write_text("# of last year\nuser = whaul\npassword: 0ld-s3cret\n")
+        shown = add("--credentials-file", str(file), to=f"nats://127.0.0.1:{broker.port}/whatsapp")
+        assert "s3cret" not in json.dumps(shown)
+        denied = run("test", "orders", "--json")
+        assert denied.exit_code == 1
+        assert json.loads(denied.stdout)["detail"] == "'Authorization Violation'"
+        file.write_text("user=whaul\npassword=n3w=s3cret\n")
+        replaced = document("rotate", "orders", "--credentials-file", str(file))
+        assert "s3cret" not in json.dumps(replaced)
+        assert "No stream takes this subject" in json.loads(run("test", "orders", "--json").stdout)["detail"]
+        assert "only HTTPS has headers" in refused("rotate", "orders", "--headers-file", str(file))
+
+
+def test_headers_are_replaced_and_the_secret_stays(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "headers"
+    file.write_text("Authorization: old")
+    secret = add("--headers-file", str(file), to=receiver.url)["secret"]
+    file.write_text("Authorization: new")
+    assert "secret" not in document("rotate", "orders", "--headers-file", str(file))
+    document("test", "orders")
+    [post] = receiver.posts
+    assert post.headers["authorization"] == "new"
+    assert documented_check()(secret, post.headers, post.body)
+    file.write_text("Host: x")
+    assert "'Host' cannot be set" in refused("rotate", "orders", "--headers-file", str(file))
 
 
 @pytest.fixture
@@ -292,18 +348,23 @@ def test_a_target_that_a_setting_forbids_now_is_one_line(monkeypatch: pytest.Mon
     assert "WHAUL_EVENT_HOSTS" in refused("test", "orders")
 
 
-def test_the_documented_check_of_signatures_works(receiver: Receiver) -> None:
+def documented_check() -> Any:
     code = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "events.md").read_text(encoding="utf-8"), re.DOTALL)
     found: dict[str, Any] = {}
     exec(code[0], found)  # noqa: S102 - our own page
+    return found["is_genuine"]
+
+
+def test_the_documented_check_of_signatures_works(receiver: Receiver) -> None:
+    is_genuine = documented_check()
     old = add(to=receiver.url)["secret"]
     new = document("rotate", "orders")["secret"]
     document("test", "orders")
     [post] = receiver.posts
     for secret in (old, new):  # both sign for a day
-        assert found["is_genuine"](secret, post.headers, post.body)
-        assert not found["is_genuine"](secret, post.headers, post.body + b" ")
-    assert not found["is_genuine"](SECRET, post.headers, post.body)
+        assert is_genuine(secret, post.headers, post.body)
+        assert not is_genuine(secret, post.headers, post.body + b" ")
+    assert not is_genuine(SECRET, post.headers, post.body)
 
 
 async def _set_by_api(name: str) -> None:

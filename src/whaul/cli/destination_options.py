@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from whaul.events.destinations import NewDestination
+    from whaul.events.targets import Options
     from whaul.settings import Settings
 
-_HEADER: Final = re.compile(r"\s*([^:\s]+)\s*:(.*)")
+HTTPS: Final = ("https://", "http://")
+BROKERS: Final = ("nats://", "tls://", "kafka://")
+_HEADER: Final = re.compile(r"([^:\s]+)\s*:(.*)")
+_PROPERTY: Final = re.compile(r"([^=:\s]+)\s*[=:](.*)")
+_CREDS: Final = "-----BEGIN NATS USER JWT-----"
 
 
 def checked_kinds(names: Iterable[str]) -> frozenset[str]:
@@ -34,7 +39,7 @@ def secret_of(to: str, format_: str, file: str | None) -> "SecretStr | None":
     """Read the secret, or make one; None where nothing is signed."""
     from whaul.events.signatures import check_secret, new_secret
 
-    if not to.startswith(("https://", "http://")):
+    if not to.startswith(HTTPS):
         if file is not None:
             raise typer.BadParameter("only what is sent by HTTPS is signed", param_hint="--secret-file")
         return None
@@ -50,51 +55,76 @@ def secret_of(to: str, format_: str, file: str | None) -> "SecretStr | None":
 
 
 def headers_of(file: Path) -> "dict[str, SecretStr]":
-    """Read a file of headers. Messages name a line by its number: its text may be a secret."""
+    """Read a file of headers."""
+    return _named("--headers-file", _read("--headers-file", file), _HEADER, "`Name: value`")
+
+
+def credentials_of(file: Path) -> "dict[str, SecretStr]":
+    """Read a file of credentials for a broker: `name=value` lines, or a .creds file of NATS."""
     from pydantic import SecretStr
 
+    text = _read("--credentials-file", file)
+    if _CREDS in text:
+        return {"creds": SecretStr(text)}
+    return _named("--credentials-file", text, _PROPERTY, "`name=value`")
+
+
+def _read(option: str, file: Path) -> str:
     from whaul.secrets import read_secret
 
     try:
         with file.open("rb") as opened_file:
-            text = read_secret(opened_file)
+            return read_secret(opened_file)
     except OSError as error:
-        raise CommandError(f"--headers-file: cannot read the file: {error.strerror}") from None
+        raise CommandError(f"{option}: cannot read the file: {error.strerror}") from None
     except ValueError as error:
-        raise CommandError(f"--headers-file: the file {error}") from None
-    headers: dict[str, SecretStr] = {}
+        raise CommandError(f"{option}: the file {error}") from None
+
+
+def _named(option: str, text: str, form: re.Pattern[str], shown: str) -> "dict[str, SecretStr]":
+    """Read lines. Messages name a line by its number: its text may be a secret."""
+    from pydantic import SecretStr
+
+    values: dict[str, SecretStr] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        found = _HEADER.fullmatch(line.strip())
-        if found is not None:
-            headers[found[1]] = SecretStr(found[2].strip())
-        elif line.strip():
-            raise CommandError(f"--headers-file: line {number} is not `Name: value`")
-    return headers
+        found = form.fullmatch(line.strip())
+        if line.strip().startswith("#") or not line.strip():
+            continue
+        if found is None:
+            raise CommandError(f"{option}: line {number} is not {shown}")
+        values[found[1]] = SecretStr(found[2].strip())
+    return values
+
+
+def outside_values(
+    target: str, headers_file: Path | None, credentials_file: Path | None
+) -> "dict[str, SecretStr] | None":
+    """Read the headers of an HTTPS destination, or the credentials of a broker; None if neither is given."""
+    if headers_file is not None:
+        if not target.startswith(HTTPS):
+            raise typer.BadParameter("only HTTPS has headers", param_hint="--headers-file")
+        return headers_of(headers_file)
+    if credentials_file is not None:
+        if not target.startswith(BROKERS):
+            raise typer.BadParameter("only NATS and Kafka are logged in to with it", param_hint="--credentials-file")
+        return credentials_of(credentials_file)
+    return None
 
 
 def check_options(new: "NewDestination") -> None:
     """Refuse options that this kind of target has no use for."""
-    is_https = new.target.startswith(("https://", "http://"))
-    if new.headers and not is_https:
-        raise typer.BadParameter("only HTTPS has headers", param_hint="--headers-file")
     if new.attributes and not re.match(r"arn:[a-z-]+:(sns|sqs):", new.target):
         raise typer.BadParameter("only SNS and SQS have message attributes", param_hint="--attributes")
 
 
-async def check_target(settings: "Settings", new: "NewDestination") -> None:
+async def check_target(settings: "Settings", target: str, options: "Options") -> None:
     """Refuse what cannot be a destination, before it is one."""
     from whaul.components import event_targets, http_client
-    from whaul.events.targets import Options, TargetError
+    from whaul.events.targets import TargetError
 
-    options = Options(
-        format=new.format,
-        attributes=new.attributes,
-        secrets=() if new.secret is None else (new.secret,),
-        headers={name: value.get_secret_value() for name, value in new.headers.items()},
-    )
     async with http_client(settings) as http, event_targets(settings, http) as targets:
         try:
-            target = targets.make(new.target, options)
+            made = targets.make(target, options)
         except TargetError as error:
             raise CommandError(str(error)) from None
-        await target.close()
+        await made.close()

@@ -27,6 +27,13 @@ MAX_CONCURRENCY = 1000
 MAX_MEDIA_WAIT = 86_400
 _RESERVED = re.compile(r"api-[0-9a-f]{32}")
 
+HeadersFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="HTTPS: further headers, a `Name: value` on each line.")
+]
+CredentialsFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="NATS and Kafka: what to log in with, a `name=value` on each line, or .creds."),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination.")]
 SecretFile = Annotated[
     str | None,
@@ -88,9 +95,8 @@ def add(
         int | None, typer.Option(min=1, max=MAX_CONCURRENCY, help="Events under way at once, per worker. Default: 16.")
     ] = None,
     secret_file: SecretFile = None,
-    headers_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="HTTPS: further headers, a `Name: value` on each line.")
-    ] = None,
+    headers_file: HeadersFile = None,
+    credentials_file: CredentialsFile = None,
     json: Json = False,
 ) -> None:
     """Add a destination for the events of an account. The secret that signs them is shown once.
@@ -119,7 +125,7 @@ def add(
         attributes=attributes,
         media_wait=wait_for_media,
         secret=options.secret_of(to, format_.value, secret_file),
-        headers={} if headers_file is None else options.headers_of(headers_file),
+        headers=options.outside_values(to.strip(), headers_file, credentials_file) or {},
     )
     options.check_options(new)
     settings = Settings.load()
@@ -137,11 +143,18 @@ def add(
 
 async def _add(settings: "Settings", new: "NewDestination", accounts: list[str], numbers: list[str]) -> dict[str, Any]:
     from whaul.events.destinations import DestinationExistsError
+    from whaul.events.targets import Options
 
     async with opened(settings) as inbound:
         ids = [(await inbound.account(name)).id for name in accounts]
         chosen = replace(new.filter, meta_phone_number_ids=await inbound.phone_numbers(numbers))
-        await options.check_target(settings, new)
+        wanted = Options(
+            format=new.format,
+            attributes=new.attributes,
+            secrets=() if new.secret is None else (new.secret,),
+            headers={name: value.get_secret_value() for name, value in new.headers.items()},
+        )
+        await options.check_target(settings, new.target, wanted)
         try:
             added = await inbound.destinations.add(replace(new, account_ids=tuple(dict.fromkeys(ids)), filter=chosen))
         except DestinationExistsError:
@@ -244,15 +257,31 @@ async def _changed(settings: "Settings", verb: str, name: str) -> dict[str, Any]
 
 
 @app.command()
-def rotate(name: Name, secret_file: SecretFile = None, json: Json = False) -> None:
+def rotate(
+    name: Name,
+    secret_file: SecretFile = None,
+    headers_file: HeadersFile = None,
+    credentials_file: CredentialsFile = None,
+    json: Json = False,
+) -> None:
     """Sign the events of an HTTPS destination with a new secret. For 24 hours the old one signs, too.
+
+    With --headers-file or --credentials-file, these replace the old ones, and the secret stays.
 
     Examples:
         whaul destinations rotate bot
+        whaul destinations rotate stream --credentials-file new.creds
     """
     from whaul.settings import Settings
 
-    shown = asyncio.run(_rotate(Settings.load(), name, secret_file))
+    settings = Settings.load()
+    if headers_file is not None or credentials_file is not None:
+        if secret_file is not None:
+            raise typer.BadParameter("one after the other, please", param_hint="--secret-file")
+        shown = asyncio.run(_replace(settings, name, headers_file, credentials_file))
+        records.tell(shown, json, f"{name} has new {'credentials' if headers_file is None else 'headers'}.")
+        return
+    shown = asyncio.run(_rotate(settings, name, secret_file))
     try:
         records.tell(shown, json, f"{name} has a new secret.")
     except OutputError as error:
@@ -268,6 +297,19 @@ async def _rotate(settings: "Settings", name: str, secret_file: str | None) -> d
         await inbound.destinations.rotate(name, fresh)
         shown = await records.shape(inbound, await inbound.destination(name))
         return shown | {"secret": fresh.get_secret_value()}
+
+
+async def _replace(
+    settings: "Settings", name: str, headers_file: Path | None, credentials_file: Path | None
+) -> dict[str, Any]:
+    from whaul.events.sending import options_of
+
+    async with opened(settings) as inbound:
+        found = await inbound.destination(name)
+        values = options.outside_values(found.target, headers_file, credentials_file) or {}
+        await options.check_target(settings, found.target, options_of(replace(found, headers=values)))
+        await inbound.destinations.replace_headers(name, values)
+        return await records.shape(inbound, await inbound.destination(name))
 
 
 @app.command("test")

@@ -57,6 +57,7 @@ class NewDestination:
     role_arn: str | None = None
     secret: SecretStr | None = None
     headers: Mapping[str, SecretStr] = field(default_factory=dict)
+    """Headers for HTTPS; for a broker what to log in with."""
     by_api: bool = False
 
 
@@ -136,6 +137,10 @@ class Destinations:
         until = f"{self._store.now} + {SIGNS_ON * _MICROSECONDS}"
         fresh = self._cipher.encrypt(secret)
         return await self._change(name, f"old_secret = secret, old_secret_until = {until}, secret = $3", fresh)
+
+    async def replace_headers(self, name: str, headers: Mapping[str, SecretStr]) -> bool:
+        """Send other headers, or log in with other credentials."""
+        return await self._change(name, "headers = $3", self._sealed_headers(headers))
 
     async def stop(self, number: int, state: str, error: str) -> bool:
         """Write that an active destination refuses everything: it is `open`, or `disabled`. Its clock stands still."""

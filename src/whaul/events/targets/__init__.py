@@ -33,7 +33,7 @@ class Options:
     secrets: Sequence[SecretStr] = ()
     """What events are signed with, for HTTPS; two during a rotation."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Headers of the operator's, for HTTPS."""
+    """Headers of the operator's, for HTTPS; for a broker what to log in with."""
 
 
 class Target(Protocol):
