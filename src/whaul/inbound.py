@@ -14,6 +14,7 @@ from whaul.events.fetching import Fetching
 from whaul.events.periodic import every, watching
 from whaul.events.running import Events, Limits, Surroundings, events_running
 from whaul.events.sending import options_of
+from whaul.events.targets.discreet import Discreet
 from whaul.events.verify_tokens import VerifyTokens
 from whaul.outbound.http import HttpClient
 from whaul.server.bodies import BodyBudget
@@ -57,7 +58,7 @@ async def inbound_running(
     async with AsyncExitStack() as stack:
         targets = await stack.enter_async_context(event_targets(settings, http))
         surroundings = Surroundings(
-            targets=lambda destination: targets.make(destination.target, options_of(destination)),
+            targets=lambda destination: Discreet(targets.make(destination.target, options_of(destination))),
             observer=metrics,
             operators=tuple(settings.app_secrets),
             extensions=settings.extensions,

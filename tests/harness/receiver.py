@@ -53,6 +53,8 @@ class Receiver:
     """What a GET is answered."""
     answers: list[int] = field(default_factory=list)
     """Statuses of the next POSTs; afterwards, and without any, 200."""
+    echoes: bool = False
+    """Whether the body of an answer is that of the POST."""
 
     def wait(self, count: int) -> list[Posted]:
         """The posts, once there are so many."""
@@ -87,7 +89,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             status = receiver.answers.pop(0) if receiver.answers else 200
             receiver.posts.append(Posted(self.path, headers, body))
-            self._answer(status, "")
+            self._answer(status, body.decode() if receiver.echoes else "")
 
         def _answer(self, status: int, body: str) -> None:
             self.send_response(status)
