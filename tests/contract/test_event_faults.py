@@ -112,6 +112,7 @@ async def test_a_delivery_that_ends_processes_is_given_up(url: str) -> None:
         assert target.sent == []
         error = await there.here.value("SELECT last_error FROM deliveries")
         assert b"given up" in there.here.cipher.unseal(error)
+        assert there.observer.outcomes["dead"] == 1
 
 
 async def test_outcomes_are_written_when_the_database_is_back(

@@ -21,8 +21,9 @@ from harness.inbox import (
     text,
     webhook,
 )
+from harness.outbox import Counted
 from whaul.arns import Arns
-from whaul.events.inbox import InboxUnavailableError, PutResult
+from whaul.events.inbox import Inbox, InboxUnavailableError, PutResult
 from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio
@@ -154,8 +155,12 @@ async def test_what_waits_beyond_a_quarter_of_the_backlog_is_dead(url: str) -> N
         await here.link()
         number = await here.add_destination()
         await here.add_destination("other", filter='{"kinds": ["status"]}')
+        counted = Counted()
+        inbox = Inbox(here.store, here.routing, here.drafting, process=here.process, observer=counted)
         for wamid in range(5):
-            await here.inbox.put(post(text(f"wamid.{wamid}")))
+            await inbox.put(post(text(f"wamid.{wamid}")))
+        await inbox.aclose()
+        assert counted.outcomes == {"dead": 2}
         found = await here.rows("SELECT state, count(*), max(last_error) FROM deliveries GROUP BY state ORDER BY state")
         assert [row[:2] for row in found] == [("dead", 2), ("pending", 3)]
         assert here.cipher.unseal(found[0][2]) == b"backlog"

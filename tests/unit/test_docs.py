@@ -165,13 +165,15 @@ def test_every_error_is_documented_with_its_status(error: type[errors.ApiError])
 def test_every_metric_is_documented_with_its_labels() -> None:
     rows = [line for line in page("metrics.md").splitlines() if line.startswith("| `whaul_")]
     documented = {re.findall(r"`(\w+)`", row)[0]: row.split("|")[2:4] for row in rows}
-    metrics = [metric for metric in vars(Metrics()).values() if hasattr(metric, "collect") and hasattr(metric, "_type")]
-    assert len(metrics) >= 7
+    all_ = Metrics()
+    made = [*vars(all_).values(), *vars(all_.events).values()]
+    metrics = [metric for metric in made if hasattr(metric, "collect") and hasattr(metric, "_type")]
+    assert len(metrics) >= 18
     for metric in metrics:
         name = metric._name + ("_total" if metric._type == "counter" else "")
         kind, labels = documented.pop(name)
         assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (metric._type, list(metric._labelnames))
-    for family in [*Metrics()._tokens.collect(), *ProcessMetrics("1").collect()]:
+    for family in [*all_._tokens.collect(), *all_.events.waiting.collect(), *ProcessMetrics("1").collect()]:
         if family.name.startswith("process_"):
             assert f"`{family.name}" in page("metrics.md")
             continue

@@ -18,7 +18,7 @@ was.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Final, NamedTuple
@@ -31,6 +31,7 @@ from whaul.events.columns import moment
 from whaul.events.drafts import Candidate, Draft, Drafting, NewDeliveryJob, NewFileJob, Post
 from whaul.events.leases import LEASE
 from whaul.events.model import Event
+from whaul.events.observer import Observer
 from whaul.events.routing import Routes, Routing
 from whaul.events.store import Born, Group, NewEvent, Store, UnfitDataError
 from whaul.registry.errors import RegistryUnavailableError
@@ -91,14 +92,13 @@ class Inbox:
         drafting: Drafting,
         *,
         process: str,
-        on_event: Callable[[str, str], None] = lambda _field, _kind: None,
+        observer: Observer | None = None,
     ) -> None:
-        """`on_event` gets the field and the kind of each new event."""
         self._store = store
         self._routing = routing
         self._drafting = drafting
         self._process = process
-        self._on_event = on_event
+        self._observer = observer
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
 
@@ -217,6 +217,7 @@ class Inbox:
                     return None
                 for candidate in first.values():
                     candidate.seq = born.events.get(candidate.row.message_id)
+                self._tell(first.values(), routes)
                 self._hand_over(first.values(), born, until)
         finally:
             for candidate in chain.from_iterable(routed):
@@ -235,12 +236,23 @@ class Inbox:
             events=rows,
         )
 
+    def _tell(self, candidates: Iterable[Candidate], routes: Routes) -> None:
+        """Tell of new events, and of what is given up before it is tried, since too much waits."""
+        if self._observer is None:
+            return
+        for row in (candidate.row for candidate in candidates if candidate.seq is not None):
+            self._observer.event(row.field, row.kind)
+            for delivery in row.deliveries:
+                if delivery.dead is not None:
+                    self._observer.delivered(routes.destinations[delivery.destination].name, "dead", None)
+            for file in row.files:
+                if file.failed is not None:
+                    self._observer.archived("failed")
+
     def _hand_over(self, candidates: Iterable[Candidate], born: Born, until: float) -> None:
         """Give the new jobs to those who do them, and count them."""
         for candidate in candidates:
             row, seq = candidate.row, candidate.seq
-            if seq is not None:
-                self._on_event(row.field, row.kind)
             if seq is not None and (row.deliveries or row.files):
                 event = _event(candidate, seq)
                 self._hand_over_deliveries(row, event, born, until)

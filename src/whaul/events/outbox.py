@@ -157,6 +157,7 @@ class Outbox:
             self._observer.taken_over(1)
         if delivery.takeovers >= MAX_TAKEOVERS:
             detail = f"given up: {MAX_TAKEOVERS} processes ended while they had it"
+            self._observer.delivered(lane.destination.name, "dead", None)
             self._settler.add(Attempt(delivery, "abandoned", detail, microseconds_now(), 0.0, "dead", counted=False))
         else:
             lane.queue.append(delivery)

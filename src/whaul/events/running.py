@@ -162,7 +162,7 @@ async def events_running(
             files=archiving or Unleased(),
             name_file=name_file,
         )
-        inbox = Inbox(receiving, routing, drafting, process=process, on_event=surroundings.observer.event)
+        inbox = Inbox(receiving, routing, drafting, process=process, observer=surroundings.observer)
         await stack.enter_async_context(outbox.running())
         stack.push_async_callback(inbox.aclose)
         if archiving is not None:
