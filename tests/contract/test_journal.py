@@ -25,6 +25,7 @@ from harness.inbox import (
     webhook,
 )
 from harness.outbox import Delivering, ScriptedTarget, delivering
+from harness.waiting import PATIENCE
 from whaul.events import items
 from whaul.events import journal as journal_module
 from whaul.events import replays as replays_module
@@ -320,7 +321,7 @@ async def test_only_a_little_of_a_replay_waits_at_a_time(url: str, monkeypatch: 
         await there.here.add_destination(state="paused")
         job = await start(there)
         await replays(there).run()
-        assert await there.here.value("SELECT count(*) FROM deliveries") == 4
+        assert await there.here.value("SELECT count(*) FROM deliveries") == 3
         await there.destinations.resume("orders")
         await there.here.routing.refresh()
         await there.settled()
@@ -340,7 +341,7 @@ async def test_a_replay_that_is_cancelled_queues_no_more(url: str, monkeypatch: 
         await put(there.here, *range(9))
         await there.here.add_destination(state="paused")
         job = await start(there)
-        assert await replays(there).step(job)
+        assert await replays(there).step(job) == "queued"
         assert await replays(there).cancel(job)
         await replays(there).run()
         assert await there.here.value("SELECT count(*) FROM deliveries") == 2
@@ -396,12 +397,24 @@ async def test_a_replay_keeps_the_order_of_conversations(url: str) -> None:
             await there.here.inbox.put(post(text(f"wamid.{number}", sender=str(number % 2))))
         await there.here.add_destination(ordered=True)
         await start(there)
-        await replays(there).run()
+        while (await replays(there).all())[0].state == "running":
+            await replays(there).run(PATIENCE)
         await there.settled()
         for talk in (0, 1):
             sent = [int(str(wamid)[6:]) for wamid in target.wamids if int(str(wamid)[6:]) % 2 == talk]
             assert sent == list(range(talk, 12, 2))
         assert await there.here.value("SELECT count(*) FROM conversation_turns") == 0
+
+
+async def test_replays_have_their_share_of_an_ordered_destination(url: str) -> None:
+    async with delivering(url, {"orders": ScriptedTarget()}) as there:
+        await there.here.link()
+        for number in range(30):
+            await there.here.inbox.put(post(text(f"wamid.{number}", sender=str(number))))
+        await there.here.add_destination(ordered=True, concurrency=8, state="paused")
+        await start(there)
+        await replays(there).run()
+        assert await there.here.value("SELECT count(*) FROM deliveries") == 2
 
 
 # Dead letters

@@ -5,15 +5,17 @@ on after a kill, and can be cancelled. Only a little of it waits for the destina
 sent again neither fill the table of what waits nor count as backlog.
 """
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from whaul.events import queueing
 from whaul.events.columns import moment
 from whaul.events.journal import MAX_LOOKED_AT, Journal
+from whaul.events.lanes import REPLAY_SHARE
 from whaul.events.queueing import If
 from whaul.events.routing import DESTINATION_COLUMNS, Destination, read_destination
 from whaul.events.selecting import Conditions, Selection, read_selection
@@ -23,7 +25,9 @@ from whaul.secrets import Cipher
 PAGE: Final = 500
 """Events that are queued at a time."""
 MAX_WAITING: Final = 1000
-"""Replays that wait for a destination until more are queued."""
+"""Replays that wait for a destination until more are queued. See also `max_waiting`."""
+AGAIN: Final = 0.05
+"""Seconds until a destination is looked at again that has enough."""
 KEPT: Final = 30 * 86_400_000_000
 """Microseconds for which a replay that is over is listed."""
 _COLUMNS: Final = "id, destination, selection, position, last, matched, queued, state, created_at"
@@ -45,6 +49,10 @@ class Replay:
     state: str
     """`running`, `done` or `cancelled`."""
     created_at: datetime
+
+
+Step = Literal["queued", "full", "over"]
+"""What came of a step: a page was queued; the destination has enough; there is nothing to do, at least for now."""
 
 
 class Matched(NamedTuple):
@@ -109,34 +117,47 @@ class Replays:
         """Queue no more of a job; False if it is not running."""
         return await self._end(id_, "cancelled")
 
-    async def run(self) -> None:
-        """Work on all jobs, as far as their destinations take more."""
+    async def run(self, seconds: float = 0.0) -> None:
+        """Work on all jobs, as far as their destinations take more; look again at those that do, for so long."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            if not await self._work() or loop.time() >= end:
+                return
+            await asyncio.sleep(AGAIN)
+
+    async def _work(self) -> bool:
+        """Work on all jobs; say whether a destination will soon take more."""
         statement = "SELECT id FROM replays WHERE owner = $1 AND state = 'running' ORDER BY created_at"
         [rows] = await self._store.run((statement, (self._owner,)))
+        results: set[Step] = set()
         for (id_,) in rows:
-            while await self.step(id_):
+            while (result := await self.step(id_)) == "queued":
                 pass
+            results.add(result)
+        return "full" in results
 
-    async def step(self, id_: str) -> bool:
-        """Queue one page of a job; False if it is over, or its destination has enough for now."""
+    async def step(self, id_: str) -> "Step":
+        """Queue one page of a job."""
         statement = f"SELECT {_COLUMNS} FROM replays WHERE id = $1 AND owner = $2 AND state = 'running'"
         [rows] = await self._store.run((statement, (id_, self._owner)))
         if not rows:
-            return False
+            return "over"
         job = _replay(rows[0])
         destination = await self._destination(job.destination)
         if destination is None:
             await self._end(id_, "cancelled")
-            return False
-        if await self._waiting(job.destination) >= MAX_WAITING:
-            return False
-        seqs, position = await self._next(job, destination)
+            return "over"
+        room = max_waiting(destination) - await self._waiting(job.destination)
+        if room <= 0:
+            return "full" if destination.state == "active" else "over"
+        seqs, position = await self._next(job, destination, min(room, PAGE))
         if position is None:
             await self._end(id_, "done")
-            return False
+            return "over"
         return await self._queue(job, destination, seqs, position)
 
-    async def _queue(self, job: Replay, destination: Destination, seqs: list[int], position: int) -> bool:
+    async def _queue(self, job: Replay, destination: Destination, seqs: list[int], position: int) -> "Step":
         """Queue a page and move on, unless another process did, or the job was cancelled."""
         step = secrets.token_hex(16)
         move = """
@@ -149,9 +170,9 @@ class Replays:
             count = ("UPDATE replays SET queued = queued + $2 WHERE id = $1", (job.id, len(results[queueing.QUEUED])))
             await self._store.run(count)
             self._on_queued(job.destination)
-        return bool(moved)
+        return "queued" if moved else "over"
 
-    async def _next(self, job: Replay, destination: Destination) -> tuple[list[int], int | None]:
+    async def _next(self, job: Replay, destination: Destination, limit: int) -> tuple[list[int], int | None]:
         """Find the next events of a job, and up to where it has looked then; None at the end."""
         end = """
             SELECT max(seq) FROM (
@@ -161,9 +182,9 @@ class Replays:
             return [], None
         where = self._conditions(job.selection, destination)
         where.add("events.seq > ?", job.position).add("events.seq <= ?", position)
-        statement = f"SELECT seq FROM events WHERE {where} ORDER BY seq LIMIT {PAGE}"
+        statement = f"SELECT seq FROM events WHERE {where} ORDER BY seq LIMIT {limit}"
         seqs = [row[0] for row in await self._store.read(statement, *where.parameters)]
-        return seqs, seqs[-1] if len(seqs) == PAGE else position
+        return seqs, seqs[-1] if len(seqs) == limit else position
 
     def _conditions(self, selection: Selection, destination: Destination) -> Conditions:
         where = Conditions(self._store.rows).add("owner = ?", self._owner)
@@ -188,6 +209,15 @@ class Replays:
         statement = "UPDATE replays SET state = $3 WHERE id = $1 AND owner = $2 AND state = 'running' RETURNING id"
         [rows] = await self._store.run((statement, (id_, self._owner, state)))
         return bool(rows)
+
+
+def max_waiting(destination: Destination) -> int:
+    """Say how many replays may wait for a destination.
+
+    In an ordered one a replay is a part of its conversation, and goes as soon as any. So that replays have their share
+    of the places and no more, no more of them wait.
+    """
+    return max(1, destination.concurrency // REPLAY_SHARE) if destination.ordered else MAX_WAITING
 
 
 def _replay(row: Row) -> Replay:

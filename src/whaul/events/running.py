@@ -17,6 +17,7 @@ from whaul.events.backlog import Backlog, Counting
 from whaul.events.deliveries import Deliveries
 from whaul.events.destinations import Destinations
 from whaul.events.drafts import Drafting
+from whaul.events.duties import Duty
 from whaul.events.fetching import Fetching
 from whaul.events.file_keys import file_key
 from whaul.events.files import Files
@@ -172,11 +173,18 @@ async def events_running(
         replays = Replays(store, cipher, owner, outbox.wake)
         watches = [every(COUNT, counting.run), every(LOOK, unrouted.run), every(PAUSE, retention.run)]
         watches.append(every(REFRESH, routing.refresh))
-        watches.append(every(REPLAY, replays.run))
+        replaying = Duty(store, owner, "replay", REPLAY / 2)
+        watches.append(every(REPLAY, lambda: _replay(replays, replaying)))
         if processes is not None:
             watches.append(every(SWEEP, lambda: processes.free(store)))
         await stack.enter_async_context(watching(*watches))
         yield Events(process, receiving, store, inbox, outbox, routing, destinations, backlog)
+
+
+async def _replay(replays: Replays, duty: Duty) -> None:
+    """Send events once more, in one process at a time: several would only ask the database more often."""
+    if await duty.is_ours():
+        await replays.run(10 * REPLAY)
 
 
 def _stores(url: str) -> tuple[Store, Store]:
