@@ -15,7 +15,9 @@ from whaul.registry.errors import RegistryUnavailableError
 log = structlog.get_logger()
 
 WINDOW: Final = 0.05
-"""Seconds in which outcomes are gathered, unless somebody waits for them."""
+"""Seconds in which outcomes are gathered."""
+ORDERED_WINDOW: Final = 0.01
+"""The same where a conversation waits for one of them."""
 MAX_GROUP: Final = 200
 """Outcomes that are written at once."""
 AGAIN: Final = 1.0
@@ -25,7 +27,7 @@ AGAIN: Final = 1.0
 class Settler:
     """Keeps outcomes until they are written.
 
-    An ordered delivery's is written at once, since the conversation waits for it; its transaction also claims the
+    An ordered delivery's is written soon, since the conversation waits for it; its transaction also claims the
     conversation's next delivery.
     """
 
@@ -53,8 +55,10 @@ class Settler:
     def add(self, attempt: Attempt) -> None:
         """Write this down soon."""
         self._attempts.append(attempt)
-        if attempt.delivery.turn is not None or len(self._attempts) >= MAX_GROUP:
+        if len(self._attempts) >= MAX_GROUP:
             self._hurry.set()
+        elif attempt.delivery.turn is not None:
+            asyncio.get_running_loop().call_later(ORDERED_WINDOW, self._hurry.set)
         if self._task is None:
             self._task = asyncio.create_task(self._write_all())
 

@@ -47,35 +47,52 @@ class Turns:
         claim = self._jobs.claim("destination = $3", "due_at", "destination, conversation", limit, number)
         [rows] = await self._store.run(claim)
         turns = [Turn(id_, fence, destination, conversation) for id_, fence, _, destination, conversation in rows]
-        return await self.advanced(turns, await self._store.run(*self.advance(turns)), now) if turns else []
+        if not turns:
+            return []
+        # As a rule each has a delivery that is due: then there is no more to be done about the turns.
+        _, claimed = await self._store.run(self._locked(turns), self._claim_oldest(turns))
+        deliveries = await self._read(turns, claimed, now)
+        held = {id(delivery.turn) for delivery in deliveries}
+        others = [turn for turn in turns if id(turn) not in held]
+        if others:
+            deliveries += await self.advanced(others, await self._store.run(*self.advance(others)), now)
+        return deliveries
 
     def advance(self, turns: Sequence[Turn]) -> list[Statement]:
         """Go on to the next delivery of conversations that are ours; one without any is over.
 
         `advanced` reads the rows.
         """
-        me = f"'{self._process}'"
-        oldest = f"FROM deliveries d WHERE {_SAME} ORDER BY d.id LIMIT 1"
-        claim = f"""
-            UPDATE deliveries SET due_at = {self._store.lease_end}, lease_owner = {me}, fence = fence + 1,
-              takeovers = takeovers + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END,
-              attempts = attempts + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END
-            WHERE id IN (SELECT (SELECT d.id {oldest}) FROM conversation_turns WHERE {self._jobs.ours()})
-              AND (lease_owner IS NOT NULL OR due_at <= {self._store.now}) AND {self._deliveries.readable}
-            RETURNING id, fence, takeovers, {COLUMNS}"""
-        claimed = f"EXISTS (SELECT 1 FROM deliveries d WHERE {_SAME} AND d.lease_owner = {me})"
+        claimed = f"EXISTS (SELECT 1 FROM deliveries d WHERE {_SAME} AND d.lease_owner = '{self._process}')"
+        due_at = f"(SELECT d.due_at FROM deliveries d WHERE {_SAME} ORDER BY d.id LIMIT 1)"
         return [
-            self._locked(turns),
+            *([self._locked(turns)] if len(turns) > 1 else []),
             self._jobs.extend(turns),
             self._jobs.delete(turns, f"NOT EXISTS (SELECT 1 FROM deliveries d WHERE {_SAME})"),
-            (claim, (ids(turns), self._process)),
-            self._jobs.change(f"due_at = (SELECT d.due_at {oldest}), lease_owner = NULL", turns, f"NOT {claimed}"),
+            self._claim_oldest(turns),
+            self._jobs.change(f"due_at = {due_at}, lease_owner = NULL", turns, f"NOT {claimed}"),
         ]
 
     async def advanced(self, turns: Sequence[Turn], results: Sequence[Sequence[Row]], now: float) -> list[Delivery]:
         """Read the next deliveries from the rows of all statements of `advance`."""
+        return await self._read(turns, results[-2], now)
+
+    def _claim_oldest(self, turns: Sequence[Turn]) -> Statement:
+        """Claim the oldest delivery of each conversation, if it is due, or was left by who held the turn before."""
+        statement = f"""
+            UPDATE deliveries SET due_at = {self._store.lease_end}, lease_owner = $2, fence = fence + 1,
+              takeovers = takeovers + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END,
+              attempts = attempts + CASE WHEN lease_owner IS NULL THEN 0 ELSE 1 END
+            WHERE id IN (
+              SELECT (SELECT d.id FROM deliveries d WHERE {_SAME} ORDER BY d.id LIMIT 1)
+              FROM conversation_turns WHERE {self._jobs.ours()})
+              AND (lease_owner IS NOT NULL OR due_at <= {self._store.now}) AND {self._deliveries.readable}
+            RETURNING id, fence, takeovers, {COLUMNS}"""
+        return statement, (ids(turns), self._process)
+
+    async def _read(self, turns: Sequence[Turn], rows: Sequence[Row], now: float) -> list[Delivery]:
         by_conversation = {(turn.destination, bytes(turn.conversation)): turn for turn in turns}
-        deliveries = await self._deliveries.read(results[-2], now)
+        deliveries = await self._deliveries.read(rows, now)
         for delivery in deliveries:
             delivery.turn = by_conversation[delivery.destination, bytes(delivery.event.conversation)]
         return deliveries
