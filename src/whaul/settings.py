@@ -276,8 +276,8 @@ class Settings(BaseSettings):
     )
     event_hosts: types.Hosts = Field(
         (),
-        description="Hosts that events may be sent to by plain `http`, or at private addresses. Public hosts need no "
-        "leave. Written as `WHAUL_PRESIGNED_HOSTS`.",
+        description="Hosts that events may be sent to by plain `http`, or at private addresses. Public hosts need "
+        "not be listed. Written as `WHAUL_PRESIGNED_HOSTS`.",
         examples=["localhost:9000,*.internal.example.com"],
     )
     events_aws_profile: str | None = Field(

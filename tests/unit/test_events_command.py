@@ -488,3 +488,9 @@ def test_what_is_understood_now_goes_its_way(url: str, monkeypatch: pytest.Monke
     assert document("reparse") == {"matched": 2, "routed": 1}
     assert [event["whatsAppMessageId"] for event in document("list")["events"]] == ["wamid.1", None]
     assert done("reparse").startswith("1 could not be parsed")
+
+
+@pytest.mark.parametrize("user", ["", "1", "1234", "messages", "wamid.1", "US.", "text body", "155501001x"])
+def test_what_names_no_person_removes_nobody(person: str, user: str) -> None:
+    assert "--user: expected a phone number" in refused("purge", "--user", user, "--yes")
+    assert sql(person, "SELECT count(*) FROM webhook_bodies") == [(2,)]

@@ -1,6 +1,7 @@
 """`whaul events purge`: what is kept of one person, removed."""
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from whaul.events.journal import FileRecord
     from whaul.events.purge import Found, Purge
     from whaul.settings import Settings
+
+
+_PERSON = re.compile(r"\+?(?:[ ().-]*\d){5,20}|[A-Za-z]{2}(?:\.[A-Za-z0-9]+)+")
+"""Anything shorter would be found in the webhooks of others."""
 
 
 def purge(
@@ -36,8 +41,9 @@ def purge(
     """
     from whaul.settings import Settings
 
-    if not user.strip():
-        raise typer.BadParameter("expected a phone number or a user id", param_hint="--user")
+    if not _PERSON.fullmatch(user.strip()):
+        expected = "expected a phone number of at least 5 digits, or a user id such as US.13491208655302741918"
+        raise typer.BadParameter(expected, param_hint="--user")
     result = asyncio.run(_purge(Settings.load(), user.strip(), files=files, dry_run=dry_run, yes=yes, json=json))
     if json:
         output.document(result)
