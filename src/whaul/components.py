@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from whaul.graph.client import GraphClient
     from whaul.outbound.http import HttpClient
     from whaul.outbound.proxies import Proxies
+    from whaul.outbound.public import PublicClient
+    from whaul.outbound.public_names import PublicNames
     from whaul.registry.registry import Registry
     from whaul.storage.credentials import CredentialChain
     from whaul.storage.s3 import S3Store
@@ -233,8 +235,8 @@ async def event_targets(settings: Settings, http: "HttpClient") -> "AsyncGenerat
     from whaul.outbound.public_names import PublicNames
 
     hosts = EventHosts(settings.event_hosts)
-    certificates, proxies = _certificates_and_proxies()
     names = PublicNames(hosts)
+    certificates, proxies = _certificates_and_proxies()
     public = PublicClient(names, certificates=certificates, proxies=proxies)
     envelopes = Envelopes(Arns(settings.account_id, settings.region))
     aws = cache(lambda: _aws_client(settings, http))
@@ -243,6 +245,14 @@ async def event_targets(settings: Settings, http: "HttpClient") -> "AsyncGenerat
         yield Targets(http=public, hosts=hosts, aws=aws, envelopes=envelopes, brokers=brokers)
     finally:
         await public.close()
+
+
+def public_client(names: "PublicNames") -> "PublicClient":
+    """The client for hosts that users name. Close it."""
+    from whaul.outbound.public import PublicClient
+
+    certificates, proxies = _certificates_and_proxies()
+    return PublicClient(names, certificates=certificates, proxies=proxies)
 
 
 def check_events_profile(settings: Settings) -> None:

@@ -27,7 +27,12 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
         "unlink": "accounts:unlink",
         "keys": "access_keys:app",
     },
-    "Webhooks and events": {"webhooks": "webhooks:app", "destinations": "destinations:app", "events": "events:app"},
+    "Webhooks and events": {
+        "webhooks": "webhooks:app",
+        "destinations": "destinations:app",
+        "events": "events:app",
+        "listen": "listen:listen",
+    },
     "The gateway": {
         "serve": "serve:serve",
         "doctor": "doctor:doctor",

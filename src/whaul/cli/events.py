@@ -2,8 +2,6 @@
 
 import asyncio
 import json as json_module
-from collections import deque
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,11 +22,9 @@ from whaul.cli.event_filters import (
     Until,
     no_event,
 )
-from whaul.cli.inbound import Limit, NextToken, opened
+from whaul.cli.inbound import Limit, NextToken, opened, tell_that_it_is_away
 
 if TYPE_CHECKING:
-    from whaul.events.journal import EventRecord, Journal
-    from whaul.events.selecting import Selection
     from whaul.settings import Settings
 
 
@@ -39,14 +35,6 @@ def _group() -> typer.Typer:
 
 
 app = _group()
-LOOK = 0.5
-"""Seconds between two looks for new events."""
-SETTLED = 20
-"""Looks after which no event comes any more that has an earlier number than those that are there."""
-LATE = 100
-"""How far back that may be at the beginning."""
-MOST = 1000
-"""Events that are read at a look."""
 
 
 @app.command("list")
@@ -151,8 +139,10 @@ async def _show(settings: "Settings", id_: str, content: bool) -> tuple[dict[str
         attempts = [records.attempt_document(each) for each in await journal.attempts(event.seq)]
         found = records.document(inbound, event) | {"attempts": attempts}
         if content:
-            envelope = Envelopes(inbound.arns).aws(await journal.event(event.seq))
-            found["envelope"] = json_module.loads(envelope)
+            whole = await journal.event(event.seq)
+            if whole is None:
+                raise no_event(id_)
+            found["envelope"] = json_module.loads(Envelopes(inbound.arns).aws(whole))
         return found, event.state
 
 
@@ -193,51 +183,18 @@ def tail(
 
 
 async def _tail(settings: "Settings", filters: Filters, json: bool) -> None:
+    from whaul.events import following
     from whaul.events.journal import Journal
 
     async with opened(settings) as inbound:
         journal = Journal(inbound.store, inbound.cipher, inbound.owner)
         selection = await filters.selection(inbound)
-        async for event in _coming(journal, selection):
+        async for event in following.events(journal, selection, tell_that_it_is_away):
             shown = records.document(inbound, event)
             if json:
                 output.json_line(shown)
             else:
                 output.line("  ".join(records.row(shown, event.state)), must_be_read=True)
-
-
-async def _coming(journal: "Journal", selection: "Selection") -> AsyncIterator["EventRecord"]:
-    """Yield events as they come: from now on, or the latest since a time and then from now on."""
-    from whaul.registry.errors import RegistryUnavailableError
-
-    looked_at = deque([await journal.newest() - LATE], maxlen=SETTLED)
-    if selection.since is None:
-        told = {event.seq for event in await journal.after(selection, looked_at[0], MOST)}
-    else:
-        before = (await journal.page(selection, MOST)).events
-        told = {event.seq for event in before}
-        for event in reversed(before):
-            yield event
-    is_away = False
-    while True:
-        try:
-            newest, found = await journal.newest(), await journal.after(selection, looked_at[0], MOST)
-        except RegistryUnavailableError:
-            if not is_away:
-                output.tell("whaul: the database does not answer; waiting for it")
-            is_away, found = True, ()
-        else:
-            is_away = False
-            looked_at.append(newest)
-        for event in found:
-            if event.seq not in told:
-                told.add(event.seq)
-                yield event
-        if len(found) == MOST:
-            looked_at = deque([found[-1].seq], maxlen=SETTLED)
-        else:
-            await asyncio.sleep(LOOK)
-        told = {seq for seq in told if seq > looked_at[0]}
 
 
 replay_events = app.command("replay")(replay.replay)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from whaul.cli import output
 from whaul.cli.failures import CommandError
 
 if TYPE_CHECKING:
@@ -87,6 +88,11 @@ async def opened(settings: "Settings") -> AsyncGenerator[Inbound]:
 
     async with open_registry(settings) as registry, event_store(settings) as store:
         yield Inbound(settings, registry, store, cipher(settings), Arns(settings.account_id, settings.region))
+
+
+def tell_that_it_is_away() -> None:
+    """Say that the database does not answer."""
+    output.tell("whaul: the database does not answer; waiting for it")
 
 
 def no_destination(name: str) -> NoReturn:

@@ -121,6 +121,13 @@ class Journal:
         """Read at most `limit` events that came after another one, in their order."""
         return await self._records(await self._rows(selection, Bounds(seq + 1, TOP, more=False), "ASC", limit))
 
+    async def first(self, selection: Selection) -> int:
+        """Return a number below which there are no events that came since the selection's time."""
+        high, more = await self.newest() + 1, True
+        while more:
+            high, _, more = await self.bounds(selection, high)
+        return high
+
     async def find(self, message_id: str) -> EventRecord | None:
         """Find an event, the newest one of its id."""
         found = await self.numbers([message_id])
@@ -155,13 +162,15 @@ class Journal:
             for number, at, outcome, detail, seconds in rows
         ]
 
-    async def event(self, seq: int) -> Event:
-        """Read an event with its content. Raises SecretKeyError."""
-        [row] = await self._store.read(
+    async def event(self, seq: int) -> Event | None:
+        """Read an event with its content; None if it has been removed. Raises SecretKeyError."""
+        rows = await self._store.read(
             f"SELECT {_COLUMNS}, conversation, entry FROM events WHERE seq = $1 AND owner = $2", seq, self._owner
         )
+        if not rows:
+            return None
         _, message_id, received_at, field, kind, type_, waba_id, account_id, number, wamid, *_, conversation, entry = (
-            row
+            rows[0]
         )
         return Event(
             message_id=message_id,

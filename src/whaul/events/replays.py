@@ -8,7 +8,7 @@ sent again neither fill the table of what waits nor count as backlog.
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
@@ -116,6 +116,16 @@ class Replays:
     async def cancel(self, id_: str) -> bool:
         """Queue no more of a job; False if it is not running."""
         return await self._end(id_, "cancelled")
+
+    async def page(self, job: Replay, position: int) -> tuple[list[int], int | None]:
+        """Read the numbers of some events of a job that come after a position, and where the next page begins.
+
+        None is the end. The job does not move on.
+        """
+        destination = await self._destination(job.destination)
+        if destination is None:
+            return [], None
+        return await self._next(replace(job, position=position), destination, PAGE)
 
     async def run(self, seconds: float = 0.0) -> None:
         """Work on all jobs, as far as their destinations take more; look again at those that do, for so long."""

@@ -59,10 +59,18 @@ class HttpsTarget:
     async def close(self) -> None:
         """Do nothing: connections are shared."""
 
+    async def post(self, event: Event) -> Response:
+        """POST an event, and return the answer. Raises `HttpError` and `ForbiddenUrlError`."""
+        body = self.body(event)
+        return await self._http.post(self._url, self._headers(event, body), body)
+
+    def body(self, event: Event) -> bytes:
+        """Write what an event is sent as."""
+        return meta(event) if self._options.format == "meta" else self._envelopes.aws(event)
+
     async def _send(self, event: Event) -> Outcome:
-        body = meta(event) if self._options.format == "meta" else self._envelopes.aws(event)
         try:
-            response = await self._http.post(self._url, self._headers(event, body), body)
+            response = await self.post(event)
         except HttpError as error:
             return Failed("down", f"{error}.".capitalize())
         except ForbiddenUrlError as forbidden:
