@@ -1,6 +1,7 @@
 """What happens to events when the database or a process fails."""
 
 import asyncio
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,22 @@ async def test_an_attempt_begins_only_with_enough_of_its_lease(url: str) -> None
         lane.in_flight.add(late)
         await there.outbox._attempt(lane, [late])
         assert (target.sent, lane.in_flight) == ([], set())
+
+
+async def test_a_full_disk_is_told_and_nothing_half_is_kept(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as here:
+        await here.inbox.put(post(text("wamid.A")))
+
+        def limit(connection: sqlite3.Connection) -> None:
+            [pages] = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        await here.store._writer.run(limit)
+        large = post(text("wamid.B", body="x" * 100_000))
+        with pytest.raises(InboxUnavailableError):
+            await here.inbox.put(large)
+        assert await here.rows("SELECT wamid FROM events") == [("wamid.A",)]
+        await here.store._writer.run(
+            lambda connection: connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+        )
+        assert await here.inbox.put(large) == PutResult(events=1)

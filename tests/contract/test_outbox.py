@@ -128,13 +128,14 @@ async def test_the_last_attempt_is_at_the_end_of_the_period(url: str) -> None:
         await there.until(DEAD, "dead", 2)
 
 
-async def test_a_destination_that_is_down_is_asked_one_at_a_time(url: str) -> None:
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_a_destination_that_is_down_is_asked_one_at_a_time(url: str, ordered: bool) -> None:
     up = asyncio.Event()
     target = ScriptedTarget(lambda _: Accepted() if up.is_set() else DOWN)
     async with delivering(url, {"orders": target}) as there:
         await there.here.link()
-        await there.here.add_destination(concurrency=10)
-        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(30))))
+        await there.here.add_destination(concurrency=10, ordered=ordered)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}", sender=str(number)) for number in range(30))))
         await there.until("SELECT count(*) FROM deliveries WHERE lease_owner IS NOT NULL", 1)
         assert 10 <= len(target.sent) <= 20
         up.set()
@@ -391,3 +392,23 @@ async def test_a_delivery_of_an_event_that_is_gone_is_removed(url: str) -> None:
         await there.until("SELECT count(*) FROM deliveries WHERE destination = 1", 0)
         assert target.wamids == ["wamid.B"]
         await there.here.store.run(("DELETE FROM deliveries", ()))
+
+
+async def test_a_clock_that_is_put_back_delays_nothing(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target, "ordered": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.add_destination("ordered", ordered=True)
+        for name in ("orders", "ordered"):
+            await there.destinations.pause(name)
+        await there.here.inbox.put(post(text("wamid.A")))
+        ahead = there.here.store.now + " + 86400000000"
+        for table in ("deliveries", "conversation_turns"):
+            await there.here.store.run((f"UPDATE {table} SET due_at = {ahead}", ()))  # noqa: S608
+        for name in ("orders", "ordered"):
+            await there.destinations.resume(name)
+        await there.outbox.sweep()
+        assert target.sent == []
+        there.outbox._clock += 86_400
+        await there.settled()

@@ -168,8 +168,9 @@ class Deliveries:
 
     async def revive(self, number: int, *, replay: bool) -> int:
         """Make some of what waits for a destination due at once, to be claimed oldest first; return how many."""
+        now = self._store.now
         statement = f"""
-            UPDATE deliveries SET due_at = created_at WHERE id IN (
+            UPDATE deliveries SET due_at = CASE WHEN created_at < {now} THEN created_at ELSE {now} END WHERE id IN (
               SELECT id FROM deliveries WHERE state = 'pending' AND destination = $1 AND replay = $2
                 AND due_at > {self._store.now} AND lease_owner IS NULL AND (NOT waits OR first_at IS NOT NULL)
               ORDER BY due_at LIMIT {PAGE} {self._store.for_update}) RETURNING id"""

@@ -19,6 +19,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from math import inf
 from typing import Final
 
 import structlog
@@ -50,6 +52,8 @@ EXTEND: Final = 10.0
 """Seconds between two looks for leases that are to be extended."""
 ATTEMPT: Final = 18.0
 """Seconds after which an attempt is cut off; a target has a limit of its own, and a lower one."""
+JUMP: Final = 30.0
+"""Seconds by which a clock is put back before we take notice."""
 STOP: Final = 20.0
 """Seconds that attempts under way have when the process stops."""
 
@@ -82,6 +86,8 @@ class Outbox:
         self._period = period
         self._rng = rng
         self._sweep = sweep
+        self._clock = -inf
+        """By how much the database's clock is ahead of the event loop's."""
         self._lanes = Lanes(targets, rng)
         self._settler = Settler(store, deliveries, turns, backlog=backlog, on_next=self._go_on, on_lost=observer.lost)
         self._tasks = Tasks()
@@ -243,10 +249,7 @@ class Outbox:
             stopped=stopped,
             rng=self._rng,
         )
-        name = "delivered" if isinstance(outcome, Accepted) else outcome.reason
-        since = None
-        if isinstance(outcome, Accepted):
-            since = max(0.0, microseconds_now() / 1_000_000 - delivery.event.received_at.timestamp())
+        name, since = ("delivered", _age(delivery)) if isinstance(outcome, Accepted) else (outcome.reason, None)
         self._observer.delivered(destination.name, "dead" if judged.state == "dead" else name, since)
         attempt = Attempt(
             delivery, name, outcome.detail, at, seconds, judged.state, judged.wait, judged.counted, first_at
@@ -288,8 +291,11 @@ class Outbox:
 
     async def _revive(self, lane: Lane) -> None:
         """Make all that waits due at once, slice by slice."""
-        for replay in (False, True):
-            while not self._stopping and await self._deliveries.revive(lane.number, replay=replay):
+        slices = [partial(self._deliveries.revive, lane.number, replay=replay) for replay in (False, True)]
+        if lane.destination.ordered:
+            slices.append(partial(self._turns.revive, lane.number))
+        for revive in slices:
+            while not self._stopping and await revive():
                 self.wake(lane.number)
         self.wake(lane.number)
 
@@ -340,6 +346,7 @@ class Outbox:
         """Look for what nobody holds: deliveries that are due, destinations to be probed or forgotten."""
         if not await self._routing.is_current():
             await self._routing.refresh()
+        await self._look_at_clock()
         lanes = [lane for lane in self._lanes.values() if lane.room() > 0]
         unordered = [lane.number for lane in lanes if not lane.destination.ordered]
         ordered = [lane.number for lane in lanes if lane.destination.ordered]
@@ -354,6 +361,16 @@ class Outbox:
         for lane in list(self._lanes.values()):
             if lane.destination.removed:
                 await self._drop(lane)
+
+    async def _look_at_clock(self) -> None:
+        """If the database's clock was put back, what was due is far ahead, and is made due now."""
+        [[(now,)]] = await self._store.run((f"SELECT {self._store.now}", ()))
+        ahead = now / 1_000_000 - asyncio.get_running_loop().time()
+        if ahead < self._clock - JUMP:
+            log.warning("the database's clock was put back", seconds=round(self._clock - ahead))
+            for lane in self._lanes.values():
+                self._tasks.start(self._revive(lane))
+        self._clock = ahead
 
     async def _drop(self, lane: Lane) -> None:
         dropped = await self._deliveries.drop(lane.number)
@@ -379,3 +396,7 @@ class Outbox:
             elif (lane := self._lanes.get(delivery.destination)) is not None:
                 with suppress(ValueError):
                     lane.queue.remove(delivery)
+
+
+def _age(delivery: Delivery) -> float:
+    return max(0.0, microseconds_now() / 1_000_000 - delivery.event.received_at.timestamp())

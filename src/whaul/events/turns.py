@@ -17,7 +17,7 @@ with it; an attempt ends before its lease does.
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from whaul.events.deliveries import COLUMNS, Deliveries, Delivery, Turn, numbered
+from whaul.events.deliveries import COLUMNS, PAGE, Deliveries, Delivery, Turn, numbered
 from whaul.events.leases import Jobs, ids
 from whaul.events.store import Row, Statement, Store
 
@@ -96,6 +96,16 @@ class Turns:
         for delivery in deliveries:
             delivery.turn = by_conversation[delivery.destination, bytes(delivery.event.conversation)]
         return deliveries
+
+    async def revive(self, number: int) -> int:
+        """Make some of a destination's turns due at once, as their deliveries are; return how many."""
+        statement = f"""
+            UPDATE conversation_turns SET due_at = {self._store.now} WHERE id IN (
+              SELECT id FROM conversation_turns
+              WHERE destination = $1 AND due_at > {self._store.now} AND lease_owner IS NULL
+              ORDER BY due_at LIMIT {PAGE} {self._store.for_update}) RETURNING id"""
+        [rows] = await self._store.run((statement, (number,)))
+        return len(rows)
 
     def extend(self, turns: Sequence[Turn]) -> list[Statement]:
         """Extend leases."""
