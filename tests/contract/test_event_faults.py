@@ -13,6 +13,7 @@ from harness.postgresql import PostgresqlServer
 from whaul.events.inbox import InboxUnavailableError, PutResult
 from whaul.events.leases import MAX_TAKEOVERS
 from whaul.events.model import Accepted, Failed
+from whaul.events.processes import Processes
 from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio
@@ -232,3 +233,21 @@ async def test_a_full_disk_is_told_and_nothing_half_is_kept(sqlite_url: str) -> 
             lambda connection: connection.execute("PRAGMA max_page_count = 1000000").fetchall()
         )
         assert await here.inbox.put(large) == PutResult(events=1)
+
+
+async def test_a_lease_of_which_its_process_knows_nothing_ends(sqlite_url: str) -> None:
+    target = ScriptedTarget(gate=asyncio.Event())
+    async with delivering(sqlite_url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=1)
+        await there.here.inbox.put(post(text("wamid.A"), text("wamid.B")))
+        await target.got(1)
+        [lane] = there.outbox._lanes.values()
+        lane.queue.clear()  # as an error would
+        processes = Processes(sqlite_url, "p1")
+        for _ in range(2):
+            assert await there.here.value("SELECT count(*) FROM deliveries WHERE due_at = 1 << 62") == 2
+            await processes.free_forgotten(there.here.store, there.outbox.held())
+        assert await there.here.value("SELECT count(*) FROM deliveries WHERE due_at = 1 << 62") == 1
+        target.gate.set()
+        await there.settled()

@@ -1,19 +1,27 @@
 """Destinations in one process: what is held for each in memory, and whether it may be sent now."""
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+import structlog
+
 from whaul.events.deliveries import Delivery
-from whaul.events.model import Event, Failed, Outcomes
+from whaul.events.model import Event, Failed, Outcome, Outcomes
 from whaul.events.retries import Health
 from whaul.events.routing import Destination, Routes
 from whaul.events.targets import Target, TargetError
+from whaul.telemetry import logs
+
+log = structlog.get_logger()
 
 HELD: Final = 2
 """How many times its concurrency a lane holds: enough to go on while the next are fetched."""
+ATTEMPT: Final = 18.0
+"""Seconds after which an attempt is cut off; a target has a limit of its own, and a lower one."""
 REPLAY_SHARE: Final = 4
 """Replays have one place in so many."""
 
@@ -145,6 +153,22 @@ class Lanes:
             return self._targets(destination)
         except TargetError as error:
             return UnusableTarget(str(error))
+
+
+async def send(lane: Lane, batch: Sequence[Delivery]) -> Sequence[Outcome]:
+    """Send a batch. Whatever goes wrong is an outcome: a defect of one target ends no others' deliveries."""
+    failed: Outcome
+    try:
+        async with asyncio.timeout(ATTEMPT):
+            outcomes = await lane.target.send([delivery.event for delivery in batch])
+    except TimeoutError:
+        failed = Failed("down", f"no answer in {ATTEMPT:.0f} seconds")
+    except Exception as error:  # noqa: BLE001 - a defect of one target must not end the others' deliveries
+        log.error("a delivery failed", destination=lane.destination.name, error=logs.without_text(error))
+        failed = Failed("down", f"an error of whaul's: {type(error).__name__}")
+    else:
+        return outcomes
+    return [failed] * len(batch)
 
 
 class UnusableTarget:

@@ -30,9 +30,9 @@ from whaul.events.columns import microseconds_now
 from whaul.events.deliveries import Attempt, Deliveries, Delivery
 from whaul.events.destinations import Destinations
 from whaul.events.drafts import NewDeliveryJob
-from whaul.events.lanes import Lane, Lanes
+from whaul.events.lanes import Lane, Lanes, send
 from whaul.events.leases import EXTEND_AT, LEASE, MAX_TAKEOVERS, MIN_LEFT
-from whaul.events.model import Accepted, Failed, Outcome
+from whaul.events.model import Accepted, Outcome
 from whaul.events.observer import Observer
 from whaul.events.periodic import Tasks, every, watching
 from whaul.events.retries import Change, verdict
@@ -42,7 +42,6 @@ from whaul.events.store import Store
 from whaul.events.targets import Target
 from whaul.events.turns import Turns
 from whaul.registry.errors import RegistryUnavailableError
-from whaul.telemetry import logs
 
 log = structlog.get_logger()
 
@@ -50,8 +49,6 @@ SWEEP: Final = 1.0
 """Seconds between two looks for what is due."""
 EXTEND: Final = 10.0
 """Seconds between two looks for leases that are to be extended."""
-ATTEMPT: Final = 18.0
-"""Seconds after which an attempt is cut off; a target has a limit of its own, and a lower one."""
 JUMP: Final = 30.0
 """Seconds by which a clock is put back before we take notice."""
 STOP: Final = 20.0
@@ -213,27 +210,13 @@ class Outbox:
         try:
             sent = [delivery for delivery in batch if delivery.until - begun >= MIN_LEFT]
             if sent:
-                outcomes = await self._send(lane, sent)
+                outcomes = await send(lane, sent)
                 for delivery, outcome in zip(sent, outcomes, strict=True):
                     self._judge(lane, delivery, outcome, at, loop.time() - begun)
         finally:
             lane.in_flight.difference_update(batch)
             lane.behind = lane.behind or any(delivery.replay for delivery in batch)  # there may be room for the next
             self._move(lane)
-
-    async def _send(self, lane: Lane, batch: Sequence[Delivery]) -> Sequence[Outcome]:
-        failed: Outcome
-        try:
-            async with asyncio.timeout(ATTEMPT):
-                outcomes = await lane.target.send([delivery.event for delivery in batch])
-        except TimeoutError:
-            failed = Failed("down", f"no answer in {ATTEMPT:.0f} seconds")
-        except Exception as error:  # noqa: BLE001 - a defect of one target must not end the others' deliveries
-            log.error("a delivery failed", destination=lane.destination.name, error=logs.without_text(error))
-            failed = Failed("down", f"an error of whaul's: {type(error).__name__}")
-        else:
-            return outcomes
-        return [failed] * len(batch)
 
     def _judge(self, lane: Lane, delivery: Delivery, outcome: Outcome, at: int, seconds: float) -> None:
         destination = lane.destination
@@ -303,6 +286,10 @@ class Outbox:
         """Give deliveries back to the database."""
         turns = [delivery.turn for delivery in deliveries if delivery.turn is not None]
         await self._store.run(self._deliveries.release(deliveries), *(self._turns.release(turns) if turns else []))
+
+    def held(self) -> list[Delivery]:
+        """Return all that is ours."""
+        return [*self._settler.held(), *(held for lane in self._lanes.values() for held in lane.held())]
 
     async def probe(self, number: int) -> None:
         """Send one delivery to an open destination, to see whether it is back."""
@@ -383,8 +370,7 @@ class Outbox:
         """Extend the leases of what waits here for long, and let go of what is no longer ours."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        everything = [*self._settler.held(), *(held for lane in self._lanes.values() for held in lane.held())]
-        held = [delivery for delivery in everything if delivery.until - now < EXTEND_AT]
+        held = [delivery for delivery in self.held() if delivery.until - now < EXTEND_AT]
         if not held:
             return
         turns = [delivery.turn for delivery in held if delivery.turn is not None]

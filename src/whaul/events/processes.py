@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import Final
 
 from whaul.database_url import database_file
+from whaul.events.deliveries import Delivery
 from whaul.events.store import Store
 from whaul.folders import create_private_folder
 
@@ -31,6 +32,7 @@ class Processes:
         self._folder = path.with_name(f"{path.name}.processes")
         self._process = process
         self._lock: int | None = None
+        self._forgotten: set[tuple[int, int]] = set()
 
     def enter(self) -> None:
         """Say that this process lives."""
@@ -59,6 +61,19 @@ class Processes:
             for process in self._dead({row[0] for row in rows}):
                 free = f"UPDATE {table} SET due_at = {store.now} WHERE {leased} AND lease_owner = $1"
                 await store.run((free, (process,)))
+
+    async def free_forgotten(self, store: Store, held: Collection[Delivery]) -> None:
+        """Make due what is leased to this process, which knows nothing of it, now and the last time.
+
+        An error may have come between. Elsewhere such a lease would end by itself.
+        """
+        leased = f"{_ACTIVE} AND due_at = {store.lease_end} AND lease_owner = $1"
+        [rows] = await store.run((f"SELECT id, fence FROM deliveries WHERE {leased}", (self._process,)))
+        forgotten = {(row[0], row[1]) for row in rows} - {(delivery.id, delivery.fence) for delivery in held}
+        for id_, fence in forgotten & self._forgotten:
+            free = f"UPDATE deliveries SET due_at = {store.now} WHERE id = $1 AND fence = $2 AND lease_owner = $3"
+            await store.run((free, (id_, fence, self._process)))
+        self._forgotten = forgotten
 
     def _dead(self, processes: Collection[str]) -> list[str]:
         return [process for process in processes if process != self._process and not self._lives(process)]

@@ -25,7 +25,7 @@ from whaul.events.inbox import TIMEOUT, Inbox
 from whaul.events.intake import Unleased
 from whaul.events.model import Item, MediaRef
 from whaul.events.observer import Observer
-from whaul.events.outbox import SWEEP, Outbox
+from whaul.events.outbox import EXTEND, SWEEP, Outbox
 from whaul.events.outcomes import Outcomes
 from whaul.events.parking import Parking
 from whaul.events.people import load_hashes
@@ -177,6 +177,7 @@ async def events_running(
         watches.append(every(REPLAY, lambda: _replay(replays, replaying)))
         if processes is not None:
             watches.append(every(SWEEP, lambda: processes.free(store)))
+            watches.append(every(EXTEND, lambda: processes.free_forgotten(store, outbox.held())))
         await stack.enter_async_context(watching(*watches))
         yield Events(process, receiving, store, inbox, outbox, routing, destinations, backlog)
 
