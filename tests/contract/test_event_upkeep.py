@@ -1,10 +1,12 @@
 """What one process does for all: counting, routing what waited for its account, removing what is old."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
@@ -23,11 +25,14 @@ from harness.inbox import (
     text,
     webhook,
 )
+from harness.waiting import PATIENCE
+from whaul.events import queueing
 from whaul.events.backlog import ALL, Count, Counting
 from whaul.events.columns import microseconds
 from whaul.events.destinations import DestinationExistsError, Destinations, NewDestination
 from whaul.events.duties import Duty
 from whaul.events.filters import Filter
+from whaul.events.queueing import If
 from whaul.events.retention import KEPT_DAYS, Retention
 from whaul.events.risks import key_ids
 from whaul.events.rotation import Rotation
@@ -301,3 +306,48 @@ async def test_a_new_key_takes_over_what_waits_and_nothing_else(url: str) -> Non
         assert only.unseal(last) == b"no"
         assert await rotation.old_key_needed_until(DAY) == NOON + timedelta(days=1)
         assert await Rotation(here.store, here.cipher, OWNER).old_key_needed_until(DAY) is not None
+
+
+async def test_what_is_replayed_while_it_is_removed_stays(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with installation(url) as here:
+        await here.link()
+        await here.inbox.put(post(text("wamid.A"), text("wamid.B")))
+        await here.add_destination()
+        [orders] = await Destinations(here.store, here.cipher, OWNER).all()
+        retention = _retention(here)
+        remove = retention._remove
+
+        async def replayed(seqs: Iterable[int]) -> None:
+            await here.store.run(*queueing.replay(here.store, orders, [1], If()))
+            await remove(seqs)
+
+        monkeypatch.setattr(retention, "_remove", replayed)
+        await _age(here, days=2)
+        await retention.run()
+        assert await here.rows("SELECT wamid FROM events") == [("wamid.A",)]
+        assert await here.rows("SELECT DISTINCT seq FROM event_parties") == [(1,)]
+
+
+async def test_an_event_is_not_removed_while_it_is_replayed(postgresql_url: str) -> None:
+    async with installation(postgresql_url) as here:
+        await here.link()
+        await here.inbox.put(post(text("wamid.A")))
+        await here.add_destination()
+        [orders] = await Destinations(here.store, here.cipher, OWNER).all()
+        await _age(here, days=2)
+        connection = await asyncpg.connect(postgresql_url)
+        transaction = connection.transaction()
+        await transaction.start()
+        for statement, parameters in queueing.replay(here.store, orders, [1], If()):
+            await connection.fetch(statement, *parameters)
+        removing = asyncio.create_task(_retention(here).run())
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%'"
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                if await here.value(waits):
+                    break
+                await asyncio.sleep(0.01)
+        await transaction.commit()
+        await connection.close()
+        await removing
+        assert await here.value("SELECT count(*) FROM events") == 1

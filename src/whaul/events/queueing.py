@@ -34,6 +34,11 @@ def retry(store: Store, destination: Destination, seqs: Collection[int]) -> list
     return _queue(store, destination, seqs, If(), gone)
 
 
+def _lock(store: Store) -> str:
+    """Write what keeps events from being removed, as too old, before their deliveries are there."""
+    return "FOR KEY SHARE" if store.for_update else ""
+
+
 def _queue(store: Store, destination: Destination, seqs: Collection[int], only_if: If, which: str) -> list[Statement]:
     number, given = destination.number, f"(SELECT id FROM {store.rows('$1', id='bigint')})"
     parameters = (listed(seqs), number, *only_if.parameters)
@@ -47,7 +52,7 @@ def _queue(store: Store, destination: Destination, seqs: Collection[int], only_i
         SELECT owner, seq, CAST($2 AS bigint), {"conversation" if destination.ordered else "NULL"}, 'pending', 0,
           {store.now}, {"true" if destination.media_wait else "false"}, true, size, key_id, {store.now}, 0, 0
         FROM events WHERE seq IN {given} AND {which} AND {only_if.condition}
-        ORDER BY seq ON CONFLICT DO NOTHING RETURNING seq"""
+        ORDER BY seq {_lock(store)} ON CONFLICT DO NOTHING RETURNING seq"""
     drop = f"DELETE FROM deliveries WHERE destination = $2 AND seq IN {given}"
     statements: list[Statement] = [(give_up, parameters), (make, parameters), (drop, (listed(seqs), -number))]
     if destination.ordered:

@@ -35,6 +35,11 @@ AHEAD: Final = 3
 MAX_LOOSE_EVENTS: Final = 100_000
 MAX_LOOSE_BYTES: Final = 1024**3
 """What the unrouted and unparsed events of one app may hold."""
+_IS_NEEDED: Final = """
+    EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq) OR EXISTS (
+      SELECT 1 FROM event_files f JOIN files ON files.id = f.file
+      WHERE f.seq = events.seq AND files.state IN ('pending', 'parked'))"""
+"""SQL: whether something waits for an event."""
 _DAY: Final = 86_400_000_000
 AGAIN: Final = 3_600_000_000
 """Microseconds after which old events that were needed are looked at again."""
@@ -117,10 +122,7 @@ class Retention:
         The walk goes on where it ended, and begins anew now and then for what was needed the last time.
         """
         statement = f"""
-            SELECT seq, owner, received_at, EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq) OR EXISTS (
-              SELECT 1 FROM event_files f JOIN files ON files.id = f.file
-              WHERE f.seq = events.seq AND files.state IN ('pending', 'parked'))
-            FROM events WHERE seq > $1 ORDER BY seq LIMIT {PAGE}"""
+            SELECT seq, owner, received_at, {_IS_NEEDED} FROM events WHERE seq > $1 ORDER BY seq LIMIT {PAGE}"""
         now = microseconds_now()
         if now - self._begun > AGAIN:
             self._begun, self._walked = now, 0
@@ -157,16 +159,26 @@ class Retention:
         return removed
 
     async def _remove(self, seqs: Iterable[int]) -> None:
-        """Remove events with all that belongs to them, files that nobody names any more too."""
+        """Remove events with all that belongs to them, files that nobody names any more too.
+
+        They are locked before they are looked at again: one may have been replayed in the meantime, or its file begun
+        anew.
+        """
         given, parameter = f"(SELECT id FROM {self._store.rows('$1', id='bigint')})", (numbered(seqs),)
+        lock = (
+            f"SELECT seq FROM events WHERE seq IN {given} ORDER BY seq {self._store.for_update.partition(' SKIP')[0]}"
+        )
+        events = f"""
+            DELETE FROM events WHERE seq IN {given} AND NOT ({_IS_NEEDED})"""
+        gone = f"seq IN {given} AND NOT EXISTS (SELECT 1 FROM events e WHERE e.seq = {{table}}.seq)"
         files = f"""
             DELETE FROM files WHERE state IN ('stored', 'failed')
-              AND id IN (SELECT file FROM event_files WHERE seq IN {given})
-              AND NOT EXISTS (SELECT 1 FROM event_files f WHERE f.file = files.id AND f.seq NOT IN {given})"""
-        tables = ("event_files", "event_parties", "attempts", "events")
-        await self._store.run(
-            (files, parameter), *((f"DELETE FROM {table} WHERE seq IN {given}", parameter) for table in tables)
-        )
+              AND id IN (SELECT file FROM event_files WHERE {gone.format(table="event_files")})
+              AND NOT EXISTS (
+                SELECT 1 FROM event_files f JOIN events e ON e.seq = f.seq WHERE f.file = files.id)"""
+        tables = ("event_files", "event_parties", "attempts")
+        rest = [f"DELETE FROM {table} WHERE {gone.format(table=table)}" for table in tables]
+        await self._store.run(*((statement, parameter) for statement in (lock, events, files, *rest)))
 
     async def _rows(self, statement: str, *parameters: object) -> list[Row]:
         await asyncio.sleep(BETWEEN)
