@@ -1,6 +1,8 @@
 """NATS and Kafka, beyond what all targets have in common: faults of a broker, logging in, and what errors mean."""
 
 import asyncio
+import base64
+import json
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +15,7 @@ import nkeys
 import pytest
 from confluent_kafka import KafkaError
 
-from harness.brokers import Broker, by_tls, kafka_broker, nats_server
+from harness.brokers import Broker, asking_for, by_tls, kafka_broker, nats_server
 from harness.event_receivers import (
     ENVELOPES,
     EVENT,
@@ -197,6 +199,15 @@ authorization {{ users: [
   {{ nkey: {nkey} }}
   {{ user: reader, password: reads, permissions: {{ publish: "_INBOX.>", subscribe: ">" }} }}
 ] }}"""
+NATS_JWT = {"typ": "JWT", "alg": "ed25519-nkey"}
+CREDS = """-----BEGIN NATS USER JWT-----
+{token}
+------END NATS USER JWT------
+
+-----BEGIN USER NKEY SEED-----
+{seed}
+------END USER NKEY SEED------
+"""
 NATS_TLS = """
 authorization {{ token: t0ken }}
 tls {{ cert_file: "{chain}", key_file: "{key}" }}"""
@@ -251,17 +262,60 @@ async def test_logging_in_to_nats(tmp_path: Path) -> None:
     public = nkeys.from_seed(bytearray(seed)).public_key.decode()
     with nats_server(tmp_path, NATS_USERS.format(nkey=public)) as broker:
         for credentials, expected in (
-            ({"user": "whaul", "password": "se cret"}, "closed"),  # let in; there is no stream
-            ({"nkey": seed.decode()}, "closed"),
-            ({"user": "reader", "password": "reads"}, "closed"),
-            ({"user": "whaul", "password": "wrong"}, "closed"),
-            ({}, "closed"),
+            ({"user": "whaul", "password": "se cret"}, "No stream takes this subject"),
+            ({"nkey": seed.decode()}, "No stream takes this subject"),
+            ({"user": "reader", "password": "reads"}, "Permissions Violation"),
+            ({"user": "whaul", "password": "wrong"}, "Authorization Violation"),
+            ({}, "Authorization Violation"),
         ):
             async with making_targets() as targets:
                 address = f"nats://127.0.0.1:{broker.port}/whatsapp"
                 target = targets.make(address, Options(headers=credentials))
                 [outcome] = await target.send([EVENT])
-                assert reasons([outcome]) == [expected]
+                assert isinstance(outcome, Failed)
+                assert outcome.reason == "closed"
+                assert expected.lower() in outcome.detail.lower()
+                await target.close()
+
+
+def jwt(issuer: nkeys.KeyPair, subject: nkeys.KeyPair, kind: str, **claims: Any) -> str:
+    """A token of NATS's. https://docs.nats.io/running-a-nats-service/nats_admin/security/jwt"""
+
+    def part(value: bytes) -> str:
+        return base64.urlsafe_b64encode(value).decode().rstrip("=")
+
+    body = {"iss": issuer.public_key.decode(), "sub": subject.public_key.decode(), "iat": 1, "name": kind, "jti": kind}
+    nats = {"type": kind, "version": 2} | claims
+    signed = ".".join(part(json.dumps(each).encode()) for each in (NATS_JWT, body | {"nats": nats}))
+    return f"{signed}.{part(issuer.sign(signed.encode()))}"
+
+
+def key_pair(prefix: int, letter: bytes) -> nkeys.KeyPair:
+    return nkeys.from_seed(bytearray(nkeys.encode_seed(letter * 32, prefix)))
+
+
+async def test_logging_in_to_nats_by_a_creds_file(tmp_path: Path) -> None:
+    operator = key_pair(nkeys.PREFIX_BYTE_OPERATOR, b"o")
+    system, account = (key_pair(nkeys.PREFIX_BYTE_ACCOUNT, letter) for letter in (b"s", b"a"))
+    users = [key_pair(nkeys.PREFIX_BYTE_USER, letter) for letter in (b"u", b"v")]
+    unlimited = {"limits": {"subs": -1, "data": -1, "payload": -1, "conn": -1}}
+    accounts = {each.public_key.decode(): jwt(operator, each, "account", **unlimited) for each in (system, account)}
+    preload = ", ".join(f"{name}: {token}" for name, token in accounts.items())
+    configuration = f"""
+        operator: {jwt(operator, operator, "operator")}
+        system_account: {system.public_key.decode()}
+        resolver: MEMORY
+        resolver_preload: {{ {preload} }}"""
+    token = jwt(account, users[0], "user", subs=-1, data=-1, payload=-1)
+    with nats_server(tmp_path, configuration) as broker:
+        for user, expected in ((users[0], "No stream takes this subject"), (users[1], "Authorization Violation")):
+            creds = CREDS.format(token=token, seed=user.seed.decode())
+            async with making_targets() as targets:
+                target = targets.make(f"nats://127.0.0.1:{broker.port}/a", Options(headers={"creds": creds}))
+                [outcome] = await target.send([EVENT])
+                assert isinstance(outcome, Failed)
+                assert outcome.reason == "closed"
+                assert expected.lower() in outcome.detail.lower()
                 await target.close()
 
 
@@ -309,6 +363,29 @@ async def test_credentials_are_not_told_to_a_server_without_tls() -> None:
     assert told == b""
 
 
+async def test_servers_that_a_server_names_are_not_called() -> None:
+    with listening() as other:
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            told = {"max_payload": 1_000_000, "headers": True, "connect_urls": [other.host]}
+            writer.write(b"INFO %s\r\n" % json.dumps(told).encode())
+            await reader.readuntil(b"PING\r\n")
+            writer.write(b"PONG\r\n")
+            await reader.readuntil(b"HPUB")
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with making_targets() as targets:
+            target = targets.make(f"nats://127.0.0.1:{port}/whatsapp", Options())
+            assert reasons(await target.send(several(2))) == ["down"] * 2
+            server.close()
+            await server.wait_closed()
+            assert reasons(await target.send(several(2))) == ["down"] * 2
+            await target.close()
+        assert other.connections == 0
+
+
 # Kafka.
 
 
@@ -348,6 +425,31 @@ async def test_kafka_by_tls(tmp_path: Path) -> None:
                 target = targets.make(f"kafka://127.0.0.1:{port}/whatsapp", Options(headers=credentials))
                 [outcome] = await target.send([EVENT])
                 assert reasons([outcome]) == [expected]
+                await target.close()
+
+
+async def test_logging_in_to_kafka() -> None:
+    """Tansu knows no user, so that one is let in is shown by a front of ours that asks as a broker does."""
+    credentials = {"security.protocol": "SASL_PLAINTEXT", "sasl.username": "whaul", "sasl.password": "s3cret"}
+    running: list[Broker] = []
+    with (
+        asking_for("whaul", "s3cret", lambda: running[0].port) as port,
+        kafka_broker(f"127.0.0.1:{port}") as broker,
+        kafka_broker(None, "--authentication") as strict,
+    ):
+        running.append(broker)
+        scram = {"sasl.mechanism": "SCRAM-SHA-512"}
+        async with making_targets() as targets:
+            for at, given, expected in (
+                (port, credentials, "accepted"),
+                (port, credentials | {"sasl.password": "0ther"}, "closed"),
+                (port, credentials | scram, "closed"),
+                (strict.port, credentials | scram, "closed"),
+            ):
+                target = targets.make(f"kafka://127.0.0.1:{at}/whatsapp", Options(headers=given))
+                [outcome] = await target.send([EVENT])
+                assert reasons([outcome]) == [expected]
+                assert "s3cret" not in outcome.detail
                 await target.close()
 
 

