@@ -45,6 +45,8 @@ from whaul.secrets import Cipher
 
 pytestmark = pytest.mark.anyio
 
+ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+"""For what is the same on both: a database of PostgreSQL takes long to make."""
 TOO_LARGE = Failed("impossible", "too large")
 
 
@@ -107,12 +109,14 @@ async def test_events_are_listed_the_newest_first(here: Installation) -> None:
     assert await listed(here) == [f"wamid.{number}" for number in reversed(range(5))]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("limit", [1, 2, 5, 6])
 async def test_pages_have_no_gaps_and_no_doubles(here: Installation, limit: int) -> None:
     await put(here, *range(5))
     assert await listed(here, limit) == [f"wamid.{number}" for number in reversed(range(5))]
 
 
+@ON_SQLITE
 async def test_a_page_looks_at_so_many_events_at_most(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "MAX_LOOKED_AT", 2)
     await here.inbox.put(post(image("wamid.old", "1")))
@@ -122,6 +126,7 @@ async def test_a_page_looks_at_so_many_events_at_most(here: Installation, monkey
     assert await listed(here, type="image") == ["wamid.old"]
 
 
+@ON_SQLITE
 async def test_below_a_page_of_older_events_nobody_looks(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "MAX_LOOKED_AT", 2)
     await put(here, *range(6))
@@ -148,6 +153,7 @@ async def test_events_are_chosen_by_what_they_are(here: Installation) -> None:
     assert await listed(here, until=microseconds(NOON + timedelta(minutes=1))) == newest[1:]
 
 
+@ON_SQLITE
 async def test_another_account_numbers_events_are_not_seen(here: Installation) -> None:
     await put(here, 1)
     await here.rows("UPDATE events SET owner = '999999999999'")
@@ -195,6 +201,7 @@ async def test_an_event_names_its_files(here: Installation) -> None:
     assert (file.sha256, file.size, file.last_error) == (b"\x01" * 32, 5, None)
 
 
+@ON_SQLITE
 async def test_the_newest_event_of_an_id_is_found(here: Installation) -> None:
     await put(here, 1)
     [message_id] = [row[0] for row in await here.rows("SELECT message_id FROM events")]
@@ -206,6 +213,7 @@ async def test_the_newest_event_of_an_id_is_found(here: Installation) -> None:
     assert await journal(here).find("none") is None
 
 
+@ON_SQLITE
 async def test_content_is_read_only_when_it_is_asked_for(here: Installation) -> None:
     sent = post(text("wamid.1", body="private"))
     await here.inbox.put(sent)
@@ -214,6 +222,7 @@ async def test_content_is_read_only_when_it_is_asked_for(here: Installation) -> 
     assert (await journal(here).event(event.seq)).entry == sent.items[0].entry
 
 
+@ON_SQLITE
 async def test_an_error_of_a_lost_key_does_not_hide_the_rest(url: str) -> None:
     async with delivering(url, {"orders": ScriptedTarget(lambda _: TOO_LARGE)}) as there:
         await there.here.link()
@@ -282,6 +291,7 @@ async def test_a_dead_letter_that_is_replayed_is_dead_no_more(url: str) -> None:
         assert target.wamids == ["wamid.1", "wamid.1"]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "chosen",
     [Filter(kinds=frozenset({"status"})), Filter(fields=frozenset({"calls"})), Filter(types=frozenset({"audio"}))],
@@ -364,6 +374,7 @@ async def test_processes_that_work_on_one_replay_queue_each_event_once(
         assert (await replays(there).all())[0].queued == 30
 
 
+@ON_SQLITE
 async def test_what_comes_after_a_replay_began_is_not_part_of_it(url: str) -> None:
     async with delivering(url, {"orders": ScriptedTarget()}) as there:
         await there.here.link()
@@ -378,6 +389,7 @@ async def test_what_comes_after_a_replay_began_is_not_part_of_it(url: str) -> No
         assert await there.here.rows("SELECT seq FROM deliveries") == [(1,)]
 
 
+@ON_SQLITE
 async def test_a_replay_to_a_removed_destination_ends(url: str) -> None:
     async with delivering(url, {"orders": ScriptedTarget()}) as there:
         await there.here.link()
@@ -406,6 +418,7 @@ async def test_a_replay_keeps_the_order_of_conversations(url: str) -> None:
         assert await there.here.value("SELECT count(*) FROM conversation_turns") == 0
 
 
+@ON_SQLITE
 async def test_replays_have_their_share_of_an_ordered_destination(url: str) -> None:
     async with delivering(url, {"orders": ScriptedTarget()}) as there:
         await there.here.link()
@@ -535,12 +548,14 @@ async def test_all_that_is_kept_of_a_person_is_removed(url: str) -> None:
         assert await purge(here).find() == Found()
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("person", ["+1 (555) 010-0199", "+15550100199", PERSON])
 async def test_a_number_may_be_written_as_people_do(here: Installation, person: str) -> None:
     await here.inbox.put(post(text("wamid.1", sender=PERSON)))
     assert len((await purge(here, person).find()).events) == 1
 
 
+@ON_SQLITE
 async def test_another_person_is_left_alone(here: Installation) -> None:
     await here.inbox.put(post(text("wamid.1", sender="US.13491208655302741918")))
     await here.inbox.put(post(text("wamid.2", sender=f"{PERSON}0", body=f"0{PERSON}")))
@@ -548,6 +563,7 @@ async def test_another_person_is_left_alone(here: Installation) -> None:
     assert len((await purge(here, "US.13491208655302741918").find()).events) == 1
 
 
+@ON_SQLITE
 async def test_a_body_with_a_person_who_was_known_already_is_removed(here: Installation) -> None:
     first = post(text("wamid.1", sender=PERSON))
     await here.inbox.put(first)
@@ -556,6 +572,7 @@ async def test_a_body_with_a_person_who_was_known_already_is_removed(here: Insta
     assert (len(found.events), len(found.bodies)) == (1, 2)
 
 
+@ON_SQLITE
 async def test_what_could_not_be_parsed_is_read_for_a_person(here: Installation) -> None:
     escaped = PERSON.replace("9", "\\u0039")
     await here.inbox.put(webhook(b'{"from": "%s"' % escaped.encode()))
@@ -577,6 +594,7 @@ async def test_a_file_that_others_sent_too_is_kept(here: Installation) -> None:
     assert await here.value("SELECT count(*) FROM files") == 1
 
 
+@ON_SQLITE
 async def test_stored_objects_go_before_what_names_them(here: Installation) -> None:
     await here.add_archive()
     await here.inbox.put(post(image("wamid.1", "77") | {"from": PERSON}))
@@ -627,6 +645,7 @@ async def test_what_is_understood_now_goes_its_way(here: Installation) -> None:
     assert await reparse(here, operators=("900",)).run() == Reparsed(matched=1, routed=0)
 
 
+@ON_SQLITE
 async def test_a_second_copy_of_what_is_understood_now_is_dropped(here: Installation) -> None:
     await put(here, 1)
     await keep_unparsed(here, post(text("wamid.1")).body)
@@ -634,12 +653,14 @@ async def test_a_second_copy_of_what_is_understood_now_is_dropped(here: Installa
     assert await listed(here) == ["wamid.1"]
 
 
+@ON_SQLITE
 async def test_only_what_came_since_then_is_looked_at(here: Installation) -> None:
     await keep_unparsed(here, post(text("wamid.1")).body)
     later = microseconds(NOON + timedelta(seconds=1))
     assert await reparse(here, operators=("900",)).run(later) == Reparsed(matched=0, routed=0)
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("app", [None, "901"])
 async def test_who_may_not_speak_for_an_account_still_may_not(here: Installation, app: str | None) -> None:
     await keep_unparsed(here, post(text("wamid.1")).body, app)
