@@ -2,9 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,16 +12,20 @@ from pydantic import SecretStr
 
 from harness.bucket import Bucket
 from harness.inbox import ACCOUNT_ID, NUMBER, OWNER, REGION, WABA, Installation, installation, post, text
-from harness.outbox import Counted
+from harness.outbox import Counted, ScriptedTarget
 from harness.waiting import PATIENCE
 from whaul.events.archive import Archiving
+from whaul.events.deliveries import Deliveries
+from whaul.events.destinations import Destinations
 from whaul.events.drafts import Post
 from whaul.events.fetching import Fetching
 from whaul.events.files import Files
 from whaul.events.inbox import Inbox
+from whaul.events.outbox import Outbox
 from whaul.events.outcomes import Outcomes
 from whaul.events.parking import Parking
-from whaul.events.routing import raise_generation
+from whaul.events.routing import Destination, raise_generation
+from whaul.events.turns import Turns
 from whaul.graph.client import GraphClient
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.outbound.http import HttpClient
@@ -44,7 +48,11 @@ class Archiver:
     here: Installation
     archiving: Archiving
     observer: Counted
-    woken: list[int] = field(default_factory=list)
+    wake: Callable[[int], None] = lambda _destination: None
+    """Told of destinations for which messages have become due."""
+
+    def wake_destination(self, number: int) -> None:
+        self.wake(number)
 
     async def until(self, statement: str, *expected: Any) -> None:
         """Wait until a query answers so."""
@@ -63,6 +71,11 @@ class Archiver:
     async def error(self) -> str:
         """The reason of the one file."""
         return self.here.cipher.unseal(await self.here.value("SELECT last_error FROM files")).decode()
+
+    async def end_soon(self) -> None:
+        """Let Meta forget all files in a minute."""
+        soon = f"UPDATE files SET expires_at = {self.here.store.now} + 60000000"  # noqa: S608
+        await self.here.store.run((soon, ()))
 
     async def hurry(self) -> None:
         """Make all that waits due."""
@@ -95,6 +108,7 @@ def fetching(
         slots=slots or TransferSlots(20, 20, Metrics()),
         deadline=deadline,
         max_file_size=MAX_FILE_SIZE,
+        patience=0.2,
     )
 
 
@@ -125,7 +139,7 @@ async def archiver(
         drafting = replace(here.drafting, files=archiving)
         here.inbox = Inbox(here.store, here.routing, drafting, process=process)
         found = Archiver(here, archiving, observer)
-        async with archiving.running(here.inbox.put_again, found.woken.append):
+        async with archiving.running(here.inbox.put_again, found.wake_destination):
             yield found
 
 
@@ -143,3 +157,42 @@ def picture(media_id: str) -> dict[str, Any]:
 def pictures(media_ids: Iterable[str]) -> Post:
     """A webhook that comes now."""
     return replace(post(*map(picture, media_ids)), received_at=datetime.now(UTC))
+
+
+def revocation(wamid: str) -> Post:
+    """A customer takes a message back, now."""
+    revoked = text(f"{wamid}.revoke", at=datetime.now(UTC)) | {
+        "type": "revoke",
+        "revoke": {"original_message_id": wamid},
+    }
+    return replace(post(revoked), received_at=datetime.now(UTC))
+
+
+@asynccontextmanager
+async def outbox_of(there: Archiver, targets: Mapping[str, ScriptedTarget]) -> AsyncIterator[None]:
+    """Deliver what an archiver takes in, and wake the outbox for messages whose files are done."""
+    here = there.here
+    deliveries = Deliveries(
+        here.store, here.cipher, OWNER, here.process, Outcomes(here.store, here.cipher, OWNER).of_events
+    )
+
+    def target(destination: Destination) -> ScriptedTarget:
+        return targets[destination.name]
+
+    outbox = Outbox(
+        store=here.store,
+        routing=here.routing,
+        deliveries=deliveries,
+        turns=Turns(here.store, deliveries, here.process),
+        destinations=Destinations(here.store, here.cipher, OWNER),
+        targets=target,
+        observer=there.observer,
+        backlog=here.backlog,
+        period=3600.0,
+        rng=random.Random(1),  # noqa: S311
+    )
+    drafting = replace(here.drafting, files=there.archiving, deliveries=outbox)
+    here.inbox = Inbox(here.store, here.routing, drafting, process=here.process)
+    there.wake = outbox.wake
+    async with outbox.running():
+        yield

@@ -30,6 +30,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     "Webhooks and events": {
         "webhooks": "webhooks:app",
         "destinations": "destinations:app",
+        "archive": "archive:app",
         "events": "events:app",
         "listen": "listen:listen",
     },

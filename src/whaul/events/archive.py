@@ -90,7 +90,6 @@ class Archiving:
         """Whether there may be files in the database that nobody holds: new ones are not to overtake them."""
         self._fetches = False
         self._settles: asyncio.Task[None] | None = None
-        self._conditional: frozenset[str] = frozenset()
         self._tasks = Tasks()
         self._stopping = False
 
@@ -209,7 +208,7 @@ class Archiving:
         if found is None:
             return Unstored("refused", "The account is not linked; link it again (whaul link)."), ""
         token, name = found
-        is_conditional = job.place.bucket_name in self._conditional
+        is_conditional = await self._files.is_conditional(job.place.bucket_name)
         if job.takeovers and not is_conditional:
             await asyncio.sleep(SETTLED_DOWN)
         outcome = await self._fetching.fetch(
@@ -319,7 +318,6 @@ class Archiving:
         `put_again` takes our own events, `wake_destination` numbers of destinations that messages are due for.
         """
         self._put_again, self._wake_destination = put_again, wake_destination
-        self._conditional = await self._files.conditional_buckets()
         try:
             async with watching(every(SWEEP, self.sweep), every(EXTEND, self._extend), every(TELL, self._tell)):
                 yield
@@ -346,9 +344,10 @@ class Archiving:
                 await self._files.release(broken_off, 2 * SETTLED_DOWN)
 
     async def sweep(self) -> None:
-        """Look for what nobody holds, for accounts that are parked or back, and for what stores can do."""
-        self._conditional = await self._files.conditional_buckets()
-        await self._parking.refresh(lambda: self.wake(""))
+        """Look for what nobody holds, and for accounts that are parked or back."""
+        ended = await self._parking.refresh(lambda: self.wake(""))
+        if ended:
+            self._tasks.start(self._tell(ended))
         for id_ in await self._parking.probes():
             await self._admit(await self._files.claim_one(id_, asyncio.get_running_loop().time()))
         if await self._files.is_due():

@@ -198,9 +198,6 @@ class Drafting:
             return
         full = self.backlog.has_its_share(of_files(account.id))
         for media in item.media:
-            sent_at = post.received_at if media.at is None else datetime.fromtimestamp(media.at, UTC)
-            if post.received_at - sent_at > MEDIA_LIFE:  # from a history: its id is new
-                sent_at = post.received_at
             yield NewFile(
                 id=file_id(self.owner, account.id, media.media_id),
                 account_id=account.id,
@@ -210,7 +207,7 @@ class Drafting:
                 mime_type=media.mime_type,
                 bucket=archive.bucket,
                 key=self.name_file(archive, item, media, post.received_at),
-                expires_at=microseconds(min(sent_at, post.received_at) + MEDIA_LIFE),
+                expires_at=microseconds(life_begins(media, post.received_at) + MEDIA_LIFE),
                 failed=self.cipher.seal(BACKLOG.encode()) if full else None,
                 leased=not full and self.files.reserve(account.id),
             )
@@ -226,6 +223,12 @@ def key_days(item: Item, received_at: datetime) -> tuple[int, int]:
     arrived = int(received_at.timestamp()) // _SECONDS_A_DAY
     own = arrived if item.at is None else item.at // _SECONDS_A_DAY
     return own, own if arrived - KEY_DAYS <= own <= arrived + 1 else 0
+
+
+def life_begins(media: MediaRef, received_at: datetime) -> datetime:
+    """Say since when Meta has a file under its id: since the message, or, where that is older, since it was told."""
+    sent_at = received_at if media.at is None else datetime.fromtimestamp(media.at, UTC)
+    return received_at if received_at - sent_at > MEDIA_LIFE else min(sent_at, received_at)
 
 
 def file_id(owner: str, account_id: str, media_id: str) -> str:

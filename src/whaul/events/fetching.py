@@ -86,6 +86,8 @@ class Fetching:
     """Seconds for one attempt."""
     max_file_size: int
     """Bytes."""
+    patience: float = PATIENCE
+    """Seconds; see there."""
 
     async def fetch(
         self,
@@ -99,7 +101,7 @@ class Fetching:
     ) -> Stored | Unstored:
         """Try once. `is_conditional` says whether the store honours `If-None-Match`; `is_first`, that nobody tried."""
         async with self.slots.quiet_slot():
-            attempts = Attempts(asyncio.get_running_loop().time() + self.deadline, patience=PATIENCE)
+            attempts = Attempts(asyncio.get_running_loop().time() + self.deadline, patience=self.patience)
             source = MediaSource(self.graph, token, media_id, self.max_file_size)
             try:
                 async with attempts.bounded():

@@ -134,10 +134,10 @@ class Files:
         [rows] = await self._store.run((statement, (self._owner, name)))
         return len(rows)
 
-    async def conditional_buckets(self) -> frozenset[str]:
-        """Read the buckets whose store honours conditions of a PUT."""
-        statement = "SELECT bucket FROM archives WHERE owner = $1 AND conditional_writes"
-        return frozenset(row[0] for row in await self._store.read(statement, self._owner))
+    async def is_conditional(self, bucket: str) -> bool:
+        """Whether a bucket's store honours conditions of a PUT, as far as that was tried."""
+        statement = "SELECT 1 FROM archives WHERE owner = $1 AND bucket = $2 AND conditional_writes LIMIT 1"
+        return bool(await self._store.read(statement, self._owner, bucket))
 
     def _settling(self, settled: Settled) -> Statement:
         now, stored = self._store.now, settled.stored

@@ -78,6 +78,11 @@ def split(body: bytes) -> list[Item]:
         return [_unparsed(body, digest)]
 
 
+def of_entry(entry: bytes) -> list[Item]:
+    """Read a kept item again: its entry is Meta's, with this one item."""
+    return split(b'{"object":"%s","entry":[%s]}' % (OBJECT.encode(), entry))
+
+
 def unparsed(body: bytes) -> Item:
     """Make the one item of a body that cannot be used, for a reason that only shows later."""
     return _unparsed(body, hashlib.sha256(body).digest())

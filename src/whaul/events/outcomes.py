@@ -113,8 +113,7 @@ class Outcomes:
         return Post(b"", [self._item(described, run, when, entry)], _Ours(account_id), when)
 
     def _item(self, row: Sequence[Any], run: int, when: datetime, entry: str) -> Item:
-        body = b'{"object":"%s","entry":[%s]}' % (items.OBJECT.encode(), self._cipher.unseal(entry))
-        [origin, *_] = items.split(body)
+        [origin, *_] = items.of_entry(self._cipher.unseal(entry))
         id_, state, message_id = row[0], row[5], row[2]
         value: dict[str, Any] = {"messaging_product": "whatsapp"}
         metadata = msgspec.json.decode(origin.entry)["changes"][0]["value"].get("metadata")

@@ -72,8 +72,11 @@ class Parking:
         self.accounts -= {account_id}
         await self._unpark()
 
-    async def refresh(self, on_released: Callable[[], None]) -> None:
-        """Look which accounts are parked; release those that have another token by now."""
+    async def refresh(self, on_released: Callable[[], None]) -> list[str]:
+        """Look which accounts are parked; release those that have another token by now.
+
+        Returns the files that failed since Meta has forgotten them in the meantime.
+        """
         statement = f"""
             SELECT account_id, reason, coalesce(substr(access_token, 1, {_BEGINNING}), '') IN ('', p.token)
             FROM parked_accounts p LEFT JOIN accounts ON accounts.id = account_id WHERE p.owner = $1"""
@@ -89,7 +92,8 @@ class Parking:
             on_released()
         if await self._duty.is_ours():
             await self._unpark()
-            await self._expire()
+            return await self._expire()
+        return []
 
     async def probes(self) -> list[str]:
         """Claim the parked accounts of which it is time to try a file; return such a file of each, to be claimed."""
@@ -133,8 +137,8 @@ class Parking:
         while (await self._store.run((statement, (self._owner,))))[0]:
             pass
 
-    async def _expire(self) -> None:
-        """End parked files that Meta is about to forget."""
+    async def _expire(self) -> list[str]:
+        """End parked files that Meta is about to forget; return their ids."""
         statement = f"""
             UPDATE files SET state = 'failed', done_at = {self._store.now}, last_error = $2, key_id = $3
             WHERE id IN (
@@ -145,5 +149,7 @@ class Parking:
         sealed = self._cipher.seal(f"{EXPIRED} while its account was parked".encode())
         until = microseconds_now() + int(LAST_CHANCE * _SECOND)
         parameters = (self._owner, sealed, self._cipher.key_ids[0], until)
-        while (await self._store.run((statement, parameters)))[0]:
-            pass
+        ended: list[str] = []
+        while found := (await self._store.run((statement, parameters)))[0]:
+            ended += [row[0] for row in found]
+        return ended

@@ -92,7 +92,7 @@ class Unrouted:
 
     def _post(self, row: Row) -> Post:
         _, app, received_at, _, entry = row
-        found = items.split(b'{"object":"%s","entry":[%s]}' % (items.OBJECT.encode(), self._cipher.unseal(entry)))
+        found = items.of_entry(self._cipher.unseal(entry))
         return Post(b"", found, _Remembered(app, app in self._operators), moment(received_at))
 
     async def _remove(self, seqs: Collection[int]) -> None:
