@@ -55,7 +55,7 @@ class Companion:
 
     def _keep(self) -> None:
         while not self._ending.is_set():
-            with subprocess.Popen(self._command, stdin=subprocess.PIPE) as process:  # noqa: S603
+            with subprocess.Popen(self._command, stdin=subprocess.PIPE) as process:  # noqa: S603 - our own program
                 self._process = process
                 process.wait()
             if not self._ending.is_set():
