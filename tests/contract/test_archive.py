@@ -263,6 +263,7 @@ async def test_a_file_of_a_parked_account_fails_when_meta_forgets_it(
         await there.states(parked=1)
         await there.end_soon()
         await there.here.store.run(("UPDATE duties SET begun_at = 0", ()))
+        await there.archiving.clean_up()
         await there.states(failed=1)
         assert "ended while its account was parked" in await there.error()
 
@@ -451,7 +452,48 @@ def zygote() -> Zygote:
     return Zygote()
 
 
-@pytest.mark.parametrize("conditional", [True, False])
+async def test_who_lost_a_file_puts_nothing_and_records_nothing(url: str, simulator: Simulator, s3: Bucket) -> None:
+    asked, gate = threading.Event(), threading.Event()
+
+    def wait(_path: str) -> None:
+        asked.set()
+        gate.wait(PATIENCE)
+
+    s3.on_look, s3.honours_conditions = wait, False
+    async with archiver(url, simulator, s3) as there:
+        await link(there.here, simulator.token)
+        await set_archive(there.here, conditional=False)
+        await there.here.inbox.put(pictures(images(simulator, 2, size=2_000_000)))
+        assert await asyncio.to_thread(asked.wait, PATIENCE)
+        await there.until("SELECT count(*) FROM files WHERE lease_owner IS NOT NULL", 2)
+        await there.here.store.run(("UPDATE files SET lease_owner = 'another', fence = fence + 1", ()))
+        gate.set()
+        while there.observer.outcomes["lost"] < 2:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+        await there.states(pending=2)
+    assert s3.count() == {}
+
+
+async def test_a_stop_gives_back_what_is_not_archived(
+    sqlite_url: str, simulator: Simulator, s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "STOP", 0.1)
+    gate = threading.Event()
+    s3.on_put = lambda _path: gate.wait(PATIENCE)
+    async with archiver(sqlite_url, simulator, s3, concurrency=2) as there:
+        await link(there.here, simulator.token)
+        await set_archive(there.here)
+        await there.here.inbox.put(pictures(images(simulator, 4)))
+        await there.until("SELECT count(*) FROM files WHERE lease_owner IS NOT NULL", 4)
+    gate.set()
+    async with installation(sqlite_url) as here:
+        left = f"SELECT count(*), sum(due_at > {here.store.now}) FROM files WHERE lease_owner IS NULL"  # noqa: S608
+        assert await here.rows(left) == [(4, 2)], "those under way a little later: what was sent may still arrive"
+
+
+@pytest.mark.parametrize(
+    ("url", "conditional"), [("sqlite", True), ("sqlite", False), ("postgresql", True)], indirect=["url"]
+)
 async def test_every_file_is_archived_once_whatever_is_killed(
     *,
     url: str,

@@ -37,6 +37,8 @@ class Bucket:
     """What every request gets: a status and a code."""
     on_put: Callable[[str], None] = lambda _path: None
     """Called when a PUT's head has come."""
+    on_look: Callable[[str], None] = lambda _path: None
+    """Called when somebody asks for an object, or about it."""
     before_keeping: Callable[[str], None] = lambda _path: None
     """Called when a PUT is whole, before its object is there."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -91,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self._asked()
+        self._bucket.on_look(path)
         versions = self._bucket.versions[path]
         if self._bucket.error is not None:
             self._fail(*self._bucket.error)

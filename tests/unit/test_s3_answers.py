@@ -243,6 +243,7 @@ async def test_a_store_that_names_the_region_that_was_used_is_not_asked_again(mo
         (301, {"x-amz-bucket-region": "us-west-2"}, b"", "us-west-2"),
         (301, {}, b"<Region>us-west-2</Region>", "us-west-2"),
         (400, {}, b"<Error><Code>AuthorizationHeaderMalformed</Code><Region>us-west-2</Region>", "us-west-2"),
+        (400, {"x-amz-bucket-region": "us-west-2"}, b"", "us-west-2"),  # the answer to a HEAD
         # another reason to refuse
         (403, {"x-amz-bucket-region": "us-west-2"}, b"<Code>AccessDenied</Code>", None),
         (400, {"x-amz-bucket-region": "us-west-2"}, b"<Code>InvalidRequest</Code>", None),

@@ -54,6 +54,8 @@ def set_archive(
         raise typer.BadParameter(str(error), param_hint="--key") from None
     found = asyncio.run(_set(Settings.load(), account, place, template, phone_number or []))
     _tell([found], json)
+    if not json and place[1] and not place[1].endswith("/"):
+        output.tell(f"Keys begin with {place[1]!r}, as written; end the prefix with / if it is to be a folder.")
 
 
 async def _set(

@@ -43,8 +43,8 @@ SWEEP: Final = 1.0
 """Seconds between two looks for what is due."""
 EXTEND: Final = 10.0
 """Seconds between two looks for leases that are to be extended."""
-TELL: Final = 5.0
-"""Seconds between two looks for outcomes that nobody told."""
+CLEAN_UP: Final = 5.0
+"""Seconds between two looks for what processes left that died."""
 STOP: Final = 20.0
 """Seconds that transfers under way have when the process stops."""
 SETTLED_DOWN: Final = 5.0
@@ -319,7 +319,7 @@ class Archiving:
         """
         self._put_again, self._wake_destination = put_again, wake_destination
         try:
-            async with watching(every(SWEEP, self.sweep), every(EXTEND, self._extend), every(TELL, self._tell)):
+            async with watching(every(SWEEP, self.sweep), every(EXTEND, self._extend), every(CLEAN_UP, self.clean_up)):
                 yield
         finally:
             self._stopping = True
@@ -345,13 +345,18 @@ class Archiving:
 
     async def sweep(self) -> None:
         """Look for what nobody holds, and for accounts that are parked or back."""
-        ended = await self._parking.refresh(lambda: self.wake(""))
-        if ended:
-            self._tasks.start(self._tell(ended))
+        await self._parking.refresh(lambda: self.wake(""))
         for id_ in await self._parking.probes():
             await self._admit(await self._files.claim_one(id_, asyncio.get_running_loop().time()))
         if await self._files.is_due():
             self.wake("")
+
+    async def clean_up(self) -> None:
+        """Tell what nobody told, and look after what is parked."""
+        ended = await self._parking.clean_up()
+        if ended:
+            await self._tell(ended)
+        await self._tell()
 
     async def _extend(self) -> None:
         """Extend the leases of what takes long here, and let go of what is no longer ours."""

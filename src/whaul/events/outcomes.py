@@ -55,7 +55,7 @@ class Outcomes:
             SELECT event_files.seq, {_COLUMNS} FROM event_files JOIN files ON files.id = event_files.file
             WHERE event_files.seq IN (SELECT id FROM {self._store.rows("$1", id="bigint")})
             ORDER BY event_files.seq, files.id"""
-        [rows] = await self._store.run((statement, (numbered(seqs),)))
+        rows = await self._store.read(statement, numbered(seqs))
         found: dict[int, list[dict[str, Any]]] = {}
         for seq, *row in rows:
             found.setdefault(seq, []).append(self._described(row))
@@ -86,8 +86,7 @@ class Outcomes:
             WHERE files.owner = $1 AND (events.seq IS NULL OR events.{self._readable})
               AND files.state IN ('stored', 'failed') AND told = false AND {chosen} LIMIT {PAGE}"""
         parameters = () if ids is None else (msgspec.json.encode([{"id": id_} for id_ in ids]).decode(),)
-        [rows] = await self._store.run((statement, (self._owner, *parameters)))
-        return rows
+        return await self._store.read(statement, self._owner, *parameters)
 
     async def _told(self, ids: Sequence[str]) -> set[int]:
         """Write that files were told, and make the messages due that have waited for the last of theirs."""

@@ -72,11 +72,8 @@ class Parking:
         self.accounts -= {account_id}
         await self._unpark()
 
-    async def refresh(self, on_released: Callable[[], None]) -> list[str]:
-        """Look which accounts are parked; release those that have another token by now.
-
-        Returns the files that failed since Meta has forgotten them in the meantime.
-        """
+    async def refresh(self, on_released: Callable[[], None]) -> None:
+        """Look which accounts are parked; release those that have another token by now."""
         statement = f"""
             SELECT account_id, reason, coalesce(substr(access_token, 1, {_BEGINNING}), '') IN ('', p.token)
             FROM parked_accounts p LEFT JOIN accounts ON accounts.id = account_id WHERE p.owner = $1"""
@@ -90,10 +87,13 @@ class Parking:
         if before - self.accounts:
             await self._unpark()
             on_released()
-        if await self._duty.is_ours():
-            await self._unpark()
-            return await self._expire()
-        return []
+
+    async def clean_up(self) -> list[str]:
+        """Look for parked files that were left behind; return those that failed, since Meta is about to forget them."""
+        if not await self._duty.is_ours():
+            return []
+        await self._unpark()
+        return await self._expire()
 
     async def probes(self) -> list[str]:
         """Claim the parked accounts of which it is time to try a file; return such a file of each, to be claimed."""
