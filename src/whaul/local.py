@@ -4,8 +4,9 @@
 release to the next; what changes is in the changelog.
 """
 
+from whaul.stack.customer import Received, StoredFile
 from whaul.stack.local import Stack, stack
 from whaul.stack.processes import StackError
 from whaul.stack.seaweedfs import S3Endpoint
 
-__all__ = ["S3Endpoint", "Stack", "StackError", "stack"]
+__all__ = ["Received", "S3Endpoint", "Stack", "StackError", "StoredFile", "stack"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness.receiver import Receiver, receiving
-from harness.waiting import eventually
-from harness.world import Gateway, World
+from harness.waiting import PATIENCE, eventually
+from harness.world import ACCOUNT_ID, Gateway, World
 from whaul.components import cipher, event_store
 from whaul.events.destinations import Destinations, NewDestination
 from whaul.events.signatures import new_secret
@@ -16,7 +16,9 @@ from whaul.events.targets.discreet import REPEATED
 from whaul.settings import Settings
 from whaul.simulator import Simulator
 from whaul.simulator.apps import DEFAULT_APP_SECRET
-from whaul.stack.processes import answers, free_ports
+from whaul.stack.customer import Installation, receive
+from whaul.stack.local import REGION
+from whaul.stack.processes import StackError, answers, free_ports
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +113,21 @@ def test_an_event_is_followed_replayed_and_tried_again(
     eventually(lambda: attempts() == outcomes)
     assert secret not in own.run("events", "show", id_, "--content").stdout
     assert own.whaul("destinations", "remove", "crm", "--yes") == {"name": "crm", "dropped": 0}
+
+
+def test_a_customer_of_the_stack_writes_and_is_waited_for(gateway: Gateway, simulator: Simulator) -> None:
+    environ = gateway.world.environ
+    here = Installation(environ["WHAUL_DATABASE_URL"], environ.get("WHAUL_ACCOUNT_ID", ACCOUNT_ID), REGION)
+    simulator.set_webhook(f"{gateway.url}/webhooks/meta")
+    found = receive(simulator, here, None, text="Hello", sender="15550100123", seconds=PATIENCE)
+    assert (found.message["text"]["body"], found.message["from"], found.files) == ("Hello", "15550100123", ())
+    shown = gateway.world.whaul("events", "show", found.event_id, "--content")
+    assert shown["envelope"] == found.envelope
+    with pytest.raises(KeyError):
+        receive(simulator, here, "no-such-media", text="", sender=None, seconds=PATIENCE)
+    simulator.set_webhook(None)
+    with pytest.raises(StackError, match="took no webhook"):
+        receive(simulator, here, None, text="Hello", sender=None, seconds=0.2)
 
 
 def test_webhooks_may_have_a_listener_of_their_own(own: World, simulator: Simulator) -> None:

@@ -42,6 +42,7 @@ NOT_DONE = {
     "npm install @aws-sdk/client-socialmessaging": "installs, as harness.installs has done",
     "whaul dev -- pytest": "an example of a suite that is not on the page",
     "whaul dev -- npm test": "an example of a suite that is not on the page",
+    "whaul listen --account 400000000000001 --forward-to http://127.0.0.1:3000/events": "test_listen_command.py does",
 }
 
 
@@ -217,21 +218,21 @@ def javascript(code: str, environ: dict[str, str]) -> str:
 def test_the_pages_on_tests_word_for_word(newcomer: Newcomer) -> None:
     """The fixtures for pytest; and in one stack the suite in JavaScript and the commands of the shell."""
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-    for name in ("conftest.py", "inbox.py", "test_inbox.py", "inbox.test.mjs"):
+    for name in ("conftest.py", "inbox.py", "test_inbox.py", "test_messages.py", "inbox.test.mjs"):
         code = re.search(rf"`{name}`:\n\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         assert code is not None, name
         (newcomer.folder / name).write_text(code[1], encoding="utf-8")
     found = blocks("docs/testing.md")
     steps = [command for language, block in found if language == "console" for command in to_do(block)]
-    dev, pytest_alone, suite, *shell = steps
+    dev, voice_note, text, pytest_alone, suite, *shell = steps
     assert (dev, pytest_alone) == ("whaul dev", "pytest")  # the first is what all others run in
-    assert "3 passed" in newcomer.run(f"{pytest_alone} -p no:cacheprovider", newcomer.environ)
+    assert "5 passed" in newcomer.run(f"{pytest_alone} -p no:cacheprovider", newcomer.environ)
 
     node, home = node_with_sdk()
     (newcomer.folder / "node_modules").symlink_to(home / "node_modules")
     environ = newcomer.environ | {"PATH": f"{Path(node).parent}{os.pathsep}{newcomer.environ['PATH']}"}
     before, _, command = suite.partition(" -- ")
-    script = "\n".join([command, *shell])
+    script = "\n".join([command, voice_note, text, *shell])
     said = newcomer.run(f"{before} {FREE} -- /bin/sh -ec {shlex.quote(script)}", environ)
     assert re.search(r"^\W*pass 3$", said, re.MULTILINE), said
     assert "a photo" in said

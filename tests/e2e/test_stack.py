@@ -74,9 +74,7 @@ def assert_nothing_is_left(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_the_demo_fetches_three_files_and_shows_that_they_are_the_same(
-    folder: Path, simulator: Simulator, nobody: str
-) -> None:
+def test_the_demo_shows_files_that_are_the_same_and_an_event(folder: Path, simulator: Simulator, nobody: str) -> None:
     """Its parts call loopback addresses only, and are started in the user's folder but import nothing of it."""
     for name in ("secrets.py", "http.py", "json.py", "whaul.py", "typing.py"):
         (folder.parent / name).write_text("raise SystemExit('imported from the folder')\n", encoding="utf-8")
@@ -96,6 +94,8 @@ def test_the_demo_fetches_three_files_and_shows_that_they_are_the_same(
         assert "same" in line
         assert re.search(rf"\b{media.size}\b", line)
         assert media.sha256().hex() in done.stdout
+    assert re.search(r"archive/100000000000002\.ogg  voice note  same +31692\b", done.stdout)
+    assert re.search(r"messages/message/audio  event  delivered +\d+ +\d+", done.stdout)
     assert "client.get_whatsapp_message_media(" in done.stdout
     assert "socialmessaging get-whatsapp-message-media" in done.stdout
     assert_nothing_is_left(folder)
@@ -188,6 +188,8 @@ def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: 
         notes = (folder.parent / "errors").read_text(encoding="utf-8")
         assert f"WHAUL_GRAPH_USER_AGENT is not in {env_file}" in notes
         assert "WHAUL_GRAPH_URL is ignored" in notes
+        assert document["webhookUrl"] == f"{document['gatewayUrl']}/webhooks/meta/600000000000001"
+        assert document["archive"] == "s3://own-bucket/archive/"
         use_with_commands(environ, tmp_path)
         store_as_told(environ, "own-bucket", "exact-key")
         [store] = [number for number, command in found_processes(folder).items() if "weed mini" in command]
@@ -216,6 +218,8 @@ def use_with_commands(environ: dict[str, str], folder: Path) -> None:
     assert '"stored"' in done(["get", PDF, *number, "--to", str(folder / "got")], environ)
     found = done(["doctor", "--bucket", "own-bucket"], environ)
     assert re.search(r"bucket own-bucket:? +a write succeeded", found)
+    assert "it is this server, and it takes them" in done(["webhooks", "status"], environ)
+    assert whaul(["archive", "status"], environ)["archives"][0]["bucket"] == "own-bucket"
     assert re.search(rf"ok +(server|port).*{environ['WHAUL_PORT']}", found)
     profile = done(["keys", "create", "--name", "third", "--allow-all", "--profile", "third"], environ)
     assert environ["AWS_ENDPOINT_URL_SOCIALMESSAGING"] in profile
@@ -252,6 +256,10 @@ def test_dev_prints_lines_for_a_shell_and_ends_when_nobody_reads_on(tmp_path: Pa
         client.get_whatsapp_message_media(mediaId=PDF, originationPhoneNumberId=number, metadataOnly=True)
         client.close()
         errors = folder.parent / "errors"
+        for line in re.findall(r"^  (curl -d .*)$", said, re.MULTILINE):
+            subprocess.run(["sh", "-c", line], check=True, capture_output=True, timeout=PATIENCE)
+        for event in ("messages/message/audio", "messages/message/text", "whaul_media/media/stored"):
+            eventually(lambda event=event: event in errors.read_text(encoding="utf-8"))
         eventually(lambda: f"simulator  GET /v25.0/{PDF}  200" in errors.read_text(encoding="utf-8"))
         assert process.stdout is not None
         process.stdout.close()

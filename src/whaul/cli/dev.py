@@ -1,5 +1,6 @@
 """`whaul dev`: the whole stack on this machine, to develop and test against."""
 
+import json
 import os
 import shlex
 import time
@@ -69,7 +70,8 @@ def dev(
 ) -> None:
     """Run a whole stack to develop against, until Ctrl-C: simulated Meta, S3 server, gateway.
 
-    Addresses and keys are the same every time. Settings in the environment (WHAUL_KEY_MODE, …) apply.
+    Webhooks of the simulator come to the gateway, and files of messages into the bucket. Addresses and keys are the
+    same every time. Settings in the environment (WHAUL_KEY_MODE, …) apply.
 
     Examples:
         whaul dev                              # prints the variables to paste into another shell
@@ -202,7 +204,9 @@ def _document(running: "Stack") -> dict[str, Any]:
         "gatewayUrl": running.gateway_url,
         "simulatorUrl": running.simulator.url,
         "s3Url": running.s3.url,
+        "webhookUrl": running.webhook_url,
         "bucket": running.bucket,
+        "archive": running.archive,
         "phoneNumberId": running.phone_number_id,
         "wabaId": running.simulator.waba_id,
         "media": [
@@ -211,6 +215,12 @@ def _document(running: "Stack") -> dict[str, Any]:
         ],
         "environment": running.environment(),
     }
+
+
+def _voice_note(running: "Stack") -> str:
+    """A media to send."""
+    found = running.simulator.media
+    return next((id_ for id_, media in found.items() if media.mime_type.startswith("audio/")), next(iter(found)))
 
 
 def _tell_how_to_use(running: "Stack", *, quiet: bool) -> None:
@@ -233,6 +243,12 @@ def _how_to_use(running: "Stack", *, quiet: bool) -> Iterator[str]:
     yield f"  simulator  {running.simulator.url}   control: /_simulator/state"
     shared = running.access_key_id == running.s3.access_key_id
     yield f"  S3         {running.s3.url}" + ("" if shared else "   with the keys of this environment")
+    yield f"  webhooks   {running.webhook_url}   the simulator's go there"
+    yield f"  archive    {running.archive}   files of messages go there"
     for media in running.simulator.media.values():
         yield f"  media id   {media.id}   {media.mime_type}, {media.size} bytes"
+    yield from ("", "A customer sends you a voice note, or a text:", "")
+    inbound = f"{running.simulator.url}/_simulator/messages/inbound"
+    for message in ({"media_id": _voice_note(running)}, {"text": "Hello"}):
+        yield f"  curl -d {shlex.quote(json.dumps(message))} {inbound}"
     yield from ("", "Ctrl-C stops everything. What arrives:", "")

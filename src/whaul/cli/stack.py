@@ -14,7 +14,7 @@ from whaul.cli import output
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from whaul.stack.demo import Fetched
+    from whaul.stack.demo import Fetched, VoiceNote
 
 OwnS3 = Annotated[
     bool,
@@ -27,8 +27,8 @@ OwnS3 = Annotated[
 
 
 def demo(own_s3: OwnS3 = False) -> None:
-    """Fetch files the whole way: simulated Meta, real S3 server, gateway, unmodified boto3."""
-    from whaul.stack.demo import boto3_lines, clean_up, cli_line, fetch_all  # boto3 is an extra
+    """Files and an event the whole way: simulated Meta, real S3 server, gateway, unmodified boto3."""
+    from whaul.stack import demo as shown  # boto3 is an extra
     from whaul.stack.local import stack
 
     stop_on_sigterm()
@@ -43,18 +43,23 @@ def demo(own_s3: OwnS3 = False) -> None:
     with stack(own_s3=own_s3, bucket=bucket) as running:
         try:
             console.print(f"The gateway runs at {running.gateway_url}, S3 at {running.s3.url}.\n")
-            fetched = list(fetch_all(running))
+            fetched = list(shown.fetch_all(running))
             console.print(f"Fetched with boto3, stored in the bucket [bold]{bucket}[/bold], read back and compared:\n")
             console.print(_results(fetched))
+            with shown.endpoint(running) as endpoint:
+                note = shown.voice_note(running, endpoint)
+            console.print("\nThen a customer sent a voice note. Its file went into the bucket by itself,")
+            console.print("and its event, as AWS publishes it, to an HTTP endpoint:\n")
+            console.print(_inbound(note))
             first = fetched[0].media_id
             console.print("\nThe program that did it:\n")
-            console.print(indent(boto3_lines(running, first), "  "), soft_wrap=True, markup=False)
+            console.print(indent(shown.boto3_lines(running, first), "  "), soft_wrap=True, markup=False)
             console.print("\nThe same with the AWS CLI:\n")
-            console.print(indent(cli_line(running, first), "  "), soft_wrap=True, markup=False)
+            console.print(indent(shown.cli_line(running, first), "  "), soft_wrap=True, markup=False)
         finally:
             if own_s3:
-                clean_up(running)
-    if not all(file.is_same for file in fetched):
+                shown.clean_up(running)
+    if not all(file.is_same for file in (*fetched, note.file)):
         console.print("\n[red bold]A stored file differs from what was sent.[/red bold]")
         raise typer.Exit(1)
     console.print("\nAll files are the same to the byte.\n")
@@ -64,17 +69,36 @@ def demo(own_s3: OwnS3 = False) -> None:
 
 
 def _results(fetched: "list[Fetched]") -> "Table":
+    table = _table("object key, and SHA-256 as sent and as stored")
+    for file in fetched:
+        _add(table, file)
+    return table
+
+
+def _inbound(note: "VoiceNote") -> "Table":
+    table = _table("object key and SHA-256; event and its messageId")
+    _add(table, note.file)
+    told = (
+        f"  [bold]messages/message/audio[/bold]  event  [green]delivered[/green]\n  [dim]{note.event.message_id}[/dim]"
+    )
+    table.add_row(told, str(note.event.size), f"{note.event_seconds * 1000:.0f}")
+    return table
+
+
+def _table(title: str) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("  object key, and SHA-256 as sent and as stored", no_wrap=True)
+    table.add_column(f"  {title}", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
-    for file in fetched:
-        same = "[green]same[/green]" if file.is_same else f"[red]differs[/red]\n  {file.stored_sha256}"
-        told = f"  [bold]{file.key}[/bold]  {file.kind}  {same}\n  [dim]{file.sent_sha256}[/dim]"
-        table.add_row(told, str(file.size), f"{file.seconds * 1000:.0f}")
     return table
+
+
+def _add(table: "Table", file: "Fetched") -> None:
+    same = "[green]same[/green]" if file.is_same else f"[red]differs[/red]\n  {file.stored_sha256}"
+    told = f"  [bold]{file.key}[/bold]  {file.kind}  {same}\n  [dim]{file.sent_sha256}[/dim]"
+    table.add_row(told, str(file.size), f"{file.seconds * 1000:.0f}")
 
 
 def ask_no_proxy_for_loopback() -> None:

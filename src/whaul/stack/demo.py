@@ -1,14 +1,26 @@
-"""What `whaul demo` shows: three files go from a simulated WhatsApp into S3, and come back the same."""
+"""What `whaul demo` shows: files go from a simulated WhatsApp into S3, and come back the same; an event is delivered.
+
+The event goes to an HTTP endpoint of our own, since a queue would need another server, which takes longer to start than
+all of this takes.
+"""
 
 import hashlib
+import json
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
-from whaul.stack.local import Stack
+from whaul.stack.customer import send_events_to
+from whaul.stack.local import HOST, Stack
+from whaul.stack.processes import StackError
 
 PREFIX = "inbound_"
+PATIENCE = 30.0
+"""Seconds that an event may take."""
 KINDS = {"image/jpeg": "photo", "audio/ogg; codecs=opus": "voice note", "application/pdf": "document"}
 
 
@@ -63,10 +75,104 @@ def _warm_up(stack: Stack, s3: Any) -> None:
     s3.delete_object(Bucket=stack.bucket, Key=PREFIX)
 
 
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """An event, as it came to the endpoint."""
+
+    message_id: str
+    size: int
+    at: float
+    """By the monotonic clock."""
+
+
+class Endpoint:
+    """A program of the business: it takes events by HTTP."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._delivered: dict[str, Delivered] = {}
+        self._changed = threading.Condition()
+
+    def take(self, body: bytes) -> None:
+        """Keep what came."""
+        found = Delivered(json.loads(body)["messageId"], len(body), time.monotonic())
+        with self._changed:
+            self._delivered[found.message_id] = found
+            self._changed.notify_all()
+
+    def wait(self, message_id: str) -> Delivered:
+        """Wait for an event. Raises `StackError`."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: message_id in self._delivered, PATIENCE):
+                raise StackError(f"The event was not delivered within {PATIENCE:.0f} s.")
+            return self._delivered[message_id]
+
+
+@contextmanager
+def endpoint(stack: Stack) -> Iterator[Endpoint]:
+    """Take the account's events while the block runs."""
+    found = Endpoint()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.take(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing: the demo does."""
+
+    with HTTPServer((HOST, 0), Handler) as server:
+        found.url = f"http://{HOST}:{server.server_port}/events"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            send_events_to(found.url, "demo", stack.account_id, stack.installation)
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceNote:
+    """What became of a customer's message."""
+
+    event: Delivered
+    event_seconds: float
+    """From the customer to the endpoint."""
+    file: Fetched
+
+
+def voice_note(stack: Stack, to: Endpoint) -> VoiceNote:
+    """Let a customer send a voice note, and read back the file that nobody asked for. Raises `StackError`."""
+    media = next(media for media in stack.simulator.media.values() if media.mime_type.startswith("audio/"))
+    sent = time.monotonic()
+    received = stack.receive(media.id)
+    seconds = time.monotonic() - sent
+    event = to.wait(received.event_id)
+    [file] = received.files
+    if file.state != "stored":
+        raise StackError(f"The voice note was not archived: {file.error}.")
+    stored = stack.s3_client().get_object(Bucket=file.bucket, Key=file.key)["Body"].read()
+    archived = Fetched(
+        media_id=media.id,
+        kind=KINDS[media.mime_type],
+        mime_type=media.mime_type,
+        key=file.key,
+        size=len(stored),
+        sent_sha256=media.sha256().hex(),
+        stored_sha256=hashlib.sha256(stored).hexdigest(),
+        seconds=seconds,
+    )
+    return VoiceNote(event, event.at - sent, archived)
+
+
 def clean_up(stack: Stack) -> None:
-    """Remove what the demo put into an S3 server that outlives it."""
+    """Remove the demo's bucket from an S3 server that outlives it."""
     s3 = stack.s3_client()
-    for media in s3.list_objects_v2(Bucket=stack.bucket, Prefix=PREFIX).get("Contents", []):
+    for media in s3.list_objects_v2(Bucket=stack.bucket).get("Contents", []):
         s3.delete_object(Bucket=stack.bucket, Key=media["Key"])
     s3.delete_bucket(Bucket=stack.bucket)
 

@@ -1,7 +1,8 @@
 """The demo and dev stack: a Graph API simulator, a real S3 server and the gateway, on loopback ports.
 
 Each part is started as a user would start it (`whaul link`, `whaul serve`), with its state in one folder. One access
-key, made up and known to everybody, opens both the gateway and the S3 server.
+key, made up and known to everybody, opens both the gateway and the S3 server. The simulator's webhooks go to the
+gateway, and files of messages into the bucket.
 """
 
 import json
@@ -10,8 +11,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,7 @@ from whaul.secrets import secret_word, trimmed
 from whaul.server.listener import ListenerError, check_free
 from whaul.setting_types import MIN_ROOT_SECRET
 from whaul.stack import state_folder, variables
+from whaul.stack.customer import Installation, Received, receive
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import KEY, S3Endpoint, seaweedfs
 
@@ -27,8 +31,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 REGION = "us-east-1"
+EVENT_HOSTS = "127.0.0.1,localhost"
+"""Programs under development take events without https."""
 GATEWAY_PORT, SIMULATOR_PORT, S3_PORT = 4810, 4811, 4812
 """The ports of `whaul dev`; unassigned by IANA, and below those that systems give out by themselves."""
+ARCHIVE = "archive/"
+"""How the keys of archived files begin."""
 GATEWAY_START_TIMEOUT = 60.0
 ITSELF = (sys.executable, "-P", "-m", "whaul")
 """This very program; `-P`, so that it imports nothing that happens to lie in the working directory."""
@@ -51,7 +59,29 @@ class Stack:
     secret_access_key: str = field(default=KEY[1], repr=False)
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The settings that were given for it."""
+    _account: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """The linked account, as `whaul link` describes it."""
     _gateway: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    @property
+    def webhook_url(self) -> str:
+        """Where the simulator posts webhooks."""
+        return _webhook_url(self.gateway_url)
+
+    @property
+    def account_id(self) -> str:
+        """The simulator's account, as whaul names it."""
+        return str(self._account["id"])
+
+    @property
+    def account_number(self) -> str:
+        """The AWS account number of the gateway."""
+        return str(self._account["arn"]).split(":")[4]
+
+    @property
+    def archive(self) -> str:
+        """Where the files of messages go, unless that was set otherwise."""
+        return f"s3://{self.bucket}/{ARCHIVE}"
 
     def environment(self) -> dict[str, str]:
         """The variables by which AWS tools, the programs under test and whaul's own commands use the stack."""
@@ -79,6 +109,20 @@ class Stack:
         for name, process in (("The gateway", self._gateway), ("SeaweedFS", self.s3.process)):
             if process is not None and process.poll() is not None:
                 raise StackError(f"{name} ended with exit code {process.returncode}.")
+
+    def receive(
+        self, media_id: str | None = None, *, text: str = "", sender: str | None = None, seconds: float = 30.0
+    ) -> Received:
+        """Let a customer write to the business, and wait until whaul has the event, and its files are stored or failed.
+
+        Raises `StackError` when that takes longer than `seconds`, and `KeyError` for a media that is not there.
+        """
+        return receive(self.simulator, self.installation, media_id, text=text, sender=sender, seconds=seconds)
+
+    @property
+    def installation(self) -> Installation:
+        """Where the gateway's data is."""
+        return Installation(self.database_url, self.account_number, self.region)
 
     def client(self) -> Any:
         """An unmodified boto3 client of the gateway."""
@@ -119,10 +163,10 @@ def stack(
     Raises `StackError`.
     """
     try:
-        from whaul.simulator import simulator_in_thread  # noqa: PLC0415 - comes with an extra
+        from whaul.simulator import DEFAULT_APP_SECRET, simulator_in_thread  # noqa: PLC0415 - comes with an extra
     except ModuleNotFoundError as missing:
         raise StackError(f"{MISSING} ({missing.name} is missing)") from None
-    settings = dict(settings or {})
+    settings = {"WHAUL_EVENT_HOSTS": EVENT_HOSTS} | dict(settings or {})
     taken = variables.OWN & settings.keys()
     if taken:
         raise StackError(f"The stack itself sets {', '.join(sorted(taken))}.")
@@ -131,16 +175,22 @@ def stack(
         folder = folder or parts.enter_context(state_folder.temporary())
         media = folder / "media"
         media.mkdir(exist_ok=True)
+        gateway_port = port or parts.enter_context(free_ports(1))[0]
+        gateway_url = f"http://{HOST}:{gateway_port}"
         simulator = parts.enter_context(
             simulator_in_thread(
-                port=simulator_port, media_dir=media, keep_dir=folder / "simulator", on_request=on_request
+                port=simulator_port,
+                media_dir=media,
+                keep_dir=folder / "simulator",
+                on_request=on_request,
+                webhook_url=_webhook_url(gateway_url),
             )
         )
         clean = clean_environment()
         s3 = _own_s3() if own_s3 else parts.enter_context(seaweedfs(folder / "s3", clean, port=s3_port))
         key = _shared_key(s3)
-        gateway_port = port or parts.enter_context(free_ports(1))[0]
-        database_url = f"sqlite:///{folder / 'whaul.db'}"
+        database = folder / "whaul.db"
+        is_new = not database.exists()
         environ = (
             clean
             | s3.environment()
@@ -148,7 +198,7 @@ def stack(
             | settings
             | {
                 "WHAUL_HOST": HOST,
-                "WHAUL_DATABASE_URL": database_url,
+                "WHAUL_DATABASE_URL": f"sqlite:///{database}",
                 "WHAUL_ROOT_ACCESS_KEY_ID": key[0],
                 "WHAUL_ROOT_SECRET_ACCESS_KEY": key[1],
                 "WHAUL_GRAPH_URL": simulator.url,
@@ -157,22 +207,51 @@ def stack(
             }
         )
         region = environ["AWS_REGION"]
-        linked = whaul(["link", "--waba-id", simulator.waba_id], environ)
+        app_secret = folder / "app-secret"
+        app_secret.write_text(DEFAULT_APP_SECRET, encoding="utf-8")
+        linked = whaul(["link", "--waba-id", simulator.waba_id, "--app-secret-file", str(app_secret)], environ)
         _make_bucket(s3, bucket, region)
         log = None if show_log else log_file or folder / "gateway.log"
+        with ThreadPoolExecutor(1) as beside:  # while the gateway starts
+            archived = beside.submit(_set_archive, simulator.waba_id, bucket, environ) if is_new else None
+            process = parts.enter_context(gateway(gateway_port, environ, log))
+            if archived is not None:
+                archived.result()
+        if show_log or log_file:
+            parts.enter_context(_events(environ, log))
         yield Stack(
             simulator=simulator,
-            gateway_url=f"http://{HOST}:{gateway_port}",
+            gateway_url=gateway_url,
             s3=s3,
             bucket=bucket,
             phone_number_id=linked["account"]["phoneNumbers"][0]["phoneNumberId"],
-            database_url=database_url,
+            database_url=environ["WHAUL_DATABASE_URL"],
             region=region,
             access_key_id=key[0],
             secret_access_key=key[1],
             settings=settings,
-            _gateway=parts.enter_context(gateway(gateway_port, environ, log)),
+            _account=linked["account"],
+            _gateway=process,
         )
+
+
+def _webhook_url(gateway_url: str) -> str:
+    from whaul.simulator.apps import APP_ID  # noqa: PLC0415 - comes with an extra
+
+    return f"{gateway_url}/webhooks/meta/{APP_ID}"
+
+
+def _set_archive(waba_id: str, bucket: str, environ: Mapping[str, str]) -> None:
+    """Have the files of messages archived; later, whoever uses the stack may set it otherwise."""
+    whaul(["archive", "set", waba_id, "--to", f"s3://{bucket}/{ARCHIVE}"], environ)
+
+
+@contextmanager
+def _events(environ: Mapping[str, str], log: Path | None) -> Iterator[None]:
+    """Show events as they come, from now on, where the log goes."""
+    now = datetime.now(UTC).isoformat()
+    with program([*ITSELF, "events", "tail", "--since", now], environ, log):
+        yield
 
 
 def check_ports(port: int, simulator_port: int, s3_port: int) -> None:

@@ -11,6 +11,8 @@ from whaul.environment import GIVEN_BY_DEV, PREFIX, is_link
 OWN = frozenset(
     {
         "WHAUL_HOST",
+        "WHAUL_WEBHOOK_HOST",
+        "WHAUL_WEBHOOK_PORT",
         "WHAUL_DATABASE_URL",
         "WHAUL_GRAPH_URL",
         "WHAUL_MEDIA_HOSTS",
