@@ -90,6 +90,7 @@ _TURNS: Final = f"""
   SELECT DISTINCT destination, talk, {_NOW}, 0, 0
   FROM wanted WHERE conversation IS NOT NULL AND dead IS NULL ORDER BY destination, talk
   ON CONFLICT (destination, conversation) DO UPDATE SET due_at = conversation_turns.due_at"""
+# A message that comes later may wait for a file that is done: that is told once more.
 _FILES: Final = f"""
 ), named AS MATERIALIZED (
   SELECT made.seq, made.received_at, made.key_id, f.*
@@ -100,12 +101,13 @@ _FILES: Final = f"""
   INSERT INTO files (id, owner, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key, state,
     attempts, run, created_at, expires_at, missing, revoked, told, key_id, last_error, due_at, lease_owner, fence,
     takeovers)
-  SELECT id, $1, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key,
+  SELECT DISTINCT ON (id) id, $1, account_id, media_id, seq, message_type, message_id, mime_type, bucket, key,
     CASE WHEN failed IS NULL THEN 'pending' ELSE 'failed' END, 0, 0, received_at, expires_at, false, false, false,
     key_id, failed,
     CASE WHEN leased THEN {_LEASE_END} ELSE {_NOW} END,
     CASE WHEN leased THEN $3 END, leased::int, 0
-  FROM named ORDER BY id ON CONFLICT DO NOTHING RETURNING id, lease_owner
+  FROM named ORDER BY id, seq
+  ON CONFLICT (id) DO UPDATE SET told = false WHERE files.state IN ('stored', 'failed') RETURNING id, lease_owner
 ), links AS (
   INSERT INTO event_files (seq, file) SELECT seq, id FROM named ON CONFLICT DO NOTHING"""
 _REVOKED: Final = f"""

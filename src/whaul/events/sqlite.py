@@ -160,6 +160,8 @@ _FILE: Final = _insert(
     "created_at, expires_at, missing, revoked, told, key_id, last_error, due_at, lease_owner, fence, takeovers",
     "ON CONFLICT DO NOTHING",
 )
+_AGAIN: Final = "UPDATE files SET told = false WHERE id = ? AND state IN ('stored', 'failed')"
+"""A message that comes later may wait for the same file."""
 _REVOKE: Final = """
     UPDATE files SET revoked = true, due_at = CASE WHEN lease_owner IS NULL THEN ? ELSE due_at END
     WHERE account_id = ? AND message_id = ? AND state IN ('pending', 'parked')"""
@@ -226,6 +228,8 @@ class _Put:
         made = self._connection.execute(_FILE, (*row, *rest)).rowcount
         if made and file.leased:
             self._born.files.add(file.id)
+        if not made:
+            self._connection.execute(_AGAIN, (file.id,))
         self._connection.execute(_LINK, (seq, file.id))
 
     def _lease(self, leased: bool, wait: int = 0) -> tuple[int, str | None, int, int]:
