@@ -27,6 +27,7 @@ from harness.event_receivers import (
     several,
 )
 from harness.peer import listening
+from harness.waiting import eventually
 from tools.certificates import Certificates, make_certificates
 from whaul.events.model import Failed, Outcomes
 from whaul.events.targets import Options, TargetError, kafka
@@ -36,6 +37,7 @@ from whaul.outbound.public_names import PublicNames
 pytestmark = pytest.mark.anyio
 
 KINDS = ("nats", "kafka")
+TASKS = Path("/proc/self/task")
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,26 @@ async def test_a_broker_that_is_slow_is_waited_for(broker: Broker, kind: str) ->
         assert not done
         assert reasons(await sending) == ["accepted"] * 3
         await target.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.skipif(not TASKS.exists(), reason="only Linux shows the threads of libraries")
+async def test_nothing_is_left_of_connections_to_a_broker_that_is_away(kind: str) -> None:
+    with listening() as server:
+        pass
+
+    def threads() -> int:
+        return len(list(TASKS.iterdir()))
+
+    async with making_targets() as targets:
+        target = targets.make(f"{kind}://{server.host}/whatsapp", Options())
+        await target.send([EVENT])
+        tasks, before = asyncio.all_tasks(), threads()
+        for _ in range(5):
+            assert reasons(await target.send([EVENT])) == ["down"]
+        await target.close()
+        assert asyncio.all_tasks() == tasks
+    await asyncio.to_thread(eventually, lambda: threads() <= before + 1)  # this look has one of its own
 
 
 # Addresses.

@@ -1,5 +1,6 @@
 """Which address is which kind of target."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,7 +48,8 @@ class Targets:
             return NatsTarget(address, options, self.brokers)
         if address.startswith("kafka://"):
             return KafkaTarget(address, options, self.brokers)
-        raise TargetError(f"{address.rpartition('@')[2][:256]!r} is no address of a destination; {EXPECTED}.")
+        shown = re.sub(r"//[^/]*@", "//…@", address)[:256]  # a password may stand there
+        raise TargetError(f"{shown!r} is no address of a destination; {EXPECTED}.")
 
     def _of_arn(self, address: str, options: Options) -> Target:
         arn = read_arn(address)

@@ -14,6 +14,8 @@ https://docs.confluent.io/platform/current/clients/librdkafka/html/md_CONFIGURAT
 import asyncio
 import logging
 import re
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -46,6 +48,10 @@ CREDENTIALS: Final = (
 )
 """What may be given, by the names of Kafka's clients."""
 MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+ASK: Final = 2.0
+"""Seconds for a cluster to say what it is, before it is asked again."""
+CLOSING: Final = 1.0
+"""Seconds for the end of a producer."""
 LOOK: Final = 0.25
 """Seconds that our thread waits for something to be said."""
 _TOPIC: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -164,7 +170,7 @@ class KafkaTarget:
         """Judge the hosts that a cluster names. An idempotent producer would call them to ask for its number."""
         looking = _Producer({**configuration, "enable.idempotence": False})
         try:
-            for place in await looking.open(self._topic, until):
+            for place in await looking.open(None, until):  # to ask for a topic is to call its leader
                 await self._is_there(place)
         finally:
             await looking.close()
@@ -199,25 +205,29 @@ class _Producer:
         self._thread: asyncio.Future[None] | None = None
         self._producer: Producer
         self._problem = "No broker can be reached."
+        self._asking = threading.Lock()
         self._closing = False
 
-    async def open(self, topic: str, until: float) -> list[HostPort]:
+    async def open(self, topic: str | None, until: float) -> list[HostPort]:
         """Start it, and ask what hosts the cluster has. `until` is by the event loop's clock. Raises `_StartError`."""
         from confluent_kafka import KafkaException  # noqa: PLC0415
 
         try:
             self._producer = await in_daemon_thread(self._made)
             self._thread = in_daemon_thread(self._poll)
-            timeout = max(0.1, until - self._loop.time())
-            asked = in_daemon_thread(partial(self._producer.list_topics, topic, timeout))
-            await asyncio.wait((asked, self._said), return_when=asyncio.FIRST_COMPLETED)
-            if self.lost is not None:
-                asked.cancel()
-                raise _StartError(self.lost)
-            found = await asked
+            clock = time.monotonic() + until - self._loop.time()
+            asked = in_daemon_thread(partial(self._ask, topic, clock))
+            try:
+                await asyncio.wait((asked, self._said), return_when=asyncio.FIRST_COMPLETED)
+                if self.lost is not None and not asked.done():
+                    raise _StartError(self.lost)
+                found = await asked
+            finally:
+                asked.cancel()  # nobody asks for its result any more
         except KafkaException as error:
             raise _StartError(self.lost or of_error(error.args[0])) from None
-        if (problem := found.topics[topic].error) is not None and of_error(problem).reason == "closed":
+        problem = None if topic is None else found.topics[topic].error
+        if problem is not None and of_error(problem).reason == "closed":
             raise _StartError(of_error(problem))
         return [HostPort(broker.host, broker.port, broker.port == PORT) for broker in found.brokers.values()]
 
@@ -225,6 +235,8 @@ class _Producer:
         """Produce records; the outcome of each. `until` is by the event loop's clock."""
         from confluent_kafka import KafkaException  # noqa: PLC0415
 
+        if self._closing:
+            return [down("The producer was closed.")] * len(records)
         answers: list[asyncio.Future[Outcome]] = [self._loop.create_future() for _ in records]
         for record, answer in zip(records, answers, strict=True):
             try:
@@ -239,26 +251,39 @@ class _Producer:
         return [answer.result() if answer.done() else no_answer() for answer in answers]
 
     async def close(self) -> None:
-        """End it, with all that it has not sent."""
+        """End it, with all that it has not sent. What takes longer than a moment goes on in the background."""
         self._closing = True
         if self._thread is not None:
-            await asyncio.wait((self._thread,))
+            await asyncio.wait((self._thread,), timeout=CLOSING)
 
     def _made(self) -> "Producer":
         from confluent_kafka import Producer  # noqa: PLC0415
 
         return Producer(self._configuration, error_cb=self._on_error, logger=_silent())
 
+    def _ask(self, topic: str | None, until: float) -> Any:
+        """Ask again and again, so that an end has not to wait for long. `until` is by the monotonic clock."""
+        from confluent_kafka import KafkaException  # noqa: PLC0415
+
+        with self._asking:
+            while True:
+                try:
+                    if topic is None:
+                        return self._producer.list_topics(timeout=ASK)
+                    return self._producer.list_topics(topic, ASK)
+                except KafkaException:
+                    if self._closing or time.monotonic() > until:
+                        raise
+
     def _poll(self) -> None:
-        """Run in a thread of its own, which also takes the producer down: that can take a while."""
-        producer = self._producer
+        """Run in a thread of its own, which also ends the producer: its threads would live on."""
         while not self._closing:
-            producer.poll(LOOK)
+            self._producer.poll(LOOK)
             if self.lost is not None:
-                producer.purge()
-        producer.purge()
-        producer.poll(0)
-        del self._producer
+                self._producer.purge()
+        self._producer.purge()
+        with self._asking:
+            self._producer.close()
 
     def _on_error(self, error: "KafkaError") -> None:
         """Take up what concerns no single record; called by our thread."""
