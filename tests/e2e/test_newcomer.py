@@ -1,4 +1,4 @@
-"""A newcomer who has read nothing else does what README, Getting started and In your tests say, word for word.
+"""A newcomer who has read nothing else does what README, Getting started, Receive and In your tests say, word for word.
 
 Every block of the pages is done in their order; what is not done is listed. In place of Meta and of S3 are the
 simulator and the S3 server of `whaul dev`, with which Getting started begins. So the ids of an account are the
@@ -7,14 +7,16 @@ simulator's, and ports are free ones.
 
 import contextlib
 import io
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
@@ -22,7 +24,9 @@ import pytest
 
 from e2e.conformance.clients import node_with_sdk
 from harness.installs import aws_cli
+from harness.receiver import receiving
 from harness.waiting import PATIENCE, eventually
+from whaul.simulator import DEFAULT_APP_SECRET
 from whaul.stack.local import clean_environment
 from whaul.stack.processes import answers, free_ports, program
 
@@ -72,6 +76,12 @@ class Newcomer:
         )
         for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             del self.environ[name]
+        self.key: dict[str, str] = {}
+        """The access key that was made last."""
+        self.names: dict[str, Any] = {}
+        """What the Python of a page has defined."""
+        self.meanwhile: dict[str, Callable[[], None]] = {}
+        """What else happens before a command."""
         self.written: dict[str, str] = {}
         """What stands on the pages, and what it is here."""
 
@@ -79,6 +89,10 @@ class Newcomer:
         for theirs, ours in self.written.items():
             text = text.replace(theirs, ours)
         return text
+
+    def before(self, command: str) -> None:
+        """Let happen what happens before a command."""
+        self.meanwhile.get(command, lambda: None)()
 
     def run(self, command: str, environ: dict[str, str]) -> str:
         done = subprocess.run(
@@ -142,9 +156,32 @@ def test_readme_and_getting_started_word_for_word(newcomer: Newcomer) -> None:
         have_an_account(newcomer, exported, port)
         printed = follow(newcomer, blocks("README.md"), exported, port)
         assert printed[-1].endswith("\ninbound_1013859600285441.jpeg\n")
+        receive(newcomer, exported, port)
         printed = follow(newcomer, [*steps[:begin], *steps[begin + 3 :]], exported, port)
         described = f"image/jpeg {len(PHOTO)} whatsapp/1013859600285441.jpeg"
         assert [described in text for text in printed].count(True) == 2  # by Python and by JavaScript
+
+
+def receive(newcomer: Newcomer, stack: dict[str, str], port: int) -> None:
+    """Do the page on messages that come in. In place of the reader's phone, the simulator sends a picture."""
+    with receiving() as receiver:
+        newcomer.written |= {
+            "https://hooks.example.com": f"http://127.0.0.1:{port}",
+            "https://orders.example.com/whatsapp": receiver.url,
+        }
+        newcomer.environ["WHAUL_EVENT_HOSTS"] = "127.0.0.1"
+        (newcomer.folder / "app-secret.txt").write_text(DEFAULT_APP_SECRET, encoding="utf-8")
+
+        def send_a_picture() -> None:
+            """And see it arrive, and be answered."""
+            post(stack, "/_simulator/webhooks", b'{"example": "image"}')
+            event = json.loads(receiver.wait(2)[-1].body)  # the first is that of `destinations test`
+            newcomer.names["handle"](event)
+            sent = json.loads(post(stack, "/_simulator/messages"))
+            assert "Thank you!" in json.dumps(sent)
+
+        newcomer.meanwhile["whaul events list --since 15m"] = send_a_picture
+        follow(newcomer, blocks("docs/receive.md"), stack, port)
 
 
 def have_an_account(newcomer: Newcomer, stack: dict[str, str], port: int) -> None:
@@ -171,27 +208,34 @@ def have_an_account(newcomer: Newcomer, stack: dict[str, str], port: int) -> Non
         ),
         encoding="utf-8",
     )
-    url = f"{stack['WHAUL_GRAPH_URL']}/_simulator/media?id=1013859600285441"
-    with urlopen(Request(url, data=PHOTO, headers={"Content-Type": "image/jpeg"}), timeout=PATIENCE) as added:
-        assert added.status == 201
+    post(stack, "/_simulator/media?id=1013859600285441", PHOTO, "image/jpeg")
     for bucket in ("my-bucket", "other-bucket"):
         newcomer.run(f"aws s3 mb s3://{bucket}", clean_environment() | newcomer.environ | stack)
+
+
+def post(stack: dict[str, str], path: str, data: bytes | None = None, type_: str = "application/json") -> bytes:
+    """Ask the simulator; without data by GET."""
+    request = Request(stack["WHAUL_GRAPH_URL"] + path, data=data, headers={"Content-Type": type_})
+    with urlopen(request, timeout=PATIENCE) as answer:
+        return answer.read()
 
 
 def follow(newcomer: Newcomer, steps: list[tuple[str, str]], stack: dict[str, str], port: int) -> list[str]:
     """Do the blocks one after the other; return what those of programs print."""
     ready = f"http://127.0.0.1:{port}/readyz"
-    server, printed, names = dict(newcomer.environ), [], {}
-    caller = newcomer.environ | {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
+    server, printed = dict(newcomer.environ), []
+    newcomer.names = {}
+    caller = newcomer.environ | {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"} | newcomer.key
     with ExitStack() as shells:
         for language, block in steps:
             if language == "json":
                 (newcomer.folder / "policy.json").write_text(block, encoding="utf-8")
             elif language == "python":
-                printed.append(python(newcomer.here(block), caller, names))
+                printed.append(python(newcomer.here(block), caller, newcomer.names))
             elif language == "javascript":
                 printed.append(javascript(newcomer.here(block), caller))
             for command in to_do(block) if language == "console" else ():
+                newcomer.before(command)
                 if command.endswith("whaul serve"):
                     shells.close()  # the earlier one
                     shells.enter_context(newcomer.running(command, server, ready))
@@ -201,7 +245,8 @@ def follow(newcomer: Newcomer, steps: list[tuple[str, str]], stack: dict[str, st
                     newcomer.run(command, newcomer.environ | stack)
                 else:
                     said = newcomer.run(command, caller if command.startswith("aws ") else server)
-                    caller |= dict(re.findall(r"^(AWS_\w+)=(\S+)$", said, re.MULTILINE))
+                    newcomer.key |= dict(re.findall(r"^(AWS_\w+)=(\S+)$", said, re.MULTILINE))
+                    caller |= newcomer.key
     return printed
 
 
@@ -241,5 +286,5 @@ def test_the_pages_on_tests_word_for_word(newcomer: Newcomer) -> None:
 
 
 def test_what_is_not_done_is_on_the_pages() -> None:
-    pages = ("README.md", "docs/getting-started.md", "docs/testing.md")
+    pages = ("README.md", "docs/getting-started.md", "docs/receive.md", "docs/testing.md")
     assert NOT_DONE.keys() <= {command for page in pages for _, block in blocks(page) for command in commands(block)}

@@ -173,15 +173,15 @@ def _secrets(secrets: AppSecrets) -> Finding:
             detail + _some(untried),
             "let Meta send them to /webhooks/meta/<app id>, as `whaul webhooks subscribe` does",
         )
-    return ok(WEBHOOKS, f"on; {len(secrets)} app secrets are known")
+    return ok(WEBHOOKS, f"on; {len(secrets)} app {'secret is' if len(secrets) == 1 else 'secrets are'} known")
 
 
 def _unknown_apps(accounts: Sequence[LinkedAccount]) -> Finding:
     detail = (
-        f"Meta's id of the app is not known of {_some([account.meta_waba_id for account in accounts])}, "
-        "so the secret is good for that account only"
+        f"Meta was not asked for the app of {_some([account.meta_waba_id for account in accounts])}, "
+        "so its secret is good for that account only"
     )
-    return warning("apps", detail, "link it again with --app-secret-file, so that Meta is asked")
+    return warning("apps", detail, "link it again with --app-secret-file")
 
 
 def durability_of_postgresql(found: Promises) -> Finding:
@@ -203,7 +203,9 @@ def durability_of_postgresql(found: Promises) -> Finding:
 def _of_destination(name: str, destination: Destination, waiting: Waiting, limit: int) -> Finding:
     """Find what keeps events from a destination. What its target said is in `whaul destinations show`."""
     oldest = waiting.oldest_seconds or 0
-    counts = f"{waiting.pending} wait" + (f", the oldest for {timedelta(seconds=oldest)}" if waiting.pending else "")
+    counts = (
+        f"{waiting.pending} wait, the oldest for {timedelta(seconds=oldest)}" if waiting.pending else "nothing waits"
+    )
     counts += f"; {waiting.dead} dead letters" if waiting.dead else ""
     show = f"`whaul destinations show {destination.name}` says why"
     resume = f"run `whaul destinations resume {destination.name}`"
