@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 
 from harness.pgbouncer import PgbouncerMissingError, pgbouncer
-from harness.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
+from tools.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
 from whaul.stack.processes import free_ports
 

@@ -9,7 +9,7 @@ import pytest
 from harness.database_proxy import database_proxy
 from harness.inbox import installation, post, text
 from harness.outbox import ScriptedTarget, delivering
-from harness.postgresql import PostgresqlServer
+from tools.postgresql import PostgresqlServer
 from whaul.events.inbox import InboxUnavailableError, PutResult
 from whaul.events.leases import MAX_TAKEOVERS
 from whaul.events.model import Accepted, Failed

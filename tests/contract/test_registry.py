@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from harness.postgresql import PostgresqlServer
+from tools.postgresql import PostgresqlServer
 from whaul.arns import Arns
 from whaul.database_url import database_file
 from whaul.model import Account, GraphToken, KeyUse, MetaAccount, MetaPhoneNumber, PhoneNumber

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import text
 
-from harness.postgresql import PostgresqlServer, give_away, postgresql_server
+from tools.postgresql import PostgresqlServer, give_away, postgresql_server
 from whaul.model import GraphToken, MetaAccount
 from whaul.registry import postgresql as postgresql_backend
 from whaul.registry.database import open_engine

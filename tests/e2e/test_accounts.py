@@ -13,8 +13,8 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from harness.error_rows import fails, shows
-from harness.postgresql import PostgresqlServer
 from harness.world import ACCOUNT_ID, Gateway, Key, World, signed
+from tools.postgresql import PostgresqlServer
 from whaul.components import open_registry
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.settings import Settings

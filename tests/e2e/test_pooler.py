@@ -9,9 +9,9 @@ import pytest
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
-from harness.postgresql import PostgresqlServer
 from harness.waiting import eventually
 from harness.world import World
+from tools.postgresql import PostgresqlServer
 
 PDF = "100000000000003"
 

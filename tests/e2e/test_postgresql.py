@@ -16,10 +16,10 @@ from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
 from harness.database_proxy import DatabaseProxy, database_proxy
-from harness.postgresql import PostgresqlServer
 from harness.waiting import PATIENCE, eventually
 from harness.world import Gateway, Key, World
 from tools.certificates import Certificates, make_certificates
+from tools.postgresql import PostgresqlServer
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.simulator import Simulator
 from whaul.stack.processes import answers

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 
-from harness.postgresql import PostgresqlServer, as_nobody, give_away
+from tools.postgresql import PostgresqlServer, as_nobody, give_away
 from whaul.stack.processes import free_ports
 
 START_TIMEOUT = 30.0

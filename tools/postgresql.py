@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests, from the package index, started once when a test first wants it."""
+"""A real PostgreSQL, from the package index, for tests and benches."""
 
 import asyncio
 import importlib.util
@@ -26,8 +26,11 @@ START_TIMEOUT = 60.0
 CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 max_connections = 200
-shared_buffers = 16MB
 dynamic_shared_memory_type = mmap
+"""
+# mmap: /dev/shm is small, or missing, in containers.
+QUICK = """
+shared_buffers = 16MB
 fsync = off
 synchronous_commit = off
 full_page_writes = off
@@ -35,7 +38,7 @@ autovacuum = off
 timezone = 'Asia/Kathmandu'
 log_statement = 'all'
 """
-# mmap: /dev/shm is small, or missing, in containers. The odd time zone finds out who relies on the server's.
+"""For tests: nothing is to outlive the machine. The odd time zone finds out who relies on the server's."""
 
 
 class PostgresqlMissingError(Exception):
@@ -69,7 +72,7 @@ class PostgresqlServer:
     def end_sessions(self, database: str) -> None:
         """End all sessions of a database, as a failover does."""
         self.execute(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
         )
 
     def drop_database(self, name: str) -> None:
@@ -112,8 +115,11 @@ class PostgresqlServer:
 
 
 @contextmanager
-def postgresql_server() -> Iterator[PostgresqlServer]:
-    """Run a server in a temporary folder with a short path, which the name of a socket needs."""
+def postgresql_server(more: str = QUICK) -> Iterator[PostgresqlServer]:
+    """Run a server in a temporary folder with a short path, which the name of a socket needs.
+
+    `more` is added to its configuration.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="whaul-pg-", dir="/tmp", ignore_cleanup_errors=True) as name,
         free_ports(1) as [port],
@@ -128,7 +134,7 @@ def postgresql_server() -> Iterator[PostgresqlServer]:
         initdb = [server.binaries / "initdb", "-D", data, "-U", "whaul", "-A", "scram-sha-256", "-E", "UTF8"]
         _finish([*map(str, initdb), "--locale=C", "--no-sync", "--no-instructions", "--pwfile", str(password_file)])
         with (data / "postgresql.conf").open("a") as file:
-            file.write(f"{CONFIGURATION}port = {server.port}\nunix_socket_directories = '{folder}'\n")
+            file.write(f"{CONFIGURATION}{more}port = {server.port}\nunix_socket_directories = '{folder}'\n")
         try:
             server.start()
             yield server
