@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.bench.contestants import CONTESTANTS, Ground
+from tools.bench.events import bench as events
 from tools.bench.figures import WHAUL, cpu_ratio, paired
 from tools.bench.installs import FOLDER
 from tools.bench.instructions import per_file
@@ -35,13 +36,25 @@ def main(arguments: Sequence[str]) -> int:
         print("workloads:  ", *WORKLOADS, "\ncontestants:", *CONTESTANTS)
         return 0
     if chosen.render:
-        return _render(Results.load(DOCS / "results.json"))
+        return _rendered(chosen)
     if not Path("/proc/self/stat").exists():
         print("bench: CPU and memory are read from /proc: this needs Linux", file=sys.stderr)
         return 2
     _raise_open_files()
+    return _measured(chosen)
+
+
+def _rendered(chosen: argparse.Namespace) -> int:
+    if chosen.events:
+        return events.render(Results.load(DOCS / "events.json"), _say)
+    return _render(Results.load(DOCS / "results.json"))
+
+
+def _measured(chosen: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="whaul-bench-") as folder:
         environ = clean_environment()
+        if chosen.events:
+            return events.main(Path(folder), environ, chosen.rounds, _say, quick=chosen.quick)
         with stage(Path(folder), environ) as running:
             ground = Ground(running, environ)
             if chosen.quick:
@@ -54,7 +67,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the guard: one workload, two contestants, under a minute")
+    parser.add_argument("--events", action="store_true", help="webhooks and events, instead of files")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the guard: under a minute; of --events about two",
+    )
     parser.add_argument(
         "--workload", action="append", default=[], metavar="TEXT", help="only workloads whose name holds this"
     )

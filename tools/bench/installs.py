@@ -12,9 +12,20 @@ TIMEOUT = 300.0
 ENVIRONMENTS = {
     "threads": ("boto3>=1.37,<2", "requests>=2.32,<3", "pywa>=3,<5"),
     "tasks": ("aiohttp>=3.11,<4", "aiobotocore>=2.20,<4", "uvloop>=0.21,<1"),
+    "receivers": (
+        "aiohttp>=3.11,<4",
+        "aiosqlite>=0.21,<1",
+        "asyncpg>=0.30,<1",
+        "dbos>=3,<4",
+        "pgqueuer>=1,<2",
+        "uvloop>=0.21,<1",
+    ),
 }
-"""The rivals' environments; two, because aiobotocore wants a botocore of its own."""
-SHOWN = ("boto3", "botocore", "requests", "pywa", "aiohttp", "aiobotocore", "uvloop")
+"""The rivals' environments; `tasks` is apart because aiobotocore wants a botocore of its own."""
+SHOWN = (
+    *("boto3", "botocore", "requests", "pywa", "aiohttp", "aiobotocore", "uvloop"),
+    *("aiosqlite", "asyncpg", "dbos", "pgqueuer"),
+)
 
 
 class NotThere(Exception):  # noqa: N818 - what happened

@@ -8,10 +8,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools.faults.bench import lane, world
+from tools.faults.event_faults import LONG, event_world, tell_events
+from tools.faults.event_faults import SCENARIOS as EVENT_SCENARIOS
 from tools.faults.fault_table import ROWS, SIZES
 from tools.faults.matrix import Cell, cells, run_matrix
 from tools.faults.process_faults import SCENARIOS, Story, tell
-from tools.faults.report import figures, line_of, line_of_story, problems, soak_table, write_page
+from tools.faults.report import (
+    EVENT_MARKS,
+    events_figures,
+    figures,
+    line_of,
+    line_of_story,
+    problems,
+    soak_table,
+    write_page,
+)
 from tools.faults.soak import Soak, run_soak
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -28,7 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="a soak of so long, and nothing else")
     parser.add_argument("--all", action="store_true", help="the matrix, and then a soak of 10 minutes")
     parser.add_argument("--write", action="store_true", help="write the figures into docs/reliability.md")
+    parser.add_argument("--events", action="store_true", help="webhooks and events, instead of files")
     chosen = parser.parse_args(arguments)
+    if chosen.events:
+        return _events(chosen.only, write=chosen.write)
     started = time.monotonic()
     sizes = {chosen.size: SIZES[chosen.size]} if chosen.size else SIZES
     matrix: list[Cell] = []
@@ -55,6 +69,24 @@ def main(arguments: Sequence[str]) -> int:
     if matrix or stories:
         _say("\n" + text.partition("\n")[0].replace("**", ""))
     wrong = problems(matrix, stories, soak)
+    for problem in wrong:
+        _say(f"PROBLEM {problem}")
+    return 1 if wrong else 0
+
+
+def _events(only: str, *, write: bool) -> int:
+    started, stories = time.monotonic(), []
+    with tempfile.TemporaryDirectory(prefix="whaul-faults-") as folder, event_world(Path(folder)) as shared:
+        for scenario in EVENT_SCENARIOS:
+            for database in scenario.databases:
+                if only in f"{scenario.name} ({database})":
+                    stories.append(tell_events(shared, scenario, database, LONG))
+                    _say(line_of_story(stories[-1]))
+    text = events_figures(stories, seconds=time.monotonic() - started)
+    if write:
+        write_page(PAGE, text, EVENT_MARKS)
+    _say("\n" + text.partition("\n")[0].replace("**", ""))
+    wrong = problems([], stories, None)
     for problem in wrong:
         _say(f"PROBLEM {problem}")
     return 1 if wrong else 0

@@ -35,6 +35,9 @@ class Story:
     injected: int = 0
     stored: int = 0
     refused: int = 0
+    duplicates: int = 0
+    skipped: str = ""
+    """Why it could not be told on this machine."""
     notes: list[str] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
     misses: list[str] = field(default_factory=list)

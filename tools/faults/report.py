@@ -14,6 +14,10 @@ from tools.faults.soak import CALLERS, SHARE, Soak
 
 BEGIN = "<!-- figures: begin; written by ./run faults --write -->"
 END = "<!-- figures: end -->"
+EVENT_MARKS = (
+    "<!-- events: begin; written by ./run faults --events --write -->",
+    "<!-- events: end -->",
+)
 MIB = 1024 * 1024
 
 
@@ -43,6 +47,8 @@ def line_of(cell: Cell) -> str:
 
 def line_of_story(story: Story) -> str:
     mark = "ok  " if story.good else "LOSS" if story.losses else "FAIL"
+    if story.skipped:
+        return f"SKIP {story.name:70} {story.skipped}"
     return f"{mark} {story.name:70} injected {story.injected:3}  {story.stored} stored, {story.refused} refused"
 
 
@@ -76,6 +82,28 @@ def stories_table(stories: Sequence[Story]) -> str:
         counts = [story.injected, story.stored, story.refused, len(story.losses)]
         lines.append(_line([story.name, *(str(count) for count in counts)]))
     return "\n".join(lines)
+
+
+def events_table(stories: Sequence[Story]) -> str:
+    head = ["fault", "struck", "messages delivered", "webhooks to be sent again", "delivered twice", "lost"]
+    lines = [_line(head), _line(["---"] * 6)]
+    for story in stories:
+        counts = [story.injected, story.stored, story.refused, story.duplicates, len(story.losses)]
+        found = ["not run: " + story.skipped, *[""] * 4] if story.skipped else [str(count) for count in counts]
+        lines.append(_line([story.name, *found]))
+    return "\n".join(lines)
+
+
+def events_figures(stories: Sequence[Story], *, seconds: float) -> str:
+    """What became of webhooks and events, as it goes into the page."""
+    delivered, lost = sum(story.stored for story in stories), sum(len(story.losses) for story in stories)
+    twice, struck = sum(story.duplicates for story in stories), sum(story.injected for story in stories)
+    first = (
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, Python {platform.python_version()}, {os.cpu_count()} cores, "
+        f"{seconds / 60:.0f} minutes: {delivered} messages delivered, {struck} faults struck, {twice} delivered twice, "
+        f"**{lost} scenarios with a loss**."
+    )
+    return f"{first}\n\n{events_table(stories)}"
 
 
 def soak_table(soak: Soak) -> str:
@@ -125,13 +153,13 @@ def figures(cells: Sequence[Cell], stories: Sequence[Story], soak: Soak | None, 
     return "\n\n".join(parts)
 
 
-def write_page(page: Path, text: str) -> None:
+def write_page(page: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
     """Replace the figures of a page."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
         raise ValueError(f"{page} has no place for the figures")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def _line(columns: Iterable[str]) -> str:
