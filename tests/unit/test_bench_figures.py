@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tools.bench import figures, report
+from tools.bench.events import report as event_report
 from tools.bench.instructions import counted
 from tools.bench.measure import cpu_seconds, memory, tree
 from tools.bench.sweep import Results
@@ -220,3 +221,28 @@ def test_a_process_that_is_gone_has_no_tree_and_no_memory() -> None:
     assert tree(process.pid) == {}
     assert cpu_seconds(process.pid) == 0
     assert memory(process.pid) == 0
+
+
+def test_the_committed_page_of_events_shows_its_committed_results() -> None:
+    results = Results.load(DOCS / "events.json")
+    assert results is not None
+    text = f"{report.BEGIN}\n\n{event_report.figures_text(results.document)}\n\n{report.END}"
+    assert text in (DOCS / "events.md").read_text(encoding="utf-8"), "`./run bench --events --render` writes it again"
+
+
+def test_a_receiver_that_failed_is_told_of_and_has_no_ratio() -> None:
+    run = dict.fromkeys((member for _, member in event_report.RATIOS), 2.0) | {
+        "answer_p99": 4.0,
+        "delivered_p99": 4.0,
+        "burst_database_cpu": None,
+        "idle": 50e6,
+        "waiting": None,
+    }
+    half = run | {member: 1.0 for _, member in event_report.RATIOS}
+    cells = {"whaul": {"runs": [half]}, "by-hand": {"runs": [run]}, "dbos": {"runs": [None], "failed": "it broke"}}
+    table = event_report.setting_table("sqlite-2", cells)
+    assert table.startswith("### SQLite, 2 processes")
+    assert "on DBOS: failed: it broke." in table
+    [whaul, dbos] = [line.split("|")[2:-1] for line in event_report.ratios(cells).splitlines()[2:]]
+    assert {cell.strip() for cell in whaul} == {"0.50"}
+    assert {cell.strip() for cell in dbos} == {"\N{EN DASH}"}

@@ -5,10 +5,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.faults.bench import lane, world
-from tools.faults.event_faults import LONG, event_world, tell_events
+from tools.faults.event_faults import LONG, Scenario, event_world, tell_events
 from tools.faults.event_faults import SCENARIOS as EVENT_SCENARIOS
 from tools.faults.fault_table import ROWS, SIZES
 from tools.faults.matrix import Cell, cells, run_matrix
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--events", action="store_true", help="webhooks and events, instead of files")
     chosen = parser.parse_args(arguments)
     if chosen.events:
-        return _events(chosen.only, write=chosen.write)
+        return _events(chosen.only, chosen.lanes, write=chosen.write)
     started = time.monotonic()
     sizes = {chosen.size: SIZES[chosen.size]} if chosen.size else SIZES
     matrix: list[Cell] = []
@@ -74,14 +75,20 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if wrong else 0
 
 
-def _events(only: str, *, write: bool) -> int:
-    started, stories = time.monotonic(), []
+def _events(only: str, lanes: int, *, write: bool) -> int:
+    started = time.monotonic()
+    pairs = [(scenario, database) for scenario in EVENT_SCENARIOS for database in scenario.databases]
+    chosen = [(scenario, database) for scenario, database in pairs if only in f"{scenario.name} ({database})"]
+
+    def told(scenario: Scenario, database: str) -> Story:
+        story = tell_events(shared, scenario, database, LONG)
+        _say(line_of_story(story))
+        return story
+
     with tempfile.TemporaryDirectory(prefix="whaul-faults-") as folder, event_world(Path(folder)) as shared:
-        for scenario in EVENT_SCENARIOS:
-            for database in scenario.databases:
-                if only in f"{scenario.name} ({database})":
-                    stories.append(tell_events(shared, scenario, database, LONG))
-                    _say(line_of_story(stories[-1]))
+        with ThreadPoolExecutor(lanes) as pool:
+            stories = list(pool.map(lambda pair: told(*pair), [pair for pair in chosen if not pair[0].alone]))
+        stories += [told(*pair) for pair in chosen if pair[0].alone]
     text = events_figures(stories, seconds=time.monotonic() - started)
     if write:
         write_page(PAGE, text, EVENT_MARKS)

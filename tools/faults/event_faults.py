@@ -267,13 +267,21 @@ class Scenario:
     databases: tuple[str, ...] = ("SQLite", "PostgreSQL")
     short: tuple[str, ...] = ()
     """On which databases it is part of the suite."""
+    alone: bool = False
+    """Whether it disturbs others at the same time."""
 
 
 SCENARIOS = [
     Scenario("the only node killed (SIGKILL) under load, restarted", node_killed, short=("SQLite",)),
     Scenario("a node's workers killed (SIGKILL) under load", worker_killed),
     Scenario("one of two nodes killed (SIGKILL) under load", one_of_two_killed),
-    Scenario("PostgreSQL killed (SIGKILL) under load, restarted", database_killed, ("PostgreSQL",), ("PostgreSQL",)),
+    Scenario(
+        "PostgreSQL killed (SIGKILL) under load, restarted",
+        database_killed,
+        ("PostgreSQL",),
+        ("PostgreSQL",),
+        alone=True,
+    ),
     Scenario("endpoint: 500, 400, 404, 429 with Retry-After, slow", endpoint_fails),
     Scenario("endpoint: connections refused, then back", endpoint_away),
     Scenario("endpoint: answers lost by a reset", endpoint_cut),
