@@ -187,7 +187,7 @@ class Listening:
         now = timestamp(datetime.now(UTC))
         milliseconds = round(seconds * 1000)
         status = None if response is None else response.status
-        sent = target.body(event)
+        sent = target.body(event) if self.shows_content else b""
         answer = None if response is None else response.body.decode(errors="replace")
         if self.json:
             shown: dict[str, Any] = {
