@@ -119,6 +119,20 @@ def send_events_to(url: str, name: str, account_id: str, here: Installation) -> 
     _with_database(here, work)
 
 
+def archive_in(bucket: str, prefix: str, account_id: str, here: Installation) -> None:
+    """Have the files of an account archived in a bucket of SeaweedFS, which honours `If-None-Match`."""
+
+    async def work(store: "Store", cipher: Cipher) -> None:
+        from whaul.events.archives import Archives  # noqa: PLC0415
+        from whaul.events.file_keys import DEFAULT_TEMPLATE  # noqa: PLC0415
+        from whaul.events.routing import Archive  # noqa: PLC0415
+
+        archive = Archive(account_id, bucket, prefix, DEFAULT_TEMPLATE, frozenset())
+        await Archives(store, cipher, here.account_number).set(archive, is_conditional=True)
+
+    _with_database(here, work)
+
+
 def _with_database(here: Installation, work: "Callable[[Store, Cipher], Coroutine[Any, Any, T]]") -> T:
     async def run() -> T:
         from whaul.events.store import open_store  # noqa: PLC0415

@@ -11,9 +11,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from whaul.secrets import secret_word, trimmed
 from whaul.server.listener import ListenerError, check_free
 from whaul.setting_types import MIN_ROOT_SECRET
 from whaul.stack import state_folder, variables
-from whaul.stack.customer import Installation, Received, receive
+from whaul.stack.customer import Installation, Received, archive_in, receive
 from whaul.stack.processes import StackError, answers, free_ports, program, wait_until
 from whaul.stack.seaweedfs import KEY, S3Endpoint, seaweedfs
 
@@ -212,14 +211,7 @@ def stack(
         linked = whaul(["link", "--waba-id", simulator.waba_id, "--app-secret-file", str(app_secret)], environ)
         _make_bucket(s3, bucket, region)
         log = None if show_log else log_file or folder / "gateway.log"
-        with ThreadPoolExecutor(1) as beside:  # while the gateway starts
-            archived = beside.submit(_set_archive, simulator.waba_id, bucket, environ) if is_new else None
-            process = parts.enter_context(gateway(gateway_port, environ, log))
-            if archived is not None:
-                archived.result()
-        if show_log or log_file:
-            parts.enter_context(_events(environ, log))
-        yield Stack(
+        running = Stack(
             simulator=simulator,
             gateway_url=gateway_url,
             s3=s3,
@@ -231,8 +223,13 @@ def stack(
             secret_access_key=key[1],
             settings=settings,
             _account=linked["account"],
-            _gateway=process,
         )
+        if is_new:
+            _set_archive(running, environ)
+        process = parts.enter_context(gateway(gateway_port, environ, log))
+        if show_log or log_file:
+            parts.enter_context(_events(environ, log))
+        yield replace(running, _gateway=process)
 
 
 def _webhook_url(gateway_url: str) -> str:
@@ -241,9 +238,12 @@ def _webhook_url(gateway_url: str) -> str:
     return f"{gateway_url}/webhooks/meta/{APP_ID}"
 
 
-def _set_archive(waba_id: str, bucket: str, environ: Mapping[str, str]) -> None:
+def _set_archive(running: Stack, environ: Mapping[str, str]) -> None:
     """Have the files of messages archived; later, whoever uses the stack may set it otherwise."""
-    whaul(["archive", "set", waba_id, "--to", f"s3://{bucket}/{ARCHIVE}"], environ)
+    if running.s3.process is None:  # what this store can do has to be tried
+        whaul(["archive", "set", running.simulator.waba_id, "--to", running.archive], environ)
+    else:
+        archive_in(running.bucket, ARCHIVE, running.account_id, running.installation)
 
 
 @contextmanager
