@@ -173,12 +173,15 @@ def receive(newcomer: Newcomer, stack: dict[str, str], port: int) -> None:
         (newcomer.folder / "app-secret.txt").write_text(DEFAULT_APP_SECRET, encoding="utf-8")
 
         def send_a_picture() -> None:
-            """And see it arrive, and be answered."""
+            """And see it arrive with its file, and be answered."""
             post(stack, "/_simulator/webhooks", b'{"example": "image"}')
             event = json.loads(receiver.wait(2)[-1].body)  # the first is that of `destinations test`
+            (file,) = event["whaul"]["media"]
+            assert (file["status"], file["bucket"]) == ("stored", "my-bucket")
+            assert file["key"] == f"whatsapp/{file['id']}.jpeg"
             newcomer.names["handle"](event)
             sent = json.loads(post(stack, "/_simulator/messages"))
-            assert "Thank you!" in json.dumps(sent)
+            assert "Thank you for 1 files!" in json.dumps(sent)
 
         newcomer.meanwhile["whaul events list --since 15m"] = send_a_picture
         follow(newcomer, blocks("docs/receive.md"), stack, port)
