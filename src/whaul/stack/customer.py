@@ -1,5 +1,7 @@
 """A customer writes: the message goes in at the simulator, and is waited for in the gateway's journal.
 
+Also what the stack itself sets in the gateway's database: the archive, and a destination.
+
 The database is used by a thread of its own, so that async tests can call this as well, and not by a process: it takes
 milliseconds then.
 """
