@@ -65,8 +65,8 @@ def worker_killed(lane: EventLane, scale: Scale) -> None:
             except ProcessLookupError:  # a helper that has ended by itself
                 continue
         lane.story.injected += 1
-    lane.send_again()
-    lane.end_leases()
+        lane.send_again()
+        lane.end_leases()
     lane.settle()
     lane.check(most_duplicates=2 * scale.kills * (AT_ONCE + UNWRITTEN))
 
