@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import time
+from collections.abc import Iterable
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -32,6 +33,16 @@ NUMBER_ID, WABA_ID = f"phone-number-id-{HEX}", f"waba-{HEX}"
 TOKEN = GraphToken(SecretStr("EAAGm0PX4ZCpsBAKs3cr3t"))
 
 
+class NoDestinations:
+    """Event destinations of accounts that have none."""
+
+    async def of(self, _account_ids: Iterable[str]) -> dict[str, Any]:
+        return {}
+
+    async def put(self, _account_id: str, _destination: object) -> None:
+        pass
+
+
 def components(**given: Any) -> Components:
     """Those that are given; without the others, and an operation that uses one of them fails."""
     rules = Rules(Arns(ACCOUNT_ID, REGION), deadline=20.0, max_file_size=1024 * 1024)
@@ -39,7 +50,8 @@ def components(**given: Any) -> Components:
     absent = dict.fromkeys(
         ("registry", "linked", "graph", "http", "store", "presigned_hosts", "slots", "refreshes"), cast("Any", None)
     )
-    return Components(**(absent | {"rules": rules, "circuits": circuits} | given))
+    own = {"rules": rules, "circuits": circuits, "event_destinations": NoDestinations()}
+    return Components(**(absent | own | given))
 
 
 def number_call(members: dict[str, Any], parts: Components, token: GraphToken = TOKEN) -> NumberCall:

@@ -122,6 +122,7 @@ EXCEPTIONS = {"src/whaul/events/**": ["S608"]}
 """The linter takes every statement that is put together for an injection; the next test but one looks closer."""
 SQL = re.compile(r"\b(SELECT|INSERT INTO|UPDATE|DELETE FROM|WHERE|CREATE TABLE|DROP TABLE)\b")
 WORDS = {
+    "readable",
     "after",
     "assignments",
     "bounds",

@@ -21,8 +21,8 @@ from whaul.errors import (
 )
 from whaul.graph.client import GraphClient, appsecret_proof
 from whaul.graph.media import MediaSource
-from whaul.model import GraphToken, MediaInfo
-from whaul.operations.waba import read_account, token_expiry
+from whaul.model import GraphToken, MediaInfo, MetaAccount
+from whaul.operations.waba import read_account, with_token
 from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
 
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.anyio
 
 TOKEN, APP_SECRET = "EAAGm0PX4ZCpsBAKs3cr3t", "0123456789abcdef0123456789abcdef"
 ACCESS = GraphToken(SecretStr(TOKEN))
+NEW, KNOWN = MetaAccount("102", "Shrub", ()), datetime(2030, 1, 1, tzinfo=UTC)
 FILE = b"a file" * 100
 DIGEST = hashlib.sha256(FILE).digest()
 DESCRIBED = {
@@ -388,9 +389,9 @@ def token_of(**members: object) -> Answer:
 )
 async def test_a_token_ends_with_whatever_ends_first(meta: Meta, answer: Answer, ends: int | None) -> None:
     async with Loopback(answer) as server:
-        found = await token_expiry(meta.client(server), ACCESS, datetime(2030, 1, 1, tzinfo=UTC))
+        found = await with_token(meta.client(server), ACCESS, NEW, replace(NEW, token_expires_at=KNOWN))
         (request,) = server.requests
-    assert found == (None if ends is None else datetime.fromtimestamp(ends, UTC))
+    assert found.token_expires_at == (None if ends is None else datetime.fromtimestamp(ends, UTC))
     assert request.target.partition("?")[0].endswith("/debug_token")
 
 
@@ -406,7 +407,7 @@ async def test_a_token_ends_with_whatever_ends_first(meta: Meta, answer: Answer,
     ],
 )
 async def test_an_end_that_meta_does_not_tell_is_what_is_known(meta: Meta, answer: Answer) -> None:
-    known = datetime(2030, 1, 1, tzinfo=UTC)
+    known = replace(NEW, token_expires_at=KNOWN, app_id="600")
     async with Loopback(answer) as server:
-        assert await token_expiry(meta.client(server), ACCESS, known) == known
-        assert await token_expiry(meta.client(server), ACCESS) is None
+        assert await with_token(meta.client(server), ACCESS, NEW, known) == known
+        assert await with_token(meta.client(server), ACCESS, NEW) == NEW

@@ -62,8 +62,8 @@ async def _set(
     settings: "Settings", account: str, place: tuple[str, str], template: str, numbers: list[str]
 ) -> dict[str, Any]:
     from whaul.components import http_client, s3_store
+    from whaul.events.conditions import honours_conditions
     from whaul.events.routing import Archive
-    from whaul.storage.conditions import honours_conditions
 
     bucket, prefix = place
     async with opened(settings) as inbound, http_client(settings) as http:

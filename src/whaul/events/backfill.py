@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from whaul.events import items
-from whaul.events.columns import microseconds, microseconds_now, moment
+from whaul.events.columns import microseconds, microseconds_now, moment, readable
 from whaul.events.drafts import MEDIA_LIFE, file_id, life_begins
 from whaul.events.file_keys import file_key
 from whaul.events.model import Item, MediaRef
@@ -82,11 +82,10 @@ class Backfill:
         return found
 
     async def _events(self, before: int) -> list[Row]:
-        readable = ", ".join(repr(id_) for id_ in self._cipher.key_ids)
         statement = f"""
             SELECT seq, received_at, entry FROM events
             WHERE owner = $1 AND account_id = $2 AND seq < $3 AND kind IN ('message', 'echo', 'notification')
-              AND key_id IN ({readable})
+              AND {readable(self._cipher.key_ids)}
             ORDER BY seq DESC LIMIT {PAGE}"""
         return await self._store.read(statement, self._owner, self._archive.account_id, before)
 

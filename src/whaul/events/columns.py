@@ -1,6 +1,7 @@
 """Types of the tables' columns, and how the columns are read and written without them."""
 
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -44,3 +45,8 @@ def microseconds_now() -> int:
 def moment(value: int) -> datetime:
     """Read a moment of the tables, UTC."""
     return _EPOCH + timedelta(microseconds=value)
+
+
+def readable(key_ids: Iterable[str]) -> str:
+    """Write SQL for rows that one of these keys has encrypted; their ids are ours."""
+    return f"key_id IN ({', '.join(repr(id_) for id_ in key_ids)})"

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from whaul.events.columns import moment
+from whaul.events.columns import moment, readable
 from whaul.events.leases import LEASE, Jobs
 from whaul.events.model import Event
 from whaul.events.store import Row, Statement, Store
@@ -91,7 +91,7 @@ class Deliveries:
         self._owner = owner
         self._results = results
         self._jobs = Jobs(store, "deliveries", process, counted=True)
-        self.readable = f"key_id IN ({', '.join(repr(id_) for id_ in cipher.key_ids)})"
+        self.readable = readable(cipher.key_ids)
         """SQL: a row that is encrypted with a key that this process does not have is left to one that does."""
 
     async def due(self, numbers: Collection[int]) -> set[int]:

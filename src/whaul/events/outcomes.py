@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from whaul.events import items
-from whaul.events.columns import moment
+from whaul.events.columns import moment, readable
 from whaul.events.deliveries import numbered
 from whaul.events.drafts import Post
 from whaul.events.model import MEDIA_FIELD, Item
@@ -47,7 +47,7 @@ class Outcomes:
         self._store = store
         self._cipher = cipher
         self._owner = owner
-        self._readable = f"key_id IN ({', '.join(repr(id_) for id_ in cipher.key_ids)})"
+        self._readable = readable(cipher.key_ids)
 
     async def of_events(self, seqs: Sequence[int]) -> Mapping[int, bytes]:
         """Read what is known of the files of events, as the member `whaul` has it."""
