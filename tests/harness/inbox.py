@@ -16,7 +16,7 @@ from whaul.events.drafts import Drafting, NewDeliveryJob, NewFileJob, Post
 from whaul.events.filters import Filter
 from whaul.events.inbox import Inbox
 from whaul.events.items import split
-from whaul.events.people import load_hashes
+from whaul.events.people import Hashes
 from whaul.events.routing import Account, Routing, raise_generation, write_filter
 from whaul.events.store import Store, open_store
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
@@ -144,7 +144,7 @@ async def installation(
     drafting = Drafting(
         owner=OWNER,
         cipher=cipher,
-        hashes=await load_hashes(store, cipher, OWNER),
+        hashes=Hashes(store, cipher, OWNER),
         backlog=backlog,
         deliveries=deliveries,
         files=files,

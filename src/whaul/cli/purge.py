@@ -57,11 +57,12 @@ def purge(
 async def _purge(
     settings: "Settings", user: str, *, files: bool, dry_run: bool, yes: bool, json: bool
 ) -> dict[str, Any]:
-    from whaul.events.people import load_hashes
+    from whaul.events.people import Hashes
     from whaul.events.purge import Purge
 
     async with opened(settings) as inbound:
-        hashes = await load_hashes(inbound.store, inbound.cipher, inbound.owner)
+        hashes = Hashes(inbound.store, inbound.cipher, inbound.owner)
+        await hashes.load()
         purge = Purge(inbound.store, inbound.cipher, hashes, inbound.owner, user)
         found = await purge.find()
         removed = 0

@@ -109,6 +109,10 @@ class Inbox:
         """
         if self._drafting.backlog.is_full():
             raise InboxUnavailableError("the backlog is full")
+        try:
+            await self._drafting.hashes.load()
+        except RegistryUnavailableError as error:
+            raise InboxUnavailableError(str(error)) from error
         if len(post.items) > MANY_ITEMS:
             draft = await asyncio.to_thread(self._drafting.draft, post)
         else:
@@ -131,6 +135,7 @@ class Inbox:
 
         Raises RegistryUnavailableError, UnfitDataError.
         """
+        await self._drafting.hashes.load()
         return await self._put([self._drafting.draft(post, body_id) for post, body_id in posts])
 
     async def aclose(self) -> None:

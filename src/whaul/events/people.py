@@ -16,8 +16,25 @@ HASH_SIZE: Final = 16
 class Hashes:
     """The HMACs of one installation. The key is never changed: what is stored would not be found again."""
 
-    def __init__(self, key: SecretStr) -> None:
-        self._key = bytes.fromhex(key.get_secret_value())
+    def __init__(self, store: Store, cipher: Cipher, owner: str) -> None:
+        self._store = store
+        self._cipher = cipher
+        self._owner = owner
+        self._key = b""
+
+    async def load(self) -> None:
+        """Read the installation's key, unless it is known, and make it on first use. To be awaited before any hash.
+
+        Raises SecretKeyError, RegistryUnavailableError.
+        """
+        if self._key:
+            return
+        fresh = self._cipher.encrypt(SecretStr(secrets.token_hex(32)))
+        _, [(key,)] = await self._store.run(
+            ("INSERT INTO installation (owner, hash_key) VALUES ($1, $2) ON CONFLICT DO NOTHING", (self._owner, fresh)),
+            ("SELECT hash_key FROM installation WHERE owner = $1", (self._owner,)),
+        )
+        self._key = bytes.fromhex(self._cipher.decrypt(key).get_secret_value())
 
     def person(self, id_: str) -> bytes:
         """Hash a phone number or a business-scoped user id."""
@@ -29,13 +46,3 @@ class Hashes:
 
     def _hash(self, kind: bytes, text: str) -> bytes:
         return hmac.digest(self._key, kind + text.encode(errors="surrogatepass"), "sha256")[:HASH_SIZE]
-
-
-async def load_hashes(store: Store, cipher: Cipher, owner: str) -> Hashes:
-    """Read the installation's key, making it on first use. Raises SecretKeyError, RegistryUnavailableError."""
-    fresh = cipher.encrypt(SecretStr(secrets.token_hex(32)))
-    _, [(key,)] = await store.run(
-        ("INSERT INTO installation (owner, hash_key) VALUES ($1, $2) ON CONFLICT DO NOTHING", (owner, fresh)),
-        ("SELECT hash_key FROM installation WHERE owner = $1", (owner,)),
-    )
-    return Hashes(cipher.decrypt(key))

@@ -16,7 +16,7 @@ from whaul.events.file_keys import file_key
 from whaul.events.inbox import Inbox
 from whaul.events.intake import Unleased
 from whaul.events.model import Item, MediaRef
-from whaul.events.people import load_hashes
+from whaul.events.people import Hashes
 from whaul.events.routing import Account, Archive, Routing
 from whaul.events.selecting import listed
 from whaul.events.store import Row, Store
@@ -93,7 +93,7 @@ class Reparse:
         drafting = Drafting(
             owner=self.owner,
             cipher=self.cipher,
-            hashes=await load_hashes(self.store, self.cipher, self.owner),
+            hashes=Hashes(self.store, self.cipher, self.owner),
             backlog=backlog,
             deliveries=Unleased(),
             files=Unleased(),

@@ -6,7 +6,7 @@ Builds the parts; what a target is, who the observer is, and what the settings s
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -28,7 +28,7 @@ from whaul.events.observer import Observer
 from whaul.events.outbox import EXTEND, SWEEP, Outbox
 from whaul.events.outcomes import Outcomes
 from whaul.events.parking import Parking
-from whaul.events.people import load_hashes
+from whaul.events.people import Hashes
 from whaul.events.periodic import every, watching
 from whaul.events.processes import Processes
 from whaul.events.replays import Replays
@@ -39,6 +39,7 @@ from whaul.events.targets import Target
 from whaul.events.turns import Turns
 from whaul.events.unrouted import PAUSE as LOOK
 from whaul.events.unrouted import Unrouted
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import Cipher
 
 RECEIVING: Final = 2
@@ -106,7 +107,7 @@ async def events_running(
     """Take in, route and deliver events, as long as the block runs.
 
     At the end what is under way has some time, and jobs that are not done are given back. Raises
-    RegistryUnavailableError and SecretKeyError when it cannot start.
+    RegistryUnavailableError and SecretKeyError when it cannot start. A database that cannot be written is no reason.
     """
     process, rng = secrets.token_hex(16), random.SystemRandom()
     async with AsyncExitStack() as stack:
@@ -117,7 +118,9 @@ async def events_running(
         if processes is not None:
             processes.enter()
             stack.callback(processes.leave)
-        hashes = await load_hashes(store, cipher, owner)
+        hashes = Hashes(store, cipher, owner)
+        with suppress(RegistryUnavailableError):  # such as a database that cannot be written: calls need none of it
+            await hashes.load()
         routing = Routing(receiving, cipher, owner)
         backlog = Backlog(store, owner, max_events=limits.max_events, max_bytes=limits.max_bytes)
         retention = Retention(store, owner, webhooks=limits.webhook_retention, events=limits.event_retention)

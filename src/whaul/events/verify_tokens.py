@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import SecretStr
 
 from whaul.events.columns import microseconds, moment
-from whaul.events.people import load_hashes
+from whaul.events.people import Hashes
 from whaul.events.store import Store
 from whaul.secrets import Cipher
 
@@ -36,7 +36,7 @@ class VerifyTokens:
         """Return the installation's own token; make it on first use."""
         known = await self.find()
         if known is None:
-            await load_hashes(self._store, self._cipher, self._owner)  # makes the row
+            await Hashes(self._store, self._cipher, self._owner).load()  # makes the row
             await self._store.run((_MAKE, (self._owner, self._sealed())))
             [known, *_] = await self._own()  # another process may have been first
         return known

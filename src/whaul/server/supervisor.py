@@ -82,7 +82,7 @@ class Plan:
     @classmethod
     def of(cls, members: dict[str, Any]) -> Self:
         """Read what `asdict` wrote."""
-        companion = members.pop("companion")
+        companion = members.pop("companion", None)
         return cls(**members, companion=None if companion is None else cls.of(companion))
 
 
