@@ -13,7 +13,7 @@ from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
 from whaul.errors import AccessDeniedByMetaException
-from whaul.events.fetching import Fetching
+from whaul.events.archive.fetching import Fetching
 from whaul.inbound import inbound_running
 from whaul.model import AccessKey, Account, PhoneNumber
 from whaul.operations import accounts, event_destinations, flows, media, messages, phone_numbers, signup, tags

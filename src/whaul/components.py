@@ -17,7 +17,7 @@ from whaul.secrets import Cipher, load_or_create_key_file
 from whaul.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from whaul.events.store import Store
+    from whaul.events.database.store import Store
     from whaul.events.targets.addresses import Targets
     from whaul.events.targets.aws import AwsClient
     from whaul.graph.client import GraphClient
@@ -43,7 +43,7 @@ GRACE = 10.0
 @asynccontextmanager
 async def open_registry(settings: Settings) -> "AsyncGenerator[Registry]":
     """Open the registry; make its database if there is none. Raises `SecretKeyError` for a key that does not fit."""
-    import whaul.events.tables  # noqa: F401 - the registry finds secrets by the tables that are loaded
+    import whaul.events.database.tables  # noqa: F401 - the registry finds secrets by the tables that are loaded
     from whaul.registry import registry as made
 
     url = settings.database_url.get_secret_value()
@@ -214,7 +214,7 @@ def s3_store(settings: Settings, http: "HttpClient", credentials: "CredentialCha
 @asynccontextmanager
 async def event_store(settings: Settings, *, connections: int = 1, seconds: float = 30.0) -> "AsyncGenerator[Store]":
     """Open the tables of events, of a database that is there. `seconds` are for one transaction."""
-    from whaul.events.store import open_store
+    from whaul.events.database.store import open_store
 
     store = open_store(settings.database_url.get_secret_value(), connections=connections, timeout=seconds)
     try:

@@ -7,15 +7,15 @@ from typing import Final, NamedTuple
 
 from whaul.arns import Arns
 from whaul.components import cipher, event_targets
-from whaul.events.api_destinations import ApiDestinations
-from whaul.events.app_secrets import AppSecrets
+from whaul.events.archive.fetching import Fetching
 from whaul.events.backlog import ALL, SHARE, Count, of_destination, of_files
-from whaul.events.fetching import Fetching
+from whaul.events.delivery.api_destinations import ApiDestinations
+from whaul.events.delivery.sending import options_of
 from whaul.events.periodic import every, watching
+from whaul.events.receiving.app_secrets import AppSecrets
+from whaul.events.receiving.verify_tokens import VerifyTokens
 from whaul.events.running import Events, Limits, Surroundings, events_running
-from whaul.events.sending import options_of
 from whaul.events.targets.discreet import Discreet
-from whaul.events.verify_tokens import VerifyTokens
 from whaul.outbound.http import HttpClient
 from whaul.server.bodies import BodyBudget
 from whaul.server.webhooks import Webhooks

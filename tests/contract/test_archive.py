@@ -32,10 +32,10 @@ from harness.killed_archive import surroundings
 from harness.outbox import ScriptedTarget
 from harness.waiting import PATIENCE
 from harness.zygote import Zygote
-from whaul.events import archive
+from whaul.events.archive import archiving
+from whaul.events.archive.outcomes import LEFT_AFTER
 from whaul.events.filters import Filter
 from whaul.events.model import Accepted, Failed
-from whaul.events.outcomes import LEFT_AFTER
 from whaul.events.routing import write_filter
 from whaul.events.running import events_running
 from whaul.outbound.http import HttpClient
@@ -497,7 +497,7 @@ async def test_who_lost_a_file_puts_nothing_and_records_nothing(url: str, simula
 async def test_a_stop_gives_back_what_is_not_archived(
     sqlite_url: str, simulator: Simulator, s3: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archive, "STOP", 0.1)
+    monkeypatch.setattr(archiving, "STOP", 0.1)
     gate = threading.Event()
     s3.on_put = lambda _path: gate.wait(PATIENCE)
     async with archiver(sqlite_url, simulator, s3, concurrency=2) as there:
@@ -525,7 +525,7 @@ async def test_every_file_is_archived_once_whatever_is_killed(
     tmp_path: Path,
 ) -> None:
     count = 200 if url.startswith("sqlite") and conditional else 60
-    monkeypatch.setattr(archive, "SETTLED_DOWN", 1.0)
+    monkeypatch.setattr(archiving, "SETTLED_DOWN", 1.0)
     s3.honours_conditions = conditional
     ids = images(simulator, count)
     async with installation(url) as here:

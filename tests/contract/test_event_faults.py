@@ -10,10 +10,10 @@ from harness.database_proxy import database_proxy
 from harness.inbox import installation, post, text
 from harness.outbox import ScriptedTarget, delivering
 from tools.postgresql import PostgresqlServer
-from whaul.events.inbox import InboxUnavailableError, PutResult
-from whaul.events.leases import MAX_TAKEOVERS
+from whaul.events.database.leases import MAX_TAKEOVERS
 from whaul.events.model import Accepted, Failed
 from whaul.events.processes import Processes
+from whaul.events.receiving.inbox import InboxUnavailableError, PutResult
 from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio

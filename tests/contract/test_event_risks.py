@@ -25,9 +25,9 @@ from harness.inbox import (
 from whaul.components import http_client
 from whaul.doctor.findings import Finding, Outcome
 from whaul.doctor.inbound import InboundChecks, durability_of_postgresql
-from whaul.events.app_secrets import MAX_TRIED
 from whaul.events.backlog import ALL
-from whaul.events.columns import microseconds
+from whaul.events.database.columns import microseconds
+from whaul.events.receiving.app_secrets import MAX_TRIED
 from whaul.events.risks import Promises, key_ids, promises, waiting_files
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry import schema

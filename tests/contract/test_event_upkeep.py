@@ -26,17 +26,17 @@ from harness.inbox import (
     webhook,
 )
 from harness.waiting import PATIENCE
-from whaul.events import queueing
 from whaul.events.backlog import ALL, Count, Counting
-from whaul.events.columns import microseconds
-from whaul.events.destinations import DestinationExistsError, Destinations, NewDestination
-from whaul.events.duties import Duty
+from whaul.events.database.columns import microseconds
+from whaul.events.database.duties import Duty
+from whaul.events.delivery import queueing
+from whaul.events.delivery.destinations import DestinationExistsError, Destinations, NewDestination
+from whaul.events.delivery.queueing import If
 from whaul.events.filters import Filter
-from whaul.events.queueing import If
+from whaul.events.receiving.unrouted import Unrouted
 from whaul.events.retention import KEPT_DAYS, Retention
 from whaul.events.risks import key_ids
 from whaul.events.rotation import Rotation
-from whaul.events.unrouted import Unrouted
 from whaul.registry import schema
 from whaul.secrets import Cipher, SecretKeyError
 

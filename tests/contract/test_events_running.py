@@ -11,9 +11,9 @@ from harness.inbox import KEY, OWNER, installation, post, text
 from harness.killed import EVENTS, LIMITS, STEPS, UNDER_LOAD, surroundings
 from harness.waiting import PATIENCE
 from harness.zygote import Zygote
-from whaul.events.destinations import Destinations
+from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.replays import Replays
 from whaul.events.processes import Processes
-from whaul.events.replays import Replays
 from whaul.events.running import Events, events_running
 from whaul.events.selecting import Selection
 from whaul.registry import schema

@@ -6,12 +6,12 @@ import pytest
 
 from harness.inbox import OWNER, Installation, installation, post, text
 from harness.waiting import PATIENCE
-from whaul.events import following
-from whaul.events.following import Coming, Replayed
+from whaul.events.database.store import open_store
+from whaul.events.delivery import following
+from whaul.events.delivery.following import Coming, Replayed
+from whaul.events.delivery.replays import Replays
 from whaul.events.journal import Journal
-from whaul.events.replays import Replays
 from whaul.events.selecting import Selection
-from whaul.events.store import open_store
 from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,7 @@ async def test_events_and_replays_are_told_once(url: str, monkeypatch: pytest.Mo
 
 
 async def test_a_replay_that_is_cancelled_is_told_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whaul.events.replays.PAGE", 2)
+    monkeypatch.setattr("whaul.events.delivery.replays.PAGE", 2)
     url = f"sqlite:///{tmp_path / 'registry.db'}"
     await schema.migrate(url)
     async with installation(url) as here:

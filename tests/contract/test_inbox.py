@@ -23,7 +23,7 @@ from harness.inbox import (
 )
 from harness.outbox import Counted
 from whaul.arns import Arns
-from whaul.events.inbox import Inbox, InboxUnavailableError, PutResult
+from whaul.events.receiving.inbox import Inbox, InboxUnavailableError, PutResult
 from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio

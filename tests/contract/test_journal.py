@@ -26,18 +26,18 @@ from harness.inbox import (
 )
 from harness.outbox import Delivering, ScriptedTarget, delivering
 from harness.waiting import PATIENCE
-from whaul.events import items
 from whaul.events import journal as journal_module
-from whaul.events import replays as replays_module
-from whaul.events.columns import microseconds
-from whaul.events.dead import DeadLetters
-from whaul.events.drafts import Post
+from whaul.events.database.columns import microseconds
+from whaul.events.delivery import replays as replays_module
+from whaul.events.delivery.dead import DeadLetters
+from whaul.events.delivery.replays import Replays
 from whaul.events.filters import Filter
 from whaul.events.journal import UNREADABLE, EventRecord, FileRecord, Journal
 from whaul.events.model import Accepted, Failed
 from whaul.events.purge import Found, Purge
+from whaul.events.receiving import items
+from whaul.events.receiving.drafts import Post
 from whaul.events.reparse import Reparse, Reparsed
-from whaul.events.replays import Replays
 from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
 from whaul.registry import schema

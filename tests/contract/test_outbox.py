@@ -8,7 +8,7 @@ import pytest
 
 from harness.inbox import NUMBER, image, post, text
 from harness.outbox import ScriptedTarget, delivering
-from whaul.events.columns import microseconds
+from whaul.events.database.columns import microseconds
 from whaul.events.model import Accepted, Event, Failed
 from whaul.registry import schema
 

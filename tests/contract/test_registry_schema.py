@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
-import whaul.events.tables  # noqa: F401 - they are tables of the registry's database
+import whaul.events.database.tables  # noqa: F401 - they are tables of the registry's database
 from whaul.database_url import database_file
 from whaul.registry import schema
 from whaul.registry.database import create_database, for_writing, key_file, open_engine

@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from harness.inbox import ACCOUNT_ID, NUMBER, OWNER, WABA, Installation, installation, text
-from whaul.events.app_secrets import LARGE_BODY, MAX_TRIED, AppSecrets
-from whaul.events.items import MAX_ITEMS
-from whaul.events.verify_tokens import VerifyTokens
+from whaul.events.receiving.app_secrets import LARGE_BODY, MAX_TRIED, AppSecrets
+from whaul.events.receiving.items import MAX_ITEMS
+from whaul.events.receiving.verify_tokens import VerifyTokens
 from whaul.registry import schema
 from whaul.server.bodies import BodyBudget
 from whaul.server.webhooks import MAX_BODY, Webhooks

@@ -10,8 +10,8 @@ from harness.receiver import Receiver, receiving
 from harness.waiting import PATIENCE, eventually
 from harness.world import ACCOUNT_ID, Gateway, World
 from whaul.components import cipher, event_store
-from whaul.events.destinations import Destinations, NewDestination
-from whaul.events.signatures import new_secret
+from whaul.events.delivery.destinations import Destinations, NewDestination
+from whaul.events.receiving.signatures import new_secret
 from whaul.events.targets.discreet import REPEATED
 from whaul.settings import Settings
 from whaul.simulator import Simulator

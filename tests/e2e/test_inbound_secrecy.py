@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from harness.receiver import Receiver, receiving
 from harness.waiting import eventually
 from harness.world import Gateway, World
-from whaul.events.signatures import meta_signature
+from whaul.events.receiving.signatures import meta_signature
 from whaul.simulator import Simulator
 
 APP_ID, APP_SECRET = "900000000000009", "app-secret-a1b2c3d4e5f6"

@@ -14,18 +14,18 @@ from harness.bucket import Bucket
 from harness.inbox import ACCOUNT_ID, NUMBER, OWNER, REGION, WABA, Installation, installation, post, text
 from harness.outbox import Counted, ScriptedTarget
 from harness.waiting import PATIENCE
-from whaul.events.archive import Archiving
-from whaul.events.deliveries import Deliveries
-from whaul.events.destinations import Destinations
-from whaul.events.drafts import Post
-from whaul.events.fetching import Fetching
-from whaul.events.files import Files
-from whaul.events.inbox import Inbox
-from whaul.events.outbox import Outbox
-from whaul.events.outcomes import Outcomes
-from whaul.events.parking import Parking
+from whaul.events.archive.archiving import Archiving
+from whaul.events.archive.fetching import Fetching
+from whaul.events.archive.files import Files
+from whaul.events.archive.outcomes import Outcomes
+from whaul.events.archive.parking import Parking
+from whaul.events.delivery.deliveries import Deliveries
+from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.outbox import Outbox
+from whaul.events.delivery.turns import Turns
+from whaul.events.receiving.drafts import Post
+from whaul.events.receiving.inbox import Inbox
 from whaul.events.routing import Destination, raise_generation
-from whaul.events.turns import Turns
 from whaul.graph.client import GraphClient
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.outbound.http import HttpClient

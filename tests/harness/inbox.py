@@ -12,13 +12,13 @@ from pydantic import SecretStr
 
 from whaul.arns import Arns
 from whaul.events.backlog import Backlog
-from whaul.events.drafts import Drafting, NewDeliveryJob, NewFileJob, Post
+from whaul.events.database.store import Store, open_store
 from whaul.events.filters import Filter
-from whaul.events.inbox import Inbox
-from whaul.events.items import split
 from whaul.events.people import Hashes
+from whaul.events.receiving.drafts import Drafting, NewDeliveryJob, NewFileJob, Post
+from whaul.events.receiving.inbox import Inbox
+from whaul.events.receiving.items import split
 from whaul.events.routing import Account, Routing, raise_generation, write_filter
-from whaul.events.store import Store, open_store
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry.registry import open_registry
 from whaul.secrets import Cipher

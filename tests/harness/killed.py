@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.inbox import KEY, OWNER, post, text
-from whaul.events.inbox import Inbox
+from whaul.events.database.store import Born, Group, Row, Statement, Store
 from whaul.events.model import Accepted, Event, Outcomes
+from whaul.events.receiving.inbox import Inbox
 from whaul.events.routing import Destination
 from whaul.events.running import Events, Limits, Surroundings, events_running
-from whaul.events.store import Born, Group, Row, Statement, Store
 from whaul.secrets import Cipher
 
 STEPS = ("before the commit", "after the commit", "before the send", "after the send", "after the settling", "idle")

@@ -10,12 +10,12 @@ from typing import Any
 
 from harness.inbox import OWNER, Installation, installation
 from harness.waiting import PATIENCE
-from whaul.events.deliveries import Deliveries
-from whaul.events.destinations import Destinations
+from whaul.events.delivery.deliveries import Deliveries
+from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.outbox import Outbox
+from whaul.events.delivery.turns import Turns
 from whaul.events.model import Accepted, Event, Outcome, Outcomes
-from whaul.events.outbox import Outbox
 from whaul.events.routing import Destination
-from whaul.events.turns import Turns
 from whaul.registry.errors import RegistryUnavailableError
 
 

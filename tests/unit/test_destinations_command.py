@@ -19,7 +19,7 @@ from whaul.cli import app
 from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
 from whaul.components import cipher, event_store
-from whaul.events.destinations import Destinations, NewDestination
+from whaul.events.delivery.destinations import Destinations, NewDestination
 from whaul.settings import Settings
 
 ROOT = Path(__file__).parents[2]

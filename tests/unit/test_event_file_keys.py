@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from whaul.events.file_keys import DEFAULT_TEMPLATE, check_template, file_key
-from whaul.events.items import split
+from whaul.events.archive.file_keys import DEFAULT_TEMPLATE, check_template, file_key
 from whaul.events.model import MediaRef
+from whaul.events.receiving.items import split
 from whaul.events.routing import Archive
 
 ITEM = replace(split(b"x")[0], waba_id="1022", meta_phone_number_id="1065", wamid="wamid.A=", at=1_795_000_000)

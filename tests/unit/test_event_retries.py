@@ -2,8 +2,7 @@ import random
 
 import pytest
 
-from whaul.events.model import Accepted, Failed
-from whaul.events.retries import (
+from whaul.events.delivery.retries import (
     DOWN_AFTER,
     MAX_PROBE_PAUSE,
     MAX_RETRY_AFTER,
@@ -13,6 +12,7 @@ from whaul.events.retries import (
     pause,
     verdict,
 )
+from whaul.events.model import Accepted, Failed
 
 DOWN = Failed("down", "no connection")
 REJECTED = Failed("rejected", "bad text")

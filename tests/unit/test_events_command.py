@@ -37,10 +37,10 @@ from whaul.arns import Arns
 from whaul.cli import app
 from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
-from whaul.events import items
-from whaul.events.columns import microseconds_now
-from whaul.events.drafts import Post
-from whaul.events.replays import Replays
+from whaul.events.database.columns import microseconds_now
+from whaul.events.delivery.replays import Replays
+from whaul.events.receiving import items
+from whaul.events.receiving.drafts import Post
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ import pytest
 from pydantic import SecretStr
 
 from whaul.arns import Arns
-from whaul.events import signatures
 from whaul.events.envelope import Envelopes, meta
 from whaul.events.filters import Filter
 from whaul.events.model import Event
+from whaul.events.receiving import signatures
 
 ENTRY = (
     b'{"id":"102290129340398","changes":[{"value":{"messaging_product":"whatsapp","metadata":{"display_phone_number":'

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whaul.events.identity import identify
-from whaul.events.items import MAX_ID, MAX_ITEMS, split
 from whaul.events.model import Item
+from whaul.events.receiving.identity import identify
+from whaul.events.receiving.items import MAX_ID, MAX_ITEMS, split
 
 WABA = "102290129340398"
 NUMBER = "106540352242922"

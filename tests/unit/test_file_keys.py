@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from whaul.events.file_keys import DEFAULT_TEMPLATE, check_template, file_key
-from whaul.events.items import split
+from whaul.events.archive.file_keys import DEFAULT_TEMPLATE, check_template, file_key
+from whaul.events.receiving.items import split
 from whaul.events.routing import Archive
 
 ARRIVED = datetime(2026, 11, 28, 0, 30, tzinfo=UTC)

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from whaul.events.fetching import Stored, Unstored
-from whaul.events.file_retries import MISSING_PAUSE, Healths, judged
-from whaul.events.files import LAST_CHANCE, FileJob
-from whaul.events.retries import DOWN_AFTER
+from whaul.events.archive.fetching import Stored, Unstored
+from whaul.events.archive.file_retries import MISSING_PAUSE, Healths, judged
+from whaul.events.archive.files import LAST_CHANCE, FileJob
+from whaul.events.delivery.retries import DOWN_AFTER
 from whaul.model import S3File
 
 DAY = 86_400_000_000

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from harness.inbox import ACCOUNT_ID, KEY, NUMBER, OWNER, REGION, WABA, image, installation, post, text
 from harness.receiver import Posted, Receiver, receiving
 from whaul.cli import app
-from whaul.events.columns import microseconds_now
+from whaul.events.database.columns import microseconds_now
 
 
 @dataclass

@@ -12,8 +12,8 @@ from whaul.cli.failures import CommandError
 from whaul.cli.inbound import Inbound, ago, moment_from, opened
 
 if TYPE_CHECKING:
-    from whaul.events.archives import Archives, ArchiveStatus
-    from whaul.events.backfill import Backfilled
+    from whaul.events.archive.archives import Archives, ArchiveStatus
+    from whaul.events.archive.backfill import Backfilled
     from whaul.settings import Settings
 
 app = typer.Typer(help="Where the files of messages are kept.", no_args_is_help=True, add_completion=False)
@@ -38,7 +38,7 @@ def set_archive(
         whaul archive set 400000000000001 --to s3://inbox/ --key {waba}/{yyyy}/{mm}/{wamid}{ext}
     """
     from whaul.bulk.places import s3_place
-    from whaul.events.file_keys import DEFAULT_TEMPLATE, check_template
+    from whaul.events.archive.file_keys import DEFAULT_TEMPLATE, check_template
     from whaul.settings import Settings
 
     template = DEFAULT_TEMPLATE if key is None else key
@@ -62,7 +62,7 @@ async def _set(
     settings: "Settings", account: str, place: tuple[str, str], template: str, numbers: list[str]
 ) -> dict[str, Any]:
     from whaul.components import http_client, s3_store
-    from whaul.events.conditions import honours_conditions
+    from whaul.events.archive.conditions import honours_conditions
     from whaul.events.routing import Archive
 
     bucket, prefix = place
@@ -153,7 +153,7 @@ def backfill(
 
 
 async def _backfill(settings: "Settings", account: str, since: datetime, *, dry_run: bool) -> "Backfilled":
-    from whaul.events.backfill import Backfill
+    from whaul.events.archive.backfill import Backfill
     from whaul.events.backlog import SHARE
 
     async with opened(settings) as inbound:
@@ -180,7 +180,7 @@ async def _backfill(settings: "Settings", account: str, since: datetime, *, dry_
 
 
 def _archives(inbound: Inbound) -> "Archives":
-    from whaul.events.archives import Archives
+    from whaul.events.archive.archives import Archives
 
     return Archives(inbound.store, inbound.cipher, inbound.owner)
 

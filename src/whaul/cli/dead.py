@@ -15,7 +15,7 @@ from whaul.cli.inbound import Inbound, Limit, NextToken, Yes, opened
 from whaul.cli.replay import DryRun
 
 if TYPE_CHECKING:
-    from whaul.events.dead import Place
+    from whaul.events.delivery.dead import Place
     from whaul.events.routing import Destination
     from whaul.settings import Settings
 
@@ -50,7 +50,7 @@ def list_dead(
 async def _list(
     settings: "Settings", destination: str | None, limit: int, place: "Place | None"
 ) -> tuple[list[dict[str, Any]], str | None]:
-    from whaul.events.dead import DeadLetters
+    from whaul.events.delivery.dead import DeadLetters
 
     async with opened(settings) as inbound:
         dead = DeadLetters(inbound.store, inbound.cipher, inbound.owner)
@@ -111,7 +111,7 @@ def _change(verb: str, ids: list[str], destination: str | None, *, dry_run: bool
 
 
 async def _count(settings: "Settings", ids: list[str], destination: str | None) -> int:
-    from whaul.events.dead import DeadLetters
+    from whaul.events.delivery.dead import DeadLetters
     from whaul.events.journal import Journal
 
     async with opened(settings) as inbound:
@@ -124,7 +124,7 @@ async def _count(settings: "Settings", ids: list[str], destination: str | None) 
 
 
 async def _do(settings: "Settings", verb: str, ids: list[str], destination: str | None) -> int:
-    from whaul.events.dead import DeadLetters
+    from whaul.events.delivery.dead import DeadLetters
 
     async with opened(settings) as inbound:
         dead = DeadLetters(inbound.store, inbound.cipher, inbound.owner)
@@ -137,7 +137,7 @@ async def _destinations(inbound: Inbound, name: str | None) -> "list[Destination
 
 
 def _place(token: str | None) -> "Place | None":
-    from whaul.events.dead import Place
+    from whaul.events.delivery.dead import Place
 
     if token is None:
         return None

@@ -13,7 +13,7 @@ from whaul.cli.failures import CommandError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from whaul.events.destinations import NewDestination
+    from whaul.events.delivery.destinations import NewDestination
     from whaul.events.targets import Options
     from whaul.settings import Settings
 
@@ -37,7 +37,7 @@ def checked_kinds(names: Iterable[str]) -> frozenset[str]:
 
 def secret_of(to: str, format_: str, file: str | None) -> "SecretStr | None":
     """Read the secret, or make one; None where nothing is signed."""
-    from whaul.events.signatures import check_secret, new_secret
+    from whaul.events.receiving.signatures import check_secret, new_secret
 
     if not to.startswith(HTTPS):
         if file is not None:

@@ -6,8 +6,8 @@ from whaul.cli import output
 from whaul.cli.inbound import Inbound, ago
 
 if TYPE_CHECKING:
+    from whaul.events.delivery.waiting import Waiting
     from whaul.events.routing import Destination
-    from whaul.events.waiting import Waiting
 
 CONVERSATION: Final = "conversation"
 """What is kept in order, if anything is."""
@@ -15,7 +15,7 @@ CONVERSATION: Final = "conversation"
 
 async def shape(inbound: Inbound, destination: "Destination") -> dict[str, Any]:
     """Shape a destination as `--json` has it, with what waits for it."""
-    from whaul.events.waiting import waiting_for
+    from whaul.events.delivery.waiting import waiting_for
 
     waiting = await waiting_for(inbound.store, inbound.cipher, inbound.owner, destination.number)
     return _document(inbound, destination, waiting)

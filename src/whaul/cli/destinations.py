@@ -18,8 +18,8 @@ from whaul.cli.inbound import Yes, no_destination, opened
 from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
-    from whaul.events.destinations import NewDestination
-    from whaul.events.sending import Answer
+    from whaul.events.delivery.destinations import NewDestination
+    from whaul.events.delivery.sending import Answer
     from whaul.settings import Settings
 
 app = typer.Typer(help="Where events go.", no_args_is_help=True, add_completion=False)
@@ -105,7 +105,7 @@ def add(
         whaul destinations add orders --account 400000000000001 --to arn:aws:sns:eu-west-1:111122223333:orders
         whaul destinations add bot --account 400000000000001 --to https://bot.example.com/hook --field messages
     """
-    from whaul.events.destinations import DEFAULT_CONCURRENCY, NAME, NewDestination
+    from whaul.events.delivery.destinations import DEFAULT_CONCURRENCY, NAME, NewDestination
     from whaul.events.filters import Filter
     from whaul.settings import Settings
 
@@ -142,7 +142,7 @@ def add(
 
 
 async def _add(settings: "Settings", new: "NewDestination", accounts: list[str], numbers: list[str]) -> dict[str, Any]:
-    from whaul.events.destinations import DestinationExistsError
+    from whaul.events.delivery.destinations import DestinationExistsError
     from whaul.events.targets import Options
 
     async with opened(settings) as inbound:
@@ -302,7 +302,7 @@ async def _rotate(settings: "Settings", name: str, secret_file: str | None) -> d
 async def _replace(
     settings: "Settings", name: str, headers_file: Path | None, credentials_file: Path | None
 ) -> dict[str, Any]:
-    from whaul.events.sending import options_of
+    from whaul.events.delivery.sending import options_of
 
     async with opened(settings) as inbound:
         found = await inbound.destination(name)
@@ -334,7 +334,7 @@ def try_out(name: Name, json: Json = False) -> None:
 
 async def _test(settings: "Settings", name: str) -> "Answer":
     from whaul.components import event_targets, http_client
-    from whaul.events import sending
+    from whaul.events.delivery import sending
     from whaul.events.targets import TargetError
 
     async with opened(settings) as inbound:

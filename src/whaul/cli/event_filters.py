@@ -54,7 +54,7 @@ class Filters:
 
     async def selection(self, inbound: Inbound, ids: list[str] | None = None) -> "Selection":
         """Look up what the filters name."""
-        from whaul.events.columns import microseconds
+        from whaul.events.database.columns import microseconds
         from whaul.events.selecting import Selection
 
         checked_kinds([self.kind] if self.kind else [])

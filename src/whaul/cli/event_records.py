@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from whaul.cli.inbound import Inbound, timestamp
 
 if TYPE_CHECKING:
-    from whaul.events.dead import DeadLetter
+    from whaul.events.delivery.dead import DeadLetter
+    from whaul.events.delivery.replays import Replay
     from whaul.events.journal import AttemptRecord, DeliveryRecord, EventRecord, FileRecord
-    from whaul.events.replays import Replay
 
 
 def document(inbound: Inbound, event: "EventRecord") -> dict[str, Any]:

@@ -183,7 +183,7 @@ def tail(
 
 
 async def _tail(settings: "Settings", filters: Filters, json: bool) -> None:
-    from whaul.events import following
+    from whaul.events.delivery import following
     from whaul.events.journal import Journal
 
     async with opened(settings) as inbound:

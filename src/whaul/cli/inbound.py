@@ -14,9 +14,9 @@ from whaul.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from whaul.arns import Arns
-    from whaul.events.destinations import Destinations
+    from whaul.events.database.store import Store
+    from whaul.events.delivery.destinations import Destinations
     from whaul.events.routing import Destination
-    from whaul.events.store import Store
     from whaul.model import LinkedAccount
     from whaul.registry.registry import Registry
     from whaul.secrets import Cipher
@@ -46,7 +46,7 @@ class Inbound:
     @property
     def destinations(self) -> "Destinations":
         """The destinations of events."""
-        from whaul.events.destinations import Destinations
+        from whaul.events.delivery.destinations import Destinations
 
         return Destinations(self.store, self.cipher, self.owner)
 

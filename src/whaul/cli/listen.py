@@ -134,10 +134,10 @@ class Listening:
             await http.close()
 
     async def _forward(self, inbound: Inbound, target: "HttpsTarget") -> None:
-        from whaul.events.columns import microseconds
-        from whaul.events.following import LOOK, Coming, Replayed
+        from whaul.events.database.columns import microseconds
+        from whaul.events.delivery.following import LOOK, Coming, Replayed
+        from whaul.events.delivery.replays import Replays
         from whaul.events.journal import Journal
-        from whaul.events.replays import Replays
         from whaul.events.selecting import Selection
 
         account_id = (await inbound.account(self.account)).id
@@ -217,7 +217,7 @@ class Listening:
 
 async def _read(journal: "Journal", seq: int) -> "Event | None":
     """Read an event with its content, as soon as the database answers; None if it has been removed."""
-    from whaul.events.following import LOOK
+    from whaul.events.delivery.following import LOOK
     from whaul.registry.errors import RegistryUnavailableError
 
     while True:

@@ -31,7 +31,7 @@ def reparse(since: Since = None, json: Json = False) -> None:
 
 
 async def _reparse(settings: "Settings", since: "datetime | None") -> "Reparsed":
-    from whaul.events.columns import microseconds
+    from whaul.events.database.columns import microseconds
     from whaul.events.reparse import Reparse
 
     async with opened(settings) as inbound:

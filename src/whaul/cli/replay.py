@@ -86,7 +86,7 @@ def replay(
 async def _replay(
     settings: "Settings", filters: Filters, ids: list[str], to: str, *, dry_run: bool, yes: bool, json: bool
 ) -> dict[str, Any]:
-    from whaul.events.replays import Replays
+    from whaul.events.delivery.replays import Replays
 
     async with opened(settings) as inbound:
         destination = await inbound.destination(to)
@@ -113,7 +113,7 @@ def _tell(result: dict[str, Any], to: str, json: bool) -> None:
 
 
 async def _all(settings: "Settings") -> list[dict[str, Any]]:
-    from whaul.events.replays import Replays
+    from whaul.events.delivery.replays import Replays
 
     async with opened(settings) as inbound:
         names = {each.number: each.name for each in await inbound.destinations.all()}
@@ -144,7 +144,7 @@ def _cancel(settings: "Settings", job: str, json: bool) -> None:
 
 
 async def _cancelled(settings: "Settings", job: str) -> bool:
-    from whaul.events.replays import Replays
+    from whaul.events.delivery.replays import Replays
 
     async with opened(settings) as inbound:
         return await Replays(inbound.store, inbound.cipher, inbound.owner).cancel(job)

@@ -14,8 +14,8 @@ from whaul.cli.failures import CommandError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from whaul.events.subscriptions import Status, Subscriptions
-    from whaul.events.verify_tokens import VerifyTokens
+    from whaul.events.receiving.subscriptions import Status, Subscriptions
+    from whaul.events.receiving.verify_tokens import VerifyTokens
     from whaul.model import Account, LinkedAccount
     from whaul.registry.registry import Registry
     from whaul.settings import Settings
@@ -127,7 +127,7 @@ def token(
 
 def _with_account(name: str, do: "Callable[[Subscriptions, Account, LinkedAccount], Awaitable[T]]") -> T:
     """Do something about one linked account."""
-    from whaul.events.subscriptions import SubscriptionError
+    from whaul.events.receiving.subscriptions import SubscriptionError
     from whaul.settings import Settings
 
     settings = Settings.load()
@@ -172,7 +172,7 @@ async def _linked(registry: "Registry", name: str) -> "LinkedAccount":
 @asynccontextmanager
 async def _parts(settings: "Settings") -> "AsyncIterator[tuple[Registry, Subscriptions]]":
     from whaul.components import graph_client, http_client, open_registry
-    from whaul.events.subscriptions import Subscriptions
+    from whaul.events.receiving.subscriptions import Subscriptions
 
     async with open_registry(settings) as registry, _tokens(settings) as tokens, http_client(settings) as http:
         yield registry, Subscriptions(graph_client(settings, http), http, await tokens.current())
@@ -181,7 +181,7 @@ async def _parts(settings: "Settings") -> "AsyncIterator[tuple[Registry, Subscri
 @asynccontextmanager
 async def _tokens(settings: "Settings") -> "AsyncIterator[VerifyTokens]":
     from whaul.components import cipher, event_store
-    from whaul.events.verify_tokens import VerifyTokens
+    from whaul.events.receiving.verify_tokens import VerifyTokens
 
     async with event_store(settings) as store:
         yield VerifyTokens(store, cipher(settings), settings.account_id)

@@ -8,15 +8,15 @@ from whaul.database_url import database_file, is_postgresql
 from whaul.doctor.findings import Finding, failed, ok, skipped, warning
 from whaul.doctor.machine import filesystem
 from whaul.errors import ApiError
-from whaul.events.app_secrets import MAX_TRIED, AppSecrets
 from whaul.events.backlog import ALL, SHARE, Count
-from whaul.events.destinations import Destinations
+from whaul.events.database.store import Store
+from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.waiting import Waiting, waiting_for
+from whaul.events.receiving.app_secrets import MAX_TRIED, AppSecrets
+from whaul.events.receiving.subscriptions import Subscriptions
+from whaul.events.receiving.verify_tokens import VerifyTokens
 from whaul.events.risks import LAST_CHANCE, Promises, WaitingFiles, key_ids, promises, waiting_files
 from whaul.events.routing import Destination
-from whaul.events.store import Store
-from whaul.events.subscriptions import Subscriptions
-from whaul.events.verify_tokens import VerifyTokens
-from whaul.events.waiting import Waiting, waiting_for
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount
 from whaul.outbound.http import HttpClient

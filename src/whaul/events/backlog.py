@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from whaul.events.duties import Duty
-from whaul.events.store import Store
+from whaul.events.database.duties import Duty
+from whaul.events.database.store import Store
 
 COUNT: Final = 10.0
 """Seconds between two counts."""

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import msgspec
 
 from whaul.arns import Arns
-from whaul.events.items import OBJECT
 from whaul.events.model import Event
+from whaul.events.receiving.items import OBJECT
 
 SOURCE: Final = "whaul.social-messaging"
 """EventBridge takes no `aws.` from anybody but AWS."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from whaul.events.store import Store
+from whaul.events.database.store import Store
 from whaul.secrets import Cipher
 
 HASH_SIZE: Final = 16

@@ -11,8 +11,8 @@ from collections.abc import Collection
 from typing import Final
 
 from whaul.database_url import database_file
-from whaul.events.deliveries import Delivery
-from whaul.events.store import Store
+from whaul.events.database.store import Store
+from whaul.events.delivery.deliveries import Delivery
 from whaul.folders import create_private_folder
 
 _ACTIVE: Final = "state = 'pending' AND destination IN (SELECT number FROM destinations) AND replay IN (false, true)"

@@ -8,18 +8,18 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from whaul.events import items
+from whaul.events.archive.file_keys import file_key
 from whaul.events.backlog import Backlog
-from whaul.events.columns import moment
-from whaul.events.drafts import Drafting, Post
-from whaul.events.file_keys import file_key
-from whaul.events.inbox import Inbox
-from whaul.events.intake import Unleased
+from whaul.events.database.columns import moment
+from whaul.events.database.store import Row, Store
 from whaul.events.model import Item, MediaRef
 from whaul.events.people import Hashes
+from whaul.events.receiving import items
+from whaul.events.receiving.drafts import Drafting, Post
+from whaul.events.receiving.inbox import Inbox
+from whaul.events.receiving.intake import Unleased
 from whaul.events.routing import Account, Archive, Routing
 from whaul.events.selecting import listed
-from whaul.events.store import Row, Store
 from whaul.secrets import Cipher, SecretKeyError
 
 PAGE: Final = 100

@@ -13,11 +13,10 @@ from typing import Final
 
 import structlog
 
-from whaul.events.columns import microseconds_now
-from whaul.events.deliveries import numbered
-from whaul.events.drafts import KEY_DAYS
-from whaul.events.duties import Duty
-from whaul.events.store import Row, Store, UnfitDataError
+from whaul.events.database.columns import microseconds_now, numbered
+from whaul.events.database.duties import Duty
+from whaul.events.database.store import Row, Store, UnfitDataError
+from whaul.events.receiving.drafts import KEY_DAYS
 from whaul.registry.errors import RegistryUnavailableError
 
 log = structlog.get_logger()

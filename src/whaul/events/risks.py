@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from whaul.events.columns import moment
-from whaul.events.store import Store
+from whaul.events.database.columns import moment
+from whaul.events.database.store import Store
 
 LAST_CHANCE: Final = 86_400
 """Seconds before Meta forgets a media id in which somebody should act."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from whaul.events.columns import moment
-from whaul.events.store import Row, Statement, Store
+from whaul.events.database.columns import moment
+from whaul.events.database.store import Row, Statement, Store
 from whaul.secrets import Cipher
 
 PAGE: Final = 200

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from whaul.events.columns import moment
+from whaul.events.database.columns import moment
+from whaul.events.database.store import Row, Statement, Store
 from whaul.events.filters import Filter
 from whaul.events.model import Item
-from whaul.events.store import Row, Statement, Store
 from whaul.registry.database import RAISE_GENERATION
 from whaul.secrets import Cipher
 

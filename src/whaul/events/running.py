@@ -12,33 +12,33 @@ from datetime import datetime
 from typing import Final
 
 from whaul.database_url import is_postgresql
-from whaul.events.archive import Archiving
+from whaul.events.archive.archiving import Archiving
+from whaul.events.archive.fetching import Fetching
+from whaul.events.archive.file_keys import file_key
+from whaul.events.archive.files import Files
+from whaul.events.archive.outcomes import Outcomes
+from whaul.events.archive.parking import Parking
 from whaul.events.backlog import Backlog, Counting
-from whaul.events.deliveries import Deliveries
-from whaul.events.destinations import Destinations
-from whaul.events.drafts import Drafting
-from whaul.events.duties import Duty
-from whaul.events.fetching import Fetching
-from whaul.events.file_keys import file_key
-from whaul.events.files import Files
-from whaul.events.inbox import TIMEOUT, Inbox
-from whaul.events.intake import Unleased
+from whaul.events.database.duties import Duty
+from whaul.events.database.store import Store, open_store
+from whaul.events.delivery.deliveries import Deliveries
+from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.outbox import EXTEND, SWEEP, Outbox
+from whaul.events.delivery.replays import Replays
+from whaul.events.delivery.turns import Turns
 from whaul.events.model import Item, MediaRef
 from whaul.events.observer import Observer
-from whaul.events.outbox import EXTEND, SWEEP, Outbox
-from whaul.events.outcomes import Outcomes
-from whaul.events.parking import Parking
 from whaul.events.people import Hashes
 from whaul.events.periodic import every, watching
 from whaul.events.processes import Processes
-from whaul.events.replays import Replays
+from whaul.events.receiving.drafts import Drafting
+from whaul.events.receiving.inbox import TIMEOUT, Inbox
+from whaul.events.receiving.intake import Unleased
+from whaul.events.receiving.unrouted import PAUSE as LOOK
+from whaul.events.receiving.unrouted import Unrouted
 from whaul.events.retention import PAUSE, Retention
 from whaul.events.routing import Archive, Destination, Routing
-from whaul.events.store import Store, open_store
 from whaul.events.targets import Target
-from whaul.events.turns import Turns
-from whaul.events.unrouted import PAUSE as LOOK
-from whaul.events.unrouted import Unrouted
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import Cipher
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException
-from whaul.events.api_destinations import ApiDestinations
+from whaul.events.delivery.api_destinations import ApiDestinations
 from whaul.graph.client import GraphClient
 from whaul.model import StoredObject
 from whaul.operations.refresh import Refreshes

@@ -10,7 +10,7 @@ from whaul.api.request import Members
 from whaul.api.response import Document
 from whaul.auth.caller import Caller
 from whaul.errors import InvalidParametersException
-from whaul.events.api_destinations import ApiDestinations, EventDestination
+from whaul.events.delivery.api_destinations import ApiDestinations, EventDestination
 from whaul.events.targets import TargetError
 from whaul.operations.actions import action_of
 from whaul.operations.call import AccountCall, Row, on_account

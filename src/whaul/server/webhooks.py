@@ -16,12 +16,12 @@ from urllib.parse import parse_qs
 import structlog
 
 from whaul.errors import ApiError, RequestEntityTooLargeException, SerializationException, ThrottledRequestException
-from whaul.events import items
-from whaul.events.app_secrets import AppSecrets
-from whaul.events.drafts import Post
-from whaul.events.inbox import RETRY_AFTER, Inbox, InboxUnavailableError
-from whaul.events.signatures import META_HEADER, meta_digest
-from whaul.events.verify_tokens import VerifyTokens
+from whaul.events.receiving import items
+from whaul.events.receiving.app_secrets import AppSecrets
+from whaul.events.receiving.drafts import Post
+from whaul.events.receiving.inbox import RETRY_AFTER, Inbox, InboxUnavailableError
+from whaul.events.receiving.signatures import META_HEADER, meta_digest
+from whaul.events.receiving.verify_tokens import VerifyTokens
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import SecretKeyError
 from whaul.server import asgi

@@ -18,8 +18,8 @@ from whaul.secrets import Cipher, load_or_create_key_file
 from whaul.stack.processes import StackError
 
 if TYPE_CHECKING:
+    from whaul.events.database.store import Store
     from whaul.events.journal import EventRecord, FileRecord, Journal
-    from whaul.events.store import Store
     from whaul.simulator import Simulator
 
 T = TypeVar("T")
@@ -112,8 +112,8 @@ def send_events_to(url: str, name: str, account_id: str, here: Installation) -> 
     """Have the events of an account sent to a program on this machine."""
 
     async def work(store: "Store", cipher: Cipher) -> None:
-        from whaul.events.destinations import Destinations, NewDestination  # noqa: PLC0415
-        from whaul.events.signatures import new_secret  # noqa: PLC0415
+        from whaul.events.delivery.destinations import Destinations, NewDestination  # noqa: PLC0415
+        from whaul.events.receiving.signatures import new_secret  # noqa: PLC0415
 
         new = NewDestination(name=name, target=url, account_ids=[account_id], secret=new_secret())
         await Destinations(store, cipher, here.account_number).add(new)
@@ -125,8 +125,8 @@ def archive_in(bucket: str, prefix: str, account_id: str, here: Installation) ->
     """Have the files of an account archived in a bucket of SeaweedFS, which honours `If-None-Match`."""
 
     async def work(store: "Store", cipher: Cipher) -> None:
-        from whaul.events.archives import Archives  # noqa: PLC0415
-        from whaul.events.file_keys import DEFAULT_TEMPLATE  # noqa: PLC0415
+        from whaul.events.archive.archives import Archives  # noqa: PLC0415
+        from whaul.events.archive.file_keys import DEFAULT_TEMPLATE  # noqa: PLC0415
         from whaul.events.routing import Archive  # noqa: PLC0415
 
         archive = Archive(account_id, bucket, prefix, DEFAULT_TEMPLATE, frozenset())
@@ -137,7 +137,7 @@ def archive_in(bucket: str, prefix: str, account_id: str, here: Installation) ->
 
 def _with_database(here: Installation, work: "Callable[[Store, Cipher], Coroutine[Any, Any, T]]") -> T:
     async def run() -> T:
-        from whaul.events.store import open_store  # noqa: PLC0415
+        from whaul.events.database.store import open_store  # noqa: PLC0415
         from whaul.registry.database import key_file  # noqa: PLC0415
 
         store = open_store(here.database_url, connections=1, timeout=PATIENCE)

@@ -11,9 +11,9 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 
-from whaul.events import signatures
 from whaul.events.envelope import Envelopes, meta
 from whaul.events.model import Accepted, Event, Failed, Outcome, Outcomes, Reason
+from whaul.events.receiving import signatures
 from whaul.events.targets import MAX_KEPT, Options, TargetError, attributes
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Response

@@ -1,0 +1,1 @@
+"""Files of messages into the account's bucket: each until it is there, or cannot be had."""

@@ -1,0 +1,1 @@
+"""Events to their destinations: each until it is there, or a dead letter."""

@@ -1,0 +1,1 @@
+"""Webhooks: proven, cut into items, and in the database before they are answered."""
