@@ -70,8 +70,9 @@ def test_python_stores_the_files_of_a_webhook(
     for name, value in environment(gateway.url, gateway.world.key, 1).items():
         monkeypatch.setenv(name, value)
     page: dict[str, Any] = {}
-    for text in ("client.exceptions", "def phone_number_id", "def store_media"):
+    for text in ("client.exceptions", "def phone_number_id"):
         exec(snippet("python", text), page)  # noqa: S102 - our own page
+    exec(snippet("python", "def store_media", "from-a-webhook-script.md"), page)  # noqa: S102
     size, digest = simulator.media[JPEG].size, simulator.media[JPEG].sha256().hex()
     assert capsys.readouterr().out == f"image/jpeg {size} {prefix}{JPEG}.jpeg {digest}\n"
     media = simulator.add_media(b"%PDF-1.4 a letter", "application/pdf")
