@@ -182,15 +182,22 @@ async def test_a_name_that_leads_inside_is_not_called(
 async def test_a_cluster_that_names_a_private_host(tmp_path: Path) -> None:
     certificates = make_certificates(tmp_path)
     options = Options(headers={"security.protocol": "SSL", "ssl.ca.location": str(certificates.authority)})
-    with kafka_broker("127.0.0.2:9092") as broker, by_tls(certificates, lambda: broker.port) as port:
+    with (
+        socket.create_server(("127.0.0.2", 0)) as private,
+        kafka_broker(named := f"127.0.0.2:{private.getsockname()[1]}") as broker,
+        by_tls(certificates, lambda: broker.port) as port,
+    ):
         hosts = EventHosts([f"127.0.0.1:{port}"])
         async with making_targets(PublicNames(hosts, resolver("1.1.1.1")), hosts) as targets:
             target = targets.make(f"kafka://127.0.0.1:{port},public.example/whatsapp", options)
             [outcome] = await target.send([EVENT])
             assert isinstance(outcome, Failed)
             assert outcome.reason == "refused", outcome
-            assert "127.0.0.2:9092 is not called" in outcome.detail
+            assert f"{named} is not called" in outcome.detail
             await target.close()
+        private.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            private.accept()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,12 +6,15 @@ when a cluster is away is left to whaul: it is thrown away with its queue, and t
 
 The library looks names up by itself. The hosts of the address are judged before it is started; those that a cluster
 names are judged before the first record is sent, unless the operator lists the hosts of the address. What cannot be
-judged: an address that changes between our look-up and the library's, and hosts that a cluster names later.
+judged: an address that changes between our look-up and the library's, and hosts that a cluster names later. And the
+library calls the hosts that it was told of at once; `_LOOKING` makes it wait, so that only a cluster which takes most
+of a second to say them has them called before they are judged.
 
 https://docs.confluent.io/platform/current/clients/librdkafka/html/md_CONFIGURATION.html
 """
 
 import asyncio
+import json
 import logging
 import re
 import threading
@@ -68,6 +71,12 @@ _CONFIGURATION: Final[Mapping[str, Any]] = {
     "topic.metadata.propagation.max.ms": 1000,
     "log.connection.close": False,
 }
+_LOOKING: Final[Mapping[str, Any]] = {
+    "enable.idempotence": False,  # else it would call the hosts that the cluster names, to ask for a number
+    "reconnect.backoff.ms": 2000,  # half of it, at most a second, passes between two connections
+    "statistics.interval.ms": 50,  # they say which hosts were named
+}
+"""For the producer that asks a cluster for its hosts."""
 _REASONS: Final[Mapping[str, Reason]] = {
     "MSG_SIZE_TOO_LARGE": "impossible",
     "RECORD_LIST_TOO_LARGE": "impossible",
@@ -167,8 +176,8 @@ class KafkaTarget:
         return producer
 
     async def _judge_cluster(self, configuration: Mapping[str, Any], until: float) -> None:
-        """Judge the hosts that a cluster names. An idempotent producer would call them to ask for its number."""
-        looking = _Producer({**configuration, "enable.idempotence": False})
+        """Judge the hosts that a cluster names. Raises `_StartError`."""
+        looking = _Producer({**configuration, **_LOOKING})
         try:
             for place in await looking.open(None, until):  # to ask for a topic is to call its leader
                 await self._is_there(place)
@@ -202,6 +211,7 @@ class _Producer:
         self._configuration = dict(configuration)
         self._loop = asyncio.get_running_loop()
         self._said: asyncio.Future[None] = self._loop.create_future()
+        self._named: asyncio.Future[list[HostPort]] = self._loop.create_future()
         self._thread: asyncio.Future[None] | None = None
         self._producer: Producer
         self._problem = "No broker can be reached."
@@ -218,7 +228,9 @@ class _Producer:
             clock = time.monotonic() + until - self._loop.time()
             asked = in_daemon_thread(partial(self._ask, topic, clock))
             try:
-                await asyncio.wait((asked, self._said), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((asked, self._said, self._named), return_when=asyncio.FIRST_COMPLETED)
+                if self._named.done():
+                    return self._named.result()
                 if self.lost is not None and not asked.done():
                     raise _StartError(self.lost)
                 found = await asked
@@ -229,7 +241,7 @@ class _Producer:
         problem = None if topic is None else found.topics[topic].error
         if problem is not None and of_error(problem).reason == "closed":
             raise _StartError(of_error(problem))
-        return [HostPort(broker.host, broker.port, broker.port == PORT) for broker in found.brokers.values()]
+        return [_place(broker.host, broker.port) for broker in found.brokers.values()]
 
     async def produce(self, topic: str, records: Sequence[Mapping[str, Any]], until: float) -> list[Outcome]:
         """Produce records; the outcome of each. `until` is by the event loop's clock."""
@@ -259,7 +271,8 @@ class _Producer:
     def _made(self) -> "Producer":
         from confluent_kafka import Producer  # noqa: PLC0415
 
-        return Producer(self._configuration, error_cb=self._on_error, logger=_silent())
+        calls = {"error_cb": self._on_error, "stats_cb": self._on_statistics, "logger": _silent()}
+        return Producer({**self._configuration, **calls})
 
     def _ask(self, topic: str | None, until: float) -> Any:
         """Ask again and again, so that an end has not to wait for long. `until` is by the monotonic clock."""
@@ -269,7 +282,7 @@ class _Producer:
             while True:
                 try:
                     if topic is None:
-                        return self._producer.list_topics(timeout=ASK)
+                        return self._producer.list_topics(timeout=LOOK)
                     return self._producer.list_topics(topic, ASK)
                 except KafkaException:
                     if self._closing or time.monotonic() > until:
@@ -293,6 +306,13 @@ class _Producer:
             self._settle(self._said, None)
         else:
             self._problem = error.str()
+
+    def _on_statistics(self, text: str) -> None:
+        """Take up which hosts the cluster has named; called by our thread."""
+        brokers = json.loads(text)["brokers"].values()
+        named = [broker["nodename"].rpartition(":") for broker in brokers if broker["source"] == "learned"]
+        if named:
+            self._settle(self._named, [_place(host, int(port)) for host, _, port in named])
 
     def _on_delivery(self, answer: asyncio.Future[Outcome], error: "KafkaError | None", _message: "Message") -> None:
         """Take up what became of a record; called by our thread."""
@@ -332,6 +352,10 @@ def security(credentials: Mapping[str, str]) -> dict[str, str]:
 def of_error(error: "KafkaError") -> Failed:
     """Say what an error means, of a record or of the cluster."""
     return Failed(_REASONS.get(error.name(), "down"), f"{error.name().strip('_')}: {error.str()}"[:MAX_KEPT])
+
+
+def _place(host: str, port: int) -> HostPort:
+    return HostPort(host, port, port == PORT)
 
 
 def _silent() -> logging.Logger:
