@@ -114,6 +114,23 @@ def test_the_version_is_said() -> None:
     assert done("--version") == done("-V") == f"whaul {__version__}{f' (commit {built_from})' if built_from else ''}\n"
 
 
+def test_the_program_ends_without_an_end_of_the_interpreter() -> None:
+    program = """
+import atexit, sys
+from whaul.cli import main
+
+atexit.register(print, "handlers")
+sys.argv = ["whaul", "--version"]
+try:
+    main()
+finally:
+    print("interpreter")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.splitlines()[1:] == ["handlers"]
+
+
 def test_every_command_says_what_it_does() -> None:
     group: Any = typer.main.get_command(app)
     for name in group.list_commands(None):
