@@ -141,10 +141,12 @@ async def installation(
     routing = Routing(store, cipher, OWNER)
     backlog = Backlog(store, OWNER, max_events=max_events, max_bytes=max_bytes)
     deliveries, files = Recorder(places), Recorder(places)
+    hashes = Hashes(store, cipher, OWNER)
+    await hashes.load()
     drafting = Drafting(
         owner=OWNER,
         cipher=cipher,
-        hashes=Hashes(store, cipher, OWNER),
+        hashes=hashes,
         backlog=backlog,
         deliveries=deliveries,
         files=files,

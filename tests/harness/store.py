@@ -26,6 +26,7 @@ from whaul.stack.seaweedfs import S3Endpoint
 BUCKET = "inbox"
 KEPT_BYTES = 64 * 1024
 BLOCK = 256 * 1024
+RECEIVE_BUFFER = 256 * 1024
 ETAG = '"0123456789abcdef"'
 
 
@@ -105,6 +106,11 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
     stand_in: StandIn
     tls: ssl.SSLContext | None = None
+
+    def server_bind(self) -> None:
+        # What a store does not read waits at its client, not in a buffer that the kernel lets grow to 32 MB.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        super().server_bind()
 
 
 class _Connection(socketserver.StreamRequestHandler):

@@ -131,10 +131,10 @@ def test_what_one_app_did_not_take_comes_to_all_again(client: Client, receiver: 
     with receiving() as other:
         other.answers = [500]
         client.sim.set_webhook(other.url, app_id=client.sim.add_app("Second", "second-secret").id)
+        client.sim.configure(webhook_retry_delays=[60])
         client.sim.webhooks.pause()
         client.sim.receive(text="Hi")
         one, two = client.sim.webhooks.deliveries
-        client.sim.configure(webhook_retry_delays=[60])
         client.sim.webhooks.resume()
         eventually(lambda: one.state == "delivered" and two.state == "due" and len(two.attempts) == 1)
         client.sim.advance(60)
