@@ -14,6 +14,7 @@
     ├── AccessDeniedException                403  a policy, or the caller's or server's S3 rights
     ├── AccessDeniedByMetaException          403
     ├── ResourceNotFoundException            404
+    ├── ConflictException                    409  a call at Meta that is under way, or was answered already
     ├── ThrottledRequestException            429  carries `retry_after`
     ├── LimitExceededException               400  Meta's quota for registering a phone number
     ├── InternalServiceException             500
@@ -148,6 +149,12 @@ class ResourceNotFoundException(ApiError):
     """The resource was not found."""
 
     status = 404
+
+
+class ConflictException(ApiError):
+    """The request conflicts with something that is under way."""
+
+    status = 409
 
 
 class ThrottledRequestException(ApiError):

@@ -27,6 +27,7 @@ STATUS = {
     "UnknownOperationException": 404,
     "RequestEntityTooLargeException": 413,
     "LimitExceededException": 400,
+    "ConflictException": 409,
     "ThrottledRequestException": 429,
     "InternalServiceException": 500,
     "ServiceUnavailable": 503,

@@ -26,6 +26,7 @@ STATUSES = {
     "AccessDeniedException": 403,
     "AccessDeniedByMetaException": 403,
     "ResourceNotFoundException": 404,
+    "ConflictException": 409,
     "ThrottledRequestException": 429,
     "LimitExceededException": 400,
     "InternalServiceException": 500,

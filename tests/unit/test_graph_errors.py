@@ -11,6 +11,7 @@ from whaul.api import response
 from whaul.errors import (
     AccessDeniedByMetaException,
     ApiError,
+    ConflictException,
     DependencyException,
     InvalidParametersException,
     LimitExceededException,
@@ -29,6 +30,7 @@ THROTTLED = (ThrottledRequestException, Retry.YES)
 PASSING = (DependencyException, Retry.YES)
 REFUSED = (DependencyException, Retry.NO)
 MISSING = (ResourceNotFoundException, Retry.NO)
+INVALID = (InvalidParametersException, Retry.NO)
 
 METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
     # code, HTTP status in Meta's table or as seen, what it becomes
@@ -79,6 +81,22 @@ METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
     (133016, 400, (LimitExceededException, Retry.NO)),
     (131052, 400, (InvalidParametersException, Retry.NO)),
     (131062, 400, (InvalidParametersException, Retry.NO)),
+    (613, 400, THROTTLED),
+    (803, 404, MISSING),
+    (131030, 400, INVALID),
+    (131044, 400, REFUSED),
+    (131055, 400, INVALID),
+    (138000, 401, INVALID),  # none of the token's troubles, despite the 401
+    (138001, 400, INVALID),
+    (138002, 429, THROTTLED),
+    (138003, 400, (ConflictException, Retry.NO)),
+    (138004, 500, REFUSED),
+    (138005, 429, THROTTLED),
+    (138006, 401, INVALID),
+    (138007, 500, REFUSED),
+    *[(code, 400, INVALID) for code in (138009, 138012, 138013, 138014, 138015, 138017, 138018)],
+    (139000, 400, DENIED),
+    *[(code, 400, INVALID) for code in (139001, 139002, 139003, 139004)],
     (999999, 400, REFUSED),
     (999999, 429, THROTTLED),
     (999999, 500, PASSING),
@@ -216,6 +234,24 @@ def test_a_call_without_an_answer_is_tried_again_when_that_can_do_no_harm(
     assert ("not known" in found.message) == (retry is Retry.NO)
 
 
+WRITTEN = CallKind(names_object=False, is_callers=True)
+
+
+@pytest.mark.parametrize("code", [100, 131008, 131009])
+@pytest.mark.parametrize("status", [400, 500])
+def test_what_the_caller_wrote_and_meta_refuses_is_the_callers_to_mend(code: int, status: int) -> None:
+    body = {"error": {"code": code, "error_subcode": 7, "is_transient": True}}
+    found = error_from(Response(status, {}, json.dumps(body).encode()), "creating the template", WRITTEN)
+    assert kind_and_retry(found) == INVALID
+
+
+@pytest.mark.parametrize("subcode", table.INVALID_PARAMETERS)
+def test_a_subcode_that_says_what_is_wrong_is_said_in_our_words(subcode: int) -> None:
+    found = error(400, {"code": 100, "error_subcode": subcode, "error_user_msg": "Quelque chose"})
+    assert kind_and_retry(found) == INVALID
+    assert found.message.endswith(table.INVALID_PARAMETERS[subcode])
+
+
 def test_too_much_to_one_recipient_waits_as_meta_asks() -> None:
     assert error(400, {"code": 131056}).retry_after == 4
     assert error(400, {"code": 4}).retry_after is None
@@ -290,12 +326,14 @@ def test_the_message_says_what_to_do(body: dict[str, Any], advice: str) -> None:
         (401, {}, "bring another"),
         (400, {"code": 102}, "bring another"),
         (400, {"code": 0}, "bring another"),
+        (403, {"code": 210}, "let it"),
+        (403, {}, "let it"),
     ],
 )
 def test_a_call_may_have_its_own_words_for_what_is_missing_and_for_its_token(
     status: int, body: dict[str, Any], told: str
 ) -> None:
-    call = CallKind(missing="look for it", token="bring another")
+    call = CallKind(missing="look for it", token="bring another", permission="let it")
     response = Response(status, {}, json.dumps({"error": body}).encode())
     assert error_from(response, "reading", call).message.endswith(told)
 

@@ -16,6 +16,7 @@ import msgspec
 from whaul.errors import (
     AccessDeniedByMetaException,
     ApiError,
+    ConflictException,
     DependencyException,
     InvalidParametersException,
     LimitExceededException,
@@ -29,7 +30,7 @@ from whaul.outbound.http import Response
 
 ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
 """The token or the account may not; trying again gets numbers blocked."""
-THROTTLE_CODES = frozenset({4, 80007, 80008, 130429, 131048, 131056})
+THROTTLE_CODES = frozenset({4, 613, 80007, 80008, 130429, 131048, 131056, 138002, 138005})
 TRANSIENT_CODES = frozenset({131000, 131016, 131057, 133004})
 TRANSIENT_WITH_5XX_CODES = frozenset({1, 2})
 """Transient only with a 5xx status or `is_transient`; else they are bad requests."""
@@ -53,6 +54,40 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
         InvalidParametersException,
         "This message cannot go to a business-scoped user id, only to a phone number: put that into `to`.",
     ),
+    803: (ResourceNotFoundException, "The object does not exist, or the access token does not reach it."),
+    131030: (
+        InvalidParametersException,
+        "The recipient is not among those that a test number may reach; add it in Meta's app dashboard.",
+    ),
+    131044: (DependencyException, "Meta wants a payment method; add one to the account in WhatsApp Manager."),
+    131055: (InvalidParametersException, "The phone number takes calls by SIP; this API takes none for it."),
+    138000: (InvalidParametersException, "Calls are switched off for the phone number; switch them on at Meta first."),
+    138001: (InvalidParametersException, "This person cannot be called: their WhatsApp takes no such calls."),
+    138003: (ConflictException, "A call with this person is under way; end it first."),
+    138004: (DependencyException, "The call could not be connected; start a new one."),
+    138006: (InvalidParametersException, "This person has not permitted calls; ask for the permission first."),
+    138007: (DependencyException, "Connecting the call took too long; start a new one."),
+    138009: (InvalidParametersException, "This person was asked too often for permission to call; wait."),
+    138012: (InvalidParametersException, "This person was called as often as Meta allows in a day; wait."),
+    138013: (InvalidParametersException, "Meta does not offer such calls from this number, or to this country."),
+    138014: (InvalidParametersException, "Meta has switched calls off for this number, since people disliked them."),
+    138015: (InvalidParametersException, "Calls cannot be switched on for this number; Meta says when they can."),
+    138017: (InvalidParametersException, "This person permits calls for good; there is nothing to ask for."),
+    138018: (InvalidParametersException, "Calls cannot be switched on for this number; Meta says when they can."),
+    139000: (
+        AccessDeniedByMetaException,
+        "Meta does not let this account create or publish flows; see its Business Support page.",
+    ),
+    139001: (
+        InvalidParametersException,
+        "Meta cannot use the flow JSON, or the flow cannot be changed in its present state.",
+    ),
+    139002: (
+        InvalidParametersException,
+        "The flow cannot be published in this state; look at its status, validation errors, endpoint and webhooks.",
+    ),
+    139003: (InvalidParametersException, "Only a published flow can be deprecated."),
+    139004: (InvalidParametersException, "Only a draft can be deleted; deprecate a published flow."),
 }
 """Codes that say one thing each. None is tried again: Meta counts registrations, and a message stays what it is.
 
@@ -61,21 +96,44 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
 """
 INVALID_PARAMETER_CODE = 100
 OBJECT_MISSING_SUBCODE = 33
+INVALID_CODES = frozenset({INVALID_PARAMETER_CODE, 131008, 131009})
+"""What a caller wrote is wrong, or lacks something."""
+INVALID_PARAMETERS: Mapping[int, str] = {
+    2388019: "The account has as many templates as Meta allows; delete some.",
+    2388023: "A template of this name is being deleted, and the name is blocked for 30 days; take another.",
+    2388024: "There is a template of this name in this language already; update it, or take another name.",
+    2388025: "A template of this name is being deleted, and the name is blocked for 30 days; take another.",
+    2388040: "A part of the template is too long: 60 characters for a header or footer, 1,024 for the body.",
+    2388047: "The header is not of the form that Meta takes.",
+    2388072: "The body is not of the form that Meta takes.",
+    2388073: "The footer is not of the form that Meta takes.",
+    2388273: "A header with media needs an `example` whose `header_handle` CreateWhatsAppMessageTemplateMedia gave.",
+    2388293: "There are too many variables for so few words; write more text, or use fewer variables.",
+    2388299: "A variable is at the beginning or at the end of the text; put words there.",
+    2804066: "Meta takes no event of this name from WhatsApp: Purchase, LeadSubmitted, InitiateCheckout, AddToCart and "
+    "ViewContent are taken.",
+    2804087: "The `ctwa_clid` is not one of Meta's; a message that came from an ad holds it in its `referral`.",
+}
+"""What a subcode of an invalid parameter says, whoever wrote it.
+
+https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes
+2388019 to 2388025, 2388273, 2804066 and 2804087 are not documented, but seen in public code and issues.
+"""
 
 PERMISSION_ADVICE = (
     "The access token or its app lacks a permission: it needs whatsapp_business_messaging and "
     "whatsapp_business_management, for this account."
 )
 TOKEN_ADVICE = "The access token is invalid or expired; link the account again with a new one (whaul link)."  # noqa: S105 - none, but advice
-TOKEN_CODES = frozenset({0, 102, 190})
+TOKEN_CODES = frozenset({0, 102, 104, 190})
 ADVICE: Mapping[int, str] = {
-    **dict.fromkeys((3, 10, 131005, *range(200, 300)), PERMISSION_ADVICE),
     368: "Meta has restricted the account; see its Business Support page.",
     130497: "Meta has restricted the account; see its Business Support page.",
     131031: "Meta has locked the account; see its Business Support page.",
 }
-"""What to do, where the code alone says it."""
+"""What to do about a code of `ACCESS_CODES` that is about neither the token nor a permission."""
 PROOF_ADVICE = "Meta wants an appsecret_proof; link the account with --app-secret-file."
+CALLERS_ADVICE = "Meta refuses a parameter of the request; compare it with what Meta documents."
 MISSING_ADVICE = "The id does not exist, or belongs to another account than the token's."
 
 UNKNOWN_END = "Whether Meta carried it out is not known, so it was not tried again."
@@ -95,6 +153,10 @@ class CallKind:
     """What to do if the object does not exist."""
     token: str = TOKEN_ADVICE
     """What to do if Meta does not accept the access token."""
+    permission: str = PERMISSION_ADVICE
+    """What to do if the token lacks a permission."""
+    is_callers: bool = False
+    """Whether the caller wrote what Meta is sent: then an invalid parameter is theirs, and repeating it is no use."""
 
 
 READING = CallKind()
@@ -159,12 +221,13 @@ def _number(value: object) -> int | None:
     return value if type(value) is int and abs(value) < 10**9 else None
 
 
-def _classify(  # noqa: PLR0911 - a table in order
-    status: int, body: _ErrorBody, kind: CallKind
-) -> tuple[type[ApiError], Retry, str]:
+_Class = tuple[type[ApiError], Retry, str]
+
+
+def _classify(status: int, body: _ErrorBody, kind: CallKind) -> _Class:  # noqa: PLR0911 - a table in order
     code = body.code
     if code in ACCESS_CODES:
-        advice = kind.token if code in TOKEN_CODES else ADVICE.get(code or 0, kind.token)
+        advice = kind.token if code in TOKEN_CODES else ADVICE.get(code or 0, kind.permission)
         return AccessDeniedByMetaException, Retry.NO, advice
     if code in THROTTLE_CODES or (status == 429 and code is None):
         return ThrottledRequestException, Retry.YES, "Try again later."
@@ -173,11 +236,8 @@ def _classify(  # noqa: PLR0911 - a table in order
         return error, Retry.NO, advice
     if code in TRANSIENT_CODES:
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
-    if code == INVALID_PARAMETER_CODE and body.error_subcode in {None, OBJECT_MISSING_SUBCODE}:
-        if isinstance(body.message, str) and "appsecret_proof" in body.message:
-            return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
-        if kind.names_object or body.error_subcode is not None:
-            return ResourceNotFoundException, Retry.NO, kind.missing
+    if code in INVALID_CODES and (found := _classify_invalid(body, kind)):
+        return found
     if body.is_transient is True or (code in TRANSIENT_WITH_5XX_CODES and status >= 500):
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code is not None and status < 500 and status != 429:
@@ -185,9 +245,21 @@ def _classify(  # noqa: PLR0911 - a table in order
     return _classify_status(status, kind)
 
 
-def _classify_status(status: int, kind: CallKind) -> tuple[type[ApiError], Retry, str]:
+def _classify_invalid(body: _ErrorBody, kind: CallKind) -> _Class | None:
+    if body.code == INVALID_PARAMETER_CODE:
+        if body.error_subcode in INVALID_PARAMETERS:
+            return InvalidParametersException, Retry.NO, INVALID_PARAMETERS[body.error_subcode]
+        if body.error_subcode in {None, OBJECT_MISSING_SUBCODE}:
+            if isinstance(body.message, str) and "appsecret_proof" in body.message:
+                return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
+            if kind.names_object or body.error_subcode is not None:
+                return ResourceNotFoundException, Retry.NO, kind.missing
+    return (InvalidParametersException, Retry.NO, CALLERS_ADVICE) if kind.is_callers else None
+
+
+def _classify_status(status: int, kind: CallKind) -> _Class:
     if status in {401, 403}:
-        return AccessDeniedByMetaException, Retry.NO, kind.token if status == 401 else PERMISSION_ADVICE
+        return AccessDeniedByMetaException, Retry.NO, kind.token if status == 401 else kind.permission
     if status == 404:
         return ResourceNotFoundException, Retry.NO, kind.missing
     if status == 429:
