@@ -17,8 +17,14 @@ from whaul.errors import SerializationException, ValidationException
 
 MAX_REQUEST = 256 * 1024
 """Bytes of a request body, unless `MAX_REQUESTS` says otherwise."""
-MAX_REQUESTS = {"SendWhatsAppMessage": 3 * 1024 * 1024}
-"""Bytes of the bodies of operations that need more: 2,048,000 of a message, in base64, with escaped slashes."""
+MAX_REQUESTS = {
+    "SendWhatsAppMessage": 3 * 1024 * 1024,  # 2,048,000 bytes of a message
+    "SendWhatsAppCallEvent": 3 * 1024 * 1024,
+    "SendWhatsAppConversionEvent": 3 * 1024 * 1024 // 2,  # 1,024,000 of its data
+    "CreateWhatsAppFlow": 15 * 1024 * 1024,  # 10 MiB of flow JSON
+    "UpdateWhatsAppFlowAssets": 15 * 1024 * 1024,
+}
+"""Bytes of the bodies of operations that need more: for what they hold in base64, with escaped slashes."""
 MAX_ECHO = 128
 """Characters of a value that a validation message repeats."""
 MAX_VIOLATIONS = 200

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
@@ -46,6 +46,14 @@ class _Page(msgspec.Struct, Generic[T]):
     paging: _Paging | None = None
 
 
+class Page(NamedTuple, Generic[T]):
+    """A page of an edge."""
+
+    items: list[T]
+    after: str | None
+    """The cursor of the next one; None if this is the last. A page may be short, or empty, and not be the last."""
+
+
 class GraphClient:
     """Calls over the shared HTTP client, each with the token of the account that it is about.
 
@@ -80,6 +88,17 @@ class GraphClient:
         response = await self._call("GET", self._url(token, path, query), token, doing, kind=call)
         return decoded(response, kind, doing)
 
+    async def page(
+        self, token: GraphToken, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str
+    ) -> Page[T]:
+        """Read a page of an edge; `kind` is that of one of its objects.
+
+        https://developers.facebook.com/docs/graph-api/results
+        """
+        found = await self.get(token, path, _Page[kind], doing, call=call, **query)  # type: ignore[valid-type]
+        after = found.paging.cursors.after if found.paging and found.paging.next and found.paging.cursors else None
+        return Page(found.data, after or None)
+
     async def pages(
         self, token: GraphToken, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str
     ) -> list[T]:
@@ -87,12 +106,11 @@ class GraphClient:
         found: list[T] = []
         query["limit"] = str(PAGE_SIZE)
         for _ in range(MAX_PAGES):
-            page = await self.get(token, path, _Page[kind], doing, call=call, **query)  # type: ignore[valid-type]
-            found += page.data
-            after = page.paging.cursors.after if page.paging and page.paging.next and page.paging.cursors else None
-            if not after or after == query.get("after"):
+            page = await self.page(token, path, kind, doing, call=call, **query)
+            found += page.items
+            if page.after is None or page.after == query.get("after"):
                 return found
-            query["after"] = after
+            query["after"] = page.after
         raise not_documented(doing)
 
     async def post(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from whaul.api.response import Document, timestamp
-from whaul.errors import ValidationException
 from whaul.operations import event_destinations
 from whaul.operations.call import ResourceCall, Row, not_linked, on_resource, on_service
+from whaul.operations.listing import bad_token
 from whaul.operations.shapes import linked_account, linked_account_summary, phone_number
 from whaul.registry.errors import PageTokenError
 
@@ -20,10 +20,7 @@ async def list_accounts(call: ResourceCall) -> Document:
     try:
         page = await call.components.registry.accounts.page(size, token)
     except PageTokenError:
-        raise ValidationException(
-            "1 validation error detected: Value at 'nextToken' failed to satisfy constraint: Member must be the "
-            "nextToken of an earlier answer to this operation, unchanged"
-        ) from None
+        raise bad_token() from None
     call.components.refreshes.served(page.accounts, call.record)
     destinations = await event_destinations.of(call.components, *(account.id for account in page.accounts))
     summaries = [

@@ -29,7 +29,7 @@ from whaul.api.service import OPERATIONS, SHAPES
 from whaul.arns import Arns, read_meta_id
 from whaul.auth.caller import Caller
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
-from whaul.graph.client import GraphClient
+from whaul.graph.client import GraphClient, Page
 from whaul.graph.errors import READING, CallKind
 from whaul.model import Account, GraphToken, PhoneNumber
 from whaul.operations.components import Components
@@ -61,6 +61,10 @@ class Graph:
         """Read an object or an edge."""
         return await self._attempts.run(lambda: self._client.get(self._token, path, kind, doing, call=call, **query))
 
+    async def page(self, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str) -> Page[T]:
+        """Read a page of an edge."""
+        return await self._attempts.run(lambda: self._client.page(self._token, path, kind, doing, call=call, **query))
+
     async def pages(self, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str) -> list[T]:
         """Read an edge to its end."""
         return await self._attempts.run(lambda: self._client.pages(self._token, path, kind, doing, call=call, **query))
@@ -89,6 +93,8 @@ class Graph:
 class OperationCall(Generic[Linked]):
     """A call that its caller may do."""
 
+    name: str
+    """The operation's."""
     members: Members = field(repr=False)
     resource_id: str
     """Of the phone number or account that it is done on, linked or not; empty for none."""
@@ -281,7 +287,7 @@ def operation(name: str, row: Row, components: Components) -> Operation:
             raise _modelled(name, target.not_linked())
         attempts = Attempts(asyncio.get_running_loop().time() + components.rules.deadline)
         call: OperationCall[Any] = OperationCall(
-            members, id_, linked, attempts, caller, request.invocation_id, components, record
+            name, members, id_, linked, attempts, caller, request.invocation_id, components, record
         )
         if row.is_guarded:
             async with call.circuit(), attempts.bounded():

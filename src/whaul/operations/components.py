@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException
 from whaul.events.delivery.api_destinations import ApiDestinations
 from whaul.graph.client import GraphClient
 from whaul.model import StoredObject
+from whaul.operations.owned import Owned
 from whaul.operations.refresh import Refreshes
 from whaul.outbound.circuit import Circuits
 from whaul.outbound.http import HttpClient
@@ -53,10 +55,11 @@ class Components:
     event_destinations: ApiDestinations
     transfers: SingleFlight[StoredObject] = field(default_factory=SingleFlight)
     """Downloads under way, which identical calls share."""
-    sent: Idempotency[str | None] = field(default_factory=Idempotency)
-    """Meta's ids of messages that were sent a moment ago."""
+    done: Idempotency[Any] = field(default_factory=Idempotency)
+    """What came of calls that Meta must not get twice, a moment ago."""
+    owned: Owned = field(default_factory=Owned)
 
     async def drain(self) -> None:
         """Wait for what no call waits for any more."""
         await self.transfers.drain()
-        await self.sent.drain()
+        await self.done.drain()

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from whaul.api.response import Document
-from whaul.errors import ResourceNotFoundException
 from whaul.graph.client import not_documented
 from whaul.operations.call import AccountCall, Row, on_account
+from whaul.operations.owned import not_owned
 from whaul.operations.translation import document, fields, meta_type
 
 FLOW: Final = meta_type(
@@ -32,7 +32,7 @@ async def get_flow(call: AccountCall) -> Document:
     if flow.whatsAppBusinessAccount is None:
         raise not_documented(doing)
     if flow.whatsAppBusinessAccount.id != call.target.meta_id:  # the token may reach more than the policy names
-        raise ResourceNotFoundException("This account has no flow with this id.")
+        raise not_owned("flow")
     return {"validationErrors": []} | document(flow)
 
 

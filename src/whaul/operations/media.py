@@ -11,12 +11,13 @@ from pyreqwest.bytes import Bytes
 
 from whaul.api.request import Members
 from whaul.api.response import Document, Headers
-from whaul.errors import DependencyException, InvalidParametersException, ResourceNotFoundException, Retry
+from whaul.errors import DependencyException, InvalidParametersException, Retry
 from whaul.graph.media import NAMING_MEDIA, MediaSource, upload
 from whaul.graph.media_types import media_kind
 from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
 from whaul.operations.actions import GET_OBJECT, PUT_OBJECT, object_arn
 from whaul.operations.call import NumberCall, Row, on_number
+from whaul.operations.repeats import gone, moved
 from whaul.storage import Open, Put
 from whaul.storage.naming import EXTENSIONS, checked_key, extension, object_key
 from whaul.storage.presigned import Presigned
@@ -72,25 +73,14 @@ async def post_media(call: NumberCall) -> Document:
 
 async def delete_media(call: NumberCall) -> Document:
     """DeleteWhatsAppMessageMedia. `phone_number_id` is not sent, as with a media that is read."""
-    has_tried = False
 
     async def attempt() -> None:
-        nonlocal has_tried
-        try:
-            doing = "deleting the media"
-            graph, media_id = call.components.graph, call.members["mediaId"]
-            found = await graph.delete(call.target.token, media_id, _Deleted, doing, call=NAMING_MEDIA)
-            if not found.success:
-                raise DependencyException("Meta did not delete the media, and gave no reason.", retry=Retry.NO)
-        except ResourceNotFoundException:
-            if not has_tried:  # else the first attempt did it, and only its answer was lost
-                raise
-        except DependencyException:
-            has_tried = True
-            raise
+        graph, media_id = call.components.graph, call.members["mediaId"]
+        found = await graph.delete(call.target.token, media_id, _Deleted, "deleting the media", call=NAMING_MEDIA)
+        if not found.success:
+            raise DependencyException("Meta did not delete the media, and gave no reason.", retry=Retry.NO)
 
-    with call.record.timed("delete"):
-        await call.attempts.run(attempt)
+    await moved(call, attempt, gone, hop="delete")
     return {"success": True}
 
 

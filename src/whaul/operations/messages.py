@@ -3,8 +3,6 @@
 https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api
 """
 
-import asyncio
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,12 +11,14 @@ import msgspec
 
 from whaul.api.request import Members
 from whaul.api.response import Document
-from whaul.errors import DependencyException, InvalidParametersException, Retry
+from whaul.errors import InvalidParametersException
 from whaul.graph.client import not_documented
 from whaul.graph.errors import CallKind
 from whaul.operations.call import NumberCall, Row, on_number
+from whaul.operations.repeats import once
 
 PRODUCT = "whatsapp"
+DOING = "sending the message"
 SENDING: Final = CallKind(is_repeatable=False, names_object=False)
 
 _API_VERSION = re.compile(r"v[1-9][0-9]{0,2}\.[0-9]{1,2}")
@@ -48,10 +48,7 @@ _message_decoder = msgspec.json.Decoder(_Message)
 
 async def send_message(call: NumberCall) -> Document:
     """Send the message, once for all attempts of an SDK; without `messageId` when Meta gave none."""
-    if call.invocation_id is None:
-        message_id = await _send(call)
-    else:
-        message_id = await call.components.sent.run(_identity(call.invocation_id, call), lambda: _send(call))
+    message_id = await once(call, lambda: _attempt(call), DOING)
     return {"messageId": message_id} if message_id is not None else {}
 
 
@@ -79,38 +76,12 @@ def check_message(members: Members) -> None:
 OPERATIONS: Final[Mapping[str, Row]] = {"SendWhatsAppMessage": on_number(send_message, check_message, guarded=False)}
 
 
-async def _send(call: NumberCall) -> str | None:
-    """Send the message; return Meta's id of it, if it gave one."""
-    async with call.circuit():
-        try:
-            # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
-            with call.record.timed("send"):
-                async with asyncio.timeout_at(call.attempts.deadline):
-                    return await call.attempts.run(lambda: _attempt(call))
-        except TimeoutError:
-            raise DependencyException(
-                "Meta did not answer within the call's deadline (WHAUL_DEADLINE). Whether it sent the message is "
-                "not known.",
-                retry=Retry.NO,
-            ) from None
-
-
 async def _attempt(call: NumberCall) -> str | None:
     """Send once. An error is to be tried again only when Meta surely has not got the message, or refused it for now."""
-    doing, path, version = "sending the message", f"{call.target.meta_id}/messages", call.members["metaApiVersion"]
+    path, version = f"{call.target.meta_id}/messages", call.members["metaApiVersion"]
     sent = await call.components.graph.post(
-        call.target.token, path, call.members["message"], _Sent, doing, call=SENDING, version=version
+        call.target.token, path, call.members["message"], _Sent, DOING, call=SENDING, version=version
     )
     if not sent.messages and not sent.success:
-        raise not_documented(doing, SENDING)
+        raise not_documented(DOING, SENDING)
     return sent.messages[0].id if sent.messages else None
-
-
-def _identity(invocation: bytes, call: NumberCall) -> bytes:
-    """What makes two requests attempts of one call: the id alone is the client's word."""
-    digest = hashlib.sha256()
-    for part in (invocation, call.caller.access_key_id.encode(), call.target.id.encode()):
-        digest.update(part + b"\n")
-    digest.update(call.members["metaApiVersion"].encode() + b"\n")
-    digest.update(call.members["message"])
-    return digest.digest()

@@ -1,26 +1,21 @@
 """Linked accounts and their phone numbers, read and written in transactions."""
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import SecretStr
 from sqlalchemy import and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from whaul.model import Account, GraphToken, LinkedAccount, LinkedPhoneNumber, MetaAccount, PhoneNumber
 from whaul.registry.database import Database
-from whaul.registry.errors import PageTokenError
+from whaul.registry.pages import PageTokens
 from whaul.registry.tables import AccountRow, PhoneNumberRow, TagRow
-from whaul.secrets import SecretKeyError
 
-_LIST: Final = "linked accounts"
-"""Part of every page token, so that nothing that was encrypted for another purpose passes for one."""
+_LIST: Final = ("linked accounts",)
+"""What its page tokens are of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +31,7 @@ class Accounts:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._pages = PageTokens(database.cipher, database.account_id)
 
     async def link(self, account: MetaAccount, token: GraphToken, *, verified: bool = True) -> LinkedAccount:
         """Link an account, or link it again, which replaces everything but its id and its date.
@@ -98,13 +94,17 @@ class Accounts:
         """
         statement = self._in_order().limit(size + 1)
         if token is not None:
-            linked_at, id_ = self._read_token(token)
+            moment, id_ = self._pages.read(_LIST, token)
+            linked_at = datetime.fromisoformat(moment)
             later = AccountRow.linked_at > linked_at
             statement = statement.where(or_(later, and_(AccountRow.linked_at == linked_at, AccountRow.id > id_)))
         async with self._database.reading() as session:
             accounts = tuple(self._linked(row) for row in await session.scalars(statement))
         page = accounts[:size]
-        return AccountPage(page, self._token_after(page[-1]) if len(accounts) > size else None)
+        if len(accounts) <= size:
+            return AccountPage(page, None)
+        last = page[-1]
+        return AccountPage(page, self._pages.write(_LIST, [last.linked_at.isoformat(), last.id]))
 
     async def find(self, account: str) -> LinkedAccount | None:
         """Find a linked account by its id, its ARN or Meta's WABA id."""
@@ -253,24 +253,6 @@ class Accounts:
             has_app_secret=row.app_secret is not None,
             app_id=row.app_id,
         )
-
-    def _token_after(self, account: LinkedAccount) -> str:
-        """Write a page token, sealed so that callers can neither read nor make one."""
-        content = json.dumps([_LIST, self._database.account_id, account.linked_at.isoformat(), account.id])
-        return self._database.cipher.encrypt(SecretStr(content))
-
-    def _read_token(self, token: str) -> tuple[datetime, str]:
-        """Read a page token of this account number; any process with one of the keys can. Raises PageTokenError."""
-        try:
-            # The cipher drops characters that are not of its alphabet; a token is only what `_token_after` wrote.
-            if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode() != token:
-                raise PageTokenError
-            content: Any = json.loads(self._database.cipher.decrypt(token).get_secret_value())
-        except (binascii.Error, ValueError, SecretKeyError) as exc:
-            raise PageTokenError from exc
-        if not isinstance(content, list) or content[:2] != [_LIST, self._database.account_id]:
-            raise PageTokenError
-        return datetime.fromisoformat(content[2]), content[3]
 
 
 def _with_numbers() -> Any:

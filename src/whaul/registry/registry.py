@@ -13,6 +13,7 @@ from whaul.registry.access_keys import AccessKeys
 from whaul.registry.accounts import Accounts
 from whaul.registry.database import Database, open_engine, utc_now
 from whaul.registry.errors import SchemaMissingError, SchemaTooNewError
+from whaul.registry.pages import PageTokens
 from whaul.registry.signups import Signups
 from whaul.registry.tables import Encrypted, Table
 from whaul.registry.tags import Tags
@@ -32,6 +33,7 @@ class Registry:
         self.tags = Tags(database)
         self.signups = Signups(database, self.accounts, self.tags)
         self.access_keys = AccessKeys(database)
+        self.page_tokens = PageTokens(database.cipher, database.account_id)
 
     async def check_secret_key(self) -> None:
         """Raise SecretKeyError if the cipher cannot decrypt all stored secrets; an empty registry passes."""
