@@ -147,7 +147,7 @@ async def _serving(
         await stack.enter_async_context(followed(registry.accounts.token_expiries, metrics.set_token_expiries))
         await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
         _collect_seldom()
-        readiness = Readiness(registry.ping, store.credentials.get)
+        readiness = Readiness(registry.ping, store.credentials.get, inbound.webhooks.check)
         where = {"region": settings.region, "s3_endpoint": store.endpoint, "graph": settings.graph_url}
         await stack.enter_async_context(announced(readiness.unready, lambda: logs.lifecycle("ready", **where)))
         yield Service(

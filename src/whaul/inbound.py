@@ -1,7 +1,7 @@
 """The part of a server that takes webhooks and sends events, built from the settings as `app` builds the rest."""
 
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -13,10 +13,11 @@ from whaul.events.delivery.api_destinations import ApiDestinations
 from whaul.events.delivery.sending import options_of
 from whaul.events.periodic import every, watching
 from whaul.events.receiving.app_secrets import AppSecrets
-from whaul.events.receiving.verify_tokens import VerifyTokens
+from whaul.events.receiving.verify_tokens import AcceptedTokens, VerifyTokens
 from whaul.events.running import Events, Limits, Surroundings, events_running
 from whaul.events.targets.discreet import Discreet
 from whaul.outbound.http import HttpClient
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.server.bodies import BodyBudget
 from whaul.server.webhooks import Webhooks
 from whaul.settings import Settings
@@ -67,14 +68,17 @@ async def inbound_running(
         )
         events = await stack.enter_async_context(events_running(url, seal, owner, limits, surroundings))
         secrets = AppSecrets(events.receiving, seal, owner, settings.app_secrets)
-        tokens = VerifyTokens(events.receiving, seal, owner, settings.webhook_verify_tokens)
+        tokens = AcceptedTokens(VerifyTokens(events.receiving, seal, owner), settings.webhook_verify_tokens)
+        webhooks = Webhooks(secrets, tokens, events.inbox, bodies, metrics)
+        with suppress(RegistryUnavailableError):
+            await webhooks.check()  # the first webhook need not wait
 
         async def show() -> None:
             metrics.waiting.found = await _waiting(events, settings.max_backlog)
 
         await stack.enter_async_context(watching(every(READ_SECRETS, secrets.read), every(SHOW, show)))
         destinations = ApiDestinations(events.store, Arns(owner, settings.region), targets.make)
-        yield Inbound(Webhooks(secrets, tokens, events.inbox, bodies, metrics), destinations)
+        yield Inbound(webhooks, destinations)
 
 
 async def _waiting(events: Events, max_events: int) -> Backlog:

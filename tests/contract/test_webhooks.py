@@ -13,13 +13,16 @@ from urllib.parse import urlencode
 import pytest
 from pydantic import SecretStr
 
-from harness.inbox import ACCOUNT_ID, NUMBER, OWNER, WABA, Installation, installation, text
+from harness.inbox import ACCOUNT_ID, KEY, NUMBER, OWNER, REGION, WABA, Installation, installation, text
 from whaul.events.receiving.app_secrets import LARGE_BODY, MAX_TRIED, AppSecrets
 from whaul.events.receiving.items import MAX_ITEMS
-from whaul.events.receiving.verify_tokens import VerifyTokens
+from whaul.events.receiving.verify_tokens import AcceptedTokens, VerifyTokens
+from whaul.inbound import inbound_running
+from whaul.outbound.http import HttpClient
 from whaul.registry import schema
 from whaul.server.bodies import BodyBudget
 from whaul.server.webhooks import MAX_BODY, Webhooks
+from whaul.settings import Settings
 from whaul.telemetry.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
@@ -114,7 +117,7 @@ async def receiver_of(
     secrets = AppSecrets(here.store, here.cipher, OWNER, found)
     if read:
         await secrets.read()
-    tokens = VerifyTokens(here.store, here.cipher, OWNER, [SecretStr(TOKEN)])
+    tokens = AcceptedTokens(VerifyTokens(here.store, here.cipher, OWNER), [SecretStr(TOKEN)], pause=0)
     metrics = Metrics()
     webhooks = Webhooks(secrets, tokens, here.inbox, BodyBudget(budget), metrics.events)
     return Receiver(here, secrets, webhooks, metrics)
@@ -222,14 +225,46 @@ async def test_other_questions_are_refused(receiver: Receiver, query: str) -> No
     assert b"script" not in reply.body
 
 
-async def test_the_installation_s_own_token_and_its_former_one(receiver: Receiver) -> None:
-    here = receiver.here
-    seal = here.cipher.encrypt
-    update = "UPDATE installation SET verify_token = $1, old_verify_token = $2, old_verify_token_until = $3"
-    for until, status in ((2**52, 200), (1, 403)):
-        await here.store.run((update, (seal(SecretStr("new")), seal(SecretStr("old")), until)))
-        assert (await receiver.ask("GET", query=question("new"))).status == 200
-        assert (await receiver.ask("GET", query=question("old"))).status == status
+@pytest.mark.parametrize(("until", "status"), [(2**52, 200), (1, 403)])
+async def test_the_installation_s_own_token_and_its_former_one(receiver: Receiver, until: int, status: int) -> None:
+    tokens = VerifyTokens(receiver.here.store, receiver.here.cipher, OWNER)
+    old, new = await tokens.current(), await tokens.rotate()
+    await receiver.here.store.run(("UPDATE installation SET old_verify_token_until = $1", (until,)))
+    assert (await receiver.ask("GET", query=question(new.get_secret_value()))).status == 200
+    assert (await receiver.ask("GET", query=question(old.get_secret_value()))).status == status
+
+
+async def test_many_who_guess_a_token_cost_one_look(here: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = VerifyTokens(here.store, here.cipher, OWNER)
+    secret, looks = (await tokens.current()).get_secret_value(), []
+    monkeypatch.setattr(tokens, "all", lambda of=tokens.all: looks.append(1) or of())
+    accepted = AcceptedTokens(tokens, [], pause=3600)
+    answers = await asyncio.gather(*(accepted.include(token) for token in ["guess", secret, "another"] * 100))
+    assert answers == [False, True, False] * 100
+    assert await accepted.include(secret)
+    assert looks == [1]
+
+
+async def test_a_token_is_known_as_soon_as_it_is_made(here: Installation) -> None:
+    tokens = VerifyTokens(here.store, here.cipher, OWNER)
+    accepted = AcceptedTokens(tokens, [], pause=0)
+    assert not await accepted.include("guess")
+    for secret in (await tokens.current(), await tokens.rotate()):
+        assert await accepted.include(secret.get_secret_value())
+
+
+async def test_a_webhook_is_answered_as_soon_as_the_server_runs(here: Installation) -> None:
+    settings = Settings.load(
+        database_url=here.url,
+        secret_key=KEY.get_secret_value(),
+        account_id=OWNER,
+        region=REGION,
+        app_secrets=f"900={SECRET}",
+    )
+    metrics = Metrics()
+    async with HttpClient() as http, inbound_running(settings, http, BodyBudget(MAX_BODY), metrics.events) as inbound:
+        receiver = Receiver(here, AppSecrets(here.store, here.cipher, OWNER, {}), inbound.webhooks, metrics)
+        assert (await receiver.post(BODY)).status == 200
 
 
 async def test_a_body_has_bounds(here: Installation) -> None:

@@ -119,8 +119,6 @@ async def events_running(
             processes.enter()
             stack.callback(processes.leave)
         hashes = Hashes(store, cipher, owner)
-        with suppress(RegistryUnavailableError):  # such as a database that cannot be written: calls need none of it
-            await hashes.load()
         routing = Routing(receiving, cipher, owner)
         backlog = Backlog(store, owner, max_events=limits.max_events, max_bytes=limits.max_bytes)
         retention = Retention(store, owner, webhooks=limits.webhook_retention, events=limits.event_retention)
@@ -174,6 +172,8 @@ async def events_running(
         unrouted = Unrouted(store, cipher, routing, inbox, owner, operators=surroundings.operators)
         counting = Counting(store, owner, backlog, max_events=limits.max_events)
         replays = Replays(store, cipher, owner, outbox.wake)
+        with suppress(RegistryUnavailableError):  # such as a database that cannot be written: calls need none of it
+            await inbox.prepare()
         watches = [every(COUNT, counting.run), every(LOOK, unrouted.run), every(PAUSE, retention.run)]
         watches.append(every(REFRESH, routing.refresh))
         replaying = Duty(store, owner, "replay", REPLAY / 2)

@@ -21,7 +21,7 @@ from whaul.events.receiving.app_secrets import AppSecrets
 from whaul.events.receiving.drafts import Post
 from whaul.events.receiving.inbox import RETRY_AFTER, Inbox, InboxUnavailableError
 from whaul.events.receiving.signatures import META_HEADER, meta_digest
-from whaul.events.receiving.verify_tokens import VerifyTokens
+from whaul.events.receiving.verify_tokens import AcceptedTokens
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import SecretKeyError
 from whaul.server import asgi
@@ -52,7 +52,7 @@ class Webhooks:
     """Takes webhooks in."""
 
     def __init__(
-        self, secrets: AppSecrets, tokens: VerifyTokens, inbox: Inbox, bodies: BodyBudget, metrics: EventMetrics
+        self, secrets: AppSecrets, tokens: AcceptedTokens, inbox: Inbox, bodies: BodyBudget, metrics: EventMetrics
     ) -> None:
         self._secrets = secrets
         self._tokens = tokens
@@ -71,6 +71,11 @@ class Webhooks:
             headers.append(("Connection", "close"))  # what else the sender has to say is not read
         await asgi.answer(send, status, _TEXT, headers, body)
 
+    async def check(self) -> None:
+        """See that webhooks can be proven. Raises RegistryUnavailableError, SecretKeyError."""
+        if not self._secrets.are_read:
+            await self._secrets.read()
+
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         found = _APP.fullmatch(scope["path"])
         if found is None or (self._secrets.are_read and not self._secrets):
@@ -88,7 +93,7 @@ class Webhooks:
         if mode != "subscribe" or not token or not _CHALLENGE.fullmatch(challenge):
             return _refused(HTTPStatus.FORBIDDEN)
         try:
-            known = await self._tokens.knows(token)
+            known = await self._tokens.include(token)
         except (RegistryUnavailableError, SecretKeyError) as error:
             log.error("the verify token could not be read", error=logs.without_text(error))
             return _unavailable(RETRY_AFTER)

@@ -102,6 +102,11 @@ class Inbox:
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
 
+    async def prepare(self) -> None:
+        """Do now what the first webhook would wait for. Raises RegistryUnavailableError, SecretKeyError."""
+        await self._drafting.hashes.load()
+        await self._put([])
+
     async def put(self, post: Post) -> PutResult:
         """Keep a webhook; when this returns it is durable. Raises InboxUnavailableError.
 
