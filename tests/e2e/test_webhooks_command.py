@@ -138,6 +138,20 @@ def test_an_account_whose_app_is_unknown_must_be_linked_again(own: World, simula
     assert own.whaul("accounts")["linkedAccounts"]
 
 
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_secret_may_be_the_operators(own: World, receiver: Receiver, simulator: Simulator, asks: bool) -> None:
+    more = ["--no-verify", "--name", "S", "--phone-number", f"{simulator.phone_numbers[0].id}=+15550100"]
+    app_id = next(iter(simulator.apps)).id
+    own.environ["WHAUL_APP_SECRETS"] = f"{app_id}={DEFAULT_APP_SECRET}"
+    own.do("unlink", simulator.waba_id, "--yes")
+    own.whaul("link", "--waba-id", simulator.waba_id, *([] if asks else more))
+    subscribe(own, base(receiver))
+    assert status(own) == (0, status(own)[1] | {"appId": app_id, "ours": True, "reachable": True, "problems": []})
+    doctor = json.loads(own.run("doctor", "--json").stdout)["checks"]
+    (found,) = (check for check in doctor if check["check"] == f"webhooks {simulator.waba_id}")
+    assert found["outcome"] == "ok"
+
+
 def test_a_secret_stays_while_the_app_is_the_same(own: World, receiver: Receiver) -> None:
     own.whaul("link", "--waba-id", own.simulator.waba_id)
     subscribe(own, base(receiver))

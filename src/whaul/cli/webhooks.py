@@ -44,12 +44,13 @@ def subscribe(
     """
 
     async def do(subscriptions: "Subscriptions", found: "Account", linked: "LinkedAccount") -> str:
-        if linked.app_id is None:
+        app_id = subscriptions.app_of(linked)
+        if app_id is None:
             raise CommandError(
                 f"Meta's id of the app is not known for {linked.id}; link the account again, so that Meta is asked: "
                 f"whaul link --waba-id {linked.meta_waba_id} --token-file FILE --app-secret-file FILE"
             )
-        return await subscriptions.subscribe(found, linked.app_id, url, force=force)
+        return await subscriptions.subscribe(found, app_id, url, force=force)
 
     callback = _with_account(account, do)
     if json:
@@ -175,7 +176,8 @@ async def _parts(settings: "Settings") -> "AsyncIterator[tuple[Registry, Subscri
     from whaul.events.receiving.subscriptions import Subscriptions
 
     async with open_registry(settings) as registry, _tokens(settings) as tokens, http_client(settings) as http:
-        yield registry, Subscriptions(graph_client(settings, http), http, await tokens.current())
+        graph, token = graph_client(settings, http), await tokens.current()
+        yield registry, Subscriptions(graph, http, token, settings.app_secrets)
 
 
 @asynccontextmanager

@@ -144,7 +144,7 @@ class InboundChecks:
         if graph is None:
             yield skipped("subscriptions", "need the Graph API")
             return
-        subscriptions = Subscriptions(graph, http, token)
+        subscriptions = Subscriptions(graph, http, token, self._settings.app_secrets)
         for account in accounts:
             name = f"webhooks {account.meta_waba_id}"
             yield await self._bounded(name, self._subscription(name, account, subscriptions))

@@ -8,7 +8,7 @@ https://developers.facebook.com/docs/graph-api/reference/app/subscriptions
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlencode, urlsplit
@@ -106,10 +106,27 @@ class Status:
 class Subscriptions:
     """Those of one installation."""
 
-    def __init__(self, graph: GraphClient, http: HttpClient, verify_token: SecretStr) -> None:
+    def __init__(
+        self,
+        graph: GraphClient,
+        http: HttpClient,
+        verify_token: SecretStr,
+        operators: Mapping[str, Sequence[SecretStr]],
+    ) -> None:
+        """`operators` are the app secrets of the settings by app id."""
         self._graph = graph
         self._http = http
         self._verify_token = verify_token
+        self._operators = operators
+
+    def app_of(self, linked: LinkedAccount) -> str | None:
+        """Say which app an account's webhooks come by: what Meta said when it was linked, or the operator's only one.
+
+        None where nobody knows.
+        """
+        if linked.app_id is None and len(self._operators) == 1:
+            return next(iter(self._operators))
+        return linked.app_id
 
     async def subscribe(self, account: Account, app_id: str, url: str, *, force: bool = False) -> str:
         """Send the account's webhooks to whaul at `url`; return the URL that Meta has now.
@@ -143,7 +160,7 @@ class Subscriptions:
     async def status(self, account: Account, linked: LinkedAccount) -> Status:
         """Look at all three places, and try the URL. Raises ApiError."""
         problems: list[str] = []
-        app_id = linked.app_id
+        app_id = self.app_of(linked)
         if app_id is None:
             problems.append("the app is not known; link the account again, so that Meta is asked for it")
         doing = "reading the apps that are subscribed to the account"
@@ -154,7 +171,7 @@ class Subscriptions:
             problems.append(f"the app {app_id} is not subscribed to the account; subscribed: {others}")
         place = await self._messages_go(account, linked, ours, problems)
         await self._check_fields(account, app_id, problems)
-        is_ours, reachable = await self._try(place.url, account.token.app_secret, problems)
+        is_ours, reachable = await self._try(place.url, self._secret(account, app_id), problems)
         return Status(
             linked.id, app_id, bool(ours), place.url, place.level, is_ours, reachable, tuple(dict.fromkeys(problems))
         )
@@ -166,7 +183,7 @@ class Subscriptions:
 
     async def _subscribe_app(self, account: Account, app_id: str, callback: str, *, force: bool) -> None:
         """Set the app's own URL where it names nothing, or is forced; it needs the app's secret."""
-        token = app_token(account, app_id)
+        token = self._app_token(account, app_id)
         if token is None:
             return
         found = await self._of_app(token, app_id)
@@ -179,6 +196,18 @@ class Subscriptions:
             "fields": ",".join(_fields(field.name for field in (found.fields if found else []))),
         }
         await self._graph.post(token, f"{app_id}/subscriptions", body, Any, "subscribing the app to fields")
+
+    def _secret(self, account: Account, app_id: str | None) -> SecretStr | None:
+        """Find the secret that signs an account's webhooks: one that was linked with it, or one of the operator's."""
+        return account.token.app_secret or next(iter(self._operators.get(app_id or "", ())), None)
+
+    def _app_token(self, account: Account, app_id: str | None) -> GraphToken | None:
+        """Make the app's own token; None without its secret.
+
+        https://developers.facebook.com/documentation/facebook-login/guides/access-tokens#apptokens
+        """
+        secret = self._secret(account, app_id)
+        return None if secret is None else GraphToken(SecretStr(f"{app_id}|{secret.get_secret_value()}"))
 
     async def _of_app(self, token: GraphToken, app_id: str) -> _Subscription | None:
         doing = "reading the app's subscriptions"
@@ -206,11 +235,11 @@ class Subscriptions:
         return place
 
     async def _check_fields(self, account: Account, app_id: str | None, problems: list[str]) -> None:
-        token = None if app_id is None else app_token(account, app_id)
+        token = self._app_token(account, app_id)
         if token is None or app_id is None:
             problems.append(
-                "the app's secret is not stored, so nothing is known of its fields and its own URL; "
-                "link the account again with --app-secret-file"
+                "no secret of the app is known, so nothing is known of its fields and its own URL; "
+                "link the account again with --app-secret-file, or set WHAUL_APP_SECRETS"
             )
             return
         try:
@@ -275,15 +304,6 @@ def callback_url(url: str, app_id: str) -> str:
     if len(base) > MAX_URL:
         raise SubscriptionError(f"the URL has {len(base)} characters; Meta takes {MAX_URL}")
     return base
-
-
-def app_token(account: Account, app_id: str) -> GraphToken | None:
-    """Make the app's own token; None without its secret.
-
-    https://developers.facebook.com/documentation/facebook-login/guides/access-tokens#apptokens
-    """
-    secret = account.token.app_secret
-    return None if secret is None else GraphToken(SecretStr(f"{app_id}|{secret.get_secret_value()}"))
 
 
 def is_same(one: str | None, other: str | None) -> bool:
