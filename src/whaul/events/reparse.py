@@ -4,9 +4,7 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from whaul.events.archive.file_keys import file_key
 from whaul.events.backlog import Backlog
@@ -115,13 +113,12 @@ class Reparse:
             yield rows
 
     def _split(self, row: Row) -> list[Item]:
-        """Split what was kept: a whole body, or an entry of one. Nothing, if it still cannot be parsed."""
+        """Split what was kept. Nothing, if it still cannot be parsed."""
         try:
             content = self.cipher.unseal(row[4])
         except SecretKeyError:
             return []
-        wrapped = b'{"object":"%s","entry":[%s]}' % (items.OBJECT.encode(), content)
-        found = items.split(wrapped if _is_entry(content) else content)
+        found = items.of_unparsed(content)
         return [] if all(item.kind == "unparsed" for item in found) else found
 
     def _post(self, row: Row, found: Sequence[Item]) -> Post:
@@ -131,12 +128,3 @@ class Reparse:
     async def _remove(self, seqs: Collection[int]) -> None:
         given = f"(SELECT id FROM {self.store.rows('$1', id='bigint')})"
         await self.store.run((f"DELETE FROM events WHERE seq IN {given} AND state = 'unparsed'", (listed(seqs),)))
-
-
-def _is_entry(content: bytes) -> bool:
-    """Whether it is an entry of a body, by itself."""
-    try:
-        members: Any = msgspec.json.decode(content)
-    except (msgspec.MsgspecError, RecursionError):
-        return False
-    return isinstance(members, dict) and "object" not in members and "changes" in members

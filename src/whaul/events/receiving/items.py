@@ -83,6 +83,15 @@ def of_entry(entry: bytes) -> list[Item]:
     return split(b'{"object":"%s","entry":[%s]}' % (OBJECT.encode(), entry))
 
 
+def of_unparsed(content: bytes) -> list[Item]:
+    """Read what could not be used once more: a whole body, or an entry of one."""
+    try:
+        members = _members(content)
+    except _NOT_JSON:
+        return split(content)
+    return of_entry(content) if "changes" in members and "object" not in members else split(content)
+
+
 def unparsed(body: bytes) -> Item:
     """Make the one item of a body that cannot be used, for a reason that only shows later."""
     return _unparsed(body, hashlib.sha256(body).digest())
