@@ -9,6 +9,7 @@ from shutil import copytree
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner, Result
 
 from harness import commands
@@ -20,6 +21,7 @@ from whaul.cli.failures import CommandError
 from whaul.cli.output import OutputError
 from whaul.components import cipher, event_store
 from whaul.events.delivery.destinations import Destinations, NewDestination
+from whaul.events.routing import Destination
 from whaul.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +68,19 @@ def document(*arguments: str) -> Any:
 
 def add(*options: str, name: str = "orders", to: str = TOPIC) -> Any:
     return document("add", name, "--account", WABA, "--to", to, *options)
+
+
+def stored(name: str) -> Destination:
+    """A destination as the server reads it."""
+    settings = Settings.load()
+
+    async def read() -> Destination | None:
+        async with event_store(settings) as store:
+            return await Destinations(store, cipher(settings), OWNER).find(name)
+
+    found = asyncio.run(read())
+    assert found is not None
+    return found
 
 
 def refused(*arguments: str) -> str:
@@ -134,10 +149,13 @@ def test_the_secret_of_https_is_shown_once() -> None:
 def test_a_secret_can_be_brought(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
-    assert add("--secret-file", str(file), to=URL)["secret"] == SECRET
+    assert "secret" not in add("--secret-file", str(file), to=URL), "who brings it, has it"
+    assert stored("orders").secret == SecretStr(SECRET)
+    assert SECRET not in done("rotate", "orders", "--secret-file", str(file))
     file.write_text("an-app-secret-of-meta")
     meta = add("--format", "meta", "--secret-file", str(file), to=URL, name="meta")
-    assert (meta["secret"], meta["format"]) == ("an-app-secret-of-meta", "meta")
+    assert meta["format"] == "meta"
+    assert stored("meta").secret == SecretStr("an-app-secret-of-meta")
     problem = refused("add", "c", "--account", WABA, "--to", URL, "--secret-file", str(file))
     assert problem.startswith("--secret-file: ")
     assert "an-app-secret" not in problem

@@ -37,7 +37,9 @@ CredentialsFile = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination.")]
 SecretFile = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="File with the secret to sign with; - for standard input. Default: a new one."),
+    typer.Option(
+        metavar="FILE", help="File with the secret to sign with; - for standard input. Default: a new one, shown."
+    ),
 ]
 
 
@@ -99,7 +101,7 @@ def add(
     credentials_file: CredentialsFile = None,
     json: Json = False,
 ) -> None:
-    """Add a destination for the events of an account. The secret that signs them is shown once.
+    """Add a destination for the events of an account. A secret that is made to sign them is shown once.
 
     Examples:
         whaul destinations add orders --account 400000000000001 --to arn:aws:sns:eu-west-1:111122223333:orders
@@ -130,12 +132,13 @@ def add(
     options.check_options(new)
     settings = Settings.load()
     shown = asyncio.run(_add(settings, new, account, phone_number or []))
-    if new.secret is not None:
-        shown["secret"] = new.secret.get_secret_value()
+    made = new.secret if secret_file is None else None
+    if made is not None:
+        shown["secret"] = made.get_secret_value()
     try:
         records.tell(shown, json, f"Added {name}.")
     except OutputError as error:
-        if new.secret is None:
+        if made is None:
             raise
         asyncio.run(_remove(settings, name))
         raise CommandError(f"{error}; {name}, whose secret nobody has seen, was removed again") from error
@@ -285,6 +288,8 @@ def rotate(
     try:
         records.tell(shown, json, f"{name} has a new secret.")
     except OutputError as error:
+        if secret_file is not None:
+            raise
         raise CommandError(f"{error}; nobody has seen the new secret: rotate it again") from error
 
 
@@ -296,7 +301,7 @@ async def _rotate(settings: "Settings", name: str, secret_file: str | None) -> d
             raise CommandError(f"{name} has no secret: only what is sent by HTTPS is signed")
         await inbound.destinations.rotate(name, fresh)
         shown = await records.shape(inbound, await inbound.destination(name))
-        return shown | {"secret": fresh.get_secret_value()}
+        return shown if secret_file is not None else shown | {"secret": fresh.get_secret_value()}
 
 
 async def _replace(
