@@ -2,11 +2,14 @@
 
 import json
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
+from harness.waiting import PATIENCE
 from harness.world import Gateway
 from whaul.simulator import Simulator
+from whaul.simulator.state import OTHER_WABA_ID
 
 
 def account_id(gateway: Gateway) -> str:
@@ -29,7 +32,7 @@ def test_a_flow_comes_with_all_that_the_model_knows_of_it(gateway: Gateway, simu
         json_version="7.3",
         data_api_version="3.0",
         endpoint_uri="https://example.com/flow",
-        preview={"preview_url": "https://example.com/preview", "expires_at": "2026-07-01T23:46:55+0000"},
+        preview={"preview_url": "https://example.com/preview", "expires_at": "2099-07-01T23:46:55+0000"},
         application={"id": "7", "name": "An app", "link": "https://example.com"},
         health_status={"can_send_message": "BLOCKED", "entities": [entity | {"errors": [{"error_code": 141000}]}]},
     )
@@ -50,7 +53,7 @@ def test_a_flow_comes_with_all_that_the_model_knows_of_it(gateway: Gateway, simu
         "jsonVersion": "7.3",
         "dataApiVersion": "3.0",
         "endpointUri": "https://example.com/flow",
-        "preview": {"previewUrl": "https://example.com/preview", "expiresAt": "2026-07-01T23:46:55+0000"},
+        "preview": {"previewUrl": "https://example.com/preview", "expiresAt": "2099-07-01T23:46:55+0000"},
         "application": {"id": "7", "name": "An app", "link": "https://example.com"},
         "healthStatus": {
             "canSendMessage": "BLOCKED",
@@ -99,3 +102,190 @@ def test_a_flow_that_is_not_as_documented_is_not_guessed(gateway: Gateway, simul
     simulator.fault(id_, kind="wrong_json", drop=["whatsapp_business_account"])
     with pytest.raises(gateway.client().exceptions.DependencyException):
         flow(gateway, id_)
+
+
+FLOW_JSON = json.dumps({"version": "7.3", "screens": [{"id": "A", "title": "Grüße 🐋"}]}, ensure_ascii=False).encode()
+
+
+@pytest.fixture
+def waba(gateway: Gateway) -> str:
+    return account_id(gateway)
+
+
+def name_of(simulator: Simulator) -> str:
+    return f"flow {len(simulator.state.flows)}"
+
+
+def made(gateway: Gateway, simulator: Simulator, **members: Any) -> str:
+    """Create a flow with boto3."""
+    members = {"flowName": name_of(simulator), "categories": ["SURVEY"], "flowJson": FLOW_JSON} | members
+    answer = gateway.client().create_whatsapp_flow(id=account_id(gateway), **members)
+    assert answer["validationErrors"] == []
+    return str(answer["flowId"])
+
+
+def test_a_flow_lives_from_draft_to_deprecated(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    client, one = gateway.client(), made(gateway, simulator)
+    here = {"id": waba, "flowId": one}
+    client.update_whatsapp_flow(**here, flowName="Renamed", categories=["OTHER", "SHOPPING"])
+    client.publish_whatsapp_flow(**here)
+    shown = flow(gateway, one)
+    assert (shown["flowName"], shown["flowStatus"], shown["categories"]) == (
+        "Renamed",
+        "PUBLISHED",
+        ["OTHER", "SHOPPING"],
+    )
+    assert shown["jsonVersion"] == "7.3"
+    (asset,) = client.list_whatsapp_flow_assets(**here)["flowAssets"]
+    assert (asset["name"], asset["assetType"]) == ("flow.json", "FLOW_JSON")
+    with urlopen(asset["downloadUrl"], timeout=PATIENCE) as file:
+        assert file.read() == FLOW_JSON
+    client.deprecate_whatsapp_flow(**here)
+    assert flow(gateway, one)["flowStatus"] == "DEPRECATED"
+    with pytest.raises(client.exceptions.InvalidParametersException, match="Only a draft"):
+        client.delete_whatsapp_flow(**here)
+    with pytest.raises(client.exceptions.InvalidParametersException, match="published flow"):
+        client.deprecate_whatsapp_flow(**here)
+
+
+def test_a_published_flow_that_is_edited_is_a_draft_to_be_published_again(
+    gateway: Gateway, simulator: Simulator, waba: str
+) -> None:
+    client, one = gateway.client(), made(gateway, simulator, publish=True)
+    assert flow(gateway, one)["flowStatus"] == "PUBLISHED"
+    changed = FLOW_JSON.replace(b"7.3", b"6.0")
+    assert client.update_whatsapp_flow_assets(id=waba, flowId=one, flowJson=changed)["validationErrors"] == []
+    assert (flow(gateway, one)["flowStatus"], flow(gateway, one)["jsonVersion"]) == ("DRAFT", "6.0")
+    client.publish_whatsapp_flow(id=waba, flowId=one)
+    assert flow(gateway, one)["flowStatus"] == "PUBLISHED"
+
+
+def test_what_is_wrong_with_the_json_is_told_whole_and_keeps_the_flow_a_draft(
+    gateway: Gateway, simulator: Simulator, waba: str
+) -> None:
+    client = gateway.client()
+    wrong = b'{"version":"7.3",\n"colour":1}'
+    answer = client.create_whatsapp_flow(
+        id=waba, flowName=name_of(simulator), categories=["OTHER"], flowJson=wrong, publish=True
+    )
+    errors = [json.loads(text) for text in answer["validationErrors"]]
+    assert [(one["error"], one["line_start"]) for one in errors] == [
+        ("MISSING_REQUIRED_PROPERTY", 1),
+        ("INVALID_PROPERTY_KEY", 2),
+    ]
+    shown = flow(gateway, answer["flowId"])
+    assert (shown["flowStatus"], [json.loads(text) for text in shown["validationErrors"]]) == ("DRAFT", errors)
+    with pytest.raises(client.exceptions.InvalidParametersException, match="cannot be published in this state"):
+        client.publish_whatsapp_flow(id=waba, flowId=answer["flowId"])
+    with pytest.raises(client.exceptions.InvalidParametersException, match="UTF-8"):
+        client.update_whatsapp_flow_assets(id=waba, flowId=answer["flowId"], flowJson=b"\xff")
+    client.delete_whatsapp_flow(id=waba, flowId=answer["flowId"])
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        flow(gateway, answer["flowId"])
+
+
+def test_a_large_flow_is_taken_whole(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    screens = [{"id": "A", "title": 'ü"\\' * 1_500_000}]
+    large = json.dumps({"version": "7.3", "screens": screens}, ensure_ascii=False).encode()
+    one = made(gateway, simulator)
+    gateway.client().update_whatsapp_flow_assets(id=waba, flowId=one, flowJson=large)
+    assert simulator.state.flows[one].flow_json == large.decode()
+    other = made(gateway, simulator, flowJson=large)
+    assert simulator.state.flows[other].flow_json == large.decode()
+
+
+def test_what_meta_would_refuse_is_the_callers_to_mend(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    client, one = gateway.client(), made(gateway, simulator)
+    taken = simulator.state.flows[one].name
+    invalid = client.exceptions.InvalidParametersException
+    with pytest.raises(invalid, match="compare it with what Meta documents"):
+        made(gateway, simulator, flowName=taken)
+    with pytest.raises(invalid):
+        made(gateway, simulator, cloneFlowId="999", flowJson=b"{}")
+    with pytest.raises(invalid, match="at least one of"):
+        client.update_whatsapp_flow(id=waba, flowId=one)
+    with pytest.raises(client.exceptions.ValidationException, match=r"categories\.1\.member"):
+        made(gateway, simulator, categories=["HAIRCUT"])
+
+
+def test_flows_come_page_by_page(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    ids = {simulator.add_flow(name_of(simulator)) for _ in range(5)}
+    stranger = simulator.add_flow("Stranger", whatsapp_business_account={"id": OTHER_WABA_ID})
+    pages = gateway.client().get_paginator("list_whatsapp_flows").paginate(id=waba, PaginationConfig={"PageSize": 2})
+    found = [[one["flowId"] for one in page["flows"]] for page in pages]
+    assert all(len(page) <= 2 for page in found)
+    listed = {one for page in found for one in page}
+    assert ids <= listed
+    assert stranger not in listed
+    token = gateway.client().list_whatsapp_flows(id=waba, maxResults=1)["nextToken"]
+    for wrong in (f"{token[:-4]}AAA=", "x"):
+        with pytest.raises(gateway.client().exceptions.ValidationException, match="nextToken"):
+            gateway.client().list_whatsapp_flows(id=waba, nextToken=wrong)
+    with pytest.raises(gateway.client().exceptions.ValidationException, match="nextToken"):  # of another list
+        gateway.client().list_whatsapp_flow_assets(id=waba, flowId=next(iter(ids)), nextToken=token)
+    simulator.fault("*", kind="error", code=100, hop="metadata", times=1)
+    with pytest.raises(gateway.client().exceptions.InvalidParametersException, match="begin the list anew"):
+        gateway.client().list_whatsapp_flows(id=waba, nextToken=token)
+
+
+def test_a_preview_lasts_until_it_is_made_anew(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    one, client = simulator.add_flow(name_of(simulator)), gateway.client()
+    links = [
+        client.get_whatsapp_flow_preview(id=waba, flowId=one, **invalidate)["preview"]["previewUrl"]
+        for invalidate in ({}, {"invalidate": False}, {"invalidate": True}, {})
+    ]
+    assert links[0] == links[1] != links[2] == links[3]
+
+
+CALLS: dict[str, dict[str, Any]] = {
+    "update_whatsapp_flow": {"flowName": "Mine"},
+    "update_whatsapp_flow_assets": {"flowJson": FLOW_JSON},
+    "list_whatsapp_flow_assets": {},
+    "get_whatsapp_flow_preview": {},
+    "publish_whatsapp_flow": {},
+    "deprecate_whatsapp_flow": {},
+    "delete_whatsapp_flow": {},
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_no_call_reaches_a_flow_of_another_account(
+    gateway: Gateway, simulator: Simulator, waba: str, name: str
+) -> None:
+    stranger = simulator.add_flow(name_of(simulator), whatsapp_business_account={"id": OTHER_WABA_ID})
+    with pytest.raises(gateway.client().exceptions.ResourceNotFoundException):
+        getattr(gateway.client(), name)(id=waba, flowId=stranger, **CALLS[name])
+    assert simulator.state.flows[stranger].status == "DRAFT"
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("publish_whatsapp_flow", "PUBLISHED"), ("deprecate_whatsapp_flow", "DEPRECATED"), ("delete_whatsapp_flow", None)],
+)
+def test_what_can_be_done_once_is_done_although_its_answer_is_lost(
+    gateway: Gateway, simulator: Simulator, waba: str, name: str, status: str | None
+) -> None:
+    one = made(gateway, simulator, publish=name.startswith("deprecate"))
+    hop = "delete" if status is None else "settings"
+    simulator.fault(one, kind="truncate", hop=hop, times=1)  # it is done, and half of the answer comes
+    getattr(gateway.client(), name)(id=waba, flowId=one)
+    assert (simulator.state.flows[one].status if one in simulator.state.flows else None) == status
+
+
+def test_a_flow_is_created_once_although_its_answer_is_lost(gateway: Gateway, simulator: Simulator) -> None:
+    name, before = name_of(simulator), len(simulator.state.flows)
+    simulator.fault(simulator.waba_id, kind="truncate", hop="settings", times=1)
+    with pytest.raises(gateway.client().exceptions.DependencyException, match="not known"):
+        made(gateway, simulator, flowName=name)
+    assert len(simulator.state.flows) == before + 1
+
+
+def test_an_endpoint_that_fails_metas_check_is_not_asked_again(
+    gateway: Gateway, simulator: Simulator, waba: str
+) -> None:
+    one = made(gateway, simulator)
+    simulator.fault(one, kind="error", code=131000, hop="settings")
+    before = simulator.count(one)["settings"]
+    with pytest.raises(gateway.client().exceptions.DependencyException, match="does not help"):
+        gateway.client().publish_whatsapp_flow(id=waba, flowId=one)
+    assert simulator.count(one)["settings"] == before + 1

@@ -6,12 +6,14 @@ import hmac
 import json
 import logging
 from collections.abc import Iterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from harness.receiver import receiving
 from harness.simulator_client import JPEG, MISSING, PDF, VOICE, Client, running
 from whaul.simulator.objects import ROWS
+from whaul.simulator.state import PublicKey
 
 NUMBER, OTHER_NUMBER = "500000000000001", "500000000000002"
 TRAP = "Param phone_number_id is not a valid whatsapp business phone number id ID"
@@ -497,13 +499,41 @@ def test_a_flow_shows_its_members(client: Client) -> None:
     assert found["preview"]["expires_at"] == "2027-02-14T08:00:00+0000"
     assert "endpoint_uri" not in found
     assert client.graph(f"{id_}?fields=colour").error["code"] == 100
-    assert client.graph(id_, "DELETE").error["error_subcode"] == 33
+    assert client.graph(id_, "DELETE").json() == {"success": True}
+    assert client.graph(id_).error["error_subcode"] == 33
 
 
 @pytest.mark.parametrize("members", [{}, {"name": "x", "status": "LOST"}, {"name": "x", "id": JPEG}])
 def test_a_flow_that_cannot_be_is_refused(client: Client, members: dict[str, str]) -> None:
     assert client.control("POST", "flows", members).status == 400
     assert client.control("GET", "state").json()["flows"] == []
+
+
+def test_a_flow_with_data_is_published_when_its_endpoint_has_all_it_needs(client: Client) -> None:
+    sim = client.sim
+    content = json.dumps({"version": "7.3", "data_api_version": "3.0", "screens": [{"id": "A"}]})
+    new = {"name": "Booking", "categories": '["APPOINTMENT_BOOKING"]', "flow_json": content}
+    id_ = client.graph(f"{sim.waba_id}/flows?{urlencode(new)}", "POST").json()["id"]
+    changes = {"endpoint_uri": "https://example.com/flow", "application_id": sim.apps[0].id}
+    for name, value in changes.items():
+        assert client.graph(f"{id_}/publish", "POST").error["code"] == 139002
+        assert client.graph(id_, "POST", body=json.dumps({name: value}).encode()).json() == {"success": True}
+    assert client.graph(f"{id_}/publish", "POST").error["code"] == 139002
+    number = sim.phone_numbers[0].id
+    sim.state.public_keys[number] = PublicKey("-----BEGIN PUBLIC KEY-----")
+    assert client.graph(f"{id_}/publish", "POST").json() == {"success": True}
+
+
+def test_what_meta_does_to_a_flow_is_told(client: Client) -> None:
+    with receiving() as receiver:
+        client.sim.set_webhook(receiver.url)
+        id_ = client.sim.add_flow("Survey", status="PUBLISHED")
+        assert client.control("PATCH", f"flows/{id_}", {"status": "BLOCKED"}).json()["status"] == "BLOCKED"
+        (post,) = receiver.wait(1)
+    (change,) = post.json()["entry"][0]["changes"]
+    assert (change["field"], change["value"]["flow_id"]) == ("flows", id_)
+    assert (change["value"]["old_status"], change["value"]["new_status"]) == ("PUBLISHED", "BLOCKED")
+    assert client.control("PATCH", "flows/9", {"status": "BLOCKED"}).status == 404
 
 
 def test_rows_of_one_method_and_edge_have_one_hop() -> None:

@@ -155,6 +155,8 @@ class CallKind:
     """What to do if Meta does not accept the access token."""
     permission: str = PERMISSION_ADVICE
     """What to do if the token lacks a permission."""
+    not_passing: frozenset[int] = frozenset()
+    """Codes of passing faults that do not pass in this call."""
     is_callers: bool = False
     """Whether the caller wrote what Meta is sent: then an invalid parameter is theirs, and repeating it is no use."""
 
@@ -234,6 +236,8 @@ def _classify(status: int, body: _ErrorBody, kind: CallKind) -> _Class:  # noqa:
     if code in SINGLE_CODES:
         error, advice = SINGLE_CODES[code]
         return error, Retry.NO, advice
+    if code in kind.not_passing:
+        return DependencyException, Retry.NO, "Meta could not do it, and trying again at once does not help."
     if code in TRANSIENT_CODES:
         return DependencyException, Retry.YES, "Meta reports a passing fault; try again later."
     if code in INVALID_CODES and (found := _classify_invalid(body, kind)):

@@ -5,11 +5,12 @@ is asked of Meta, what its answer must be, and what becomes of it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from whaul.api.request import Members
 from whaul.api.response import Document
 from whaul.api.service import SHAPES
 
@@ -44,6 +45,12 @@ def meta_type(
             fields.append((name, kind | None, defaults.get(member.shape)))
     others = {name: names.get(name) or _snake_case(name) for name in fact.members}
     return msgspec.defstruct(shape, fields, kw_only=True, rename=others)
+
+
+def renamed(members: Members, wanted: Iterable[str], names: Mapping[str, str]) -> Document:
+    """Write those of the members that are given as Meta does; `names` are as in `meta_type`."""
+    given = {name: members[name] for name in wanted if members.get(name) is not None}
+    return {names.get(name) or _snake_case(name): value for name, value in given.items()}
 
 
 def fields(kind: type[msgspec.Struct]) -> str:

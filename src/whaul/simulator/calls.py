@@ -26,7 +26,7 @@ class Call:
     state: State
     request: web.Request
     webhooks: "Webhooks"
-    afterwards: list[Callable[[], None]]
+    afterwards: list[Callable[[], object]]
     """What happens once the response has been sent."""
     object: Any
     """What the id in the path stands for."""
@@ -48,9 +48,9 @@ class Call:
             return members | dict(await self.request.post())
         return members | (await self.body() if await self.request.read() else {})
 
-    def select(self, members: Mapping[str, Any], defaults: Sequence[str]) -> dict[str, Any]:
+    def select(self, members: Mapping[str, Any], defaults: Sequence[str], fields: str | None = None) -> dict[str, Any]:
         """The members that `fields` names, and the id; without `fields` the default ones. None does not show."""
-        fields = self.request.query.get("fields")
+        fields = self.request.query.get("fields") if fields is None else fields
         names = [name.strip() for name in fields.split(",") if name.strip()] + ["id"] if fields else [*defaults]
         unknown = [name for name in names if name not in members]
         if unknown:

@@ -142,6 +142,7 @@ def _rows(simulator: "Simulator") -> list[Row]:
         Row("DELETE", "/media/{id}", simulator.remove_media, removed, **of_media),
         Row("GET", "/state", lambda: _everything(state)),
         Row("POST", "/flows", simulator.add_flow, lambda flow_id, _: state.flows[flow_id], 201, options=Flow),
+        Row("PATCH", "/flows/{id}", simulator.change_flow, names={"flow_id": "id"}),
         Row("POST", "/phone-numbers", simulator.add_phone_number, status=201),
         Row("PATCH", "/phone-numbers/{id}", simulator.change_phone_number, names={"number_id": "id"}),
         Row("GET", "/faults", list_faults),

@@ -44,7 +44,7 @@ class Graph:
             return await self.elsewhere(request)
         rows = [row for row in ROWS if (row.method, row.edge) == (request.method, edge)]
 
-        afterwards: list[Callable[[], None]] = []
+        afterwards: list[Callable[[], object]] = []
 
         async def respond(fault: Fault | None) -> Response:
             for row in rows:

@@ -10,17 +10,27 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from whaul.simulator.access import app_of, debug_token
+from whaul.simulator.accounts import ACCOUNT_DEFAULTS, account, any_account
 from whaul.simulator.calls import Call
 from whaul.simulator.faults import Hop
-from whaul.simulator.flows import Flow
+from whaul.simulator.flow_calls import (
+    create_flow,
+    delete_flow,
+    deprecate_flow,
+    flow,
+    list_assets,
+    list_flows,
+    publish_flow,
+    read_flow,
+    update_assets,
+    update_flow,
+)
 from whaul.simulator.lookaside import signed_url
 from whaul.simulator.messages import send
 from whaul.simulator.phone_numbers import change_settings, register, show_settings
 from whaul.simulator.responses import RefusedError, graph_error
-from whaul.simulator.state import WABA_ID, PhoneNumber, State
+from whaul.simulator.state import PhoneNumber, State
 from whaul.simulator.subscribing import (
     app_by_id,
     app_members,
@@ -53,20 +63,7 @@ class Row:
     respond: Respond
 
 
-ACCOUNT = {
-    "id": WABA_ID,
-    "name": "Whaul Harbour (simulated)",
-    "timezone_id": "1",
-    "message_template_namespace": "00000000_0000_4000_8000_000000000001",
-    "currency": "USD",
-    "country": "US",
-    "account_review_status": "APPROVED",
-    "business_verification_status": "verified",
-    "status": "ACTIVE",
-}
 APP_DEFAULTS = ("id", "name", "link", "category")
-FLOW_DEFAULTS = ("id", "name", "status", "categories", "validation_errors")
-ACCOUNT_DEFAULTS = ("id", "name", "timezone_id", "message_template_namespace")
 PHONE_NUMBER_DEFAULTS = (
     "verified_name",
     "code_verification_status",
@@ -78,26 +75,12 @@ PHONE_NUMBER_DEFAULTS = (
 )
 
 
-def _account(_: State, object_id: str) -> Mapping[str, Any] | None:
-    return ACCOUNT if object_id == WABA_ID else None
-
-
 def _token(_: State, object_id: str) -> str | None:
     return object_id if object_id == "debug_token" else None
 
 
 def _phone_number(state: State, object_id: str) -> PhoneNumber | None:
     return state.phone_numbers.get(object_id)
-
-
-def _flow(state: State, object_id: str) -> Flow | None:
-    return state.flows.get(object_id)
-
-
-def _flow_members(flow: Flow) -> dict[str, Any]:
-    names = ("id", "name", "currency", "timezone_id", "message_template_namespace")
-    owner = flow.whatsapp_business_account or {name: ACCOUNT[name] for name in names}
-    return msgspec.structs.asdict(flow) | {"whatsapp_business_account": owner}
 
 
 def _phone_number_members(number: PhoneNumber) -> dict[str, Any]:
@@ -174,20 +157,28 @@ def _check_number(call: Call) -> None:
 
 ROWS = (
     Row("GET", _token, "", "metadata", debug_token),
-    Row("GET", _account, "", "metadata", _read(dict, ACCOUNT_DEFAULTS)),
+    Row("GET", any_account, "", "metadata", _read(dict, ACCOUNT_DEFAULTS)),
     Row("GET", _phone_number, "", "metadata", _read_phone_number),
-    Row("GET", _flow, "", "metadata", _read(_flow_members, FLOW_DEFAULTS)),
+    Row("GET", flow, "", "metadata", read_flow),
+    Row("POST", flow, "", "settings", update_flow),
+    Row("DELETE", flow, "", "delete", delete_flow),
+    Row("GET", any_account, "flows", "metadata", list_flows),
+    Row("POST", any_account, "flows", "settings", create_flow),
+    Row("GET", flow, "assets", "metadata", list_assets),
+    Row("POST", flow, "assets", "settings", update_assets),
+    Row("POST", flow, "publish", "settings", publish_flow),
+    Row("POST", flow, "deprecate", "settings", deprecate_flow),
     Row("GET", State.find, "", "metadata", _read_media),
     Row("DELETE", State.find, "", "delete", _delete_media),
     Row("GET", app_by_id, "", "metadata", _read(app_members, APP_DEFAULTS)),
-    Row("POST", _account, "subscribed_apps", "register", subscribe_app),
-    Row("GET", _account, "subscribed_apps", "metadata", list_subscribed_apps),
-    Row("DELETE", _account, "subscribed_apps", "register", unsubscribe_app),
+    Row("POST", account, "subscribed_apps", "register", subscribe_app),
+    Row("GET", account, "subscribed_apps", "metadata", list_subscribed_apps),
+    Row("DELETE", account, "subscribed_apps", "register", unsubscribe_app),
     Row("POST", app_by_id, "subscriptions", "register", subscribe_to_fields),
     Row("GET", app_by_id, "subscriptions", "metadata", list_subscriptions),
     Row("DELETE", app_by_id, "subscriptions", "register", unsubscribe_from_fields),
     Row("POST", _phone_number, "", "settings", configure_number),
-    Row("GET", _account, "phone_numbers", "metadata", _list_phone_numbers),
+    Row("GET", account, "phone_numbers", "metadata", _list_phone_numbers),
     Row("POST", _phone_number, "register", "register", register),
     Row("POST", _phone_number, "media", "upload", receive),
     Row("POST", _phone_number, "messages", "send", send),

@@ -16,7 +16,8 @@ from whaul.simulator import control
 from whaul.simulator.apps import ALL_FIELDS, App, checked_fields, checked_url
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
 from whaul.simulator.faults import EVERY_ID, parse
-from whaul.simulator.flows import Flow
+from whaul.simulator.flow_calls import asset_routes, owner_of, status_change
+from whaul.simulator.flows import Flow, FlowStatus
 from whaul.simulator.graph import Graph
 from whaul.simulator.handler import Handler
 from whaul.simulator.journal import Exchange, Journal
@@ -34,7 +35,7 @@ from whaul.simulator.webhooks.sender import Webhooks
 DEFAULT_TOKEN = "simulated-token"  # noqa: S105 - opens nothing but the simulator
 SHUTDOWN_SECONDS = 0.5
 MAX_HEADER = 64 * 1024
-MAX_MESSAGE = 8 * 1024 * 1024
+MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of a body that is read whole."""
 MAX_ITEMS = 10_000
 MAX_GENERATED = 16 * 1024**3
@@ -110,7 +111,9 @@ class Simulator:
         """Listen on the port; afterwards `port` is the real one."""
         application = web.Application(client_max_size=MAX_MESSAGE)
         graph, lookaside = Graph(self._handler, self.webhooks), Lookaside(self._handler)
-        application.add_routes([*control.routes(self), *lookaside.routes(), *graph.routes()])
+        application.add_routes(
+            [*control.routes(self), *lookaside.routes(), *asset_routes(self._handler), *graph.routes()]
+        )
         self._runner = web.AppRunner(
             application,
             access_log=None,  # it would show tokens and signed URLs
@@ -324,6 +327,13 @@ class Simulator:
     def add_flow(self, name: str, **members: Any) -> str:
         """Add a flow and return its id; `members` are those that the Graph API shows."""
         return self.state.add_flow(checked({"name": name, **members}, Flow)).id
+
+    def change_flow(self, flow_id: str, *, status: FlowStatus) -> Flow:
+        """Change a flow's status, as Meta does, and tell it by a webhook; `KeyError` if there is no such flow."""
+        flow = self.state.flow(flow_id)
+        old, flow.status = flow.status, status
+        self.webhooks.emit(owner_of(flow), "flows", status_change(flow, old, f"The flow is now {status}."))
+        return flow
 
     def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
         """Add a number to the account."""

@@ -9,7 +9,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,6 +38,8 @@ from whaul.simulator.media_store import MediaStore
 from whaul.simulator.values import BadValueError, MissingError
 
 WABA_ID = "400000000000001"
+OTHER_WABA_ID = "400000000000002"
+"""Another account that the token reaches."""
 LAST_FIXED_ID = 200_000_000_000_000
 PREVIEW_LIFETIME = 30 * 24 * 3600
 MAX_MESSAGES = 10_000
@@ -84,6 +86,13 @@ class Message:
             "contact": self.contact,
             "message": self.content,
         }
+
+
+class PublicKey(msgspec.Struct):
+    """The key that flows with an endpoint use to encrypt what a person fills in, of a phone number."""
+
+    pem: str
+    status: Literal["VALID", "MISMATCH"] = "VALID"
 
 
 DEFAULT_PHONE_NUMBERS = (
@@ -174,6 +183,8 @@ class State:
         self.phone_numbers = {number.id: number for number in DEFAULT_PHONE_NUMBERS}
         self.media: dict[str, Media] = {}
         self.flows: dict[str, Flow] = {}
+        self.public_keys: dict[str, PublicKey] = {}
+        """By the number's id."""
         self.messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
         """What was sent or marked as read, oldest first."""
         self.received: deque[str] = deque(maxlen=MAX_MESSAGES)
@@ -302,8 +313,8 @@ class State:
         return str(self._last_id)
 
     def _check_free(self, object_id: str) -> None:
-        apps = {app.id for app in self.apps}
-        if any(object_id in taken for taken in (self.media, self.phone_numbers, self.flows, apps, {WABA_ID})):
+        others = {WABA_ID, OTHER_WABA_ID, *(app.id for app in self.apps)}
+        if any(object_id in taken for taken in (self.media, self.phone_numbers, self.flows, others)):
             raise BadValueError(f"The id {object_id} is taken. Choose another id, or remove the media that has it.")
 
     def remove(self, media_id: str) -> None:
@@ -317,11 +328,23 @@ class State:
         """Add a flow; raises `BadValueError` if its id is taken."""
         flow.id = flow.id or self._new_id()
         self._check_free(flow.id)
-        end = datetime.fromtimestamp(self.now() + PREVIEW_LIFETIME, UTC)
-        link = f"https://business.facebook.com/wa/manage/flows/{flow.id}/preview/?token={secrets.token_hex(8)}"
-        flow.preview = flow.preview or {"preview_url": link, "expires_at": f"{end:%Y-%m-%dT%H:%M:%S%z}"}
+        self.renew_preview(flow, anew=flow.preview is None)
         self.flows[flow.id] = flow
         return flow
+
+    def renew_preview(self, flow: Flow, *, anew: bool) -> None:
+        """Give a flow another preview link if its own is over, or in any case."""
+        now = datetime.fromtimestamp(self.now(), UTC)
+        if anew or flow.preview is None or datetime.fromisoformat(flow.preview["expires_at"]) <= now:
+            end = now + timedelta(seconds=PREVIEW_LIFETIME)
+            link = f"https://business.facebook.com/wa/manage/flows/{flow.id}/preview/?token={secrets.token_hex(8)}"
+            flow.preview = {"preview_url": link, "expires_at": f"{end:%Y-%m-%dT%H:%M:%S%z}"}
+
+    def flow(self, flow_id: str) -> Flow:
+        """A flow by its id; raises `MissingError`."""
+        if flow_id not in self.flows:
+            raise MissingError(f"There is no flow {flow_id}.")
+        return self.flows[flow_id]
 
     def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
         """Add a phone number to the account."""

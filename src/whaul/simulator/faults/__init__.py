@@ -2,13 +2,13 @@
 
 A fault belongs to one object id, or to all (`*`), and to one hop of the way to a file:
 
-    metadata   GET of a media id, an account, a phone number or its settings, or a flow
+    metadata   GET of an object or an edge
     download   GET of a download URL
     upload     POST of a media file
     delete     DELETE of a media id
     register   POST of a number's registration; POST or DELETE of an account's or an app's subscription
     send       POST of a message
-    settings   POST of a phone number's settings or webhook configuration
+    settings   POST of a phone number's settings or webhook configuration, or of anything about flows
 
 Every fault takes `media_id`, `hop`, `times` (how many calls it hits; unlimited if absent) and `delay` (seconds to
 wait first). The faults of one id and hop queue: each call meets the first one that has calls left. Faults of the
