@@ -189,6 +189,26 @@ def test_replays_to_whichever_destination_come_too(here: Here) -> None:
     assert (wamid(sent), sent.headers["whaul-replay"]) == ("wamid.1", "1")
 
 
+def test_dead_letters_that_are_tried_again_come_too(here: Here) -> None:
+    async def die() -> None:
+        async with installation(f"sqlite:///{here.path}") as inside:
+            await inside.add_destination(state="paused")
+            for wamid in ("wamid.1", "wamid.2"):
+                await inside.inbox.put(post(text(wamid)))
+            await inside.store.run(("UPDATE deliveries SET state = 'dead', died_at = seq WHERE seq = 1", ()))
+
+    asyncio.run(die())
+    process = here.listen("--json")
+    read(process)
+    retry = CliRunner().invoke(app, ["events", "dead", "retry", "--yes", "--json"])
+    assert json.loads(retry.stdout) == {"matched": 1, "queued": 1}
+    told = read(process)
+    [sent] = here.program.posts
+    assert (wamid(sent), told["replay"]) == ("wamid.1", True)
+    listed = CliRunner().invoke(app, ["events", "replay", "--list", "--json"])
+    assert [(job["state"], job["queued"]) for job in json.loads(listed.stdout)["replays"]] == [("done", 1)]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from whaul.events.database.columns import moment
 from whaul.events.database.store import Store
-from whaul.events.delivery import queueing
+from whaul.events.delivery import queueing, replays
 from whaul.events.journal import unsealed
 from whaul.events.routing import Destination
 from whaul.events.selecting import listed
@@ -71,11 +71,12 @@ class DeadLetters:
         return int(count)
 
     async def retry(self, destination: Destination, message_ids: Collection[str]) -> int:
-        """Try them again, as if they came last; return how many."""
+        """Try them again, as if they came last; return how many. They are listed as a replay."""
         queued = 0
         async for rows in self._pages(destination, message_ids):
             seqs = [seq for _, seq in rows]
-            results = await self._store.run(*queueing.retry(self._store, destination, seqs))
+            told = replays.at_once(self._store, self._owner, destination, seqs)
+            results = await self._store.run(*queueing.retry(self._store, destination, seqs), *told)
             queued += len(results[queueing.QUEUED])
         return queued
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from whaul.events.delivery.replays import Replay, Replays
@@ -16,6 +17,8 @@ SETTLED: Final = 20
 """Looks after which no event comes any more that has an earlier number than those that are there."""
 LATE: Final = 100
 """How far back that may be at the beginning."""
+COMMIT: Final = timedelta(minutes=1)
+"""After which the row of a replay is there that was begun."""
 MOST: Final = 1000
 """Events that are read at a look."""
 
@@ -64,23 +67,29 @@ class Coming:
 
 
 class Replayed:
-    """Events that are replayed, to whichever destination, by jobs that begin later. `begin` first."""
+    """Events that are replayed, to whichever destination, by jobs that begin later. `begin` first.
+
+    Dead letters that are tried again are such a job, too.
+    """
 
     def __init__(self, jobs: Replays) -> None:
         self._jobs = jobs
         self._known: set[str] = set()
+        self._since: datetime | None = None
         self._positions: dict[str, int] = {}
         """How far each job was followed; how far it is itself, is nothing to us."""
         self.has_more = False
 
     async def begin(self) -> None:
         """Leave out the jobs that are there. Raises RegistryUnavailableError."""
-        self._known = {job.id for job in await self._jobs.all()}
+        jobs = await self._jobs.all()
+        self._known = {job.id for job in jobs}
+        self._since = jobs[0].created_at - COMMIT if jobs else None
 
     async def look(self) -> Sequence[int]:
         """Return the numbers of some events that are to be replayed; none while the database is away."""
         try:
-            jobs = {job.id: job for job in reversed(await self._jobs.all())}
+            jobs = {job.id: job for job in reversed(await self._jobs.all(self._since))}
             self._positions |= {id_: 0 for id_ in jobs if id_ not in self._known}
             self._known |= jobs.keys()
             found = await self._page(jobs)

@@ -7,13 +7,13 @@ sent again neither fill the table of what waits nor count as backlog.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, NamedTuple
 
-from whaul.events.database.columns import moment
-from whaul.events.database.store import Row, Store
+from whaul.events.database.columns import microseconds, moment
+from whaul.events.database.store import Row, Statement, Store
 from whaul.events.delivery import queueing
 from whaul.events.delivery.lanes import REPLAY_SHARE
 from whaul.events.delivery.queueing import If
@@ -99,19 +99,17 @@ class Replays:
     async def start(self, selection: Selection, destination: Destination, matched: Matched) -> str:
         """Store a job; return its id."""
         id_ = secrets.token_hex(8)
-        now = self._store.now
-        forget = f"DELETE FROM replays WHERE owner = $1 AND state <> 'running' AND created_at < {now} - {KEPT}"
-        insert = f"""
-            INSERT INTO replays (id, owner, destination, selection, position, last, matched, queued, state, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 0, 'running', {now})"""
-        where = (destination.number, selection.written(), matched.first - 1, matched.last, matched.events)
-        await self._store.run((forget, (self._owner,)), (insert, (id_, self._owner, *where)))
+        where = (matched.first - 1, matched.last, matched.events, 0, "running")
+        await self._store.run(
+            *_stored(self._store, (id_, self._owner, destination.number, selection.written(), *where))
+        )
         return id_
 
-    async def all(self) -> list[Replay]:
-        """List them, the newest first."""
-        statement = f"SELECT {_COLUMNS} FROM replays WHERE owner = $1 ORDER BY created_at DESC, id"
-        return [_replay(row) for row in await self._store.read(statement, self._owner)]
+    async def all(self, since: datetime | None = None) -> list[Replay]:
+        """List them, or those that began since then, the newest first."""
+        statement = f"SELECT {_COLUMNS} FROM replays WHERE owner = $1 AND created_at >= $2 ORDER BY created_at DESC, id"
+        begun = 0 if since is None else microseconds(since)
+        return [_replay(row) for row in await self._store.read(statement, self._owner, begun)]
 
     async def cancel(self, id_: str) -> bool:
         """Queue no more of a job; False if it is not running."""
@@ -221,6 +219,13 @@ class Replays:
         return bool(rows)
 
 
+def at_once(store: Store, owner: str, destination: Destination, seqs: Sequence[int]) -> list[Statement]:
+    """Write a job that is done: its events are queued in the same transaction. Whoever follows replays sees it."""
+    count, selection = len(seqs), Selection(seqs=tuple(seqs)).written()
+    where = (min(seqs) - 1, max(seqs), count, count, "done")
+    return _stored(store, (secrets.token_hex(8), owner, destination.number, selection, *where))
+
+
 def max_waiting(destination: Destination) -> int:
     """Say how many replays may wait for a destination.
 
@@ -228,6 +233,15 @@ def max_waiting(destination: Destination) -> int:
     of the places and no more, no more of them wait.
     """
     return max(1, destination.concurrency // REPLAY_SHARE) if destination.ordered else MAX_WAITING
+
+
+def _stored(store: Store, row: tuple[str, str, int, str, int, int, int, int, str]) -> list[Statement]:
+    """Write a job, and forget old ones."""
+    forget = f"DELETE FROM replays WHERE owner = $1 AND state <> 'running' AND created_at < {store.now} - {KEPT}"
+    insert = f"""
+        INSERT INTO replays (id, owner, destination, selection, position, last, matched, queued, state, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, {store.now})"""
+    return [(forget, (row[1],)), (insert, row)]
 
 
 def _replay(row: Row) -> Replay:
