@@ -84,6 +84,28 @@ async def test_copies_that_arrive_at_once_are_one_event(url: str) -> None:
         assert await first.value("SELECT count(*) FROM events") == 30
 
 
+@pytest.mark.parametrize("state", ["40P01", "40001"])
+async def test_a_transaction_that_was_undone_for_another_is_tried_again(postgresql_url: str, state: str) -> None:
+    """PostgreSQL undoes one of two transactions that wait for each other; here it says so the first time."""
+    async with installation(postgresql_url) as here:
+        await here.link()
+        undone = f"""
+            CREATE FUNCTION undone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              IF nextval('tries') <= 1 THEN RAISE EXCEPTION USING ERRCODE = '{state}'; END IF;
+              RETURN new;
+            END $$"""
+        trigger = "CREATE TRIGGER undone BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION undone()"
+        await here.store.run(("CREATE SEQUENCE tries", ()), (undone, ()), (trigger, ()))
+        assert await here.inbox.put(post(text("wamid.A"))) == PutResult(events=1)
+        assert await here.rows("SELECT wamid FROM events") == [("wamid.A",)]
+        assert await here.value("SELECT count(*) FROM webhook_bodies") == 1
+        await here.store.run(("ALTER SEQUENCE tries RESTART MINVALUE -9 START -9", ()))
+        with pytest.raises(InboxUnavailableError):
+            await here.inbox.put(post(text("wamid.B")))
+        assert await here.value("SELECT count(*) FROM events") == 1
+        assert await here.value("SELECT last_value FROM tries") == -8, "it was tried twice"
+
+
 async def test_an_item_of_nobody_is_unrouted(here: Installation) -> None:
     await here.inbox.put(post(text("wamid.A")))
     assert await here.rows("SELECT state, account_id, app FROM events") == [("unrouted", None, "900")]
