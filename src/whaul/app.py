@@ -141,6 +141,7 @@ async def _serving(
             slots=slots,
             refreshes=refreshes,
             event_destinations=inbound.destinations,
+            verify_tokens=inbound.verify_tokens,
         )
         stack.push_async_callback(components.drain)
         stack.push_async_callback(refreshes.aclose)

@@ -34,6 +34,7 @@ class Inbound(NamedTuple):
 
     webhooks: Webhooks
     destinations: ApiDestinations
+    verify_tokens: VerifyTokens
 
 
 @asynccontextmanager
@@ -68,8 +69,8 @@ async def inbound_running(
         )
         events = await stack.enter_async_context(events_running(url, seal, owner, limits, surroundings))
         secrets = AppSecrets(events.receiving, seal, owner, settings.app_secrets)
-        tokens = AcceptedTokens(VerifyTokens(events.receiving, seal, owner), settings.webhook_verify_tokens)
-        webhooks = Webhooks(secrets, tokens, events.inbox, bodies, metrics)
+        accepted = AcceptedTokens(VerifyTokens(events.receiving, seal, owner), settings.webhook_verify_tokens)
+        webhooks = Webhooks(secrets, accepted, events.inbox, bodies, metrics)
         with suppress(RegistryUnavailableError):
             await webhooks.check()  # the first webhook need not wait
 
@@ -78,7 +79,7 @@ async def inbound_running(
 
         await stack.enter_async_context(watching(every(READ_SECRETS, secrets.read), every(SHOW, show)))
         destinations = ApiDestinations(events.store, Arns(owner, settings.region), targets.make)
-        yield Inbound(webhooks, destinations)
+        yield Inbound(webhooks, destinations, VerifyTokens(events.store, seal, owner))
 
 
 async def _waiting(events: Events, max_events: int) -> Backlog:

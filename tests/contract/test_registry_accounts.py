@@ -20,6 +20,7 @@ from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry.database import open_engine
 from whaul.registry.errors import PageTokenError, TooManyTagsError
 from whaul.registry.registry import Registry, open_registry
+from whaul.registry.signups import Signup
 from whaul.registry.tags import MAX_TAGS
 from whaul.secrets import Cipher
 
@@ -336,53 +337,54 @@ async def test_a_number_that_moves_to_another_account_keeps_its_tags(registry: R
 
 
 async def test_a_signup_is_found_by_its_token_for_an_hour(registry: Registry, clock: Clock) -> None:
-    token = await registry.signups.begin(SecretStr(TOKEN))
+    signup = Signup(SecretStr(TOKEN), "https://hooks.example/webhooks/meta")
+    token = await registry.signups.begin(signup)
     assert re.fullmatch(r"[\w-]{43}", token.get_secret_value())
     clock.now += timedelta(minutes=59, seconds=59)
-    assert await registry.signups.access_token(token) == SecretStr(TOKEN)
+    assert await registry.signups.find(token) == signup
     clock.now += timedelta(seconds=1)
-    assert await registry.signups.access_token(token) is None
+    assert await registry.signups.find(token) is None
 
 
 async def test_signups_have_tokens_of_their_own(registry: Registry) -> None:
-    tokens = {(await registry.signups.begin(SecretStr(TOKEN))).get_secret_value() for _ in range(5)}
+    tokens = {(await registry.signups.begin(Signup(SecretStr(TOKEN)))).get_secret_value() for _ in range(5)}
     assert len(tokens) == 5
 
 
 @pytest.mark.parametrize("wrong", ["", "x", "A" * 43, "' OR 1=1 --"])
 async def test_a_made_up_token_finds_no_signup(registry: Registry, wrong: str) -> None:
-    await registry.signups.begin(SecretStr(TOKEN))
-    assert await registry.signups.access_token(SecretStr(wrong)) is None
+    await registry.signups.begin(Signup(SecretStr(TOKEN)))
+    assert await registry.signups.find(SecretStr(wrong)) is None
     assert await registry.signups.finish(SecretStr(wrong), ACCOUNT, ACCOUNT_TOKEN, {}) is None
     assert await registry.accounts.all() == ()
 
 
 async def test_a_signup_of_another_account_number_is_not_found(registry: Registry, url: str, clock: Clock) -> None:
-    token = await registry.signups.begin(SecretStr(TOKEN))
+    token = await registry.signups.begin(Signup(SecretStr(TOKEN)))
     async with opened(url, clock, owner="999999999999") as other:
-        assert await other.signups.access_token(token) is None
+        assert await other.signups.find(token) is None
         assert await other.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) is None
-    assert await registry.signups.access_token(token) is not None
+    assert await registry.signups.find(token) == Signup(SecretStr(TOKEN))
 
 
 async def test_finishing_links_tags_and_uses_the_signup_up(registry: Registry) -> None:
-    token = await registry.signups.begin(SecretStr(TOKEN))
+    token = await registry.signups.begin(Signup(SecretStr(TOKEN)))
     account = await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {ID: {"a": "1"}, NUMBER_ID: {"b": "2"}})
     assert account is not None
     assert await registry.accounts.find(ID) == account
     assert [await registry.tags.all(id_) for id_ in (ID, NUMBER_ID, OTHER_NUMBER_ID)] == [{"a": "1"}, {"b": "2"}, {}]
-    assert await registry.signups.access_token(token) is None
+    assert await registry.signups.find(token) is None
     assert await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) is None
 
 
 async def test_of_two_that_finish_a_signup_at_once_one_does(registry: Registry) -> None:
-    token = await registry.signups.begin(SecretStr(TOKEN))
+    token = await registry.signups.begin(Signup(SecretStr(TOKEN)))
     done = await asyncio.gather(*(registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {}) for _ in range(4)))
     assert sum(account is not None for account in done) == 1
 
 
 async def test_a_signup_that_fails_to_finish_can_be_finished_later(registry: Registry) -> None:
-    token = await registry.signups.begin(SecretStr(TOKEN))
+    token = await registry.signups.begin(Signup(SecretStr(TOKEN)))
     with pytest.raises(TooManyTagsError):
         await registry.signups.finish(token, ACCOUNT, ACCOUNT_TOKEN, {ID: {str(i): "" for i in range(MAX_TAGS + 1)}})
     assert await registry.accounts.all() == ()
@@ -392,9 +394,9 @@ async def test_a_signup_that_fails_to_finish_can_be_finished_later(registry: Reg
 async def test_neither_token_of_a_signup_is_readable_in_the_database_and_old_ones_go(
     registry: Registry, url: str, clock: Clock
 ) -> None:
-    token = await registry.signups.begin(SecretStr(TOKEN))
+    token = await registry.signups.begin(Signup(SecretStr(TOKEN)))
     clock.now += timedelta(hours=2)
-    newer = await registry.signups.begin(SecretStr(TOKEN))
+    newer = await registry.signups.begin(Signup(SecretStr(TOKEN)))
     engine = open_engine(url)
     async with engine.connect() as connection:
         rows = (await connection.execute(text("SELECT * FROM signups"))).all()

@@ -7,9 +7,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from harness.error_rows import fails, shows
+from harness.receiver import receiving
 from harness.waiting import eventually
 from harness.world import Gateway, World
 from whaul.simulator import Simulator
+from whaul.simulator.apps import DEFAULT_APP_SECRET, App
 
 PIN = "654321"
 
@@ -21,7 +23,8 @@ def empty(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
     environ = world.environ | {"WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}"}
     own = World(world.simulator, environ, folder)
     own.key = own.make_key("--allow-all")
-    with own.gateway(WHAUL_DEADLINE="3") as running:
+    secret = f"{app_of(world.simulator).id}={DEFAULT_APP_SECRET}"
+    with own.gateway(WHAUL_DEADLINE="3", WHAUL_APP_SECRETS=secret) as running:
         yield running
 
 
@@ -37,8 +40,12 @@ def gateway(empty: Gateway, simulator: Simulator) -> Iterator[Gateway]:
         client.disassociate_whatsapp_business_account(id=account["id"])
 
 
-def begin(gateway: Gateway, token: str | None = None) -> Any:
-    callback = {"accessToken": token or gateway.world.simulator.token}
+def app_of(simulator: Simulator) -> App:
+    return next(iter(simulator.apps))
+
+
+def begin(gateway: Gateway, token: str | None = None, **members: str) -> Any:
+    callback = {"accessToken": token or gateway.world.simulator.token} | members
     return gateway.client().associate_whatsapp_business_account(signupCallback=callback)
 
 
@@ -93,6 +100,43 @@ def test_the_second_step_registers_links_subscribes_and_tags(gateway: Gateway, s
     for arn in (account["arn"], second["arn"]):
         assert client.list_tags_for_resource(resourceArn=arn)["tags"] == tags
     assert client.list_tags_for_resource(resourceArn=first["arn"])["tags"] == []
+
+
+def test_the_accounts_webhooks_go_to_this_server_if_they_are_to(gateway: Gateway, simulator: Simulator) -> None:
+    app = app_of(simulator)
+    finish(gateway, token_of(begin(gateway, callbackUrl=f"{gateway.url}/webhooks/meta")))
+    assert app.account_url == f"{gateway.url}/webhooks/meta/{app.id}"
+    finish(gateway, token_of(begin(gateway)))
+    assert app.account_url is not None, "it is kept"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example/callback",
+        "https://elsewhere.example/",
+        "https://elsewhere.example/webhooks/meta?a=b",
+        "https://elsewhere.example/webhooks/meta/7",
+        "ftp://elsewhere.example/webhooks/meta",
+        "https://u:p@elsewhere.example/webhooks/meta",
+        "/webhooks/meta",
+    ],
+)
+def test_a_callback_url_that_cannot_be_this_server_s_is_refused(gateway: Gateway, url: str) -> None:
+    with pytest.raises(ClientError, match="callbackUrl") as caught:
+        begin(gateway, callbackUrl=url)
+    assert caught.value.response["Error"]["Code"] == "InvalidParametersException"
+
+
+def test_a_callback_url_that_is_not_this_server_s_is_refused_by_meta(gateway: Gateway, simulator: Simulator) -> None:
+    with receiving() as other:
+        other.challenge = lambda _query: (403, "")
+        token = token_of(begin(gateway, callbackUrl=f"{other.url.removesuffix('/hook')}/webhooks/meta"))
+        with pytest.raises(ClientError, match="it must be this server's") as caught:
+            finish(gateway, token)
+    assert caught.value.response["Error"]["Code"] == "InvalidParametersException"
+    assert linked(gateway) == []
+    assert simulator.phone_numbers[1].status == "PENDING", "nothing was registered"
 
 
 def test_what_was_linked_by_sign_up_serves_media(gateway: Gateway, simulator: Simulator) -> None:

@@ -48,7 +48,8 @@ def components(**given: Any) -> Components:
     rules = Rules(Arns(ACCOUNT_ID, REGION), deadline=20.0, max_file_size=1024 * 1024)
     circuits = {kind: Circuits[Any](20, 30.0, time.monotonic) for kind in (PhoneNumber, Account)}
     absent = dict.fromkeys(
-        ("registry", "linked", "graph", "http", "store", "presigned_hosts", "slots", "refreshes"), cast("Any", None)
+        ("registry", "linked", "graph", "http", "store", "presigned_hosts", "slots", "refreshes", "verify_tokens"),
+        cast("Any", None),
     )
     own = {"rules": rules, "circuits": circuits, "event_destinations": NoDestinations()}
     return Components(**(absent | own | given))

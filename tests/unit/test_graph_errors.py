@@ -83,6 +83,8 @@ METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
     (131062, 400, (InvalidParametersException, Retry.NO)),
     (613, 400, THROTTLED),
     (803, 404, MISSING),
+    (2200, 400, INVALID),
+    (2201, 400, INVALID),
     (131030, 400, INVALID),
     (131044, 400, REFUSED),
     (131055, 400, INVALID),

@@ -40,7 +40,13 @@ PAIR_RATE_CODE = 131056
 PAIR_RATE_WAIT = 4.0
 """Seconds to wait first when too much went to one recipient; Meta says 4^X, X growing from 0.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/about-the-platform"""
+_NOT_OURS = (
+    "Meta asked the webhook URL, and it did not answer as this server does: it must be this server's, run, and be "
+    "reached from the internet."
+)
 SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
+    2200: (InvalidParametersException, _NOT_OURS),
+    2201: (InvalidParametersException, _NOT_OURS),
     133000: (DependencyException, "An earlier deregistration of the number did not end; deregister it at Meta again."),
     133005: (InvalidParametersException, "The two-factor PIN is not the number's; reset it in WhatsApp Manager."),
     133006: (InvalidParametersException, "The number must be verified at Meta (again) before it is registered."),

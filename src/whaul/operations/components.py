@@ -7,6 +7,7 @@ from typing import Any
 from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException
 from whaul.events.delivery.api_destinations import ApiDestinations
+from whaul.events.receiving.verify_tokens import VerifyTokens
 from whaul.graph.client import GraphClient
 from whaul.model import StoredObject
 from whaul.operations.owned import Owned
@@ -53,6 +54,7 @@ class Components:
     slots: TransferSlots
     refreshes: Refreshes
     event_destinations: ApiDestinations
+    verify_tokens: VerifyTokens
     transfers: SingleFlight[StoredObject] = field(default_factory=SingleFlight)
     """Downloads under way, which identical calls share."""
     done: Idempotency[Any] = field(default_factory=Idempotency)

@@ -3,9 +3,11 @@
 https://developers.facebook.com/documentation/business-messaging/whatsapp/embedded-signup/overview
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -13,6 +15,7 @@ from whaul.api.request import Members
 from whaul.api.response import Document
 from whaul.arns import Arns
 from whaul.errors import AccessDeniedByMetaException, ApiError, InvalidParametersException, ResourceNotFoundException
+from whaul.events.receiving.subscriptions import PATH, Override, SubscriptionError, callback_url, subscribe
 from whaul.graph.errors import CallKind
 from whaul.model import GraphToken, LinkedPhoneNumber, MetaAccount, MetaPhoneNumber
 from whaul.operations import event_destinations
@@ -20,12 +23,15 @@ from whaul.operations.call import ResourceCall, Row, on_service
 from whaul.operations.shapes import phone_number
 from whaul.operations.tags import tags_of, too_many
 from whaul.operations.waba import LINKING, read_account, read_token, with_token
+from whaul.outbound.netguard import ForbiddenUrlError, parse_url
 from whaul.registry.errors import TooManyTagsError
+from whaul.registry.signups import Signup
 from whaul.registry.tags import MAX_TAGS, TagValues
 
 TAG = "social-messaging:TagResource"
 REGISTERING: Final = CallKind(is_repeatable=False, names_object=False)
 """Meta counts registrations, and locks a number after too many."""
+_WEBHOOKS: Final = re.compile(rf"{PATH}(/[0-9]+)?/?")
 MAX_ACCOUNTS = 20
 """Accounts of one token that are described; Meta names the newest first."""
 PIN_DIGITS = 6
@@ -57,14 +63,26 @@ OPERATIONS: Final[Mapping[str, Row]] = {"AssociateWhatsAppBusinessAccount": on_s
 
 def _check_callback(callback: Members) -> None:
     token = callback["accessToken"]
-    if callback.get("callbackUrl"):
+    url = callback.get("callbackUrl")
+    if url and not _is_for_webhooks(url):
         raise InvalidParametersException(
-            "Leave callbackUrl out: `whaul webhooks subscribe` has Meta send an account's webhooks here."
+            f"callbackUrl must be this server's URL for webhooks, such as https://hooks.example{PATH}. Leave it out "
+            "where `whaul webhooks subscribe` is to have Meta send an account's webhooks here, or the app does it."
         )
     if not token.isascii() or not token.isprintable():
         raise InvalidParametersException("signupCallback.accessToken is not an access token of Meta's.")
     if not token:
         raise InvalidParametersException("signupCallback.accessToken is empty.")
+
+
+def _is_for_webhooks(url: str) -> bool:
+    """Whether it could be ours. Meta asks it before it takes it, with a token that only this installation knows."""
+    try:
+        parse_url(url)
+    except ForbiddenUrlError:
+        return False
+    parts = urlsplit(url)
+    return _WEBHOOKS.fullmatch(parts.path) is not None and not parts.query and not parts.fragment
 
 
 def _check_finalization(final: Members) -> None:
@@ -98,15 +116,30 @@ async def _begin(call: ResourceCall) -> Document:
             "The access token is bound to no WhatsApp Business Account (whatsapp_business_management). "
             "A system user's token is linked with `whaul link`."
         )
+    url = call.members["signupCallback"].get("callbackUrl")
+    callback = None if not url else _callback(url, found.app_id)
     accounts = {}
     for id_ in found.account_ids[:MAX_ACCOUNTS]:
         accounts[id_] = await _incomplete(call, id_, await _read_account(call, token, id_))
-    in_progress = await call.components.registry.signups.begin(access_token)
+    in_progress = await call.components.registry.signups.begin(Signup(access_token, callback))
     result = {
         "associateInProgressToken": in_progress.get_secret_value(),
         "linkedAccountsWithIncompleteSetup": accounts,
     }
     return {"signupCallbackResult": result, "statusCode": 200}
+
+
+def _callback(url: str, app_id: str | None) -> str:
+    """Make the URL that Meta is given."""
+    named = urlsplit(url).path.removeprefix(PATH).strip("/")
+    if app_id is None or (named and named != app_id):
+        raise InvalidParametersException(
+            "callbackUrl ends in the id of another app than the access token's, or Meta does not say which app that is."
+        )
+    try:
+        return callback_url(url, app_id)
+    except SubscriptionError as error:
+        raise InvalidParametersException(f"callbackUrl: {error}") from None
 
 
 async def _read_account(call: ResourceCall, token: GraphToken, meta_waba_id: str) -> MetaAccount:
@@ -135,18 +168,18 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
     destinations = (final.get("waba") or {}).get("eventDestinations")
     destination = event_destinations.read(destinations or [])
     await event_destinations.authorize(call.caller, call.components.event_destinations, destination)
-    access_token = await registry.signups.access_token(in_progress)
-    if access_token is None:
+    signup = await registry.signups.find(in_progress)
+    if signup is None:
         raise _unknown()
-    token = GraphToken(access_token)
+    token = GraphToken(signup.access_token)
     account = await _read_account(call, token, meta_waba_id)
     if not {number["id"] for number in chosen} <= {number.meta_id for number in account.phone_numbers}:
         raise InvalidParametersException("A phone number that is given is not one of the account's.")
+    account = await with_token(graph, token, account)
+    await _subscribe(call, token, account, signup.callback_url)
     for number in chosen:  # once: Meta counts attempts, and locks a number after too many
         doing = f"registering phone number {number['id']}"
         await graph.post(token, f"{number['id']}/register", _registration(number), Any, doing, call=REGISTERING)
-    doing = "subscribing the app to the account"
-    await call.attempts.run(lambda: graph.post(token, f"{meta_waba_id}/subscribed_apps", {}, Any, doing))
     regions = {number["id"]: number.get("dataLocalizationRegion") for number in chosen}
     new = replace(
         account,
@@ -157,7 +190,6 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
             for number in account.phone_numbers
         ),
     )
-    new = await with_token(graph, token, new)
     try:
         linked = await registry.signups.finish(in_progress, new, token, tags)
     except TooManyTagsError:
@@ -167,6 +199,13 @@ async def _finish(call: ResourceCall, final: Members) -> Document:
     if destinations is not None:
         await call.components.event_destinations.put(linked.id, destination)
     return {"statusCode": 200, "linkedWhatsAppBusinessAccountId": linked.id}
+
+
+async def _subscribe(call: ResourceCall, token: GraphToken, account: MetaAccount, callback: str | None) -> None:
+    """Subscribe the app to the account's webhooks, which go to `callback` if one is given."""
+    graph = call.components.graph
+    override = None if callback is None else Override(callback, await call.components.verify_tokens.current())
+    await call.attempts.run(lambda: subscribe(graph, token, account.meta_waba_id, account.app_id, override))
 
 
 def _registration(number: Members) -> dict[str, str]:

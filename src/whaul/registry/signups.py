@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import SecretStr
 from sqlalchemy import delete, select
@@ -19,6 +19,14 @@ LIFETIME: Final = timedelta(hours=1)
 """How long a sign-up can be finished."""
 
 
+class Signup(NamedTuple):
+    """One that was begun."""
+
+    access_token: SecretStr
+    callback_url: str | None = None
+    """Where the account's webhooks are to go."""
+
+
 class Signups:
     """The sign-ups of one account number."""
 
@@ -27,8 +35,8 @@ class Signups:
         self._accounts = accounts
         self._tags = tags
 
-    async def begin(self, access_token: SecretStr) -> SecretStr:
-        """Keep Meta's token for the second step, and return the token that names it: 43 characters."""
+    async def begin(self, signup: Signup) -> SecretStr:
+        """Keep it for the second step, and return the token that names it: 43 characters."""
         token = base64.urlsafe_b64encode(self._database.rng.randbytes(32)).rstrip(b"=").decode()
         now = self._database.clock()
         async with self._database.writing() as session:
@@ -37,21 +45,22 @@ class Signups:
                 SignupRow(
                     token_hash=_hash(token),
                     owner=self._database.account_id,
-                    access_token=self._database.cipher.encrypt(access_token),
+                    access_token=self._database.cipher.encrypt(_written(signup)),
                     expires_at=now + LIFETIME,
                 )
             )
         return SecretStr(token)
 
-    async def access_token(self, token: SecretStr) -> SecretStr | None:
-        """Find Meta's token of a sign-up; None when the sign-up is unknown, finished or too old."""
+    async def find(self, token: SecretStr) -> Signup | None:
+        """Find a sign-up; None when it is unknown, finished or too old."""
         statement = select(SignupRow.access_token).where(
             SignupRow.token_hash == _hash(token.get_secret_value()),
             SignupRow.owner == self._database.account_id,
             SignupRow.expires_at > self._database.clock(),
         )
         async with self._database.reading() as session:
-            return self._database.decrypt(await session.scalar(statement))
+            stored = self._database.decrypt(await session.scalar(statement))
+        return None if stored is None else _read(stored)
 
     async def finish(
         self, token: SecretStr, account: MetaAccount, access: GraphToken, tags: Mapping[str, TagValues]
@@ -74,6 +83,17 @@ class Signups:
             for resource_id, values in tags.items():
                 await self._tags.set_in(session, resource_id, values)
             return linked
+
+
+def _written(signup: Signup) -> SecretStr:
+    """Write the URL, if there is one, as a second line: a token has no line end."""
+    token = signup.access_token.get_secret_value()
+    return SecretStr(token if signup.callback_url is None else f"{token}\n{signup.callback_url}")
+
+
+def _read(stored: SecretStr) -> Signup:
+    token, _, url = stored.get_secret_value().partition("\n")
+    return Signup(SecretStr(token), url or None)
 
 
 def _hash(token: str) -> str:

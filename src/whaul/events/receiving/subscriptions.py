@@ -51,13 +51,15 @@ class _App(msgspec.Struct):
     name: str = ""
 
 
-class _Subscribed(msgspec.Struct):
+class Subscribed(msgspec.Struct):
+    """An app that is subscribed to an account, and the account's own URL for it."""
+
     whatsapp_business_api_data: _App
     override_callback_uri: str | None = None
 
 
 class _Apps(msgspec.Struct):
-    data: list[_Subscribed] = []
+    data: list[Subscribed] = []
 
 
 class _Configured(msgspec.Struct):
@@ -136,19 +138,18 @@ class Subscriptions:
         else's that would be replaced, unless `force`d; ApiError.
         """
         callback = callback_url(url, app_id)
-        before = await self._override(account, app_id)
+        found = await subscription(self._graph, account.token, account.meta_id, app_id)
+        before = None if found is None else found.override_callback_uri
         if before is not None and not is_same(before, callback) and not force:
             raise SubscriptionError(
                 f"the account's webhooks go to {before} now; give --force to send them to {callback} instead"
             )
-        edge, doing = f"{account.meta_id}/subscribed_apps", "subscribing the app to the account"
-        verified = {"override_callback_uri": callback, "verify_token": self._verify_token.get_secret_value()}
-        if before is None:  # else it would be without an override for a moment
-            await self._graph.post(account.token, edge, {}, Any, doing)
-        await self._graph.post(account.token, edge, verified, Any, "setting the account's webhook URL")
-        found = await self._override(account, app_id)
-        if found != callback:
-            raise SubscriptionError(f"Meta says that the account's webhooks go to {found}, not to {callback}")
+        override = Override(callback, self._verify_token)
+        await subscribe(self._graph, account.token, account.meta_id, app_id, override)
+        found = await subscription(self._graph, account.token, account.meta_id, app_id)
+        if found is None or found.override_callback_uri != callback:
+            now = None if found is None else found.override_callback_uri
+            raise SubscriptionError(f"Meta says that the account's webhooks go to {now}, not to {callback}")
         await self._subscribe_app(account, app_id, callback, force=force)
         return callback
 
@@ -163,8 +164,7 @@ class Subscriptions:
         app_id = self.app_of(linked)
         if app_id is None:
             problems.append("the app is not known; link the account again, so that Meta is asked for it")
-        doing = "reading the apps that are subscribed to the account"
-        apps = (await self._graph.get(account.token, f"{account.meta_id}/subscribed_apps", _Apps, doing)).data
+        apps = await _subscribed(self._graph, account.token, account.meta_id)
         ours = [app for app in apps if app.whatsapp_business_api_data.id == app_id]
         if not ours and app_id is not None:
             others = ", ".join(app.whatsapp_business_api_data.id for app in apps) or "none"
@@ -175,11 +175,6 @@ class Subscriptions:
         return Status(
             linked.id, app_id, bool(ours), place.url, place.level, is_ours, reachable, tuple(dict.fromkeys(problems))
         )
-
-    async def _override(self, account: Account, app_id: str) -> str | None:
-        doing = "reading the apps that are subscribed to the account"
-        apps = (await self._graph.get(account.token, f"{account.meta_id}/subscribed_apps", _Apps, doing)).data
-        return next((app.override_callback_uri for app in apps if app.whatsapp_business_api_data.id == app_id), None)
 
     async def _subscribe_app(self, account: Account, app_id: str, callback: str, *, force: bool) -> None:
         """Set the app's own URL where it names nothing, or is forced; it needs the app's secret."""
@@ -215,7 +210,7 @@ class Subscriptions:
         return next((one for one in found if one.object == OBJECT and one.callback_url), None)
 
     async def _messages_go(
-        self, account: Account, linked: LinkedAccount, ours: Iterable[_Subscribed], problems: list[str]
+        self, account: Account, linked: LinkedAccount, ours: Iterable[Subscribed], problems: list[str]
     ) -> Place:
         """Find where messages go: of the account, or of the first number that differs from it."""
         override = next((app.override_callback_uri for app in ours), None)
@@ -282,6 +277,41 @@ class Subscriptions:
         if taken.status != 200:
             problems.append(f"{url} refused a webhook that the app's secret signed (HTTP {taken.status})")
         return ours, taken.status == 200
+
+
+class Override(NamedTuple):
+    """A URL of an account's own, in place of the app's. Meta asks it with the token before it takes it."""
+
+    url: str
+    verify_token: SecretStr
+
+
+async def subscription(
+    graph: GraphClient, token: GraphToken, meta_waba_id: str, app_id: str | None
+) -> Subscribed | None:
+    """Find an app's subscription to an account. Raises ApiError."""
+    apps = await _subscribed(graph, token, meta_waba_id)
+    return next((app for app in apps if app.whatsapp_business_api_data.id == app_id), None)
+
+
+async def subscribe(
+    graph: GraphClient, token: GraphToken, meta_waba_id: str, app_id: str | None, override: Override | None = None
+) -> None:
+    """Subscribe the token's app to an account. A URL that the account has stays, unless another is given.
+
+    Raises ApiError.
+    """
+    found, edge = await subscription(graph, token, meta_waba_id, app_id), f"{meta_waba_id}/subscribed_apps"
+    if found is None or found.override_callback_uri is None:  # else Meta would forget that URL
+        await graph.post(token, edge, {}, Any, "subscribing the app to the account")
+    if override is not None:
+        verified = {"override_callback_uri": override.url, "verify_token": override.verify_token.get_secret_value()}
+        await graph.post(token, edge, verified, Any, "setting the account's webhook URL")
+
+
+async def _subscribed(graph: GraphClient, token: GraphToken, meta_waba_id: str) -> list[Subscribed]:
+    doing = "reading the apps that are subscribed to the account"
+    return (await graph.get(token, f"{meta_waba_id}/subscribed_apps", _Apps, doing)).data
 
 
 def callback_url(url: str, app_id: str) -> str:
