@@ -287,3 +287,19 @@ async def test_people_are_known_by_a_hash_only(here: Installation) -> None:
     [(party,)] = await here.rows("SELECT party FROM event_parties")
     assert len(party) == 16
     assert b"15550100101" not in party
+
+
+async def test_a_prepared_statement_may_vanish(postgresql_url: str) -> None:
+    """As when a pooler that hands on the server's process ids stands in between."""
+    async with installation(postgresql_url, places=100) as here:
+        await here.inbox.put(post(text("wamid.A")))
+        assert await here.value("SELECT count(*) FROM pg_prepared_statements") == 1
+        await here.rows("DEALLOCATE ALL")
+        assert await here.inbox.put(post(text("wamid.B"))) == PutResult(events=1)
+
+
+async def test_webhooks_that_come_while_one_is_put_share_a_transaction(here: Installation) -> None:
+    sent = [post(text(f"wamid.{number}")) for number in range(5)]
+    assert await asyncio.gather(*map(here.inbox.put, sent)) == [PutResult(events=1)] * 5
+    if here.url.startswith("postgresql"):
+        assert await here.value("SELECT count(DISTINCT xmin::text) FROM events") == 1

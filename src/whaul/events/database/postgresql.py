@@ -23,6 +23,7 @@ _LEASE_END: Final = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNFIT: Final = ("22", "23", "54")
 _AGAIN: Final = ("40",)  # a deadlock, or another reason to undo one of two transactions
+_STALE: Final = ("0A000", "26000", "42P05")  # a prepared statement that a migration or a pooler has made useless
 
 _EVENT: Final = """
     day int, key text, own_day int, message_id text, app text, received_at bigint, item_at bigint, field text,
@@ -134,8 +135,8 @@ class PostgresqlStore:
         self._url = url
         self._timeout = timeout
         self._free = asyncio.Semaphore(connections)
-        self._idle: list[tuple[Any, float]] = []
-        """Connections and when each was made; the one that was used last is taken first."""
+        self._idle: list[_Session] = []
+        """The one that was used last is taken first."""
 
     def rows(self, parameter: str, **columns: str) -> str:
         """See `Store`."""
@@ -146,8 +147,8 @@ class PostgresqlStore:
         if len(statements) == 1:
             [(statement, parameters)] = statements
             return [await self._fetch(self._timeout, statement, parameters)]
-        async with self._connection(self._timeout) as connection, connection.transaction():
-            return [await connection.fetch(statement, *parameters) for statement, parameters in statements]
+        async with self._session(self._timeout) as session, session.connection.transaction():
+            return [await session.connection.fetch(statement, *parameters) for statement, parameters in statements]
 
     async def read(self, statement: str, *parameters: Any) -> list[Row]:
         """See `Store`."""
@@ -166,7 +167,7 @@ class PostgresqlStore:
         )
         seconds = self._timeout + SECONDS_AN_EVENT * len(group.events)
         try:
-            rows = await self._fetch(seconds, statement, parameters)
+            rows = await self._fetch(seconds, statement, parameters, hot=_is_hot(group))
         except _AgainError:  # what it has done in spite of that, it finds done
             rows = await self._fetch(seconds, statement, parameters)
         return Born(
@@ -178,39 +179,73 @@ class PostgresqlStore:
 
     async def aclose(self) -> None:
         """See `Store`."""
-        for connection, _ in self._idle:
-            connection.terminate()
+        for session in self._idle:
+            session.connection.terminate()
         self._idle.clear()
 
-    async def _fetch(self, seconds: float, statement: str, parameters: Sequence[Any]) -> list[Row]:
-        async with self._connection(seconds) as connection:
-            rows: list[Row] = await connection.fetch(statement, *parameters)
+    async def _fetch(
+        self, seconds: float, statement: str, parameters: Sequence[Any], *, hot: bool = False
+    ) -> list[Row]:
+        async with self._session(seconds) as session:
+            runner = await session.prepared(statement) if hot else None
+            if runner is None:
+                rows: list[Row] = await session.connection.fetch(statement, *parameters)
+            else:
+                rows = await runner.fetch(*parameters)
             return rows
 
     @asynccontextmanager
-    async def _connection(self, seconds: float) -> AsyncIterator[Any]:
-        connection = None
+    async def _session(self, seconds: float) -> AsyncIterator["_Session"]:
+        session = None
         try:
             async with asyncio.timeout(seconds), self._free:
-                connection, made = await self._connected()
-                yield connection
+                session = await self._connected()
+                yield session
         except BaseException as error:
-            if connection is not None:
-                if isinstance(error, asyncpg.PostgresError) and not ends_session(error):
-                    self._idle.append((connection, made))
+            if session is not None:
+                if isinstance(error, asyncpg.PostgresError) and not (ends_session(error) or _is_stale(error)):
+                    self._idle.append(session)
                 else:
-                    connection.terminate()
+                    session.connection.terminate()
             raise _translated(error) from error
-        self._idle.append((connection, made))
+        self._idle.append(session)
 
-    async def _connected(self) -> tuple[Any, float]:
+    async def _connected(self) -> "_Session":
         now = asyncio.get_running_loop().time()
         while self._idle:
-            connection, made = self._idle.pop()
-            if not connection.is_closed() and now - made < MAX_CONNECTION_AGE:
-                return connection, made
-            connection.terminate()
-        return await connect(self._url, STATEMENT_TIMEOUT), now
+            session = self._idle.pop()
+            if not session.connection.is_closed() and now - session.made < MAX_CONNECTION_AGE:
+                return session
+            session.connection.terminate()
+        return _Session(await connect(self._url, STATEMENT_TIMEOUT), now)
+
+
+class _Session:
+    """A connection, and what was prepared on it.
+
+    To parse and plan the statement that puts a group takes the server longer than to run it for one event, and asks for
+    a round of messages of its own. So it is prepared, where the server itself is at the other end. A pooler in
+    transaction mode would lose it; such a one gives out process ids of its own.
+    """
+
+    def __init__(self, connection: Any, made: float) -> None:
+        self.connection = connection
+        self.made = made
+        """By the event loop's clock."""
+        self._is_direct: bool | None = None
+        self._prepared: dict[str, Any] = {}
+
+    async def prepared(self, statement: str) -> Any | None:
+        """Return the prepared statement; None where there can be none."""
+        if self._is_direct is None:
+            process = await self.connection.fetchval("SELECT pg_backend_pid()")
+            self._is_direct = process == self.connection.get_server_pid()
+        if not self._is_direct:
+            return None
+        if statement not in self._prepared:
+            name = f"whaul_{len(self._prepared)}"  # without one it lasts until the next statement
+            self._prepared[statement] = await self.connection.prepare(statement, name=name)
+        return self._prepared[statement]
 
 
 def _put_statement(group: Group) -> str:
@@ -226,6 +261,14 @@ def _put_statement(group: Group) -> str:
     )
 
 
+def _is_hot(group: Group) -> bool:
+    """Whether the statement for a group is to be prepared: only if it reads no table that grows.
+
+    A plan that is kept was made for tables as they were: it might read the whole of one that has grown since.
+    """
+    return not any(new.day != new.own_day or new.revokes for new in group.events)
+
+
 def _json(rows: Sequence[NewEvent | NewBody]) -> str:
     try:
         return msgspec.json.encode(rows).decode()
@@ -237,11 +280,19 @@ class _AgainError(RegistryUnavailableError):
     """What was undone by no fault of its own, or whose end is not known."""
 
 
+def _is_stale(error: BaseException) -> bool:
+    return getattr(error, "sqlstate", None) in _STALE
+
+
 def _translated(error: BaseException) -> BaseException:
     state = getattr(error, "sqlstate", None) or ""
     if state.startswith(_UNFIT) or isinstance(error, asyncpg.DataError | UnicodeEncodeError):
         return UnfitDataError()
-    if state.startswith(_AGAIN) or isinstance(error, asyncpg.PostgresConnectionError | ConnectionError):
+    if (
+        state.startswith(_AGAIN)
+        or _is_stale(error)
+        or isinstance(error, asyncpg.PostgresConnectionError | ConnectionError)
+    ):
         return _AgainError()
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
         return RegistryUnavailableError()

@@ -40,7 +40,8 @@ from whaul.telemetry import logs
 log = structlog.get_logger()
 
 WINDOW: Final = 0.002
-"""Seconds that a group waits for further webhooks."""
+"""Seconds that a group waits for further webhooks, if the last one was of several. One that comes alone waits for
+nobody: others may come while it is put, and are the next group."""
 MAX_GROUP: Final = 500
 """Webhooks in a group."""
 MAX_GROUP_ITEMS: Final = 2000
@@ -101,6 +102,8 @@ class Inbox:
         self._observer = observer
         self._waiting: deque[_Waiting] = deque()
         self._committing: asyncio.Task[None] | None = None
+        self._shared = False
+        """Whether the last group was of more than one webhook."""
 
     async def prepare(self) -> None:
         """Do now what the first webhook would wait for. Raises RegistryUnavailableError, SecretKeyError."""
@@ -151,8 +154,10 @@ class Inbox:
     async def _commit_all(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(WINDOW)
-                await self._commit(list(self._next_group()))
+                await asyncio.sleep(WINDOW if self._shared else 0)
+                group = list(self._next_group())
+                self._shared = len(group) > 1
+                await self._commit(group)
         finally:
             self._committing = None
 
