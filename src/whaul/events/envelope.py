@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/social-messaging/latest/userguide/managing-event-des
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
@@ -16,6 +17,8 @@ from whaul.events.receiving.items import OBJECT
 
 SOURCE: Final = "whaul.social-messaging"
 """EventBridge takes no `aws.` from anybody but AWS."""
+MAX_ARNS: Final = 10_000
+"""ARNs of each kind that are remembered."""
 _DETAIL_TYPES: Final[Mapping[str | None, str]] = {
     "sent": "WhatsApp Message Sent",
     "delivered": "WhatsApp Message Delivered",
@@ -40,6 +43,9 @@ class Envelopes:
 
     def __init__(self, arns: Arns) -> None:
         self._arns = arns
+        # Nearly all events are of few accounts and numbers, and to derive an ARN takes as long as to write the rest.
+        self._account_arn = lru_cache(MAX_ARNS)(lambda waba_id: arns.arn(arns.waba_id(waba_id)))
+        self._number_arn = lru_cache(MAX_ARNS)(lambda meta_id: arns.arn(arns.phone_number_id(meta_id)))
 
     def aws(self, event: Event) -> bytes:
         """Write the envelope as AWS publishes it to SNS; the outcome of files, if it was waited for, comes last."""
@@ -87,12 +93,6 @@ class Envelopes:
         }
         return {name: header_value(value) for name, value in headers.items()}
 
-    def _account_arn(self, waba_id: str) -> str:
-        return self._arns.arn(self._arns.waba_id(waba_id))
-
-    def _number_arn(self, meta_phone_number_id: str) -> str:
-        return self._arns.arn(self._arns.phone_number_id(meta_phone_number_id))
-
 
 def meta(event: Event) -> bytes:
     """Write a webhook's body as Meta's, with this one item."""
@@ -101,7 +101,7 @@ def meta(event: Event) -> bytes:
 
 def nanoseconds(moment: datetime) -> str:
     """Write a moment, UTC, as AWS does here: RFC 3339 with nine digits of the second."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z"
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}000Z"
 
 
 def _status_detail(event: Event) -> bytes:

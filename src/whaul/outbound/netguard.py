@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from pyreqwest.http import Url
@@ -224,6 +225,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
+@lru_cache(1024)  # of few hosts, for each event
 def is_address(host: str) -> bool:
     """Whether it is an IP address, with or without brackets."""
     try:

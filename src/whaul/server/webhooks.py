@@ -134,16 +134,17 @@ class Webhooks:
         if speaker is None:
             return "bad_signature", _refused(HTTPStatus.UNAUTHORIZED)
         app = speaker.app_id or "unknown"
-        self._metrics.matches.labels(app, speaker.position).inc()
-        self._metrics.last_webhook.labels(app).set_to_current_time()
+        self._metrics.signed(app, speaker.position)
         found = await _run(is_large, lambda: items.split(body))
         try:
             result = await self._inbox.put(Post(body, found, speaker, datetime.now(UTC)))
         except InboxUnavailableError as error:
             log.warning("a webhook was not kept; Meta sends it again", reason=str(error))
             return "unavailable", _unavailable(error.retry_after)
-        self._metrics.duplicates.inc(result.duplicates)
-        self._metrics.foreign.inc(result.foreign)
+        if result.duplicates:
+            self._metrics.duplicates.inc(result.duplicates)
+        if result.foreign:
+            self._metrics.foreign.inc(result.foreign)
         for item in found:
             if item.at is not None:
                 self._metrics.lag.observe(max(0.0, time.time() - item.at))

@@ -120,6 +120,8 @@ class EventMetrics:
 
         # Looking up a label takes longer than counting.
         self._webhooks_of = cache(self.webhooks.labels)
+        self._matches_of = cache(self.matches.labels)
+        self._last_webhook_of = cache(self.last_webhook.labels)
         self._events_of = cache(self.events.labels)
         self._deliveries_of = cache(self.deliveries.labels)
         self._delivery_seconds_of = cache(self.delivery_seconds.labels)
@@ -128,6 +130,11 @@ class EventMetrics:
         """Count an answered webhook."""
         self._webhooks_of(outcome).inc()
         self.webhook_seconds.observe(seconds)
+
+    def signed(self, app: str, position: int) -> None:
+        """Note which secret a webhook was signed with."""
+        self._matches_of(app, position).inc()
+        self._last_webhook_of(app).set_to_current_time()
 
     def event(self, field: str, kind: str) -> None:
         """Count a new event."""

@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -122,6 +122,7 @@ class _Thread:
             self._connection = None
 
 
+@lru_cache(256)
 def _translate(statement: str) -> str:
     return _PARAMETER.sub(r"?\1", statement)
 

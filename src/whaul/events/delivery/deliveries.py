@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,6 +16,8 @@ from whaul.secrets import Cipher
 FIRST_ATTEMPTS: Final = 10
 LAST_ATTEMPTS: Final = 10
 """Of each delivery so many attempts are kept."""
+MAX_DETAILS: Final = 256
+"""Different details of attempts that are kept encrypted in memory, of at most a few kilobytes each."""
 PAGE: Final = 500
 """Rows that are changed at a time where many are: a slice of a few milliseconds."""
 
@@ -91,6 +94,8 @@ class Deliveries:
         self._owner = owner
         self._results = results
         self._jobs = Jobs(store, "deliveries", process, counted=True)
+        # Targets say the same thing again and again: "HTTP 200" of nearly every event.
+        self._seal_detail = lru_cache(MAX_DETAILS)(lambda detail: cipher.seal(detail.encode(errors="replace")))
         self.readable = readable(cipher.key_ids)
         """SQL: a row that is encrypted with a key that this process does not have is left to one that does."""
 
@@ -290,4 +295,4 @@ class Deliveries:
         return self._jobs.change_each(assignments, rows, **types, last_error="text")
 
     def _sealed(self, detail: str) -> str | None:
-        return self._cipher.seal(detail.encode(errors="replace")) if detail else None
+        return self._seal_detail(detail) if detail else None
