@@ -16,7 +16,19 @@ from whaul.errors import AccessDeniedByMetaException
 from whaul.events.archive.fetching import Fetching
 from whaul.inbound import inbound_running
 from whaul.model import AccessKey, Account, PhoneNumber
-from whaul.operations import accounts, event_destinations, flows, media, messages, phone_numbers, signup, tags
+from whaul.operations import (
+    accounts,
+    calls,
+    datasets,
+    event_destinations,
+    flows,
+    media,
+    messages,
+    phone_numbers,
+    public_keys,
+    signup,
+    tags,
+)
 from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
 from whaul.operations.components import Components, Rules
 from whaul.operations.refresh import Refreshes
@@ -49,6 +61,9 @@ OPERATIONS: Mapping[str, Row] = {
     **accounts.OPERATIONS,
     **event_destinations.OPERATIONS,
     **flows.OPERATIONS,
+    **datasets.OPERATIONS,
+    **calls.OPERATIONS,
+    **public_keys.OPERATIONS,
     **media.OPERATIONS,
     **messages.OPERATIONS,
     **phone_numbers.OPERATIONS,

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import pytest
 from botocore.parsers import create_parser
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
 
 from harness.loopback import Loopback, Reply, reply
@@ -259,11 +261,22 @@ def test_botocore_reads_what_is_written(name: str, full: bool) -> None:
 UNMODELLED = {("SendWhatsAppMessage", "AccessDeniedByMetaException")}
 """Errors that AWS's model has not, and that say more than those that it has."""
 
+PUBLIC_KEY = (
+    rsa.generate_private_key(65537, 2048)
+    .public_key()
+    .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+
 ALLOWED: Mapping[str, Mapping[str, Any]] = {
     "AssociateWhatsAppBusinessAccount": {"signupCallback": {"accessToken": "EAAG"}},
     "GetWhatsAppMessageMedia": {"metadataOnly": True},
     "PostWhatsAppMessageMedia": {"sourceS3File": {"bucketName": "inbox", "key": "a.ogg"}},
     "UpdateWhatsAppFlow": {"flowName": "Survey"},
+    "GetWhatsAppCallPermission": {"destinationPhoneNumber": "+15550100"},
+    "SendWhatsAppCallEvent": {"metaApiVersion": "v25.0", "callEvent": b'{"messaging_product": "whatsapp"}'},
+    "SendWhatsAppConversionEvent": {"eventData": b'{"event_name": "Purchase"}'},
+    "PutWhatsAppBusinessPublicKey": {"businessPublicKey": PUBLIC_KEY},
     "SendWhatsAppMessage": {"metaApiVersion": "v25.0", "message": b'{"messaging_product": "whatsapp"}'},
 }
 """What the smallest input needs to come through the rules that the model does not have."""

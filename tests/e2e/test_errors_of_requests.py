@@ -65,8 +65,8 @@ def test_destinations_that_are_refused(gateway: Gateway) -> None:
 def test_routes_that_are_not_there(gateway: Gateway) -> None:
     refused(gateway.send("POST", "/v1/nothing"), "request: no such route")
     refused(gateway.send("GET", MEDIA_PATH), "request: known route, wrong method", 405)
-    reply = gateway.send("POST", "/v1/whatsapp/call/event")
-    assert "SendWhatsAppCallEvent" in refused(reply, "request: operation not built")
+    reply = gateway.send("POST", "/v1/whatsapp/template/put")
+    assert "CreateWhatsAppMessageTemplate" in refused(reply, "request: operation not built")
 
 
 def sent(gateway: Gateway, headers: dict[str, str]) -> Reply:

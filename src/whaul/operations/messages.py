@@ -54,8 +54,7 @@ async def send_message(call: NumberCall) -> Document:
 
 def check_message(members: Members) -> None:
     """Look at what whaul answers for; the rest is between the caller and Meta. Raises `InvalidParametersException`."""
-    if not _API_VERSION.fullmatch(members["metaApiVersion"]):  # it becomes part of a URL
-        raise InvalidParametersException("metaApiVersion must be a version of Meta's API, such as v25.0.")
+    check_version(members)
     try:
         message = _message_decoder.decode(members["message"])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -71,6 +70,12 @@ def check_message(members: Members) -> None:
             'phone number, or a group\'s id. Put the id into `recipient`, with "recipient_type": "individual", and '
             "leave `to` out."
         )
+
+
+def check_version(members: Members) -> None:
+    """Raise `InvalidParametersException` for what is no version of Meta's API: it becomes part of a URL."""
+    if not _API_VERSION.fullmatch(members["metaApiVersion"]):
+        raise InvalidParametersException("metaApiVersion must be a version of Meta's API, such as v25.0.")
 
 
 OPERATIONS: Final[Mapping[str, Row]] = {"SendWhatsAppMessage": on_number(send_message, check_message, guarded=False)}

@@ -24,12 +24,14 @@ async def once(
     *,
     hop: str = "send",
     deadline: float | None = None,
+    tries_again: bool = True,
 ) -> T:
     """Do what Meta must not get twice: once for all attempts of an SDK's call, which all get its outcome.
 
     `attempt` makes one call of a `CallKind` that is not repeatable; it is tried again only when Meta surely did
     nothing. It goes on when its caller has left, so the row is not guarded, and the circuit and the deadline are
-    here. `hop` is how its time is told; `deadline` is in the event loop's time, the call's own by default.
+    here. `hop` is how its time is told; `deadline` is in the event loop's time, the call's own by default. With
+    `tries_again` false nothing is tried again here, though the SDK may do so.
     """
 
     async def work() -> T:
@@ -38,7 +40,7 @@ async def once(
                 # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
                 with call.record.timed(hop):
                     async with asyncio.timeout_at(deadline or call.attempts.deadline):
-                        return await call.attempts.run(attempt)
+                        return await (call.attempts.run(attempt) if tries_again else attempt())
             except TimeoutError:
                 raise DependencyException(
                     f"Meta did not answer {doing} within the call's deadline (WHAUL_DEADLINE). {UNKNOWN_END}",

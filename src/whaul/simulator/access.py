@@ -19,7 +19,7 @@ from whaul.simulator.responses import GRAPH_METHOD, RefusedError, graph_error, i
 from whaul.simulator.state import WABA_ID, State
 
 PROOF_LIFETIME = 5 * 60
-SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
+RIGHT_TO_EVENTS = "whatsapp_business_manage_events"
 
 
 def token_state(state: State, request: web.Request) -> TokenState:
@@ -108,6 +108,11 @@ def _check_proof(state: State, request: web.Request, app: App) -> None:
         )
 
 
+def has_right(state: State, scope: str) -> bool:
+    """Whether the tokens of system users have a permission."""
+    return scope in state.settings.token_scopes
+
+
 async def debug_token(call: Call) -> Any:
     """`GET /debug_token?input_token=…`: what a token may do, and until when.
 
@@ -123,7 +128,8 @@ async def debug_token(call: Call) -> Any:
     of_app = {"app_id": app.id, "application": app.name}
     if apps.by_token(token) is None:
         return {"data": {**of_app, "type": "APP", "is_valid": True, "scopes": []}}
-    granular = [{"scope": scope, "target_ids": [WABA_ID]} for scope in SCOPES]
+    scopes = call.state.settings.token_scopes
+    granular = [{"scope": scope, "target_ids": [WABA_ID]} for scope in scopes]
     return {
         "data": {
             **of_app,
@@ -131,7 +137,7 @@ async def debug_token(call: Call) -> Any:
             "type": "SYSTEM_USER",
             "expires_at": call.state.settings.token_expires_at,
             "data_access_expires_at": call.state.settings.token_data_access_expires_at,
-            "scopes": list(SCOPES),
+            "scopes": list(scopes),
             "granular_scopes": granular,
         }
     }

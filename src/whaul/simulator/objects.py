@@ -12,7 +12,9 @@ from typing import Any
 
 from whaul.simulator.access import app_of, debug_token
 from whaul.simulator.accounts import ACCOUNT_DEFAULTS, account, any_account
+from whaul.simulator.calling import act, read_permission
 from whaul.simulator.calls import Call
+from whaul.simulator.datasets import create_dataset, dataset, read_dataset, receive_events
 from whaul.simulator.faults import Hop
 from whaul.simulator.flow_calls import (
     create_flow,
@@ -29,6 +31,7 @@ from whaul.simulator.flow_calls import (
 from whaul.simulator.lookaside import signed_url
 from whaul.simulator.messages import send
 from whaul.simulator.phone_numbers import change_settings, register, show_settings
+from whaul.simulator.public_keys import get_key, put_key
 from whaul.simulator.responses import RefusedError, graph_error
 from whaul.simulator.state import PhoneNumber, State
 from whaul.simulator.subscribing import (
@@ -162,6 +165,13 @@ ROWS = (
     Row("GET", flow, "", "metadata", read_flow),
     Row("POST", flow, "", "settings", update_flow),
     Row("DELETE", flow, "", "delete", delete_flow),
+    Row("GET", any_account, "dataset", "metadata", read_dataset),
+    Row("POST", any_account, "dataset", "settings", create_dataset),
+    Row("POST", dataset, "events", "send", receive_events),
+    Row("GET", _phone_number, "call_permissions", "metadata", read_permission),
+    Row("POST", _phone_number, "calls", "send", act),
+    Row("GET", _phone_number, "whatsapp_business_encryption", "metadata", get_key),
+    Row("POST", _phone_number, "whatsapp_business_encryption", "settings", put_key),
     Row("GET", any_account, "flows", "metadata", list_flows),
     Row("POST", any_account, "flows", "settings", create_flow),
     Row("GET", flow, "assets", "metadata", list_assets),

@@ -70,6 +70,8 @@ async def register(call: Call) -> Any:
     if call.state.settings.two_factor_pin not in {None, pin}:
         raise RefusedError(graph_error(133005))
     call.state.change_phone_number(call.object.id, {"status": "CONNECTED"})
+    if key := call.state.public_keys.get(call.object.id):
+        key.status = "MISMATCH"  # it was signed with what the number was before
     return {"success": True}
 
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from whaul.simulator import control
 from whaul.simulator.apps import ALL_FIELDS, App, checked_fields, checked_url
+from whaul.simulator.calling import Calling
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
 from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.flow_calls import asset_routes, owner_of, status_change
@@ -91,6 +92,8 @@ class Simulator:
         self._handler = Handler(self.state)
         self.webhooks = Webhooks(self.state, self._handler.pauses, webhook_tls, on_webhook)
         """Every webhook goes out here."""
+        self.calling = Calling(self.state, self.webhooks)
+        """What people do about voice calls."""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -334,6 +337,11 @@ class Simulator:
         old, flow.status = flow.status, status
         self.webhooks.emit(owner_of(flow), "flows", status_change(flow, old, f"The flow is now {status}."))
         return flow
+
+    @property
+    def conversion_events(self) -> list[dict[str, Any]]:
+        """The conversion events that were received, oldest first."""
+        return list(self.state.conversion_events)
 
     def add_phone_number(self, display_phone_number: str, verified_name: str) -> PhoneNumber:
         """Add a number to the account."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -36,6 +36,10 @@ from whaul.simulator.media import (
 )
 from whaul.simulator.media_store import MediaStore
 from whaul.simulator.values import BadValueError, MissingError
+
+if TYPE_CHECKING:
+    from whaul.simulator.calling import Permission, VoiceCall
+    from whaul.simulator.datasets import Dataset
 
 WABA_ID = "400000000000001"
 OTHER_WABA_ID = "400000000000002"
@@ -127,6 +131,14 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When the token ends; 0: never."""
     token_data_access_expires_at: UnixTime = 0
     """When the token's access to data ends, unless the user renews it; 0: never."""
+    token_scopes: tuple[str, ...] = (
+        "whatsapp_business_management",
+        "whatsapp_business_messaging",
+        "whatsapp_business_manage_events",
+    )
+    """What the token may do. Without the last, there are no data sets."""
+    public_key_answer: Literal["list", "flat"] = "list"
+    """The form in which a number's public key is shown: as documented, or as it is seen."""
     authentication_templates: list[str] = []
     """Names of templates that Meta sends to phone numbers only, not to business-scoped user ids."""
     message_statuses: tuple[Status, ...] = ("sent", "delivered", "read")
@@ -185,6 +197,12 @@ class State:
         self.flows: dict[str, Flow] = {}
         self.public_keys: dict[str, PublicKey] = {}
         """By the number's id."""
+        self.call_permissions: dict[tuple[str, str], Permission] = {}
+        """By the ids of number and person."""
+        self.voice_calls: dict[str, VoiceCall] = {}
+        self.datasets: dict[str, Dataset] = {}
+        """By the account's id."""
+        self.conversion_events: list[dict[str, Any]] = []
         self.messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
         """What was sent or marked as read, oldest first."""
         self.received: deque[str] = deque(maxlen=MAX_MESSAGES)
@@ -283,7 +301,7 @@ class State:
     ) -> Media:
         """Add a media; raises `BadValueError`."""
         if media_id is None:
-            media_id = self._new_id()
+            media_id = self.new_id()
         elif not MEDIA_ID.fullmatch(media_id):
             raise BadValueError(f"A media id is 1 to 100 letters and digits, not {media_id!r}.")
         self._check_free(media_id)
@@ -307,7 +325,8 @@ class State:
         self._removed.discard(media_id)
         return media
 
-    def _new_id(self) -> str:
+    def new_id(self) -> str:
+        """An id that no object has."""
         self._last_id += 1
         self.store.keep_last_id(self._last_id)
         return str(self._last_id)
@@ -326,7 +345,7 @@ class State:
 
     def add_flow(self, flow: Flow) -> Flow:
         """Add a flow; raises `BadValueError` if its id is taken."""
-        flow.id = flow.id or self._new_id()
+        flow.id = flow.id or self.new_id()
         self._check_free(flow.id)
         self.renew_preview(flow, anew=flow.preview is None)
         self.flows[flow.id] = flow
