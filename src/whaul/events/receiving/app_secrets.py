@@ -74,9 +74,8 @@ class AppSecrets:
 
     async def read(self) -> None:
         """Read them. Raises RegistryUnavailableError, SecretKeyError; those that are known stay so."""
-        [rows] = await self._store.run((_LINKED, (self._owner,)))
         linked: dict[tuple[str | None, str], set[str]] = {}
-        for account_id, app_id, sealed in rows:
+        for account_id, app_id, sealed in await self._store.read(_LINKED, self._owner):
             linked.setdefault((app_id, self._cipher.decrypt(sealed).get_secret_value()), set()).add(account_id)
         theirs = {(secret.app_id, secret.secret.get_secret_value()) for secret in self._operators}
         positions: dict[str | None, int] = {}
