@@ -223,12 +223,16 @@ def test_a_database_in_a_folder_that_cannot_be_written_is_one_message(environ: d
     assert "Check WHAUL_DATABASE_URL" in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["folder", "file"])
 @pytest.mark.parametrize("arguments", [["accounts"], ["serve", "--port", "0"], ["get", "1", "--to", "x"]], ids=" ".join)
 def test_the_database_of_another_user_is_one_message(
-    environ: dict[str, str], tmp_path: Path, arguments: list[str]
+    environ: dict[str, str], tmp_path: Path, arguments: list[str], closed: str
 ) -> None:
     link(environ)
-    tmp_path.chmod(0o700)
+    for path in (tmp_path, *tmp_path.parents[:-2]) if closed == "file" else ():
+        path.chmod(path.stat().st_mode | 0o055)
+    if closed == "folder":
+        tmp_path.chmod(0o700)
     done = as_nobody(environ, *arguments, WHAUL_DATABASE_URL=environ["WHAUL_DATABASE_URL"])
     assert done.returncode == 1
     assert "Traceback" not in done.stderr

@@ -74,7 +74,7 @@ def test_from_a_linked_account_to_the_first_webhook(own: World, receiver: Receiv
     receiver.wait(2)
     assert receiver.posts[1].is_signed_with(DEFAULT_APP_SECRET)
     assert subscribe(own, f"{base(receiver)}/webhooks/meta/{app_id}/")["url"].endswith(f"/webhooks/meta/{app_id}")
-    own.do("webhooks", "unsubscribe", simulator.waba_id, "--yes")
+    assert not own.whaul("webhooks", "unsubscribe", simulator.waba_id, "--yes")["subscribed"]
     code, found = status(own)
     assert (code, found["subscribed"]) == (1, False)
     assert "is not subscribed" in " ".join(found["problems"])

@@ -248,6 +248,8 @@ def test_a_target_that_cannot_be_is_one_line(to: str, said: str) -> None:
         (("--account", WABA, "--to", TOPIC, "--headers-file", "/none"), "only HTTPS has headers"),
         (("--account", WABA, "--to", URL, "--credentials-file", "/none"), "only NATS and Kafka are logged in to"),
         (("--account", WABA, "--to", STREAM, "--credentials-file", "/none"), "--credentials-file: cannot read"),
+        (("--account", WABA, "--to", URL, "--headers-file", "x", "--credentials-file", "x"), "only NATS and Kafka"),
+        (("--account", WABA, "--to", STREAM, "--headers-file", "x", "--credentials-file", "x"), "only HTTPS has"),
         (("--account", WABA, "--to", STREAM, "--format", "meta"), "Only an HTTPS destination"),
         (("--account", WABA, "--to", "tls://u:p@nats.example.com/whatsapp"), "give --credentials-file"),
     ],

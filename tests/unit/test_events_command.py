@@ -340,6 +340,7 @@ def test_a_replay_is_stored_worked_off_and_listed(orders: str) -> None:
     inside(orders, lambda here: Replays(here.store, here.cipher, OWNER).run())
     assert document("replay", "--list")["replays"][0]["queued"] == 3
     assert document("replay", "--to", "orders", "--yes") == {"matched": 3, "queued": 0, "job": None}
+    assert "0 events, beside 3 that wait for it already" in done("replay", "--to", "orders", "--yes")
     assert [event["deliveries"][0]["state"] for event in document("list")["events"]] == ["paused"] * 3
 
 
@@ -455,7 +456,7 @@ def test_a_person_is_removed_when_that_is_confirmed(person: str) -> None:
 @pytest.mark.usefixtures("person")
 def test_files_are_removed_on_request(s3: StandIn) -> None:
     s3.always(Answer(204, {}))
-    assert document("purge", "--user", PERSON, "--files", "--yes")["removed"] == 1
+    assert "which were removed" in done("purge", "--user", PERSON, "--files", "--yes")
     assert (s3.only.method, s3.only.target) == ("DELETE", "/bucket/a%20folder/77.jpg")
 
 

@@ -1,6 +1,7 @@
 """What a command says when it fails, whatever fails: one message, no secret, and where it was under `--debug`."""
 
 import errno
+import sqlite3
 
 import pytest
 
@@ -71,6 +72,12 @@ def test_the_causes_are_shown_in_their_order(capsys: pytest.CaptureFixture[str])
 def test_what_the_system_refuses_is_said_with_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     error = OSError(errno.ENOSPC, "No space left on device", "/var/lib/whaul\x1b[2J")
     assert said(error, capsys) == "whaul: No space left on device: /var/lib/whaul\\x1b[2J; --debug shows where\n"
+
+
+def test_whoever_may_only_read_the_database_is_told_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    error = RegistryUnavailableError()
+    error.__cause__ = sqlite3.OperationalError("attempt to write a readonly database")
+    assert "may read the database, but not write to it. Check WHAUL_DATABASE_URL" in said(error, capsys)
 
 
 def test_a_missing_package_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,7 @@ def test_examples_use_options_that_there_are(words: list[str]) -> None:
         (["unlink"], "whaul: ID is missing"),
         (["link", "--waba-id", "x"], "whaul: --waba-id: expected digits, as Meta shows it"),
         (["serve", "--port", "x"], "whaul: --port: should be a valid integer"),
+        (["listen", "--format", "xml"], "whaul: --format: 'xml' is not one of 'aws', "),
         (["serve", "it's"], "whaul: got unexpected extra argument"),
         (["serve", "--port"], "whaul: --port requires an argument"),
         (["help", "kyes"], "whaul: there is no command kyes; did you mean keys?"),
@@ -129,6 +130,7 @@ def test_a_mistyped_word_is_named_with_what_was_meant(arguments: list[str], told
     assert ("?" in told) == ("?" in first)
     assert len(others) == (0 if arguments[0] == "help" else 1)
     place = {"serve": "whaul serve", "link": "whaul link", "unlink": "whaul unlink", "keys": "whaul keys"}
+    place["listen"] = "whaul listen"
     assert not others or others[0] == f"`{place.get(arguments[0], 'whaul')} --help` shows how to use it."
 
 

@@ -9,7 +9,7 @@ import typer
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
-from whaul.cli.inbound import Inbound, ago, moment_from, opened
+from whaul.cli.inbound import AccountName, DryRun, Inbound, OneOrAll, ago, counted, moment_from, opened
 
 if TYPE_CHECKING:
     from whaul.events.archive.archives import Archives, ArchiveStatus
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from whaul.settings import Settings
 
 app = typer.Typer(help="Where the files of messages are kept.", no_args_is_help=True, add_completion=False)
-AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="waba-…, its ARN, or Meta's id.")]
 
 
 @app.command("set")
@@ -102,10 +101,7 @@ async def _off(settings: "Settings", account: str) -> bool:
 
 
 @app.command()
-def status(
-    account: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="One account; default: all.")] = None,
-    json: Json = False,
-) -> None:
+def status(account: OneOrAll = None, json: Json = False) -> None:
     """Show where files are kept, and how many are stored, wait, or failed.
 
     Examples:
@@ -127,7 +123,7 @@ def backfill(
     *,
     account: AccountName,
     since: Annotated[str, typer.Option(metavar="TIME", help="From when on: a time, a day, or 15m, 2h, 7d ago.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Archive files of messages that came before, and those that failed. Meta keeps a file for 7 days.
@@ -144,10 +140,10 @@ def backfill(
     if json:
         output.document({"matched": found.matched, "queued": found.queued})
         return
-    verb = "would be fetched" if dry_run else "are fetched now"
-    output.line(f"{found.matched} files are named by events since then; {found.queued} {verb}.")
+    verb = "to be fetched" if dry_run else "queued to be fetched"
+    output.line(f"Events since then name {counted(found.matched, 'file')}; {verb}: {found.queued}.")
     if found.expired:
-        output.line(f"{found.expired} are older than 7 days: Meta does not have them any more.")
+        output.line(f"Older than 7 days, so that Meta does not have them any more: {found.expired}.")
     if found.is_full:
         output.line("No more may wait (a quarter of WHAUL_MAX_BACKLOG); repeat this when these are stored.")
 

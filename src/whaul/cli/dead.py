@@ -11,8 +11,7 @@ from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.event_filters import DestinationOf, Ids, no_event
 from whaul.cli.failures import CommandError
-from whaul.cli.inbound import Inbound, Limit, NextToken, Yes, opened
-from whaul.cli.replay import DryRun
+from whaul.cli.inbound import DryRun, Inbound, Limit, NextToken, Yes, counted, opened
 
 if TYPE_CHECKING:
     from whaul.events.delivery.dead import Place
@@ -100,14 +99,15 @@ def _change(verb: str, ids: list[str], destination: str | None, *, dry_run: bool
     matched = asyncio.run(_count(settings, ids, destination))
     done = 0
     if matched and not dry_run:
-        question = f"{'Try' if verb == 'retry' else 'Remove'} {matched} dead letters{' again' * (verb == 'retry')}?"
+        letters = counted(matched, "dead letter")
+        question = f"Try {letters} again?" if verb == "retry" else f"Remove {letters}?"
         if not yes and not output.confirms(question, aside=json):
             raise CommandError("nothing was changed")
         done = asyncio.run(_do(settings, verb, ids, destination))
     if json:
         output.document({"matched": matched, "queued" if verb == "retry" else "removed": done})
     else:
-        output.line(f"{matched} dead letters; {done} {'queued' if verb == 'retry' else 'removed'}.")
+        output.line(f"{counted(matched, 'dead letter')}; {done} {'queued' if verb == 'retry' else 'removed'}.")
 
 
 async def _count(settings: "Settings", ids: list[str], destination: str | None) -> int:

@@ -1,9 +1,10 @@
-"""What `whaul destinations add` and `rotate` are given: read and checked."""
+"""What says where events go and which, to `whaul destinations` and `whaul listen`: read and checked."""
 
 import re
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from whaul.events.delivery.destinations import NewDestination
+    from whaul.events.filters import Filter
     from whaul.events.targets import Options
     from whaul.settings import Settings
 
@@ -22,6 +24,41 @@ BROKERS: Final = ("nats://", "tls://", "kafka://")
 _HEADER: Final = re.compile(r"([^:\s]+)\s*:(.*)")
 _PROPERTY: Final = re.compile(r"([^=:\s]+)\s*[=:](.*)")
 _CREDS: Final = "-----BEGIN NATS USER JWT-----"
+
+
+class Format(StrEnum):
+    """What is sent."""
+
+    AWS = "aws"
+    META = "meta"
+    CLOUDEVENTS = "cloudevents"
+
+
+Fields = Annotated[list[str] | None, typer.Option("--field", help="Only events of this field; repeatable.")]
+Kinds = Annotated[list[str] | None, typer.Option("--kind", help="Only message, status, …; repeatable.")]
+Types = Annotated[
+    list[str] | None, typer.Option("--type", metavar="TYPE", help="Only audio, delivered, …; repeatable.")
+]
+Numbers = Annotated[
+    list[str] | None, typer.Option("--phone-number", metavar="ID", help="Only events of this number; repeatable.")
+]
+FormatOf = Annotated[
+    Format,
+    typer.Option("--format", metavar="FORMAT", help="aws: AWS's envelope; meta: Meta's own body; cloudevents."),
+]
+SecretFile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="File with the secret to sign with; - for standard input. Default: a new one, shown."
+    ),
+]
+
+
+def filter_of(fields: list[str] | None, kinds: list[str] | None, types: list[str] | None) -> "Filter":
+    """Read which events are wanted, the phone numbers apart."""
+    from whaul.events.filters import Filter
+
+    return Filter(fields=frozenset(fields or ()), kinds=checked_kinds(kinds or ()), types=frozenset(types or ()))
 
 
 def checked_kinds(names: Iterable[str]) -> frozenset[str]:
@@ -100,15 +137,13 @@ def outside_values(
     target: str, headers_file: Path | None, credentials_file: Path | None
 ) -> "dict[str, SecretStr] | None":
     """Read the headers of an HTTPS destination, or the credentials of a broker; None if neither is given."""
+    if credentials_file is not None and not target.startswith(BROKERS):
+        raise typer.BadParameter("only NATS and Kafka are logged in to with it", param_hint="--credentials-file")
     if headers_file is not None:
         if not target.startswith(HTTPS):
             raise typer.BadParameter("only HTTPS has headers", param_hint="--headers-file")
         return headers_of(headers_file)
-    if credentials_file is not None:
-        if not target.startswith(BROKERS):
-            raise typer.BadParameter("only NATS and Kafka are logged in to with it", param_hint="--credentials-file")
-        return credentials_of(credentials_file)
-    return None
+    return None if credentials_file is None else credentials_of(credentials_file)
 
 
 def check_options(new: "NewDestination") -> None:

@@ -14,7 +14,7 @@ from whaul.cli import destination_records as records
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
-from whaul.cli.inbound import Yes, no_destination, opened
+from whaul.cli.inbound import Yes, counted, no_destination, opened
 from whaul.cli.output import OutputError
 
 if TYPE_CHECKING:
@@ -35,20 +35,6 @@ CredentialsFile = Annotated[
     typer.Option(metavar="FILE", help="NATS and Kafka: what to log in with, a `name=value` on each line, or .creds."),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The destination.")]
-SecretFile = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE", help="File with the secret to sign with; - for standard input. Default: a new one, shown."
-    ),
-]
-
-
-class Format(StrEnum):
-    """What is sent."""
-
-    AWS = "aws"
-    META = "meta"
-    CLOUDEVENTS = "cloudevents"
 
 
 class Order(StrEnum):
@@ -66,18 +52,11 @@ def add(
         str,
         typer.Option(metavar="TARGET", help="ARN of a topic, a queue or an event bus; https://, nats:// or kafka://."),
     ],
-    field: Annotated[list[str] | None, typer.Option(help="Only events of this field; repeatable.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only message, status, …; repeatable.")] = None,
-    type_: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only audio, delivered, …; repeatable.")
-    ] = None,
-    phone_number: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only events of this number; repeatable.")
-    ] = None,
-    format_: Annotated[
-        Format,
-        typer.Option("--format", metavar="FORMAT", help="aws: AWS's envelope; meta: Meta's own body; cloudevents."),
-    ] = Format.AWS,
+    field: options.Fields = None,
+    kind: options.Kinds = None,
+    type_: options.Types = None,
+    phone_number: options.Numbers = None,
+    format_: options.FormatOf = options.Format.AWS,
     order: Annotated[
         Order | None, typer.Option(help="conversation: in each, one at a time, in the order of arrival.")
     ] = None,
@@ -96,7 +75,7 @@ def add(
     concurrency: Annotated[
         int | None, typer.Option(min=1, max=MAX_CONCURRENCY, help="Events under way at once, per worker. Default: 16.")
     ] = None,
-    secret_file: SecretFile = None,
+    secret_file: options.SecretFile = None,
     headers_file: HeadersFile = None,
     credentials_file: CredentialsFile = None,
     json: Json = False,
@@ -108,26 +87,24 @@ def add(
         whaul destinations add bot --account 400000000000001 --to https://bot.example.com/hook --field messages
     """
     from whaul.events.delivery.destinations import DEFAULT_CONCURRENCY, NAME, NewDestination
-    from whaul.events.filters import Filter
     from whaul.settings import Settings
 
+    to = to.strip()
     if not NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-        raise typer.BadParameter("expected up to 63 small letters, digits and hyphens", param_hint="NAME")
-    chosen = Filter(
-        fields=frozenset(field or ()), kinds=options.checked_kinds(kind or ()), types=frozenset(type_ or ())
-    )
+        expected = "expected up to 63 small letters, digits and hyphens, but not api-…: the API makes such names"
+        raise typer.BadParameter(expected, param_hint="NAME")
     new = NewDestination(
         name=name,
-        target=to.strip(),
+        target=to,
         account_ids=(),
         format=format_.value,
         ordered=order is not None or (to.startswith("arn:") and to.endswith(".fifo")),
         concurrency=concurrency or DEFAULT_CONCURRENCY,
-        filter=chosen,
+        filter=options.filter_of(field, kind, type_),
         attributes=attributes,
         media_wait=wait_for_media,
         secret=options.secret_of(to, format_.value, secret_file),
-        headers=options.outside_values(to.strip(), headers_file, credentials_file) or {},
+        headers=options.outside_values(to, headers_file, credentials_file) or {},
     )
     options.check_options(new)
     settings = Settings.load()
@@ -161,7 +138,7 @@ async def _add(settings: "Settings", new: "NewDestination", accounts: list[str],
         try:
             added = await inbound.destinations.add(replace(new, account_ids=tuple(dict.fromkeys(ids)), filter=chosen))
         except DestinationExistsError:
-            taken = f"there is a destination {new.name} already; `whaul destinations show` shows it"
+            taken = f"there is a destination {new.name} already; `whaul destinations show {new.name}` shows it"
             raise CommandError(taken) from None
         return await records.shape(inbound, added)
 
@@ -213,15 +190,15 @@ def remove(name: Name, yes: Yes = False, json: Json = False) -> None:
         raise CommandError(
             f"{name} was set through the API; only PutWhatsAppBusinessAccountEventDestinations removes it"
         )
-    waits = f"{found['pending']} events wait for it and {found['dead']} are dead letters; they are dropped."
-    if not yes and not output.confirms(f"Remove {name}? {waits}", aside=json):
+    dropped = f"{counted(found['pending'], 'waiting event')}, {counted(found['dead'], 'dead letter')}"
+    if not yes and not output.confirms(f"Remove {name}? What it has is dropped: {dropped}.", aside=json):
         raise CommandError("nothing was removed")
     if not asyncio.run(_remove(settings, name)):
         no_destination(name)
     if json:
         output.document({"name": name, "dropped": found["pending"] + found["dead"]})
     else:
-        output.line(f"Removed {name}. Dropped: {found['pending']} waiting events, {found['dead']} dead letters.")
+        output.line(f"Removed {name}. Dropped: {dropped}.")
 
 
 async def _remove(settings: "Settings", name: str) -> bool:
@@ -262,7 +239,7 @@ async def _changed(settings: "Settings", verb: str, name: str) -> dict[str, Any]
 @app.command()
 def rotate(
     name: Name,
-    secret_file: SecretFile = None,
+    secret_file: options.SecretFile = None,
     headers_file: HeadersFile = None,
     credentials_file: CredentialsFile = None,
     json: Json = False,

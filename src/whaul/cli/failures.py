@@ -59,9 +59,11 @@ def _message(error: BaseException) -> str:
     from whaul.registry.errors import RegistryUnavailableError
 
     cause = error.__cause__
+    advice = "Check WHAUL_DATABASE_URL, or run this as its owner."
     if isinstance(error, RegistryUnavailableError) and isinstance(cause, PermissionError):
-        advice = "Check WHAUL_DATABASE_URL, or run this as its owner."
         return f"This user may not use the database at {cause.filename}: {cause.strerror}. {advice}"
+    if isinstance(error, RegistryUnavailableError) and "readonly database" in error.reason:
+        return f"This user may read the database, but not write to it. {advice}"
     if isinstance(error, RegistryUnavailableError) and error.reason:
         return f"{error} Its driver says: {' '.join(error.reason.split())}. Check WHAUL_DATABASE_URL."
     if isinstance(error, known()):

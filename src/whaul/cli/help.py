@@ -58,7 +58,8 @@ def refusal(error: Any) -> list[str]:
     elif hasattr(error, "option_name"):
         message = f"{error.option_name} {error.message.partition(error.option_name)[2].strip(chr(39)).strip()}"
     elif hasattr(error, "param_hint"):
-        text = error.message.replace("Input should", "should").partition(", unable to parse")[0]
+        text = error.message.removeprefix("Value error, ").replace("Input should", "should")
+        text = text.partition(", unable to parse")[0]
         message = f"{name}: {text}" if name else text
     else:
         message = error.format_message()

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from whaul.secrets import Cipher
     from whaul.settings import Settings
 
+AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="waba-…, its ARN, or Meta's id.")]
+OneOrAll = Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="One account; default: all.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
 NextToken = Annotated[str | None, typer.Option("--next-token", metavar="TOKEN", help="Go on from the page before.")]
 _AGO = re.compile(r"\d{1,9}[smhd]")
@@ -117,6 +120,11 @@ def moment_from(option: str, text: str | None) -> datetime | None:
 def timestamp(moment: datetime) -> str:
     """Write a time as RFC 3339, in UTC, to the millisecond."""
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+def counted(count: int, noun: str) -> str:
+    """Write how many of something there are."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def ago(seconds: float) -> str:

@@ -11,7 +11,6 @@ import typer
 
 from whaul.cli import destination_options as options
 from whaul.cli import output
-from whaul.cli.destinations import Format
 from whaul.cli.event_filters import Since
 from whaul.cli.failures import CommandError
 from whaul.cli.inbound import Inbound, moment_from, opened, tell_that_it_is_away, timestamp
@@ -34,25 +33,13 @@ def listen(
     forward_to: Annotated[
         str, typer.Option(metavar="URL", help="Where your program takes them, such as http://127.0.0.1:3000/events.")
     ],
-    field: Annotated[list[str] | None, typer.Option(help="Only events of this field; repeatable.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only message, status, …; repeatable.")] = None,
-    type_: Annotated[
-        list[str] | None, typer.Option("--type", metavar="TYPE", help="Only audio, delivered, …; repeatable.")
-    ] = None,
-    phone_number: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only events of this number; repeatable.")
-    ] = None,
+    field: options.Fields = None,
+    kind: options.Kinds = None,
+    type_: options.Types = None,
+    phone_number: options.Numbers = None,
     since: Since = None,
-    format_: Annotated[
-        Format,
-        typer.Option("--format", metavar="FORMAT", help="aws: AWS's envelope; meta: Meta's own body; cloudevents."),
-    ] = Format.AWS,
-    secret_file: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="File with the secret to sign with; - for standard input. Default: a new one, shown."
-        ),
-    ] = None,
+    format_: options.FormatOf = options.Format.AWS,
+    secret_file: options.SecretFile = None,
     content: Annotated[
         bool, typer.Option("--content", help="Show what is sent, with what people wrote, and what comes back.")
     ] = False,
@@ -67,7 +54,6 @@ def listen(
         whaul listen --account 400000000000001 --forward-to http://127.0.0.1:3000/events
         whaul listen --account 400000000000001 --forward-to http://127.0.0.1:3000/ --kind message --since 1h
     """
-    from whaul.events.filters import Filter
     from whaul.settings import Settings
 
     ask_no_proxy_for_loopback()
@@ -75,14 +61,11 @@ def listen(
         raise typer.BadParameter("expected a URL such as http://127.0.0.1:3000/events", param_hint="--forward-to")
     secret = options.secret_of(forward_to, format_.value, secret_file)
     assert secret is not None  # noqa: S101 - there always is one for a URL
-    wanted = Filter(
-        fields=frozenset(field or ()), kinds=options.checked_kinds(kind or ()), types=frozenset(type_ or ())
-    )
     listening = Listening(
         account=account,
         url=forward_to,
         phone_numbers=phone_number or [],
-        wanted=wanted,
+        wanted=options.filter_of(field, kind, type_),
         since=moment_from("--since", since),
         format=format_.value,
         secret=secret,

@@ -10,8 +10,7 @@ from whaul.cli import event_records as records
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
-from whaul.cli.inbound import Yes, opened
-from whaul.cli.replay import DryRun
+from whaul.cli.inbound import DryRun, Yes, counted, opened
 
 if TYPE_CHECKING:
     from whaul.events.journal import FileRecord
@@ -48,9 +47,9 @@ def purge(
     if json:
         output.document(result)
         return
-    output.line(f"{result['matched']} events with this person; {result['removed']} removed.")
+    output.line(f"{counted(result['matched'], 'event')} with this person; {result['removed']} removed.")
     if result["files"]:
-        output.line("Their files:" if files and not dry_run else "Their files, which are still there:")
+        output.line(f"Their files, which {'were removed' if files and not dry_run else 'are still there'}:")
         output.rows([(each["state"], f"s3://{each['bucket']}/{each['key']}") for each in result["files"]])
 
 
@@ -81,8 +80,9 @@ async def _purge(
 
 def _question(found: "Found", *, files: bool) -> str:
     stored = sum(file.state == "stored" for file in found.files)
-    with_files = f" and {stored} stored files" if files else ""
-    return f"Remove {len(found.events)} events, {len(found.bodies)} raw webhooks{with_files}, for good?"
+    with_files = f", {counted(stored, 'stored file')}" if files else ""
+    kept = f"{counted(len(found.events), 'event')}, {counted(len(found.bodies), 'raw webhook')}"
+    return f"Remove {kept}{with_files}, for good?"
 
 
 async def _remove(settings: "Settings", purge: "Purge", found: "Found", *, files: bool) -> int:

@@ -22,12 +22,11 @@ from whaul.cli.event_filters import (
     Until,
 )
 from whaul.cli.failures import CommandError
-from whaul.cli.inbound import Yes, opened
+from whaul.cli.inbound import DryRun, Yes, counted, opened
 
 if TYPE_CHECKING:
+    from whaul.events.delivery.replays import Matched
     from whaul.settings import Settings
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
 
 
 def replay(
@@ -79,13 +78,13 @@ def replay(
             since=since,
             until=until,
         )
-        result = asyncio.run(_replay(settings, filters, ids or [], to, dry_run=dry_run, yes=yes, json=json))
-        _tell(result, to, json)
+        found, job = asyncio.run(_replay(settings, filters, ids or [], to, dry_run=dry_run, yes=yes, json=json))
+        _tell(found, job, to, json)
 
 
 async def _replay(
     settings: "Settings", filters: Filters, ids: list[str], to: str, *, dry_run: bool, yes: bool, json: bool
-) -> dict[str, Any]:
+) -> "tuple[Matched, str | None]":
     from whaul.events.delivery.replays import Replays
 
     async with opened(settings) as inbound:
@@ -94,22 +93,26 @@ async def _replay(
         selection = await filters.selection(inbound, ids)
         found = await replays.match(selection, destination)
         if dry_run or not found.new:
-            return {"matched": found.events, "queued": 0, "job": None}
-        waiting = f" ({found.events - found.new} more wait for it already)" if found.new < found.events else ""
-        if not yes and not output.confirms(f"Send {found.new} events to {to} once more{waiting}?", aside=json):
+            return found, None
+        question = f"Send {counted(found.new, 'event')} to {to} once more{_waiting(found)}?"
+        if not yes and not output.confirms(question, aside=json):
             raise CommandError("nothing was queued")
-        job = await replays.start(selection, destination, found)
-        return {"matched": found.events, "queued": found.new, "job": job}
+        return found, await replays.start(selection, destination, found)
 
 
-def _tell(result: dict[str, Any], to: str, json: bool) -> None:
+def _waiting(found: "Matched") -> str:
+    waiting = found.events - found.new
+    return f", beside {waiting} that wait for it already" if waiting else ""
+
+
+def _tell(found: "Matched", job: str | None, to: str, json: bool) -> None:
     if json:
-        output.document(result)
-    elif result["job"] is None:
-        output.line(f"{result['matched']} events match; none was queued.")
+        output.document({"matched": found.events, "queued": found.new if job else 0, "job": job})
+    elif job is None:
+        output.line(f"To be sent to {to} once more: {counted(found.new, 'event')}{_waiting(found)}. None was queued.")
     else:
-        output.line(f"{result['queued']} events are sent to {to} once more, while a server runs. Job: {result['job']}")
-        output.line(f"`whaul events replay --list` shows how far it is, `--cancel {result['job']}` ends it.")
+        output.line(f"Sent to {to} once more, while a server runs: {counted(found.new, 'event')}{_waiting(found)}.")
+        output.line(f"`whaul events replay --list` shows how far it is, `--cancel {job}` ends it.")
 
 
 async def _all(settings: "Settings") -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import typer
 from whaul.cli import output
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
+from whaul.cli.inbound import AccountName, Inbound, OneOrAll, Yes, opened
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -17,13 +18,11 @@ if TYPE_CHECKING:
     from whaul.events.receiving.subscriptions import Status, Subscriptions
     from whaul.events.receiving.verify_tokens import VerifyTokens
     from whaul.model import Account, LinkedAccount
-    from whaul.registry.registry import Registry
     from whaul.settings import Settings
 
 T = TypeVar("T")
 
 app = typer.Typer(help="Where Meta sends webhooks.", no_args_is_help=True, add_completion=False)
-AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="waba-…, its ARN, or Meta's id.")]
 
 
 @app.command()
@@ -61,32 +60,29 @@ def subscribe(
 
 
 @app.command()
-def unsubscribe(
-    account: AccountName,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-) -> None:
+def unsubscribe(account: AccountName, yes: Yes = False, json: Json = False) -> None:
     """Have Meta send no webhooks of an account any more.
 
     Examples:
         whaul webhooks unsubscribe 400000000000001
     """
-    if not yes and not output.confirms(
-        f"Stop the webhooks of {account}? What its customers write is lost from then on."
-    ):
+    question = f"Stop the webhooks of {account}? What its customers write is lost from then on."
+    if not yes and not output.confirms(question, aside=json):
         raise CommandError("nothing was changed")
 
-    async def do(subscriptions: "Subscriptions", found: "Account", _linked: "LinkedAccount") -> None:
+    async def do(subscriptions: "Subscriptions", found: "Account", linked: "LinkedAccount") -> str:
         await subscriptions.unsubscribe(found)
+        return linked.id
 
-    _with_account(account, do)
-    output.line(f"Meta sends no webhooks of {account} any more.")
+    account_id = _with_account(account, do)
+    if json:
+        output.document({"accountId": account_id, "subscribed": False})
+    else:
+        output.line(f"Meta sends no webhooks of {account} any more.")
 
 
 @app.command()
-def status(
-    account: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="One account; default: all.")] = None,
-    json: Json = False,
-) -> None:
+def status(account: OneOrAll = None, json: Json = False) -> None:
     """Look where the webhooks of accounts go, and whether they arrive. Exit code 1 if something is wrong.
 
     Examples:
@@ -134,9 +130,9 @@ def _with_account(name: str, do: "Callable[[Subscriptions, Account, LinkedAccoun
     settings = Settings.load()
 
     async def run() -> T:
-        async with _parts(settings) as (registry, subscriptions):
-            linked = await _linked(registry, name)
-            found = await registry.accounts.linked_account(linked.id)
+        async with _parts(settings) as (inbound, subscriptions):
+            linked = await inbound.account(name)
+            found = await inbound.registry.accounts.linked_account(linked.id)
             if found is None:
                 raise CommandError(f"{name} has been unlinked in the meantime")
             try:
@@ -148,45 +144,36 @@ def _with_account(name: str, do: "Callable[[Subscriptions, Account, LinkedAccoun
 
 
 async def _status(settings: "Settings", name: str | None) -> "list[Status]":
-    async with _parts(settings) as (registry, subscriptions):
-        accounts = await registry.accounts.all() if name is None else [await _linked(registry, name)]
+    async with _parts(settings) as (inbound, subscriptions):
+        accounts = await inbound.registry.accounts.all() if name is None else [await inbound.account(name)]
         found = []
         for linked in accounts:
-            account = await registry.accounts.linked_account(linked.id)
+            account = await inbound.registry.accounts.linked_account(linked.id)
             if account is not None:
                 found.append(await subscriptions.status(account, linked))
         return found
 
 
 async def _token(settings: "Settings", rotate: bool) -> "SecretStr":
-    async with _tokens(settings) as tokens:
+    async with opened(settings) as inbound:
+        tokens = _tokens(inbound)
         return await tokens.rotate() if rotate else await tokens.current()
 
 
-async def _linked(registry: "Registry", name: str) -> "LinkedAccount":
-    linked = await registry.accounts.find(name)
-    if linked is None:
-        raise CommandError(f"{name} is not linked; `whaul accounts` lists what is")
-    return linked
-
-
 @asynccontextmanager
-async def _parts(settings: "Settings") -> "AsyncIterator[tuple[Registry, Subscriptions]]":
-    from whaul.components import graph_client, http_client, open_registry
+async def _parts(settings: "Settings") -> "AsyncIterator[tuple[Inbound, Subscriptions]]":
+    from whaul.components import graph_client, http_client
     from whaul.events.receiving.subscriptions import Subscriptions
 
-    async with open_registry(settings) as registry, _tokens(settings) as tokens, http_client(settings) as http:
-        graph, token = graph_client(settings, http), await tokens.current()
-        yield registry, Subscriptions(graph, http, token, settings.app_secrets)
+    async with opened(settings) as inbound, http_client(settings) as http:
+        token = await _tokens(inbound).current()
+        yield inbound, Subscriptions(graph_client(settings, http), http, token, settings.app_secrets)
 
 
-@asynccontextmanager
-async def _tokens(settings: "Settings") -> "AsyncIterator[VerifyTokens]":
-    from whaul.components import cipher, event_store
+def _tokens(inbound: Inbound) -> "VerifyTokens":
     from whaul.events.receiving.verify_tokens import VerifyTokens
 
-    async with event_store(settings) as store:
-        yield VerifyTokens(store, cipher(settings), settings.account_id)
+    return VerifyTokens(inbound.store, inbound.cipher, inbound.owner)
 
 
 def _document(one: "Status") -> dict[str, object]:

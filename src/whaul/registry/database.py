@@ -4,6 +4,8 @@ Owns the choice between SQLite and PostgreSQL; what is particular to one of them
 the tables.
 """
 
+import errno
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -91,10 +93,17 @@ def key_file(url: str) -> Path:
 def database_exists(url: str) -> bool:
     """Say whether the database exists, empty or not. A PostgreSQL database is assumed to exist.
 
-    Raises RegistryUnavailableError for a folder that may not be looked into.
+    Raises RegistryUnavailableError for a file that may not be read, or a folder that may not be looked into.
     """
+    if is_postgresql(url):
+        return True
+    path = database_file(url)
     with translated():
-        return is_postgresql(url) or database_file(url).exists()
+        if not path.exists():
+            return False
+        if not os.access(path, os.R_OK):  # the driver would only say that it cannot open the file
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return True
 
 
 def create_database(url: str) -> None:
