@@ -28,6 +28,7 @@ from whaul.operations import (
     public_keys,
     signup,
     tags,
+    templates,
 )
 from whaul.operations.call import MAX_REFUSALS, REFUSAL_PAUSE, Row, operation
 from whaul.operations.components import Components, Rules
@@ -69,6 +70,7 @@ OPERATIONS: Mapping[str, Row] = {
     **phone_numbers.OPERATIONS,
     **signup.OPERATIONS,
     **tags.OPERATIONS,
+    **templates.OPERATIONS,
 }
 """The operations that are built: the tables of the families, joined."""
 

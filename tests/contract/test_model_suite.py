@@ -141,6 +141,10 @@ def test_what_botocore_writes_is_read(name: str, full: bool) -> None:
     assert read(name, members) == members
 
 
+def test_every_operation_of_the_model_is_built() -> None:
+    assert BUILT.keys() == OPERATIONS.keys()
+
+
 @pytest.mark.parametrize(("name", "place"), MEMBER_PLACES)
 def test_a_member_that_is_required_may_not_be_missing_and_another_may(name: str, place: Place) -> None:
     members = with_value(sample(OPERATIONS[name].input, full=True), place.path, None)
@@ -273,6 +277,10 @@ ALLOWED: Mapping[str, Mapping[str, Any]] = {
     "GetWhatsAppMessageMedia": {"metadataOnly": True},
     "PostWhatsAppMessageMedia": {"sourceS3File": {"bucketName": "inbox", "key": "a.ogg"}},
     "UpdateWhatsAppFlow": {"flowName": "Survey"},
+    "CreateWhatsAppMessageTemplateMedia": {"sourceS3File": {"bucketName": "inbox", "key": "a.png"}},
+    "DeleteWhatsAppMessageTemplate": {"deleteAllLanguages": True},
+    "GetWhatsAppMessageTemplate": {"metaTemplateId": "1"},
+    "UpdateWhatsAppMessageTemplate": {"metaTemplateId": "1", "templateCategory": "UTILITY"},
     "GetWhatsAppCallPermission": {"destinationPhoneNumber": "+15550100"},
     "SendWhatsAppCallEvent": {"metaApiVersion": "v25.0", "callEvent": b'{"messaging_product": "whatsapp"}'},
     "SendWhatsAppConversionEvent": {"eventData": b'{"event_name": "Purchase"}'},
@@ -341,7 +349,11 @@ METAS_REFUSALS = [
 @pytest.mark.parametrize("answer", METAS_REFUSALS)
 @pytest.mark.parametrize("name", [name for name in NAMES if BUILT[name].find or name in ALLOWED])
 async def test_what_meta_refuses_is_a_modelled_error(name: str, answer: Reply) -> None:
-    if name in {"PostWhatsAppMessageMedia", "PutWhatsAppBusinessAccountEventDestinations"}:
+    if name in {
+        "PostWhatsAppMessageMedia",
+        "CreateWhatsAppMessageTemplateMedia",
+        "PutWhatsAppBusinessAccountEventDestinations",
+    }:
         return  # a store is asked first (see tests/e2e/test_uploads.py), or Meta not at all
     async with HttpClient() as http, Loopback(answer) as server:
         graph = GraphClient(http, url=server.url, version="v25.0", user_agent="x", media_hosts=MediaHosts(()))

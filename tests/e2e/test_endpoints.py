@@ -2,14 +2,10 @@
 
 import http.client
 import json
-import re
 import uuid
 from contextlib import closing
-from pathlib import Path
 
-import botocore.session
 import pytest
-from botocore.exceptions import ClientError
 
 from harness.client import connection_to, exchange, reply, request_bytes
 from harness.world import MEDIA_PATH, Gateway, signed
@@ -17,10 +13,6 @@ from whaul.simulator import Simulator
 
 PDF = "100000000000003"
 MAX_BODY = 256 * 1024
-MODEL = botocore.session.Session().get_service_model("socialmessaging")
-DOCUMENTED = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text(encoding="utf-8")
-UNBUILT = re.findall(r"^- `(\w+)`$", DOCUMENTED.partition("\nNot built;")[2].partition("<!--")[0], re.MULTILINE)
-"""A page that is made from the code, and checked to be current."""
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -44,26 +36,12 @@ def test_an_unknown_path_is_404(gateway: Gateway, method: str, target: str) -> N
     assert (answer.status, answer.code) == (404, "UnknownOperationException")
 
 
-@pytest.mark.parametrize("name", UNBUILT)
-def test_an_operation_that_is_not_built_is_named(gateway: Gateway, name: str) -> None:
-    route = MODEL.operation_model(name).http
-    answer = gateway.send(route["method"], route["requestUri"].partition("?")[0], b"{}", sign_with=gateway.world.key)
-    assert (answer.status, answer.code) == (404, "UnknownOperationException")
-    assert name in answer.message
-
-
-def test_boto3_shows_an_operation_that_is_not_built(gateway: Gateway) -> None:
-    with pytest.raises(ClientError, match=r"UnknownOperationException.*ListWhatsAppMessageTemplates"):
-        gateway.client().list_whatsapp_message_templates(id=f"waba-{0:032x}")
-
-
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
         ("POST", MEDIA_PATH, 403),
         ("GET", MEDIA_PATH, 405),
         ("GET", "/nowhere", 404),
-        ("POST", "/v1/whatsapp/flow/create", 404),
         ("GET", "/healthz", 200),
         ("POST", "/healthz", 405),
         ("GET", "/readyz", 200),

@@ -46,7 +46,6 @@ ROWS: dict[str, str] = {
     "request: call hours that are not possible": "InvalidParametersException",
     "request: no such route": "UnknownOperationException",
     "request: known route, wrong method": "UnknownOperationException",
-    "request: operation not built": "UnknownOperationException",
     "auth: no Authorization": "MissingAuthenticationTokenException",
     "auth: malformed or incomplete Authorization": "IncompleteSignatureException",
     "auth: wrong scope": "IncompleteSignatureException",

@@ -14,7 +14,7 @@ from harness.simulator_client import JPEG, VOICE, Client, running
 from harness.waiting import eventually
 from whaul.simulator import Simulator
 from whaul.simulator.apps import DEFAULT_APP_SECRET
-from whaul.simulator.state import RETRY_DELAYS, WEEK
+from whaul.simulator.settings import RETRY_DELAYS, WEEK
 from whaul.simulator.webhooks.post import signed_headers
 
 DAY = 24 * 3600

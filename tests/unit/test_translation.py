@@ -13,7 +13,7 @@ HEALTH = meta_type("MetaFlowHealthStatus")
 NAMED = meta_type(
     "MetaFlowWhatsAppBusinessAccountInfo",
     names={"id": "waba_id"},
-    types={"MetaFlowWabaCurrency": Any},
+    types={"MetaFlowWabaCurrency": msgspec.Raw},
     defaults={"WhatsAppBusinessAccountName": ""},
 )
 

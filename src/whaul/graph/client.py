@@ -6,6 +6,7 @@ and edges there are is the business of those who call: the families in `operatio
 
 import hashlib
 import hmac
+import string
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Generic, NamedTuple, TypeVar
@@ -28,6 +29,8 @@ from whaul.secrets import secret_word
 MAX_REDIRECTS = 3
 PAGE_SIZE = 100
 MAX_PAGES = 100
+SESSION_CHARACTERS = string.ascii_letters + string.digits + string.punctuation
+"""All that the id of an upload's session may have: it stays as it is, with its own query."""
 
 T = TypeVar("T")
 
@@ -123,10 +126,11 @@ class GraphClient:
         *,
         call: CallKind = READING,
         version: str | None = None,
+        **query: str,
     ) -> T:
         """Send JSON, `body` as it is if it is bytes; `version` is of the API, the settings' if None."""
         raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        url = self._url(token, path, version=version)
+        url = self._url(token, path, query, version=version)
         return decoded(await self._call("POST", url, token, doing, body=raw, kind=call), kind, doing, call)
 
     async def delete(
@@ -150,8 +154,38 @@ class GraphClient:
     ) -> T:
         """Send a body of `length` bytes as it comes. What `parts` raises comes out as it is."""
         headers = self._headers(token) | {"content-type": content_type}
+        return await self._stream(self._url(token, path), headers, parts, kind, doing, call=call, length=length)
+
+    async def send_to_session(
+        self,
+        token: GraphToken,
+        session: str,
+        parts: AsyncIterator[Bytes],
+        kind: type[T],
+        doing: str,
+        *,
+        call: CallKind,
+        length: int,
+    ) -> T:
+        """Send the bytes of an upload's session, whose id goes into the URL as it is."""
+        headers = self._headers(token) | {"content-type": "application/octet-stream", "file_offset": "0"}
+        headers["authorization"] = headers["authorization"].replace("Bearer", "OAuth", 1)
+        url = self._url(token, session, safe=SESSION_CHARACTERS)
+        return await self._stream(url, headers, parts, kind, doing, call=call, length=length)
+
+    async def _stream(
+        self,
+        url: Url,
+        headers: dict[str, str],
+        parts: AsyncIterator[Bytes],
+        kind: type[T],
+        doing: str,
+        *,
+        call: CallKind,
+        length: int,
+    ) -> T:
         try:
-            response = await self._http.send("POST", self._url(token, path), headers, parts, length)
+            response = await self._http.send("POST", url, headers, parts, length)
         except HttpError as error:
             raise call_error(error, doing, call) from error
         self._check(response, doing, call)
@@ -198,14 +232,20 @@ class GraphClient:
             raise error_from(response, doing, kind)
 
     def _url(
-        self, token: GraphToken, path: str, query: Mapping[str, str] | None = None, *, version: str | None = None
+        self,
+        token: GraphToken,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        version: str | None = None,
+        safe: str = "/",
     ) -> Url:
-        """The URL of an object or edge, with the proof if need be."""
+        """The URL of an object or edge, with the proof if need be; `safe` are characters of the path that stay."""
         members = dict(query or {})
         if token.app_secret is not None:
             members["appsecret_proof"] = appsecret_proof(token.access_token, token.app_secret)
-        url = f"{self._base}/{version or self._version}/{quote(path)}"
-        return Url(url + (f"?{urlencode(members)}" if members else ""))
+        url = f"{self._base}/{version or self._version}/{quote(path, safe)}"
+        return Url(url + (f"{'&' if '?' in url else '?'}{urlencode(members)}" if members else ""))
 
     def _headers(self, token: GraphToken) -> dict[str, str]:
         try:

@@ -78,10 +78,11 @@ class Graph:
         *,
         call: CallKind = READING,
         version: str | None = None,
+        **query: str,
     ) -> T:
         """Send JSON."""
         return await self._attempts.run(
-            lambda: self._client.post(self._token, path, body, kind, doing, call=call, version=version)
+            lambda: self._client.post(self._token, path, body, kind, doing, call=call, version=version, **query)
         )
 
     async def delete(self, path: str, kind: type[T], doing: str, *, call: CallKind = READING, **query: str) -> T:

@@ -29,7 +29,7 @@ SETTING: Final = CallKind(names_object=False, is_callers=True)
 
 _CHANGES: Final = ("flowName", "categories", "endpointUri", "metaAppId")
 _NAMES: Final = {"flowId": "id", "flowName": "name", "flowStatus": "status"}
-_TYPES: Final = {"MetaFlowValidationError": Any}  # an object at Meta, a string at AWS
+_TYPES: Final = {"MetaFlowValidationError": msgspec.Raw}  # an object at Meta, a string at AWS
 FLOW: Final = meta_type(
     "GetWhatsAppFlowOutput",
     names=_NAMES | {"whatsAppBusinessAccount": "whatsapp_business_account"},

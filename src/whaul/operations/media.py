@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Hashable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -16,7 +16,7 @@ from whaul.graph.media import NAMING_MEDIA, MediaSource, upload
 from whaul.graph.media_types import media_kind
 from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
 from whaul.operations.actions import GET_OBJECT, PUT_OBJECT, object_arn
-from whaul.operations.call import NumberCall, Row, on_number
+from whaul.operations.call import NumberCall, OperationCall, Row, on_number
 from whaul.operations.repeats import gone, moved
 from whaul.storage import Open, Put
 from whaul.storage.naming import EXTENSIONS, checked_key, extension, object_key
@@ -116,6 +116,13 @@ def stored_headers(stored: StoredObject, file: S3File | None) -> Headers:
     return headers
 
 
+def s3_source(call: OperationCall[Any], file: Members) -> Open:
+    """Open an object of the caller's, a whole key, that the caller's policy allows to be read."""
+    key = checked_key(file["key"])
+    _authorize(call, GET_OBJECT, file["bucketName"], key, "the bucket and key of this request")
+    return partial(call.components.store.open, S3File(file["bucketName"], key))
+
+
 def _described(info: MediaInfo) -> Document:
     return {"fileSize": info.file_size, "mimeType": info.mime_type}
 
@@ -139,7 +146,7 @@ def _authorized_file(call: NumberCall, prefix: S3File, info: MediaInfo) -> S3Fil
     return S3File(prefix.bucket_name, key)
 
 
-def _authorize(call: NumberCall, action: str, bucket: str, key: str, shown_as: str) -> None:
+def _authorize(call: OperationCall[Any], action: str, bucket: str, key: str, shown_as: str) -> None:
     call.caller.authorize(action, object_arn(call.components.rules.arns, bucket, key), shown_as=shown_as)
 
 
@@ -151,15 +158,12 @@ def _identity(call: NumberCall, file: S3File | None, presigned: PresignedUrl | N
 
 def _source(call: NumberCall) -> tuple[Open, str | None]:
     """Check the source as far as that goes without asking for it; name its host when the caller chose it."""
-    presigned, file = _url(call.members, "sourceS3PresignedUrl"), _file(call.members, "sourceS3File")
+    presigned = _url(call.members, "sourceS3PresignedUrl")
     if presigned is not None:
         chosen = Presigned(call.components.http, call.components.presigned_hosts, presigned)
         media_kind(chosen.mime_type)
         return chosen.open, chosen.host
-    assert file is not None  # noqa: S101 - one_source has seen to it
-    key = checked_key(file.key)
-    _authorize(call, GET_OBJECT, file.bucket_name, key, "the bucket and key of this request")
-    return partial(call.components.store.open, S3File(file.bucket_name, key)), None
+    return s3_source(call, call.members["sourceS3File"]), None
 
 
 async def _uploaded(call: NumberCall, mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:

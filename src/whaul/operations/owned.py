@@ -44,6 +44,6 @@ class Owned:
         self._known.pop((account_id, object_id), None)
 
 
-def not_owned(what: str) -> ResourceNotFoundException:
-    """Build the error for an object that is not there, or another account's."""
-    return ResourceNotFoundException(f"This account has no {what} with this id.")
+def not_owned(what: str, by: str = "id") -> ResourceNotFoundException:
+    """Build the error for an object that is not there, or another account's; `by` is what it was named by."""
+    return ResourceNotFoundException(f"This account has no {what} with this {by}.")

@@ -34,6 +34,8 @@ def meta_type(
         return types[shape]
     if fact.type == "list":
         return list[meta_type(fact.member, types=types, defaults=defaults)]  # type: ignore[misc]
+    if fact.type == "map":
+        return dict[str, str]
     if fact.type != "structure":
         return _SCALARS[fact.type]
     fields: list[Any] = []
@@ -53,6 +55,13 @@ def renamed(members: Members, wanted: Iterable[str], names: Mapping[str, str]) -
     return {names.get(name) or _snake_case(name): value for name, value in given.items()}
 
 
+def in_snake_case(value: Any) -> Any:
+    """Write all members of a value in Meta's spelling, however deep; maps that callers wrote, too."""
+    if isinstance(value, dict):
+        return {_snake_case(name): in_snake_case(item) for name, item in value.items() if item is not None}
+    return [in_snake_case(item) for item in value] if isinstance(value, list) else value
+
+
 def fields(kind: type[msgspec.Struct]) -> str:
     """What asks Meta for all members of an object."""
     return ",".join(kind.__struct_encode_fields__)
@@ -67,8 +76,8 @@ def document(found: Any) -> Document:
 def _value(value: Any) -> Any:
     if isinstance(value, list):
         return [_value(item) for item in value]
-    if isinstance(value, dict):  # of `types`: AWS has a string there
-        return msgspec.json.encode(value).decode()
+    if isinstance(value, msgspec.Raw):  # of `types`: AWS has a string there
+        return msgspec.json.format(bytes(value), indent=-1).decode()
     return document(value) if isinstance(value, msgspec.Struct) else value
 
 

@@ -170,10 +170,7 @@ class Gateway(HttpApp):
                 raise UnknownOperationException("This path takes another HTTP method.", status=405)
             raise UnknownOperationException("There is no operation at this path.")
         exchange.call.operation = name
-        operation = self._service.operations.get(name)
-        if operation is None:
-            raise UnknownOperationException(f"The operation {name} is not built in this version of whaul.")
-        exchange.operation = operation
+        exchange.operation = self._service.operations[name]
 
     async def _receive(self, exchange: "Exchange") -> None:
         """Read the body. A large one takes room that all share, until the call ends."""

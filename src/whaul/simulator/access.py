@@ -66,7 +66,7 @@ def _token(request: web.Request) -> str | None:
 
 def _bearer(request: web.Request) -> str | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    return token.strip() or None if scheme.lower() in {"bearer", "oauth"} else None
 
 
 def is_expired(state: State) -> bool:

@@ -20,7 +20,8 @@ from whaul.simulator.content import BLOCK
 from whaul.simulator.faults import KINDS, parameters, parse
 from whaul.simulator.flows import Flow
 from whaul.simulator.media import MediaOptions, NewMedia
-from whaul.simulator.state import WABA_ID, Settings, State
+from whaul.simulator.settings import Settings
+from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.values import BadValueError, MissingError, checked, schema
 from whaul.simulator.webhooks.contents import MESSAGES
 from whaul.simulator.webhooks.deliveries import Delivery, DeliveryState
@@ -143,6 +144,7 @@ def _rows(simulator: "Simulator") -> list[Row]:
         Row("GET", "/state", lambda: _everything(state)),
         Row("POST", "/flows", simulator.add_flow, lambda flow_id, _: state.flows[flow_id], 201, options=Flow),
         Row("PATCH", "/flows/{id}", simulator.change_flow, names={"flow_id": "id"}),
+        Row("PATCH", "/templates/{id}", simulator.templates.change, names={"template_id": "id"}),
         Row("POST", "/call-permissions", simulator.calling.permit, status=201),
         Row("POST", "/calls", simulator.calling.ring, status=201),
         Row("PATCH", "/calls/{id}", simulator.calling.act, names={"call_id": "id"}),
@@ -208,6 +210,7 @@ def _everything(state: State) -> Any:
         "phone_numbers": list(state.phone_numbers.values()),
         "media": [_describe(state, media_id) for media_id in state.media],
         "flows": list(state.flows.values()),
+        "templates": list(state.templates.values()),
         "public_keys": state.public_keys,
         "calls": list(state.voice_calls.values()),
         "apps": [app.describe() for app in state.apps],

@@ -16,7 +16,8 @@ from whaul.simulator.calls import Call
 from whaul.simulator.lookaside import signed_url
 from whaul.simulator.media import Media
 from whaul.simulator.responses import RefusedError, graph_error, invalid
-from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State, Status
+from whaul.simulator.settings import Status
+from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State
 from whaul.simulator.values import BadValueError, MissingError
 from whaul.simulator.webhooks import envelope
 from whaul.simulator.webhooks.deliveries import Webhook
@@ -145,11 +146,26 @@ def _checked(state: State, content: dict[str, Any]) -> dict[str, str]:
     media_id = body.get("id") if kind in MEDIA_TYPES and isinstance(body, dict) else None
     if media_id is not None and state.find(str(media_id)) is None:
         raise RefusedError(graph_error(131009, details=f"{kind}.id is not the id of a media."))
+    if kind == "template" and isinstance(body, dict):
+        _check_template(state, body)
     if kind == "template" and "user_id" in contact and isinstance(body, dict):
         needs_number = body.get("name") in state.settings.authentication_templates or "bid_spec" in body
         if needs_number:
             raise RefusedError(graph_error(131062, details="This template goes to phone numbers only."))
     return contact
+
+
+def _check_template(state: State, body: Mapping[str, Any]) -> None:
+    """Refuse a template that is paused, disabled, or there in other languages only; one that nobody made is taken."""
+    language = body.get("language")
+    code = language.get("code") if isinstance(language, Mapping) else None
+    named = [one for one in state.templates.values() if (one.waba_id, one.name) == (WABA_ID, body.get("name"))]
+    statuses = {one.language: one.status for one in named}
+    if named and code not in statuses:
+        raise RefusedError(graph_error(132001, details="The template is not there in this language."))
+    refusals = {"PAUSED": 132015, "DISABLED": 132016}
+    if (refusal := refusals.get(statuses.get(str(code), ""))) is not None:
+        raise RefusedError(graph_error(refusal))
 
 
 def _contact(content: Mapping[str, Any]) -> dict[str, str]:

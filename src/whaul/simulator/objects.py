@@ -33,6 +33,7 @@ from whaul.simulator.messages import send
 from whaul.simulator.phone_numbers import change_settings, register, show_settings
 from whaul.simulator.public_keys import get_key, put_key
 from whaul.simulator.responses import RefusedError, graph_error
+from whaul.simulator.resumable import open_session, receive_bytes, session, show_session
 from whaul.simulator.state import PhoneNumber, State
 from whaul.simulator.subscribing import (
     app_by_id,
@@ -46,6 +47,15 @@ from whaul.simulator.subscribing import (
     unsubscribe_from_fields,
     webhook_configuration,
 )
+from whaul.simulator.template_calls import (
+    create_template,
+    delete_template,
+    list_templates,
+    read_template,
+    template,
+    update_template,
+)
+from whaul.simulator.template_library import library, list_library
 from whaul.simulator.uploads import receive
 
 Respond = Callable[[Call], Awaitable[Any]]
@@ -165,6 +175,15 @@ ROWS = (
     Row("GET", flow, "", "metadata", read_flow),
     Row("POST", flow, "", "settings", update_flow),
     Row("DELETE", flow, "", "delete", delete_flow),
+    Row("GET", library, "", "metadata", list_library),
+    Row("GET", any_account, "message_templates", "metadata", list_templates),
+    Row("POST", any_account, "message_templates", "settings", create_template),
+    Row("DELETE", any_account, "message_templates", "delete", delete_template),
+    Row("GET", template, "", "metadata", read_template),
+    Row("POST", template, "", "settings", update_template),
+    Row("POST", app_by_id, "uploads", "settings", open_session),
+    Row("GET", session, "", "metadata", show_session),
+    Row("POST", session, "", "settings", receive_bytes),
     Row("GET", any_account, "dataset", "metadata", read_dataset),
     Row("POST", any_account, "dataset", "settings", create_dataset),
     Row("POST", dataset, "events", "send", receive_events),

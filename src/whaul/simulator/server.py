@@ -25,7 +25,9 @@ from whaul.simulator.journal import Exchange, Journal
 from whaul.simulator.lookaside import Lookaside
 from whaul.simulator.media import Media, MediaOptions, NewMedia
 from whaul.simulator.messages import CUSTOMER, give_status, new_message_id, receive
-from whaul.simulator.state import WABA_ID, Message, PhoneNumber, Settings, State
+from whaul.simulator.settings import Settings
+from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State
+from whaul.simulator.template_calls import Reviewing
 from whaul.simulator.values import BadValueError, checked
 from whaul.simulator.webhooks.deliveries import Delivery
 from whaul.simulator.webhooks.examples import content_of
@@ -94,6 +96,8 @@ class Simulator:
         """Every webhook goes out here."""
         self.calling = Calling(self.state, self.webhooks)
         """What people do about voice calls."""
+        self.templates = Reviewing(self.state, self.webhooks)
+        """What Meta does to templates."""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import Meta
 
 from whaul.simulator.apps import ALL_FIELDS, Apps
 from whaul.simulator.content import Content, InMemory, OnDisk
@@ -26,20 +25,20 @@ from whaul.simulator.media import (
     DEFAULT_MEDIA,
     INBOUND_LIFETIME,
     UPLOAD_LIFETIME,
-    ContentType,
-    FileSize,
     Media,
     MediaOptions,
     Origin,
-    Sha256,
     mime_type_of,
 )
 from whaul.simulator.media_store import MediaStore
+from whaul.simulator.settings import Settings
 from whaul.simulator.values import BadValueError, MissingError
 
 if TYPE_CHECKING:
     from whaul.simulator.calling import Permission, VoiceCall
     from whaul.simulator.datasets import Dataset
+    from whaul.simulator.resumable import Session
+    from whaul.simulator.templates import Template
 
 WABA_ID = "400000000000001"
 OTHER_WABA_ID = "400000000000002"
@@ -105,56 +104,6 @@ DEFAULT_PHONE_NUMBERS = (
 )
 
 
-# Seconds between the attempts of a webhook: at once, then less and less often, for nearly seven days.
-RETRY_DELAYS = (0, 10, 60, 5 * 60, 30 * 60, 3600, 3 * 3600, 6 * 3600, *(12 * 3600,) * 13)
-WEEK = 7 * 24 * 3600
-
-Status = Literal["sent", "delivered", "read", "failed"]
-Delay = Annotated[float, Meta(ge=0, le=WEEK)]
-Percentage = Annotated[int, Meta(ge=0)]
-UnixTime = Annotated[int, Meta(ge=0)]
-
-
-class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What can be changed at run time for everything."""
-
-    file_size: FileSize = "number"
-    sha256: Sha256 = "hex"
-    content_type: ContentType = "media"
-    user_agent: Literal["any", "required-500", "required-redirect"] = "any"
-    """What a download without User-Agent gets."""
-    media_base_url: Annotated[str, Meta(pattern=r"^https?://[!-~]+\Z")] | None = None
-    """Where download URLs point; absent: to the address that the client called."""
-    two_factor_pin: Annotated[str, Meta(pattern=r"^[0-9]{6}\Z")] | None = None
-    """The PIN of every phone number; absent: any six digits will do."""
-    token_expires_at: UnixTime = 0
-    """When the token ends; 0: never."""
-    token_data_access_expires_at: UnixTime = 0
-    """When the token's access to data ends, unless the user renews it; 0: never."""
-    token_scopes: tuple[str, ...] = (
-        "whatsapp_business_management",
-        "whatsapp_business_messaging",
-        "whatsapp_business_manage_events",
-    )
-    """What the token may do. Without the last, there are no data sets."""
-    public_key_answer: Literal["list", "flat"] = "list"
-    """The form in which a number's public key is shown: as documented, or as it is seen."""
-    authentication_templates: list[str] = []
-    """Names of templates that Meta sends to phone numbers only, not to business-scoped user ids."""
-    message_statuses: tuple[Status, ...] = ("sent", "delivered", "read")
-    """What becomes of a message that is sent, if webhooks of its number go anywhere."""
-    webhook_retry_delays: Annotated[tuple[Delay, ...], Meta(max_length=100)] = RETRY_DELAYS
-    """Seconds from each attempt of a webhook that was not answered with 200 to the next; after the last it is lost."""
-    webhook_timeout: Annotated[float, Meta(gt=0, le=3600)] = 10.0
-    """Seconds that a receiver has for its answer."""
-    usage_headers: bool = True
-    call_count: Percentage = 0
-    total_cputime: Percentage = 0
-    total_time: Percentage = 0
-    estimated_time_to_regain_access: Annotated[int, Meta(ge=0)] = 0
-    """Minutes."""
-
-
 class State:
     """The simulated world."""
 
@@ -202,6 +151,12 @@ class State:
         self.voice_calls: dict[str, VoiceCall] = {}
         self.datasets: dict[str, Dataset] = {}
         """By the account's id."""
+        self.templates: dict[str, Template] = {}
+        self.blocked_names: dict[tuple[str, str], float] = {}
+        """Until when the name of a deleted template cannot be used, by account and name."""
+        self.upload_sessions: dict[str, Session] = {}
+        self.handles: dict[str, str] = {}
+        """The apps that uploaded files are for, by the files' handles."""
         self.conversion_events: list[dict[str, Any]] = []
         self.messages: deque[Message] = deque(maxlen=MAX_MESSAGES)
         """What was sent or marked as read, oldest first."""
