@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -26,17 +26,18 @@ from harness.archive import (
     set_archive,
 )
 from harness.bucket import Bucket, Version, bucket
-from harness.inbox import KEY, NUMBER, OWNER, REGION, WABA, installation, post
+from harness.inbox import ACCOUNT_ID, KEY, NOON, NUMBER, OWNER, REGION, WABA, image, installation, post
 from harness.killed import LIMITS
 from harness.killed_archive import surroundings
 from harness.outbox import ScriptedTarget
 from harness.waiting import PATIENCE
 from harness.zygote import Zygote
 from whaul.events.archive import archiving
+from whaul.events.archive.backfill import Backfill
 from whaul.events.archive.outcomes import LEFT_AFTER
 from whaul.events.filters import Filter
 from whaul.events.model import Accepted, Failed
-from whaul.events.routing import write_filter
+from whaul.events.routing import Archive, write_filter
 from whaul.events.running import events_running
 from whaul.outbound.http import HttpClient
 from whaul.registry import schema
@@ -85,6 +86,17 @@ async def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+async def test_events_that_were_routed_late_hide_no_files_that_came_since(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as here:
+        await here.link()
+        await here.inbox.put(post(image("wamid.new", "1")))
+        await here.inbox.put(post(image("wamid.old", "2")))
+        await here.rows("UPDATE events SET received_at = 0 WHERE wamid = 'wamid.old'")
+        archive = Archive(ACCOUNT_ID, "bucket", "", "{media}{ext}", frozenset())
+        backfill = Backfill(here.store, here.cipher, OWNER, archive, {}, displayed={})
+        assert (await backfill.run(NOON - timedelta(days=1), 10, dry_run=True)).matched == 1
 
 
 @pytest.mark.parametrize("conditional", [True, False])

@@ -107,7 +107,9 @@ async def test_a_verify_token_is_not_made_by_looking(here: Installation) -> None
     assert await here.value("SELECT count(*) FROM installation WHERE verify_token IS NOT NULL") == 0
 
 
-async def test_without_secret_and_destination_webhooks_are_off(here: Installation) -> None:
+async def test_without_secret_webhooks_are_off(here: Installation) -> None:
+    found = (await look(here))["webhooks"]
+    assert (found.outcome, found.detail.split(",")[0]) == (Outcome.WARNING, "off"), "a destination waits for them"
     await here.rows("UPDATE destinations SET removed_at = 1 RETURNING number")
     found = await look(here)
     assert list(found) == ["webhooks"]

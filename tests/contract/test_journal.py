@@ -31,6 +31,7 @@ from whaul.events.database.columns import microseconds
 from whaul.events.delivery import replays as replays_module
 from whaul.events.delivery.dead import DeadLetters
 from whaul.events.delivery.replays import Replays
+from whaul.events.delivery.waiting import waiting_for
 from whaul.events.filters import Filter
 from whaul.events.journal import UNREADABLE, EventRecord, FileRecord, Journal
 from whaul.events.model import Accepted, Failed
@@ -229,9 +230,14 @@ async def test_an_error_of_a_lost_key_does_not_hide_the_rest(url: str) -> None:
         await there.here.add_destination()
         await put(there.here, 1)
         await there.until("SELECT count(*) FROM deliveries WHERE state = 'dead'", 1)
-        other = Journal(there.here.store, Cipher(SecretStr(Fernet.generate_key().decode())), OWNER)
+        lost = Cipher(SecretStr(Fernet.generate_key().decode()))
+        other = Journal(there.here.store, lost, OWNER)
         [event] = (await other.page(Selection(), 50)).events
         assert event.deliveries[0].last_error == UNREADABLE
+        await there.here.rows("UPDATE deliveries SET state = 'pending'")
+        orders = (await destination(there)).number
+        found = await waiting_for(there.here.store, lost, OWNER, orders)
+        assert (found.pending, found.last_error) == (1, UNREADABLE)
 
 
 # Replays

@@ -26,6 +26,8 @@ from whaul.secrets import Cipher, SecretKeyError
 from whaul.settings import Settings
 
 WEBHOOKS = "webhooks"
+OFF = "off, since no app secret is known"
+KNOW = "link an account with --app-secret-file, or set WHAUL_APP_SECRETS"
 LATE = 900
 """Seconds that an event may wait for a destination that takes events."""
 MAX_NAMED = 5
@@ -63,8 +65,7 @@ class InboundChecks:
             yield failed(WEBHOOKS, "the database no longer answers", "check the database")
             return
         if not secrets and not destinations:
-            advice = "to take Meta's webhooks, link an account with --app-secret-file, or set WHAUL_APP_SECRETS"
-            yield skipped(WEBHOOKS, "off, since no app secret is known", advice)
+            yield skipped(WEBHOOKS, OFF, f"to take Meta's webhooks, {KNOW}")
             return
         yield _secrets(secrets)
         unknown = [account for account in accounts if account.has_app_secret and account.app_id is None]
@@ -165,6 +166,8 @@ class InboundChecks:
 
 
 def _secrets(secrets: AppSecrets) -> Finding:
+    if not secrets:
+        return warning(WEBHOOKS, f"{OFF}; nothing comes for the destinations", KNOW)
     untried = list(secrets.untried())
     if untried:
         detail = f"only {MAX_TRIED} of {len(secrets)} app secrets are tried where the URL names no app; not those of "

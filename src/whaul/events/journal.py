@@ -217,8 +217,7 @@ class Journal:
         return bool(newest >= since)
 
     async def _rows(self, selection: Selection, bounds: Bounds, order: str, limit: int) -> list[Row]:
-        where = Conditions(self._store.rows).add("seq >= ?", bounds.low).add("seq < ?", bounds.high)
-        where.add("owner = ?", self._owner).choose(selection)
+        where = Conditions(self._store.rows).add("owner = ?", self._owner).choose(selection, bounds.low, bounds.high)
         statement = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY seq {order} LIMIT {int(limit)}"
         return await self._store.read(statement, *where.parameters)
 

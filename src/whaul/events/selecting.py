@@ -9,8 +9,6 @@ import msgspec
 from whaul.events.filters import Filter
 from whaul.events.model import MEDIA_FIELD
 
-State = str
-STATES: Final = ("pending", "delivered", "dead", "unrouted", "unparsed")
 LOOSE: Final = frozenset({"unrouted", "unparsed"})
 """States of an event itself; the others are those of its deliveries."""
 Rows = Callable[..., str]
@@ -36,7 +34,8 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str | None = None
     meta_phone_number_id: str | None = None
     destination: int | None = None
-    state: State | None = None
+    state: str | None = None
+    """One of `LOOSE`, or `pending`, `delivered` or `dead`."""
     since: int | None = None
     """Microseconds."""
     until: int | None = None
@@ -77,8 +76,9 @@ class Conditions:
         self.clauses.append(f"{column} IN (SELECT id FROM {given})")
         return self
 
-    def choose(self, selection: Selection) -> "Conditions":
-        """Add those of a selection."""
+    def choose(self, selection: Selection, low: int, high: int) -> "Conditions":
+        """Add those of a selection, among the events from a number on and below another one."""
+        self.add("events.seq >= ?", low).add("events.seq < ?", high)
         for name, column in _COLUMNS.items():
             if (value := getattr(selection, name)) is not None:
                 self.add(f"{column} = ?", value)
@@ -88,7 +88,7 @@ class Conditions:
             self.add("received_at < ?", selection.until)
         if selection.seqs is not None:
             self.among("events.seq", selection.seqs, "bigint")
-        self._choose_state(selection)
+        self._choose_state(selection, low, high)
         return self
 
     def want(self, account_ids: Collection[str], chosen: Filter) -> "Conditions":
@@ -107,15 +107,17 @@ class Conditions:
             self.among("meta_phone_number_id", chosen.meta_phone_number_ids, "text")
         return self
 
-    def _choose_state(self, selection: Selection) -> None:
+    def _choose_state(self, selection: Selection, low: int, high: int) -> None:
         state, number = selection.state, selection.destination
         if state in LOOSE:
             self.add(f"events.state = '{state}' AND events.state <> 'routed'")  # as the index of these has it
         elif state == "delivered":
             self._exists("attempts", "outcome = 'delivered'", number)
         elif state in {"pending", "dead"}:
+            # Few of many events, as a rule; so these are looked up first, and no more of them than of the events.
             of = "" if number is None else f"AND destination = {self.parameter(number)}"
-            self.add(f"events.seq IN (SELECT seq FROM deliveries WHERE state = '{state}' {of})")
+            rows = f"SELECT seq FROM deliveries WHERE seq >= ? AND seq < ? AND state = '{state}' {of}"
+            self.add(f"events.seq IN ({rows})", low, high)
         if state in LOOSE | {None} and number is not None:
             self.add(
                 "(EXISTS (SELECT 1 FROM deliveries d WHERE d.seq = events.seq AND d.destination = ?) OR EXISTS ("

@@ -10,10 +10,12 @@ import msgspec
 from whaul.events.archive.file_keys import file_key
 from whaul.events.database.columns import microseconds, microseconds_now, moment, readable
 from whaul.events.database.store import Row, Statement, Store
+from whaul.events.journal import TOP, Journal
 from whaul.events.model import Item, MediaRef
 from whaul.events.receiving import items
 from whaul.events.receiving.drafts import MEDIA_LIFE, file_id, life_begins
 from whaul.events.routing import Archive
+from whaul.events.selecting import Selection
 from whaul.secrets import Cipher
 
 PAGE: Final = 500
@@ -72,22 +74,20 @@ class Backfill:
 
         Files that are stored, or wait, stay as they are. With `dry_run` nothing is changed.
         """
-        found, before = Backfilled(), 2**62
-        while rows := await self._events(before):
+        found, before, since_at = Backfilled(), TOP, microseconds(since)
+        first = await Journal(self._store, self._cipher, self._owner).first(Selection(since=since_at))
+        while not found.is_full and (rows := await self._events(first, before, since_at)):
             before = rows[-1][0]
-            wanted = [row for row in rows if row[1] >= microseconds(since)]
-            await self._page(wanted, found, max_queued, dry_run=dry_run)
-            if len(wanted) < len(rows) or found.is_full:
-                break
+            await self._page(rows, found, max_queued, dry_run=dry_run)
         return found
 
-    async def _events(self, before: int) -> list[Row]:
+    async def _events(self, first: int, before: int, since: int) -> list[Row]:
         statement = f"""
             SELECT seq, received_at, entry FROM events
-            WHERE owner = $1 AND account_id = $2 AND seq < $3 AND kind IN ('message', 'echo', 'notification')
-              AND {readable(self._cipher.key_ids)}
+            WHERE owner = $1 AND account_id = $2 AND seq >= $3 AND seq < $4 AND received_at >= $5
+              AND kind IN ('message', 'echo', 'notification') AND {readable(self._cipher.key_ids)}
             ORDER BY seq DESC LIMIT {PAGE}"""
-        return await self._store.read(statement, self._owner, self._archive.account_id, before)
+        return await self._store.read(statement, self._owner, self._archive.account_id, first, before, since)
 
     async def _page(self, rows: Iterable[Row], found: Backfilled, max_queued: int, *, dry_run: bool) -> None:
         files: list[dict[str, Any]] = []

@@ -87,7 +87,7 @@ class Replays:
         events, new, first, high, more = 0, 0, last, last + 1, True
         while more:
             low, high_now, more = await self._journal.bounds(selection, high)
-            where = self._conditions(selection, destination).add("events.seq >= ?", low).add("events.seq < ?", high_now)
+            where = self._conditions(selection, destination, low, high_now)
             waiting = f"{waits} AND w.destination = {where.parameter(destination.number)})"
             statement = f"""
                 SELECT count(*), coalesce(sum(CASE WHEN {waiting} THEN 0 ELSE 1 END), 0), min(seq)
@@ -188,15 +188,14 @@ class Replays:
         [(position,)] = await self._store.read(end, job.position, job.last, MAX_LOOKED_AT)
         if position is None:
             return [], None
-        where = self._conditions(job.selection, destination)
-        where.add("events.seq > ?", job.position).add("events.seq <= ?", position)
+        where = self._conditions(job.selection, destination, job.position + 1, position + 1)
         statement = f"SELECT seq FROM events WHERE {where} ORDER BY seq LIMIT {limit}"
         seqs = [row[0] for row in await self._store.read(statement, *where.parameters)]
         return seqs, seqs[-1] if len(seqs) == limit else position
 
-    def _conditions(self, selection: Selection, destination: Destination) -> Conditions:
-        where = Conditions(self._store.rows).add("owner = ?", self._owner)
-        return where.choose(selection).want(destination.account_ids, destination.filter)
+    def _conditions(self, selection: Selection, destination: Destination, low: int, high: int) -> Conditions:
+        where = Conditions(self._store.rows).add("owner = ?", self._owner).choose(selection, low, high)
+        return where.want(destination.account_ids, destination.filter)
 
     async def _waiting(self, number: int) -> int:
         statement = f"""

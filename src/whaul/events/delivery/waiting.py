@@ -7,6 +7,7 @@ from typing import Final
 from whaul.events.backlog import Count, of_destination
 from whaul.events.database.columns import moment
 from whaul.events.database.store import Store
+from whaul.events.journal import unsealed
 from whaul.secrets import Cipher
 
 MAX_COUNTED: Final = 50_000
@@ -43,7 +44,7 @@ class Waiting:
 
 
 async def waiting_for(store: Store, cipher: Cipher, owner: str, number: int) -> Waiting:
-    """Count what waits for a destination. Raises RegistryUnavailableError, SecretKeyError."""
+    """Count what waits for a destination. Raises RegistryUnavailableError."""
     counted = [Count(*row) for row in await store.read(_COUNTED, of_destination(number), owner)]
     [(pending, oldest_at)] = await store.read(_PENDING, number)
     [(dead,)] = await store.read(_DEAD, number)
@@ -53,5 +54,5 @@ async def waiting_for(store: Store, cipher: Cipher, owner: str, number: int) -> 
     if counted and dead >= MAX_COUNTED:
         dead = max(dead, counted[0].dead)
     errors = await store.read(_ERROR, number)
-    last_error = cipher.unseal(errors[0][0]).decode(errors="replace") if errors else None
+    last_error = unsealed(cipher, errors[0][0]) if errors else None
     return Waiting(pending, dead, None if oldest_at is None else moment(oldest_at), last_error)

@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from whaul.events.model import Event, Outcomes
 
-FORMATS: Final = ("aws", "meta", "cloudevents")
 REPLAY: Final = "whaul-replay"
 """The header or attribute of an event that is sent again by command; its value is 1."""
 MAX_KEPT: Final = 1024
@@ -27,7 +26,7 @@ class Options:
     """How an address is sent events."""
 
     format: str = "aws"
-    """One of `FORMATS`."""
+    """`aws`, `meta` or `cloudevents`."""
     attributes: bool = False
     """Whether SNS and SQS get message attributes to filter by."""
     secrets: Sequence[SecretStr] = ()

@@ -20,7 +20,6 @@ from whaul.outbound.http import Response
 from whaul.outbound.netguard import EventHosts, ForbiddenUrlError
 from whaul.outbound.public import PublicClient
 
-MAX_HEADERS: Final = 32
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
 _OURS: Final = re.compile(r"host|content-.*|webhook-.*|ce-.*|x-hub-signature.*|whaul-.*|connection|te|trailer|upgrade")
