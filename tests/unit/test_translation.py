@@ -10,10 +10,10 @@ from whaul.api.service import SHAPES
 from whaul.operations.translation import document, fields, meta_type
 
 HEALTH = meta_type("MetaFlowHealthStatus")
+VALIDATED = meta_type("UpdateWhatsAppFlowAssetsOutput", types={"MetaFlowValidationError": msgspec.Raw})
 NAMED = meta_type(
     "MetaFlowWhatsAppBusinessAccountInfo",
     names={"id": "waba_id"},
-    types={"MetaFlowWabaCurrency": msgspec.Raw},
     defaults={"WhatsAppBusinessAccountName": ""},
 )
 
@@ -46,8 +46,13 @@ def test_names_are_those_of_the_model_in_snake_case_or_as_told() -> None:
         (NAMED, {"waba_id": "1"}, {"id": "1", "name": ""}),
         (
             NAMED,
-            {"waba_id": "1", "name": "A", "timezone_id": "7", "currency": {"a_b": [1]}},
-            {"id": "1", "name": "A", "timezoneId": "7", "currency": '{"a_b":[1]}'},
+            {"waba_id": "1", "name": "A", "timezone_id": "7", "currency": "EUR"},
+            {"id": "1", "name": "A", "timezoneId": "7", "currency": "EUR"},
+        ),
+        (
+            VALIDATED,
+            {"validation_errors": [{"a_b": [1, "\u00fc"]}, "x"]},
+            {"validationErrors": ['{"a_b":[1,"\\u00fc"]}', '"x"']},
         ),
     ],
 )
