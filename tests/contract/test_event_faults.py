@@ -57,7 +57,8 @@ async def test_a_database_that_is_silent_or_away_is_told_soon(
                 with pytest.raises(InboxUnavailableError):
                     await here.inbox.put(post(text("wamid.B")))
             proxy.restore()
-            assert await here.inbox.put(post(text("wamid.B"))) == PutResult(events=1)
+            again = await here.inbox.put(post(text("wamid.B")))
+            assert again.events + again.duplicates == 1  # the first one may have come through when nobody waited
 
 
 async def test_a_writer_that_holds_sqlite_up_is_told_and_costs_nothing(sqlite_url: str) -> None:

@@ -23,6 +23,8 @@ _LEASE_END: Final = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNFIT: Final = ("22", "23", "54")
 _AGAIN: Final = ("40",)  # a deadlock, or another reason to undo one of two transactions
+# What the driver raises for a connection that has ended; the last, for a prepared statement on it.
+_LOST: Final = (asyncpg.PostgresConnectionError, ConnectionError, asyncpg.InternalClientError)
 _STALE: Final = ("0A000", "26000", "42P05")  # a prepared statement that a migration or a pooler has made useless
 
 _EVENT: Final = """
@@ -288,11 +290,7 @@ def _translated(error: BaseException) -> BaseException:
     state = getattr(error, "sqlstate", None) or ""
     if state.startswith(_UNFIT) or isinstance(error, asyncpg.DataError | UnicodeEncodeError):
         return UnfitDataError()
-    if (
-        state.startswith(_AGAIN)
-        or _is_stale(error)
-        or isinstance(error, asyncpg.PostgresConnectionError | ConnectionError)
-    ):
+    if state.startswith(_AGAIN) or _is_stale(error) or isinstance(error, _LOST):
         return _AgainError()
     if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError | OSError | TimeoutError):
         return RegistryUnavailableError()

@@ -4,7 +4,7 @@ Apart from the registry's engine: it has connections of its own, takes no lock o
 an ORM where a statement runs for every event. Statements are PostgreSQL's, with `$1` for parameters, and with what
 differs taken from a `Store`: SQLite knows all the rest. Rows go in as one JSON parameter (see `Store.rows`), so that
 a statement costs much the same for one row and for five hundred. Nothing outlives a transaction, so that a pooler in
-transaction mode may stand in between.
+transaction mode may stand in between; without one, a prepared statement does.
 """
 
 from collections.abc import Sequence
