@@ -9,6 +9,8 @@ import os
 import re
 import shlex
 import stat
+from base64 import urlsafe_b64decode
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import uuid4
@@ -16,6 +18,7 @@ from uuid import uuid4
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
+from whaul.content_cipher import AlteredError, ContentCipher
 from whaul.folders import create_private_folder, sync_folder
 
 # Fernet itself decodes leniently: it drops what is not of its alphabet, a `+` say, instead of refusing it.
@@ -99,6 +102,7 @@ class Cipher:
                 )
         self._newest = Fernet(parts[0])
         self._fernet = MultiFernet([self._newest, *(Fernet(part) for part in parts[1:])])
+        self._content = [ContentCipher(urlsafe_b64decode(part)) for part in parts]
         self.key_ids = tuple(hashlib.sha256(b"whaul key id:" + part.encode()).hexdigest()[:16] for part in parts)
         """Names of the keys, which tell nothing of them, in their order; content is sealed with the first."""
 
@@ -114,15 +118,15 @@ class Cipher:
             raise SecretKeyError from exc
 
     def seal(self, content: bytes) -> str:
-        """Encrypt content, any bytes, as `encrypt` does a secret."""
-        return self._newest.encrypt(content).decode("ascii")
+        """Encrypt and authenticate content, any bytes; the answer is ASCII and differs from call to call."""
+        return self._content[0].seal(content)
 
     def unseal(self, token: str) -> bytes:
         """Undo `seal`. Raises SecretKeyError when no key fits or the text was altered."""
-        try:
-            return self._fernet.decrypt(token)
-        except InvalidToken as exc:
-            raise SecretKeyError from exc
+        for cipher in self._content:
+            with suppress(AlteredError):
+                return cipher.unseal(token)
+        raise SecretKeyError
 
     def renew(self, token: str) -> str | None:
         """Encrypt with the first key what another one encrypted; None when there is nothing to do.

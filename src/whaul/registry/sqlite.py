@@ -110,7 +110,7 @@ def log_files(path: Path) -> tuple[Path, Path]:
 def identity(file: Path) -> Identity:
     """Which file has this name now; None if none has."""
     try:
-        found = file.stat()
+        found = os.stat(file)  # noqa: PTH116 - for each transaction: a path's own method takes twice as long
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -73,6 +73,7 @@ class _Thread:
         self._executor = ThreadPoolExecutor(1, "whaul-events")
         self._connection: sqlite3.Connection | None = None
         self._opened: dict[Path, Identity] = {}
+        self._file: Identity = None
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do the work in a transaction. Only the wait for a lock has an end, so that a commit's outcome is known."""
@@ -103,7 +104,7 @@ class _Thread:
         return result
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is not None and identity(self._path) != self._opened[self._path]:
+        if self._connection is not None and identity(self._path) != self._file:
             leave(self._connection, self._path, self._opened)
             self._close()
         if self._connection is None:
@@ -114,6 +115,7 @@ class _Thread:
                 connection.execute(pragma).fetchall()
             connection.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
             self._connection, self._opened = connection, identities(self._path)
+            self._file = self._opened[self._path]
         return self._connection
 
     def _close(self) -> None:

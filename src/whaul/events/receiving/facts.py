@@ -29,6 +29,7 @@ _OTHER_PARTY: Final[Mapping[Kind, Sequence[str]]] = {"message": _FROM, "status":
 _OUTGOING: Final = "BUSINESS_INITIATED"
 _TYPES: Final[Mapping[Kind, str]] = {"message": "type", "echo": "type", "status": "status", "call": "event"}
 """The member that says an item's type."""
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Facts(NamedTuple):
@@ -113,7 +114,7 @@ def _sameness(kind: Kind, members: Mapping[str, Any]) -> bytes | None:
         parts += [str(members.get("status")), str(members.get("timestamp")), str(recipient)]
     elif kind == "call":
         parts += [str(members.get("event")), str(members.get("timestamp"))]
-    return json.dumps(parts, separators=(",", ":")).encode()
+    return _written(parts).encode()
 
 
 def _revoked(kind: Kind, members: Mapping[str, Any]) -> str | None:

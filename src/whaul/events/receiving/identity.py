@@ -15,6 +15,7 @@ NAMESPACE: Final = UUID("6d1c1a2e-6f1f-5b0e-9c38-5f0f6f5a6b2d")
 """Of the ids of events."""
 KEY_SIZE: Final = 16
 """Bytes."""
+_written = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Identity(NamedTuple):
@@ -33,6 +34,6 @@ def identify(item: Item, owner: str, received_at: datetime, app: str | None = No
     if not item.has_time:
         parts.append(f"{received_at:%Y-%m-%dT%H}")
     # JSON keeps the parts apart whatever they hold.
-    text = json.dumps(parts, separators=(",", ":")).encode() + item.sameness
+    text = _written(parts).encode() + item.sameness
     digest = hashlib.sha256(text)
     return Identity(digest.digest()[:KEY_SIZE], str(uuid5(NAMESPACE, digest.hexdigest())))
