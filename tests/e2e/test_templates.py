@@ -428,7 +428,7 @@ def test_a_session_that_breaks_off_is_begun_again(
     templates: Templates, simulator: Simulator, store: Store, prefix: str
 ) -> None:
     simulator.fault("*", kind="error", code=2, status=503, hop="settings", times=2)
-    source = image(store, prefix)
+    source = image(store, prefix, "image/JPG; name=header")
     assert templates.client.create_whatsapp_message_template_media(id=templates.waba, sourceS3File=source)[
         "metaHeaderHandle"
     ]
@@ -440,7 +440,7 @@ def test_a_source_that_cannot_be_a_header_is_refused_before_meta_sees_it(
     client = templates.client
     with templates.refuses("Give sourceS3File"):
         client.create_whatsapp_message_template_media(id=templates.waba)
-    with templates.refuses("files of these types"):
+    with templates.refuses("one of: application/pdf, image/jpeg, image/jpg, image/png, video/mp4"):
         source = image(store, prefix, "audio/ogg")
         client.create_whatsapp_message_template_media(id=templates.waba, sourceS3File=source)
     statement = {"Effect": "Allow", "Action": "social-messaging:*", "Resource": "*"}

@@ -4,6 +4,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/busine
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whaul.errors import InvalidParametersException
@@ -50,27 +51,36 @@ KINDS = (
     ),
     MediaKind("sticker", 500 * KIB, frozenset({"image/webp"})),  # a still one: 100 KiB, which only its bytes tell
 )
+HEADER_KINDS = (
+    MediaKind("image", 5 * MIB, frozenset({"image/jpeg", "image/jpg", "image/png"})),
+    MediaKind("video", 16 * MIB, frozenset({"video/mp4"})),
+    MediaKind("document", 100 * MIB, frozenset({"application/pdf"})),
+)
+"""The same for the headers of templates. https://developers.facebook.com/docs/graph-api/guides/upload"""
 
 
-def media_kind(mime_type: str | None) -> MediaKind:
+def essence(mime_type: str) -> str:
+    """Cut a MIME type's parameters off."""
+    return mime_type.partition(";")[0].strip().lower()
+
+
+def media_kind(mime_type: str | None, kinds: Sequence[MediaKind] = KINDS) -> MediaKind:
     """Find the row of a MIME type, whose parameters do not count.
 
     Raises `InvalidParametersException` for a type that WhatsApp does not take.
     """
-    essence = (mime_type or "").partition(";")[0].strip().lower()
     if mime_type is not None and MIME_TYPE.fullmatch(mime_type):
-        for kind in KINDS:
-            if essence in kind.types:
+        for kind in kinds:
+            if essence(mime_type) in kind.types:
                 return kind
-    known = ", ".join(sorted(name for kind in KINDS for name in kind.types))
+    known = ", ".join(sorted(name for kind in kinds for name in kind.types))
     raise InvalidParametersException(
-        f"WhatsApp does not take the source's Content-Type. Give the source its right type, one of: {known}."
+        f"WhatsApp does not take the source's Content-Type here. Give the source its right type, one of: {known}."
     )
 
 
-def check_size(mime_type: str, size: int) -> None:
-    """Raise `InvalidParametersException` for a file that is too large for its type, or empty."""
-    kind = media_kind(mime_type)
+def check_size(kind: MediaKind, size: int) -> None:
+    """Raise `InvalidParametersException` for a file that is too large for its kind, or empty."""
     if size > kind.max_size:
         article = "an" if kind.name[0] in "aeiou" else "a"
         raise InvalidParametersException(

@@ -15,7 +15,7 @@ from whaul.graph.errors import CallKind
 from whaul.model import GraphToken
 
 UPLOADING: Final = CallKind(names_object=False)
-_SESSION: Final = re.compile(r"upload:(?!.*/\.\.)[!\"$-\[\]-~]{1,4000}", re.ASCII)
+_SESSION: Final = re.compile(r"upload:(?!.*/(?:\.|%2e))[!\"$-\[\]-~]{1,4000}", re.ASCII | re.IGNORECASE)
 """A session's id goes into a URL as it came: Meta does not know it percent-encoded. It is not to lead elsewhere."""
 
 

@@ -24,9 +24,9 @@ T = TypeVar("T")
 
 
 async def listed(
-    call: OperationCall[Any], path: str, kind: type[T], doing: str, **query: str
+    call: OperationCall[Any], path: str, kind: type[T], doing: str, *, first: CallKind = READING, **query: str
 ) -> tuple[list[T], Document]:
-    """Read the page of an edge that `maxResults` and `nextToken` ask for.
+    """Read the page of an edge that `maxResults` and `nextToken` ask for; `first` is the call of the first page.
 
     Return Meta's objects, and the output's members about the next page. Raises `ValidationException` for a
     `nextToken` of another list, account or filter, and `InvalidParametersException` for one that Meta has forgotten.
@@ -39,7 +39,7 @@ async def listed(
         except PageTokenError:
             raise bad_token() from None
     try:
-        page = await call.graph.page(path, kind, doing, call=READING if token is None else GOING_ON, **query)
+        page = await call.graph.page(path, kind, doing, call=first if token is None else GOING_ON, **query)
     except InvalidParametersException as error:
         if token is None:
             raise

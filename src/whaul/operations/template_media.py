@@ -5,42 +5,40 @@ https://developers.facebook.com/docs/graph-api/guides/upload
 """
 
 from collections.abc import AsyncGenerator
-from functools import partial
-from typing import Final
 
 from pyreqwest.bytes import Bytes
 
 from whaul.api.request import Members
 from whaul.api.response import Document
 from whaul.errors import DependencyException, InvalidParametersException, Retry
+from whaul.graph.media_types import HEADER_KINDS, essence
 from whaul.graph.uploads import upload_example
 from whaul.operations.call import AccountCall
 from whaul.operations.media import s3_source
 from whaul.operations.waba import read_token
-from whaul.storage.naming import EXTENSIONS
+from whaul.storage.naming import extension
 from whaul.transfer.upload import Upload
-
-TYPES: Final = frozenset({"application/pdf", "image/jpeg", "image/jpg", "image/png", "video/mp4"})
 
 
 async def create_media(call: AccountCall) -> Document:
     """Upload the file. Tried again from its beginning: a handle that nobody uses harms nobody."""
-    components, attempts, app_id = call.components, call.attempts, ""
+    components, attempts = call.components, call.attempts
     source = s3_source(call, call.members["sourceS3File"])
 
     async def take(mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:
-        if mime_type.partition(";")[0].strip().lower() not in TYPES:
-            raise InvalidParametersException(
-                f"A template's header takes files of these types: {', '.join(sorted(TYPES))}. Give the source its "
-                "right Content-Type."
-            )
-        name = "example" + EXTENSIONS.get(mime_type.partition(";")[0].strip().lower(), "")
-        upload = partial(upload_example, components.graph, call.target.token, app_id)
-        return await upload(parts, size=size, mime_type=mime_type, file_name=name)
+        kind = essence(mime_type)
+        return await upload_example(
+            components.graph,
+            call.target.token,
+            await _app_id(call),
+            parts,
+            size=size,
+            mime_type=kind,
+            file_name="example" + extension(kind, {}),
+        )
 
-    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.seconds)
+    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.seconds, kinds=HEADER_KINDS)
     async with call.circuit(), components.slots.slot(attempts.deadline, call.record, None), attempts.bounded():
-        app_id = await _app_id(call)
         handle = await work.run()
     call.record.bytes = work.size
     return {"metaHeaderHandle": handle}
@@ -57,7 +55,7 @@ async def _app_id(call: AccountCall) -> str:
     account = await call.components.registry.accounts.find(call.resource_id)
     if account is not None and account.app_id is not None:
         return account.app_id
-    found = await call.attempts.run(lambda: read_token(call.components.graph, call.target.token))
+    found = await read_token(call.components.graph, call.target.token)
     if found.app_id is None:
         raise DependencyException("Meta does not say which app the access token is of.", retry=Retry.NO)
     return found.app_id

@@ -22,6 +22,7 @@ from whaul.operations.template_media import create_media, some_source
 from whaul.operations.translation import document, fields, in_snake_case, meta_type, renamed
 
 CREATING: Final = CallKind(is_repeatable=False, names_object=False, is_callers=True)
+FILTERING: Final = CallKind(names_object=False, is_callers=True)
 EDGE: Final = "message_templates"
 TEMPLATE: Final = (
     "name,status,category,language,components,parameter_format,quality_score,rejected_reason,correct_category,"
@@ -131,7 +132,9 @@ async def list_library(call: AccountCall) -> Document:
     """ListWhatsAppTemplateLibrary: Meta's own templates, the same for all accounts."""
     filters = {FILTERS[name]: value for name, value in (call.members.get("filters") or {}).items()}
     doing = "listing the template library"
-    found, following = await listed(call, "message_template_library", LIBRARY, doing, fields=fields(LIBRARY), **filters)
+    found, following = await listed(
+        call, "message_template_library", LIBRARY, doing, first=FILTERING, fields=fields(LIBRARY), **filters
+    )
     shown = [document(template) for template in found]
     for template in shown:
         if not template.get("templateHeader"):
@@ -291,6 +294,6 @@ def _text(template: msgspec.Raw) -> str:
 
 def _checked(name: str, content: bytes, decoder: msgspec.json.Decoder[Any], what: str) -> None:
     try:
-        decoder.decode(content)
+        decoder.decode(content.decode())  # as text: what is not decoded further must be UTF-8, too
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidParametersException(f"{name} must be {what} (with an SDK: its bytes, not base64).") from None

@@ -5,12 +5,12 @@ before its last byte: Meta never takes a part for the whole.
 """
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 from pyreqwest.bytes import Bytes
 
 from whaul.errors import DependencyException, InvalidParametersException
-from whaul.graph.media_types import check_size, media_kind
+from whaul.graph.media_types import KINDS, MediaKind, check_size, media_kind
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Download
 from whaul.storage import Open, OpenFile
@@ -27,14 +27,25 @@ class Upload:
     """One upload, with its attempts."""
 
     def __init__(
-        self, source: Open, take: Take, max_file_size: int, attempts: Attempts, seconds: dict[str, float]
+        self,
+        source: Open,
+        take: Take,
+        max_file_size: int,
+        attempts: Attempts,
+        seconds: dict[str, float],
+        *,
+        kinds: Sequence[MediaKind] = KINDS,
     ) -> None:
-        """`seconds` receives the durations of the last attempt's hops: `open` at the source, and `upload`."""
+        """`seconds` receives the durations of the last attempt's hops: `open` at the source, and `upload`.
+
+        `kinds` are the files that Meta takes here.
+        """
         self._open = source
         self._take = take
         self._max_file_size = max_file_size
         self._attempts = attempts
         self._seconds = seconds
+        self._kinds = kinds
         self.size = 0
         """Bytes of the file, once it is open."""
 
@@ -57,16 +68,14 @@ class Upload:
 
     def _checked(self, file: OpenFile) -> str:
         """Refuse what Meta would refuse, before any byte is moved."""
-        media_kind(file.mime_type)
-        mime_type = file.mime_type or ""
-        check_size(mime_type, file.size)
+        check_size(media_kind(file.mime_type, self._kinds), file.size)
         if file.size > self._max_file_size:
             raise InvalidParametersException(
                 f"The source has {file.size} bytes; this server uploads at most {self._max_file_size} "
                 "(WHAUL_MAX_FILE_SIZE)."
             )
         self.size = file.size
-        return mime_type
+        return file.mime_type or ""
 
 
 async def _parts(download: Download, size: int) -> AsyncGenerator[Bytes]:
