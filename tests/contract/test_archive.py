@@ -32,8 +32,7 @@ from harness.killed_archive import surroundings
 from harness.outbox import ScriptedTarget
 from harness.waiting import PATIENCE
 from harness.zygote import Zygote
-from whaul.events.archive import archiving
-from whaul.events.archive.backfill import Backfill
+from whaul.events.archive import archiving, backfill
 from whaul.events.archive.outcomes import LEFT_AFTER
 from whaul.events.filters import Filter
 from whaul.events.model import Accepted, Failed
@@ -88,15 +87,18 @@ def url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
 
 
-async def test_events_that_were_routed_late_hide_no_files_that_came_since(sqlite_url: str) -> None:
+async def test_events_that_were_routed_late_hide_no_files_that_came_since(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "PAGE", 1)
     async with installation(sqlite_url) as here:
         await here.link()
         await here.inbox.put(post(image("wamid.new", "1")))
         await here.inbox.put(post(image("wamid.old", "2")))
         await here.rows("UPDATE events SET received_at = 0 WHERE wamid = 'wamid.old'")
         archive = Archive(ACCOUNT_ID, "bucket", "", "{media}{ext}", frozenset())
-        backfill = Backfill(here.store, here.cipher, OWNER, archive, {}, displayed={})
-        assert (await backfill.run(NOON - timedelta(days=1), 10, dry_run=True)).matched == 1
+        work = backfill.Backfill(here.store, here.cipher, OWNER, archive, {}, displayed={})
+        assert (await work.run(NOON - timedelta(days=1), 10, dry_run=True)).matched == 1
 
 
 @pytest.mark.parametrize("conditional", [True, False])
