@@ -491,6 +491,16 @@ def test_what_is_understood_now_goes_its_way(url: str, monkeypatch: pytest.Monke
     assert done("reparse").startswith("1 could not be parsed")
 
 
+def test_whoever_links_an_account_is_told_what_came_before(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(url, text("wamid.1"))
+    sql(url, "UPDATE events SET state = 'unrouted', account_id = NULL, waba_id = '999'")
+    monkeypatch.setenv("WHATSAPP_ACCESS_TOKEN", "token")
+    link = ["link", "--waba-id", "999", "--no-verify", "--name", "Shop", "--phone-number", "888=+15550100109"]
+    told = CliRunner().invoke(app, link).stderr
+    assert "1 event of it came before" in told
+    assert "`whaul events replay --account 999 --to NAME`" in told
+
+
 @pytest.mark.parametrize("user", ["", "1", "1234", "messages", "wamid.1", "US.", "text body", "155501001x"])
 def test_what_names_no_person_removes_nobody(person: str, user: str) -> None:
     assert "--user: expected a phone number" in refused("purge", "--user", user, "--yes")

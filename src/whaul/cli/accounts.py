@@ -32,7 +32,8 @@ def link(
         typer.Option(help=f"File with the access token; - for standard input. Default: ${TOKEN_VARIABLE}."),
     ] = None,
     app_secret_file: Annotated[
-        str | None, typer.Option(help="File with the app secret, if the app requires appsecret_proof.")
+        str | None,
+        typer.Option(help="File with the app secret: webhooks need it, and apps that require appsecret_proof."),
     ] = None,
     verify: Annotated[bool, typer.Option(help="Ask Meta for the account and its numbers.")] = True,
     name: Annotated[str | None, typer.Option(help="With --no-verify: the account's name.")] = None,
@@ -63,19 +64,27 @@ def link(
         unverified = MetaAccount(waba_id, name, numbers)
     app_secret = secret_from("--app-secret-file", app_secret_file) if app_secret_file else None
     token = GraphToken(_token(token_file), app_secret)
-    account = asyncio.run(_link(Settings.load(), waba_id, token, unverified))
+    account, waited = asyncio.run(_link(Settings.load(), waba_id, token, unverified))
     if json:
         output.document({"account": linked_account(account)})
     else:
         _show(account)
-        output.tell("Linked. Next: `whaul keys create --name NAME --allow-all` makes a key for your program.")
+        comes = f"`whaul webhooks subscribe {waba_id} --url URL` has its messages come in; "
+        key = "`whaul keys create --name NAME --allow-all` makes a key for your program."
+        output.tell(f"Linked. Next: {comes if account.has_app_secret else ''}{key}")
+    if waited:
+        came = "1 event of it came" if waited == 1 else f"{waited} events of it came"
+        again = f"`whaul events replay --account {waba_id} --to NAME`"
+        output.tell(f"{came} before; running servers route them now. {again} sends them to a destination made later.")
 
 
 async def _link(
     settings: "Settings", waba_id: str, token: "GraphToken", unverified: "MetaAccount | None"
-) -> "LinkedAccount":
-    from whaul.components import graph_client, http_client, open_registry
+) -> "tuple[LinkedAccount, int]":
+    """Link it; return it, and how many of its events came before."""
+    from whaul.components import event_store, graph_client, http_client, open_registry
     from whaul.errors import DependencyException
+    from whaul.events.receiving.unrouted import unrouted_of
     from whaul.operations.waba import LINKING, read_account, with_token
     from whaul.outbound.errors import HttpError
 
@@ -92,8 +101,9 @@ async def _link(
                 advice = "check the network, HTTPS_PROXY and WHAUL_GRAPH_URL, or link without asking: --no-verify"
                 raise CommandError(f"{error.message} The host is {host}; {advice}") from error
             account = await with_token(graph, token, account)
-    async with open_registry(settings) as registry:
-        return await registry.accounts.link(account, token, verified=unverified is None)
+    async with open_registry(settings) as registry, event_store(settings) as store:
+        waited = await unrouted_of(store, settings.account_id, waba_id)
+        return await registry.accounts.link(account, token, verified=unverified is None), waited
 
 
 def list_accounts(json: Json = False) -> None:

@@ -100,3 +100,12 @@ class Unrouted:
             (f"DELETE FROM event_parties WHERE seq IN {given}", (numbered(seqs),)),
             (f"DELETE FROM events WHERE seq IN {given} AND state = 'unrouted'", (numbered(seqs),)),
         )
+
+
+async def unrouted_of(store: Store, owner: str, meta_waba_id: str) -> int:
+    """Count the events that wait for an account to be linked. Raises RegistryUnavailableError."""
+    statement = (
+        "SELECT count(*) FROM events WHERE owner = $1 AND state = 'unrouted' AND state <> 'routed' AND waba_id = $2"
+    )
+    [(count,)] = await store.read(statement, owner, meta_waba_id)
+    return int(count)
