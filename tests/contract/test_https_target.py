@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from harness.event_receivers import ENVELOPES, EVENT, SECRET, making_targets, parts
 from harness.peer import Peer, answer, listening
+from whaul import __version__
 from whaul.events.model import Accepted, Failed, Outcome
 from whaul.events.targets import Options, Target, TargetError
 from whaul.events.targets.addresses import Targets
@@ -43,6 +44,7 @@ async def test_an_endpoint_gets_a_signed_envelope(targets: Targets) -> None:
     assert headers["webhook-id"] == EVENT.message_id
     assert (headers["content-type"], headers["authorization"]) == ("application/json", "Bearer t")
     assert headers["accept-encoding"] == "identity"
+    assert headers["user-agent"] == f"whaul/{__version__}"
     assert "whaul-replay" not in headers
 
 

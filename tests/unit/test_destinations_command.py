@@ -94,7 +94,7 @@ def refused(*arguments: str) -> str:
 
 def test_a_destination_is_shown_as_it_was_added() -> None:
     options = ("--field", "messages", "--kind", "message", "--kind", "status", "--type", "audio", "--attributes")
-    added = add(*options, "--phone-number", NUMBER, "--order", "conversation")
+    added = add(*options, "--phone-number", NUMBER, "--order", "conversation", "--wait-for-media", "30")
     assert added == {
         "name": "orders",
         "arn": f"arn:aws:social-messaging:{REGION}:{OWNER}:event-destination/orders",
@@ -106,6 +106,9 @@ def test_a_destination_is_shown_as_it_was_added() -> None:
         "kinds": ["message", "status"],
         "types": ["audio"],
         "phoneNumberIds": [ARNS.phone_number_id(NUMBER)],
+        "waitForMedia": 30,
+        "attributes": True,
+        "concurrency": 16,
         "state": "active",
         "pending": 0,
         "dead": 0,
@@ -114,6 +117,7 @@ def test_a_destination_is_shown_as_it_was_added() -> None:
     }
     assert document("show", "orders") == added
     assert document("list") == {"destinations": [added]}
+    assert "waits for files  30 s at most" in done("show", "orders")
 
 
 def test_destinations_are_listed_by_name() -> None:

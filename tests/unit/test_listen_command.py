@@ -135,11 +135,16 @@ def test_listening_leaves_no_trace(here: Here, end: signal.Signals) -> None:
 
 
 def test_what_came_since_then_is_sent_in_order_and_chosen_as_for_destinations(here: Here) -> None:
-    here.put(*(text(f"wamid.{number}") for number in range(3)), image("wamid.picture", "1"), text("wamid.last"))
+    lost = text("wamid.lost")
+    here.put(lost, *(text(f"wamid.{number}") for number in range(3)), image("wamid.picture", "1"), text("wamid.last"))
+    with sqlite3.connect(here.path) as database:
+        database.execute("UPDATE events SET entry = 'of a key that is gone' WHERE wamid = 'wamid.lost'")
     process = here.listen("--json", "--since", "1h", "--kind", "message", "--type", "text", "--field", "messages")
     for _ in range(5):
         read(process)
     assert [wamid(one) for one in here.program.posts] == ["wamid.0", "wamid.1", "wamid.2", "wamid.last"]
+    process.kill()
+    assert process.communicate()[1].count("an event is left out") == 1
 
 
 def test_lines_show_no_content_unless_it_is_asked_for(here: Here, tmp_path: Path) -> None:

@@ -196,13 +196,14 @@ def _summaries(names: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 app = typer.Typer(
     name="whaul",
     cls=_Commands,
-    help="""WhatsApp media into your own S3 bucket, behind the API of AWS End User Messaging Social.
+    help="""WhatsApp messages to your programs and their files to your S3 bucket, as AWS End User Messaging Social does.
 
     Examples:
         whaul demo                                     # the whole way, on this machine
         whaul link --waba-id ID --token-file FILE      # your WhatsApp Business Account
-        whaul keys create --name app --allow-all       # a key for your program
         whaul serve
+        whaul webhooks subscribe ID --url URL          # messages that come in
+        whaul keys create --name app --allow-all       # a key for calls of your program
     """,
     context_settings={"help_option_names": sorted(HELP, key=len)},
     pretty_exceptions_enable=False,

@@ -199,12 +199,16 @@ class Listening:
 
 
 async def _read(journal: "Journal", seq: int) -> "Event | None":
-    """Read an event with its content, as soon as the database answers; None if it has been removed."""
+    """Read an event with its content, as soon as the database answers; None if it is gone or cannot be read."""
     from whaul.events.delivery.following import LOOK
     from whaul.registry.errors import RegistryUnavailableError
+    from whaul.secrets import SecretKeyError
 
     while True:
         try:
             return await journal.event(seq)
         except RegistryUnavailableError:
             await asyncio.sleep(LOOK)
+        except SecretKeyError:
+            output.tell("whaul: an event is left out: it is encrypted with a key that is not in WHAUL_SECRET_KEY")
+            return None

@@ -47,6 +47,7 @@ from pyreqwest.proxy import ProxyBuilder
 from pyreqwest.request import RequestBuilder
 from pyreqwest.response import Response as RawResponse
 
+from whaul import __version__
 from whaul.errors import Retry
 from whaul.outbound.certificates import CertificatesError
 from whaul.outbound.circuit import Circuits
@@ -305,6 +306,7 @@ def client_builder(
     """Begin a client with the ways that all of ours share; times are in seconds."""
     builder = (
         ClientBuilder()
+        .user_agent(f"whaul/{__version__}")
         .follow_redirects(False)
         .referer(False)
         .gzip(False)

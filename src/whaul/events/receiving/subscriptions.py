@@ -168,9 +168,12 @@ class Subscriptions:
         ours = [app for app in apps if app.whatsapp_business_api_data.id == app_id]
         if not ours and app_id is not None:
             others = ", ".join(app.whatsapp_business_api_data.id for app in apps) or "none"
-            problems.append(f"the app {app_id} is not subscribed to the account; subscribed: {others}")
+            problems.append(
+                f"the app {app_id} is not subscribed to the account (subscribed: {others}); "
+                "`whaul webhooks subscribe` subscribes it"
+            )
         place = await self._messages_go(account, linked, ours, problems)
-        await self._check_fields(account, app_id, problems)
+        await self._check_fields(account, app_id, place.url, problems)
         is_ours, reachable = await self._try(place.url, self._secret(account, app_id), problems)
         return Status(
             linked.id, app_id, bool(ours), place.url, place.level, is_ours, reachable, tuple(dict.fromkeys(problems))
@@ -222,14 +225,17 @@ class Subscriptions:
             urls = read.webhook_configuration
             found = next((Place(urls[name], level) for name, level in _LEVELS if urls.get(name)), Place(None, "app"))
             if found.level == "number" and not is_same(found.url, place.url):
-                problems.append(f"the phone number {number.meta_id} has a URL of its own: {found.url}")
+                problems.append(
+                    f"the phone number {number.meta_id} has a URL of its own: {found.url}; remove it at Meta, "
+                    "or have it lead here"
+                )
                 return found
             place = found if place.url is None else place
         if place.url is None:
             problems.append("no URL is set for messages; `whaul webhooks subscribe` sets one")
         return place
 
-    async def _check_fields(self, account: Account, app_id: str | None, problems: list[str]) -> None:
+    async def _check_fields(self, account: Account, app_id: str | None, url: str | None, problems: list[str]) -> None:
         token = self._app_token(account, app_id)
         if token is None or app_id is None:
             problems.append(
@@ -245,10 +251,13 @@ class Subscriptions:
         if found is None:
             problems.append("the app has no URL of its own, so only messages come; `whaul webhooks subscribe` sets one")
             return
-        if PATH not in found.callback_url:
-            problems.append(f"all fields but messages go to the app's own URL: {found.callback_url}")
+        if PATH not in found.callback_url and not is_same(found.callback_url, url):
+            problems.append(
+                f"all fields but messages go to the app's own URL: {found.callback_url}; "
+                "`whaul webhooks subscribe --force` sets it"
+            )
         if "messages" not in {field.name for field in found.fields}:
-            problems.append("the app is not subscribed to the field messages")
+            problems.append("the app is not subscribed to the field messages; `whaul webhooks subscribe` does that")
 
     async def _try(self, url: str | None, secret: SecretStr | None, problems: list[str]) -> tuple[bool, bool]:
         """Ask a URL Meta's question, and send it a signed webhook without content."""
@@ -266,7 +275,10 @@ class Subscriptions:
             asked = await self._http.call("GET", Url(f"{url}{joint}{urlencode(query)}"), {}, b"")
             ours = asked.status == 200 and asked.body == challenge.encode()
             if not ours:
-                problems.append(f"{url} does not answer with this installation's verify token (HTTP {asked.status})")
+                problems.append(
+                    f"{url} does not answer with this installation's verify token (HTTP {asked.status}); "
+                    "have it lead to a server that uses this database"
+                )
             if not ours or secret is None:
                 return ours, ours
             headers = {META_HEADER: meta_signature(secret, _EMPTY), "content-type": "application/json"}
@@ -275,7 +287,10 @@ class Subscriptions:
             problems.append(f"{url} cannot be reached from here: {error}")
             return False, False
         if taken.status != 200:
-            problems.append(f"{url} refused a webhook that the app's secret signed (HTTP {taken.status})")
+            problems.append(
+                f"{url} refused a webhook that the app's secret signed (HTTP {taken.status}); "
+                "link the account again with the app's secret of today"
+            )
         return ours, taken.status == 200
 
 
