@@ -141,6 +141,14 @@ def sqs_answers(*answers: dict[str, Any]) -> Any:
     return respond
 
 
+async def test_a_service_that_is_not_there_is_named(targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+    (outcome,) = await targets.make(ARNS["sns"], Options()).send(several(1))
+    assert isinstance(outcome, Failed)
+    assert outcome.detail.startswith("No answer from 127.0.0.1: ")
+
+
 async def test_the_parts_of_a_batch_fail_one_by_one(targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
     with listening() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)

@@ -14,8 +14,9 @@ from harness.event_receivers import ENVELOPES, EVENT, SECRET, making_targets, pa
 from harness.peer import Peer, answer, listening
 from whaul import __version__
 from whaul.events.model import Accepted, Failed, Outcome
-from whaul.events.targets import Options, Target, TargetError
+from whaul.events.targets import Options, Target, TargetError, sentence
 from whaul.events.targets.addresses import Targets
+from whaul.outbound.errors import HttpError
 
 pytestmark = pytest.mark.anyio
 
@@ -131,6 +132,11 @@ async def test_an_endpoint_that_is_not_there_or_not_http_is_down(targets: Target
         assert isinstance(outcome, Failed)
         assert outcome.reason == "down"
         assert server.host not in outcome.detail
+        assert outcome.detail.startswith("The ")
+
+
+def test_an_error_is_written_as_a_sentence_with_its_capitals() -> None:
+    assert sentence(HttpError("it refused the TLS handshake")) == "It refused the TLS handshake."
 
 
 @pytest.mark.parametrize(

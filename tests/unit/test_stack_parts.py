@@ -124,6 +124,15 @@ def test_a_temporary_folder_that_a_killed_stack_left_is_emptied_and_removed(tmp_
     assert not folder.exists()
 
 
+def test_a_database_that_a_command_made_after_the_stack_ended_is_no_hindrance(tmp_path: Path) -> None:
+    for name in ("whaul.db", "whaul.db.key"):
+        (tmp_path / name).touch()
+    with pytest.raises(StackError, match="not of `whaul dev`"), state_folder.persistent(tmp_path, empty=True):
+        pass
+    with state_folder.temporary(tmp_path) as used:
+        assert [path.name for path in used.iterdir()] == [state_folder.MARK]
+
+
 def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "state"):

@@ -14,6 +14,8 @@ from whaul.stack.processes import StackError
 
 MARK = ".whaul-stack"
 """A file that says that the folder is a stack's; the stack that uses the folder has locked it."""
+DATABASE = "whaul.db"
+"""A command that has the stack's variables makes one, if the stack has ended."""
 
 
 def shared_temporary(port: int) -> Path:
@@ -38,7 +40,7 @@ def temporary(path: Path | None = None) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="whaul-") as folder:
             yield Path(folder).absolute()
         return
-    with _locked(path):
+    with _locked(path, besides=DATABASE):
         _empty(path)
         try:
             yield path
@@ -46,15 +48,19 @@ def temporary(path: Path | None = None) -> Iterator[Path]:
             shutil.rmtree(path)
 
 
-def _locked(path: Path) -> BinaryIO:
-    """Make the folder if it is missing, and keep other stacks out until the file that is returned is closed."""
+def _locked(path: Path, *, besides: str | None = None) -> BinaryIO:
+    """Make the folder if it is missing, and keep other stacks out until the file that is returned is closed.
+
+    One that no stack has marked must be empty, `besides` files whose names begin so.
+    """
     try:
         create_private_folder(path)
         # Others may write to the parent of temporary folders, and have put something else there.
         if not path.is_dir() or path.lstat().st_uid != os.getuid():
             raise StackError(f"{path} is not a folder of this user; choose another")
         mark = path / MARK
-        if not mark.exists() and any(path.iterdir()):
+        others = (left for left in path.iterdir() if besides is None or not left.name.startswith(besides))
+        if not mark.exists() and any(others):
             raise StackError(f"{path} holds what is not of `whaul dev`; choose another folder, or an empty one")
         lock = mark.open("ab")
     except OSError as error:

@@ -68,3 +68,9 @@ def attributes(event: Event, *, described: bool) -> dict[str, str]:
 def delivery_id(event: Event) -> str:
     """Return what a target that drops duplicates may know a delivery by; a replay has an id of its own."""
     return f"{event.message_id}.{event.delivery}" if event.replay else event.message_id
+
+
+def sentence(error: Exception) -> str:
+    """Write an error's text as a sentence."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."

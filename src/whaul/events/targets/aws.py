@@ -101,7 +101,8 @@ class AwsClient:
         except AccessDeniedException as denied:
             raise AwsError(Failed("closed", denied.message)) from None
         except (HttpError, TimeoutError) as error:
-            raise AwsError(Failed("down", f"{error}." if str(error) else "Timed out.")) from None
+            reason = str(error) or "it took too long"
+            raise AwsError(Failed("down", f"No answer from {Url(url).host_str}: {reason}.")) from None
         if response.status // 100 == 2:
             return response
         code, message = _said(response)

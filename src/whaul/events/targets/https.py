@@ -14,7 +14,7 @@ from typing import Final
 from whaul.events.envelope import Envelopes, meta
 from whaul.events.model import Accepted, Event, Failed, Outcome, Outcomes, Reason
 from whaul.events.receiving import signatures
-from whaul.events.targets import MAX_KEPT, Options, TargetError, attributes
+from whaul.events.targets import MAX_KEPT, Options, TargetError, attributes, sentence
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Response
 from whaul.outbound.netguard import EventHosts, ForbiddenUrlError
@@ -71,7 +71,7 @@ class HttpsTarget:
         try:
             response = await self.post(event)
         except HttpError as error:
-            return Failed("down", f"{error}.".capitalize())
+            return Failed("down", sentence(error))
         except ForbiddenUrlError as forbidden:
             return Failed("refused", f"Not called: {forbidden}.")
         return outcome(response)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from whaul.events.envelope import header_value
 from whaul.events.model import Accepted, Event, Failed, Outcome, Outcomes, Reason
-from whaul.events.targets import MAX_KEPT, Options, TargetError, delivery_id
+from whaul.events.targets import MAX_KEPT, Options, TargetError, delivery_id, sentence
 from whaul.events.targets.brokers import TIMEOUT, Brokers, check_names, down, failed, no_answer, read_address
 from whaul.outbound.errors import HttpError
 from whaul.outbound.netguard import ForbiddenUrlError
@@ -113,7 +113,7 @@ class NatsTarget:
             try:
                 addresses = await self._brokers.names.addresses(place)
             except HttpError as error:
-                problem = down(f"{error}.".capitalize())
+                problem = down(sentence(error))
                 continue
             except ForbiddenUrlError as forbidden:
                 problem = Failed("refused", f"Not called: {forbidden}.")
