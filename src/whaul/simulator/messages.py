@@ -8,7 +8,7 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/busine
 
 import base64
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, get_args
 
@@ -18,6 +18,8 @@ from whaul.simulator.media import Media
 from whaul.simulator.responses import RefusedError, graph_error, invalid
 from whaul.simulator.settings import Status
 from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State
+from whaul.simulator.template_calls import Reviewing
+from whaul.simulator.templates import EXAMPLES
 from whaul.simulator.values import BadValueError, MissingError
 from whaul.simulator.webhooks import envelope
 from whaul.simulator.webhooks.deliveries import Webhook
@@ -29,6 +31,14 @@ CUSTOMER = "15550100099"
 PRICING = {"billable": True, "pricing_model": "PMP", "category": "service", "type": "regular"}
 MEDIA_TYPES = ("audio", "document", "image", "sticker", "video")
 TYPES = frozenset({*MEDIA_TYPES, "contacts", "interactive", "location", "reaction", "template", "text"})
+SUB_TYPES = ("catalog", "copy_code", "flow", "mpm", "order_details", "quick_reply", "url", "voice_call")
+"""What buttons of a template are called when it is sent."""
+NOT_FETCHED = {
+    "code": 131053,
+    "title": "Media upload error",
+    "message": "Media upload error",
+    "error_data": {"details": "Downloading media from weblink failed with http code 403, status message Forbidden."},
+}
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -40,7 +50,7 @@ async def send(call: Call) -> Any:
     marks = content.get("status") == "read"
     if marks and content.get("message_id") not in call.state.received:
         raise RefusedError(graph_error(131009, details="message_id is not that of a received message."))
-    contact = {} if marks else _checked(call.state, content)
+    contact = {} if marks else _checked(call, content)
     sent_id = None if marks else new_message_id()
     version, raw = call.request.match_info["version"], await call.request.read()
     message = Message(sent_id, call.object.id, version, content, raw, contact)
@@ -83,7 +93,17 @@ def _tell_statuses(state: State, webhooks: Webhooks, message: Message) -> None:
     def tell(status: str) -> Callable[[], Webhook]:
         return lambda: webhooks.emit(WABA_ID, "messages", _status(state, message, status))
 
-    webhooks.in_turn([tell(status) for status in state.settings.message_statuses])
+    webhooks.in_turn([tell(status) for status in _statuses(state, message)])
+
+
+def _statuses(state: State, message: Message) -> tuple[Status, ...]:
+    """The statuses that a message will have: those of the setting, if Meta can fetch its media."""
+    return ("failed",) if _has_example(state, message) else state.settings.message_statuses
+
+
+def _has_example(state: State, message: Message) -> bool:
+    """Whether a media's link is one that Meta shows as the example of a template's header."""
+    return any(link.startswith(state.origin + EXAMPLES) for link in _links(message.content))
 
 
 def _is_lost(message: Message) -> bool:
@@ -97,6 +117,8 @@ def _status(state: State, message: Message, status: str) -> dict[str, Any]:
         told["biz_opaque_callback_data"] = message.content["biz_opaque_callback_data"]
     if status != "failed":
         told["pricing"] = PRICING
+    elif _has_example(state, message):
+        told["errors"] = [NOT_FETCHED]
     return envelope.status(state.phone_number(message.phone_number_id), told, message.contact)
 
 
@@ -135,8 +157,9 @@ def _kind_of(mime_type: str) -> str:
     return main if main in MEDIA_TYPES else "document"
 
 
-def _checked(state: State, content: dict[str, Any]) -> dict[str, str]:
+def _checked(call: Call, content: dict[str, Any]) -> dict[str, str]:
     """The recipient as the response says it, if Meta would take the message."""
+    state = call.state
     contact, kind = _contact(content), content.get("type", "text")
     if not isinstance(kind, str) or kind not in TYPES:
         raise invalid(f"Param type must be one of {{{', '.join(sorted(TYPES))}}}.")
@@ -147,7 +170,8 @@ def _checked(state: State, content: dict[str, Any]) -> dict[str, str]:
     if media_id is not None and state.find(str(media_id)) is None:
         raise RefusedError(graph_error(131009, details=f"{kind}.id is not the id of a media."))
     if kind == "template" and isinstance(body, dict):
-        _check_template(state, body)
+        _check_buttons(body)
+        _check_template(call, body)
     if kind == "template" and "user_id" in contact and isinstance(body, dict):
         needs_number = body.get("name") in state.settings.authentication_templates or "bid_spec" in body
         if needs_number:
@@ -155,15 +179,40 @@ def _checked(state: State, content: dict[str, Any]) -> dict[str, str]:
     return contact
 
 
-def _check_template(state: State, body: Mapping[str, Any]) -> None:
-    """Refuse a template that is paused, disabled, or there in other languages only; one that nobody made is taken."""
+def _check_buttons(body: Mapping[str, Any]) -> None:
+    """Refuse a button that is named as when a template is made: there it is PHONE_NUMBER, say, and not sent at all."""
+    components = body.get("components")
+    for number, component in enumerate(components if isinstance(components, list) else ()):
+        kind = component.get("sub_type") if isinstance(component, Mapping) else None
+        if kind is not None and str(kind).lower() not in SUB_TYPES:
+            raise invalid(
+                f"Param template['components'][{number}]['sub_type'] must be one of {{{', '.join(SUB_TYPES)}}}."
+            )
+
+
+def _links(content: Any) -> Iterator[str]:
+    """All links of a message, however deep."""
+    if isinstance(content, Mapping):
+        if isinstance(content.get("link"), str):
+            yield content["link"]
+        content = content.values()
+    if not isinstance(content, str) and isinstance(content, Iterable):
+        for inner in content:
+            yield from _links(inner)
+
+
+def _check_template(call: Call, body: Mapping[str, Any]) -> None:
+    """Refuse a template that is not approved, or there in other languages only; one that nobody made is taken."""
     language = body.get("language")
     code = language.get("code") if isinstance(language, Mapping) else None
-    named = [one for one in state.templates.values() if (one.waba_id, one.name) == (WABA_ID, body.get("name"))]
+    reviewing = Reviewing(call.state, call.webhooks)
+    named = [one for one in call.state.templates.values() if (one.waba_id, one.name) == (WABA_ID, body.get("name"))]
+    for one in named:
+        reviewing.look(one)
     statuses = {one.language: one.status for one in named}
     if named and code not in statuses:
         raise RefusedError(graph_error(132001, details="The template is not there in this language."))
-    refusals = {"PAUSED": 132015, "DISABLED": 132016}
+    refusals = {"PAUSED": 132015, "DISABLED": 132016, "PENDING": 132001, "REJECTED": 132001}
     if (refusal := refusals.get(statuses.get(str(code), ""))) is not None:
         raise RefusedError(graph_error(refusal))
 

@@ -44,7 +44,9 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     template_review_delay: Annotated[float, Meta(ge=0, le=WEEK)] = 0.0
     """Seconds from a new template, or a changed one, to its review."""
     template_edit: Literal["PENDING", "APPROVED"] = "PENDING"
-    """What an edited template is: reviewed before it can be used, as AWS says, or used at once, as Meta does."""
+    """What an approved template is when it was changed: reviewed again, as AWS says, or used at once, as Meta does."""
+    template_deletion: Literal["DELETED", "PENDING_DELETION"] = "DELETED"
+    """What a deleted template is: gone at once, or for 30 days there, as while messages of it are under way."""
     max_templates: Annotated[int, Meta(ge=0)] = 250
     authentication_templates: list[str] = []
     """Names of templates that Meta sends to phone numbers only, not to business-scoped user ids."""

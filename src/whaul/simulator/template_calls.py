@@ -5,6 +5,9 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/templa
 
 import ast
 import json
+import math
+import secrets
+from collections.abc import Callable
 from typing import Any, Final
 
 from whaul.simulator.access import app_of
@@ -15,6 +18,7 @@ from whaul.simulator.template_library import entry
 from whaul.simulator.templates import (
     BEING_DELETED,
     CATEGORIES,
+    EXAMPLES,
     EXISTS,
     FULL,
     NOT_EDITABLE,
@@ -24,6 +28,7 @@ from whaul.simulator.templates import (
     TemplateStatus,
     check_components,
     check_new,
+    kind_of,
     refused,
     rejection,
 )
@@ -72,15 +77,14 @@ async def create_template(call: Call) -> Any:
     if made.library_template_name is not None:
         inputs = _listed(content.get("library_template_button_inputs"))
         source = entry(made.library_template_name, language, made.category, inputs)
-        made.components, made.status = [{"type": "BODY", "text": source.body}], "APPROVED"
+        made.components, made.status = source.components(inputs), "APPROVED"
     else:
-        check_components(content.get("components"), made.parameter_format, _handles(call))
-        made.components = content["components"]
+        check_components(content.get("components"), made.category, made.parameter_format, _handles(call))
+        made.components = _with_links(state, content["components"])
         made.review_at = state.now() + state.settings.template_review_delay
     state.templates[made.id] = made
-    answer = {"id": made.id, "status": made.status, "category": made.category}
-    call.afterwards.append(lambda: Reviewing(state, call.webhooks).look(made))
-    return answer
+    call.afterwards.append(lambda: Reviewing(state, call.webhooks).follow(made))
+    return {"id": made.id, "status": made.status, "category": made.category}
 
 
 async def list_templates(call: Call) -> Any:
@@ -112,25 +116,26 @@ async def update_template(call: Call) -> Any:
             raise refused("An approved template keeps its category.", NOT_EDITABLE)
         if any(sum(at > state.now() - span for at in found.edits) >= most for span, most in MAX_EDITS.items()):
             raise refused("An approved template can be edited once a day, and ten times in 30 days.", NOT_EDITABLE)
-        found.edits.append(state.now())
     if content.get("category") not in {None, *CATEGORIES}:
         raise invalid(f"Param category must be one of {{{', '.join(CATEGORIES)}}}.")
+    category = content.get("category") or found.category
     parameter_format = str(content.get("parameter_format") or found.parameter_format).upper()
     if "components" in content:
-        check_components(content["components"], parameter_format, _handles(call))
-        found.components = content["components"]
-    found.parameter_format = parameter_format
-    found.category = content.get("category") or found.category
+        check_components(content["components"], category, parameter_format, _handles(call))
+        found.components = _with_links(state, content["components"])
+    found.parameter_format, found.category = parameter_format, category
     found.cta_url_link_tracking_opted_out = content.get(
         "cta_url_link_tracking_opted_out", found.cta_url_link_tracking_opted_out
     )
-    if state.settings.template_edit == "PENDING":
+    if found.status == "APPROVED":
+        found.edits.append(state.now())
+    if found.status != "APPROVED" or state.settings.template_edit == "PENDING":
         found.status, found.review_at = "PENDING", state.now() + state.settings.template_review_delay
 
     def follow() -> None:
         reviewing = Reviewing(state, call.webhooks)
         reviewing.tell(found, "message_template_components_update", message_template_element=_body(found))
-        reviewing.look(found)
+        reviewing.follow(found)
 
     call.afterwards.append(follow)
     return {"success": True}
@@ -142,6 +147,7 @@ async def delete_template(call: Call) -> Any:
     if "name" not in query:
         raise invalid("The parameter name is required.")
     found = [one for one in state.templates.values() if (one.waba_id, one.name) == (owner, query["name"])]
+    found = [one for one in found if one.status != "PENDING_DELETION"]
     if "hsm_id" in query:
         found = [one for one in found if one.id == query["hsm_id"]]
     if not found:
@@ -149,9 +155,9 @@ async def delete_template(call: Call) -> Any:
     if any(one.status == "DISABLED" for one in found):
         raise refused("A disabled template cannot be deleted.", NOT_EDITABLE)
     for one in found:
-        del state.templates[one.id]
         if one.status == "APPROVED":
             state.blocked_names[owner, one.name] = state.now() + BLOCKED
+        Reviewing(state, call.webhooks).delete(one, call.afterwards)
     return {"success": True}
 
 
@@ -165,10 +171,28 @@ class Reviewing:
     def look(self, found: Template) -> None:
         """Review a template if it is time, and end a pause that is over."""
         now = self._state.now()
-        if found.status == "PENDING" and found.review_at <= now:
-            self._review(found)
-        if found.status == "PAUSED" and 0 < found.paused_until <= now:
-            self._become(found, "APPROVED")
+        if found.review_at <= now:
+            self._review(found, found.review_at)
+        if 0 < found.paused_until <= now:
+            self._end_pause(found, found.paused_until)
+
+    def follow(self, found: Template) -> None:
+        """Review a template when it is time, also if nobody reads it until then."""
+        self.look(found)
+        if found.status == "PENDING":
+            at = found.review_at
+            self._webhooks.later(at, lambda: self._review(found, at))
+
+    def delete(self, found: Template, afterwards: list[Callable[[], object]]) -> None:
+        """Delete a template, at once or after 30 days, as the setting says; it is told when the call is over."""
+        status, name = self._state.settings.template_deletion, (found.waba_id, found.name)
+        if status == "DELETED":
+            del self._state.templates[found.id]
+        else:
+            found.status = status
+            end = self._state.blocked_names[name] = self._state.now() + BLOCKED
+            self._webhooks.later(end, lambda: self._state.templates.pop(found.id, None))
+        afterwards.append(lambda: self._become(found, status))
 
     def change(
         self,
@@ -181,8 +205,8 @@ class Reviewing:
     ) -> Template:
         """Change a template as Meta does. RED quality pauses it: for 3 hours, then for 6, then for good.
 
-        `reason` is that of a rejection. `KeyError` if there is no such template, `ValueError` if there is no such
-        category.
+        A `status` stays until it is changed again; `reason` is that of a rejection. `KeyError` if there is no such
+        template, `ValueError` if there is no such category.
         """
         if template_id not in self._state.templates:
             raise MissingError(f"There is no template {template_id}.")
@@ -198,6 +222,7 @@ class Reviewing:
             if quality == "RED":
                 self._pause(found)
         if status is not None:
+            found.review_at, found.paused_until = math.inf, 0.0  # what was set stays
             self._become(found, status, reason or ("INVALID_FORMAT" if status == "REJECTED" else "NONE"))
         return found
 
@@ -210,7 +235,9 @@ class Reviewing:
         }
         self._webhooks.emit(found.waba_id, name, {**about, **members})
 
-    def _review(self, found: Template) -> None:
+    def _review(self, found: Template, at: float) -> None:
+        if (found.status, found.review_at) != ("PENDING", at) or self._state.templates.get(found.id) is not found:
+            return
         reason = rejection(found)
         if reason is not None:
             self._become(found, "REJECTED", reason)
@@ -232,6 +259,12 @@ class Reviewing:
         found.paused_until = self._state.now() + PAUSES[found.pauses]
         found.pauses += 1
         self._become(found, "PAUSED", other_info={"title": title, "description": "Its quality is low."})
+        end = found.paused_until
+        self._webhooks.later(end, lambda: self._end_pause(found, end))
+
+    def _end_pause(self, found: Template, end: float) -> None:
+        if (found.status, found.paused_until) == ("PAUSED", end) and self._state.templates.get(found.id) is found:
+            self._become(found, "APPROVED")
 
     def _become(self, found: Template, status: TemplateStatus, reason: str = "NONE", **more: Any) -> None:
         found.status, found.rejected_reason = status, reason
@@ -245,8 +278,18 @@ def _handles(call: Call) -> frozenset[str]:
     return frozenset(handle for handle, owner in call.state.handles.items() if owner == app_id)
 
 
+def _with_links(state: State, components: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Components as Meta shows them: with a link to a header's example, which is no handle, and not to be sent."""
+    return [
+        one | {"example": {"header_handle": [f"{state.origin}{EXAMPLES}{secrets.token_urlsafe(24)}"]}}
+        if kind_of(one) == "HEADER" and "header_handle" in one.get("example", {})
+        else one
+        for one in components
+    ]
+
+
 def _body(found: Template) -> str:
-    bodies = [one.get("text") for one in found.components if str(one.get("type")).upper() == "BODY"]
+    bodies = [one.get("text") for one in found.components if kind_of(one) == "BODY"]
     return str(bodies[0]) if bodies else ""
 
 

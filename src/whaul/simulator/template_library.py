@@ -35,6 +35,18 @@ class LibraryTemplate(Struct, kw_only=True):
         """The members that the Graph API shows."""
         return {name: getattr(self, name) for name in self.__struct_fields__}
 
+    def components(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The components of a template that is made of it, with the inputs of its buttons."""
+        made: list[dict[str, Any]] = []
+        if self.header:
+            made.append({"type": "HEADER", "format": "TEXT", "text": self.header})
+        made.append({"type": "BODY", "text": self.body, "example": {"body_text": [self.body_params]}})
+        if self.buttons:
+            made.append(
+                {"type": "BUTTONS", "buttons": [_button(*pair) for pair in zip(self.buttons, inputs, strict=True)]}
+            )
+        return made
+
 
 _TRACK = {"type": "URL", "text": "Track", "url": "https://www.example.com"}
 _CALL = {"type": "PHONE_NUMBER", "text": "Call", "phone_number": "+15550100"}
@@ -122,6 +134,8 @@ _ENTRIES: Final[tuple[dict[str, Any], ...]] = (
         "buttons": [_OTP],
     },
 )
+TOPICS: Final = ("ACCOUNT_UPDATE", "CUSTOMER_FEEDBACK", "ORDER_MANAGEMENT", "PAYMENTS")
+INDUSTRIES: Final = ("E_COMMERCE", "FINANCIAL_SERVICES")
 LIBRARY: Final = tuple(
     LibraryTemplate(id=str(700_000_000_000_001 + number), **members) for number, members in enumerate(_ENTRIES)
 )
@@ -136,6 +150,9 @@ async def list_library(call: Call) -> Any:
     """`GET /message_template_library`."""
     query = call.request.query
     wanted = {name: query[name] for name in FILTERS if name in query}
+    for name, known in (("topic", TOPICS), ("industry", INDUSTRIES)):
+        if wanted.get(name, known[0]) not in known:
+            raise invalid(f"Param {name} must be one of {{{', '.join(known)}}}.")
     found = [one for one in LIBRARY if all(_fits(one, name, value) for name, value in wanted.items())]
     return call.page(found, lambda one: call.select(one.members(), tuple(one.members())))
 
@@ -149,9 +166,16 @@ def entry(name: str, language: str, category: str, inputs: Any) -> LibraryTempla
         raise invalid(f"Param category must be {found.category} for this template of the library.")
     if found.buttons and (not isinstance(inputs, list) or len(inputs) != len(found.buttons)):
         raise invalid("The parameter library_template_button_inputs is required, with an input for each button.")
-    if found.buttons and [one.get("type") for one in inputs] != [one["type"] for one in found.buttons]:
+    if found.buttons and [one.get("type") for one in inputs if isinstance(one, dict)] != [
+        one["type"] for one in found.buttons
+    ]:
         raise invalid("Param library_template_button_inputs must have the types of the buttons.")
     return found
+
+
+def _button(button: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    url = given.get("url")
+    return {**button, **given, **({"url": url.get("base_url")} if isinstance(url, dict) else {})}
 
 
 def _fits(one: LibraryTemplate, name: str, value: str) -> bool:

@@ -16,10 +16,16 @@ from whaul.simulator.responses import RefusedError, graph_error, invalid
 NAME: Final = re.compile(r"[a-z0-9_]{1,512}")
 CATEGORIES: Final = ("AUTHENTICATION", "MARKETING", "UTILITY")
 MEDIA: Final = frozenset({"IMAGE", "VIDEO", "DOCUMENT"})
+WITHOUT_TEXT: Final = frozenset({"LOCATION", "PRODUCT"})
+"""Formats of a header."""
+OTHERS: Final = frozenset({"CALL_PERMISSION_REQUEST", "LIMITED_TIME_OFFER"})
+"""Components that are not looked into."""
 LIMITS: Final = {"HEADER": 60, "BODY": 1024, "FOOTER": 60}
 """Characters of a component's text."""
 FORM: Final = {"HEADER": 2388047, "BODY": 2388072, "FOOTER": 2388073}
 """What is said of a component that is not of its form."""
+EXAMPLES: Final = "/header-examples/"
+"""The path of the links to examples that Meta shows. They are for looking, not for sending."""
 MAX_BUTTONS: Final = 10
 MAX_LABEL: Final = 25
 TOO_LONG: Final = 2388040
@@ -43,9 +49,12 @@ TemplateStatus = Literal[
     "DISABLED",
     "IN_APPEAL",
     "PENDING_DELETION",
+    "DELETED",
     "LIMIT_EXCEEDED",
     "FLAGGED",
+    "REINSTATED",
     "ARCHIVED",
+    "UNARCHIVED",
     "LOCKED",
 ]
 Quality = Literal["GREEN", "YELLOW", "RED", "UNKNOWN"]
@@ -112,22 +121,17 @@ def check_new(content: Mapping[str, Any]) -> None:
         raise invalid("The parameter language is required.")
 
 
-def check_components(components: Any, parameter_format: str, handles: frozenset[str]) -> None:
+def check_components(components: Any, category: str, parameter_format: str, handles: frozenset[str]) -> None:
     """Refuse components that are not of their form; `handles` are those of files that were uploaded for the app."""
-    if not isinstance(components, list) or not all(isinstance(one, Mapping) for one in components):
-        raise invalid("The parameter components is required.")
-    if not any(one.get("type", "").upper() == "BODY" for one in components):
+    if not any(kind_of(one) == "BODY" for one in _listed(components)):
         raise invalid("A template needs a BODY.")
     for component in components:
-        kind = str(component.get("type", "")).upper()
-        if kind == "BUTTONS":
-            _check_buttons(component)
-        elif kind == "HEADER" and str(component.get("format", "TEXT")).upper() in MEDIA:
-            _check_handle(component, handles)
-        elif kind in LIMITS:
-            _check_text(component, kind, parameter_format)
-        else:
-            raise invalid(f"There is no component {kind}.")
+        _check(component, category, parameter_format, handles)
+
+
+def kind_of(component: Mapping[str, Any]) -> str:
+    """A component's type, which may come in small letters."""
+    return str(component.get("type", "")).upper()
 
 
 def rejection(template: Template) -> str | None:
@@ -137,6 +141,31 @@ def rejection(template: Template) -> str | None:
     ):
         return "INVALID_FORMAT"
     return "INCORRECT_CATEGORY" if "reject" in template.name else None
+
+
+def _listed(components: Any) -> list[dict[str, Any]]:
+    if not isinstance(components, list) or not all(isinstance(one, dict) for one in components):
+        raise invalid("The parameter components is required.")
+    return components
+
+
+def _check(component: Mapping[str, Any], category: str, parameter_format: str, handles: frozenset[str]) -> None:
+    kind = kind_of(component)
+    form = str(component.get("format", "TEXT")).upper() if kind == "HEADER" else "TEXT"
+    if kind == "BUTTONS":
+        _check_buttons(component)
+    elif kind == "CAROUSEL":
+        for card in _listed(component.get("cards")):
+            for inner in _listed(card.get("components")):
+                _check(inner, category, parameter_format, handles)
+    elif form in MEDIA:
+        _check_handle(component, handles)
+    elif kind in LIMITS:
+        # The words of an AUTHENTICATION template are Meta's.
+        if form not in WITHOUT_TEXT and (category != "AUTHENTICATION" or "text" in component):
+            _check_text(component, kind, parameter_format)
+    elif kind not in OTHERS:
+        raise invalid(f"There is no component {kind}.")
 
 
 def _check_text(component: Mapping[str, Any], kind: str, parameter_format: str) -> None:
@@ -172,8 +201,8 @@ def _has_examples(example: Any, kind: str, count: int, parameter_format: str) ->
 
 
 def _check_buttons(component: Mapping[str, Any]) -> None:
-    buttons = component.get("buttons")
-    if not isinstance(buttons, list) or not 0 < len(buttons) <= MAX_BUTTONS:
+    buttons = _listed(component.get("buttons"))
+    if not 0 < len(buttons) <= MAX_BUTTONS:
         raise invalid(f"Buttons are 1 to {MAX_BUTTONS}.")
     if any(len(str(button.get("text", ""))) > MAX_LABEL for button in buttons):
         raise refused("The label of a button is too long.", TOO_LONG)

@@ -37,7 +37,7 @@ def status(number: PhoneNumber, told: Mapping[str, Any], recipient: Mapping[str,
     if told["status"] != "failed":
         return of_number(number, {"contacts": [contact(ids)], "statuses": [{**told, **named(ids, RECIPIENT)}]})
     ids = {"wa_id": known} if "wa_id" in ids else ids
-    return of_number(number, {"statuses": [{**told, **named(ids, RECIPIENT), "errors": [UNDELIVERABLE]}]})
+    return of_number(number, {"statuses": [{"errors": [UNDELIVERABLE], **told, **named(ids, RECIPIENT)}]})
 
 
 def webhook(waba_id: str, field: str, values: Iterable[Mapping[str, Any]], now: float) -> dict[str, Any]:

@@ -44,13 +44,14 @@ class Webhooks:
         self._deliveries: dict[str, Delivery] = {}
         self._tasks: dict[Delivery, asyncio.Task[None]] = {}
         self._chains: set[asyncio.Task[None]] = set()
+        self._timers: set[asyncio.Task[None]] = set()
         self._last_id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session: aiohttp.ClientSession | None = None
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MAX_CONCURRENT))
         """For each URL: a receiver that is slow delays no other."""
-        self._due: dict[Delivery, float] = {}
-        """When those wake up that wait for their next attempt, by the clock of the pauses."""
+        self._due: dict[object, float] = {}
+        """When those wake up that wait, deliveries for their next attempt, by the clock of the pauses."""
         self._finished: deque[tuple[Delivery, int]] = deque()
         self._finished_bytes = 0
         self.is_paused = False
@@ -72,7 +73,7 @@ class Webhooks:
     async def stop(self) -> None:
         """End all attempts."""
         self._loop = None
-        running = [*self._tasks.values(), *self._chains]
+        running = [*self._tasks.values(), *self._chains, *self._timers]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -186,6 +187,10 @@ class Webhooks:
         self._chains.add(task)
         task.add_done_callback(self._chains.discard)
 
+    def later(self, at: float, step: Callable[[], object]) -> None:
+        """Take a step when it is `at`, a Unix time of this world."""
+        self._on_loop(self._start_timer, at, step)
+
     def _on_loop(self, run: Callable[..., object], *arguments: Any) -> None:
         """Run something there: at once if that is where we are. Before the start there is nothing to run beside."""
         if self._loop is None or self._loop is _running_loop():
@@ -208,6 +213,18 @@ class Webhooks:
             task.cancel()
         for delivery in forgotten:
             _finish(delivery.answered)
+
+    def _start_timer(self, at: float, step: Callable[[], object]) -> None:
+        if self._loop is None:
+            return
+        task = self._spawn(self._run_later(at, step))
+        self._timers.add(task)
+        task.add_done_callback(self._timers.discard)
+
+    async def _run_later(self, at: float, step: Callable[[], object]) -> None:
+        while (left := at - self._state.now()) > 0:  # not once: the clock may have been told to stand still
+            await self._wait(step, self._pauses.now() + left)
+        step()
 
     def _start(self, delivery: Delivery) -> None:
         if self._loop is None or delivery.state != "due" or self._deliveries.get(delivery.id) is not delivery:
@@ -270,12 +287,12 @@ class Webhooks:
             self._retire(delivery)
         _finish(delivery.answered)
 
-    async def _wait(self, delivery: Delivery, end: float) -> None:
-        self._due[delivery] = end
+    async def _wait(self, who: object, end: float) -> None:
+        self._due[who] = end
         try:
             await self._rest(self._pauses.until(end))
         finally:
-            self._due.pop(delivery, None)
+            self._due.pop(who, None)
 
     async def _rest(self, wait: Coroutine[Any, Any, object]) -> None:
         """Wait, and count as idle meanwhile."""
