@@ -130,6 +130,30 @@ def test_a_customer_of_the_stack_writes_and_is_waited_for(gateway: Gateway, simu
         receive(simulator, here, None, text="Hello", sender=None, seconds=0.2)
 
 
+def test_the_review_of_a_template_and_the_change_of_a_flow_are_events(
+    gateway: Gateway, receiver: Receiver, simulator: Simulator
+) -> None:
+    """They name no phone number, and Meta writes the language otherwise than in the API: both stay as they came."""
+    own, account, client = gateway.world, simulator.waba_id, gateway.client()
+    fields = ["--field", "message_template_status_update", "--field", "flows"]
+    own.whaul("destinations", "add", "reviews", "--account", account, "--to", receiver.url, *fields)
+    simulator.set_webhook(f"{gateway.url}/webhooks/meta")
+    id_ = own.whaul("accounts")["linkedAccounts"][0]["id"]
+    body = {"type": "BODY", "text": "Your order has left our harbour."}
+    new = {"name": "order_left", "category": "UTILITY", "language": "en_US", "components": [body]}
+    made = client.create_whatsapp_message_template(id=id_, templateDefinition=json.dumps(new).encode())
+    receiver.wait(1)
+    simulator.change_flow(simulator.add_flow("Survey", status="PUBLISHED"), status="BLOCKED")
+    [review, change] = (json.loads(post.json()["whatsAppWebhookEntry"]) for post in receiver.wait(2))
+    [told] = review["changes"]
+    assert (review["id"], told["field"]) == (account, "message_template_status_update")
+    assert (told["value"]["event"], told["value"]["message_template_language"]) == ("APPROVED", "en-US")
+    assert told["value"]["message_template_id"] == int(made["metaTemplateId"])
+    [told] = change["changes"]
+    assert (told["field"], told["value"]["new_status"]) == ("flows", "BLOCKED")
+    own.whaul("destinations", "remove", "reviews", "--yes")
+
+
 def test_webhooks_may_have_a_listener_of_their_own(own: World, simulator: Simulator) -> None:
     with free_ports(1) as [port]:
         pass

@@ -1,7 +1,6 @@
 """The operations on message templates with boto3: their lives, and what callers of such APIs fall over."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,13 +19,6 @@ DAY = 24 * 3600
 @pytest.fixture
 def waba(gateway: Gateway) -> str:
     return str(gateway.client().list_linked_whatsapp_business_accounts()["linkedAccounts"][0]["id"])
-
-
-@pytest.fixture(autouse=True)
-def _fresh(simulator: Simulator) -> Iterator[None]:
-    yield
-    simulator.state.templates.clear()
-    simulator.state.blocked_names.clear()
 
 
 class Templates:

@@ -21,6 +21,7 @@ from whaul.auth.policy import Policy
 from whaul.cli import app
 from whaul.environment import environment_name, is_secret
 from whaul.settings import Settings
+from whaul.simulator.settings import Settings as SimulatorSettings
 from whaul.telemetry.call import Call
 from whaul.telemetry.logs import call_line
 from whaul.telemetry.metrics import Metrics
@@ -202,6 +203,11 @@ def test_every_event_with_a_name_is_documented() -> None:
     assert {"ready", "stale", "unforeseen"} <= set(events)
     for event in set(events) - {"call"}:
         assert f"`{event}`" in section
+
+
+def test_every_setting_of_the_simulator_is_documented() -> None:
+    text = page("simulator.md")
+    assert [name for name in SimulatorSettings.__struct_fields__ if f"`{name}`" not in text] == []
 
 
 def test_every_operation_is_listed_as_built_or_not() -> None:
