@@ -525,6 +525,7 @@ async def test_a_stop_gives_back_what_is_not_archived(
         assert await here.rows(left) == [(4, 2)], "those under way a little later: what was sent may still arrive"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("url", "conditional"), [("sqlite", True), ("sqlite", False), ("postgresql", True)], indirect=["url"]
 )

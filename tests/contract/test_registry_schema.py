@@ -293,6 +293,7 @@ def _migrate(url: str, ready, answers) -> None:
         answers.put(f"{exc!r} {exc.__cause__!r}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("exists", [False, True])
 def test_processes_that_migrate_at_once_all_succeed(url: str, exists: bool) -> None:
     if exists:

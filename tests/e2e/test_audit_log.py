@@ -95,6 +95,7 @@ def test_operations_on_accounts_are_recorded_with_the_account_and_what_was_chang
     assert {record["eventCategory"] for record in records(log)} == {"Management"}
 
 
+@pytest.mark.long
 def test_two_workers_write_one_log_and_rotation_and_the_stop_lose_no_record(world: World, tmp_path: Path) -> None:
     settings = {
         "WHAUL_WORKERS": "2",
@@ -111,6 +112,7 @@ def test_two_workers_write_one_log_and_rotation_and_the_stop_lose_no_record(worl
     assert all(path.stat().st_size <= 20_000 for path in file_and_rotated(tmp_path))
 
 
+@pytest.mark.long
 def test_a_log_that_cannot_be_written_holds_up_no_call_and_says_what_it_drops(world: World, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

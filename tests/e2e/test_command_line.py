@@ -53,6 +53,7 @@ def failure(done: "subprocess.CompletedProcess[str]", code: int = 1) -> str:
     return done.stderr
 
 
+@pytest.mark.long
 def test_the_end_of_a_token_is_told_by_commands_and_metrics(desk: World, simulator: Simulator, token_file: str) -> None:
     link = ("link", "--waba-id", simulator.waba_id, "--token-file", token_file)
     simulator.configure(token_expires_at=4_000_000_000, token_data_access_expires_at=3_900_000_000)

@@ -559,6 +559,7 @@ def interrupted(
     return Interrupted(code, [json.loads(line) for line in told], stderr)
 
 
+@pytest.mark.long
 def test_many_ids_interrupted_killed_and_resumed_are_each_stored_once(
     world: World, store: Store, simulator: Simulator, to: str
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from pydantic import SecretStr
 
 from harness.receiver import Receiver, receiving
@@ -11,6 +12,8 @@ from harness.waiting import eventually
 from harness.world import Gateway, World
 from whaul.events.receiving.signatures import meta_signature
 from whaul.simulator import Simulator
+
+pytestmark = pytest.mark.long
 
 APP_ID, APP_SECRET = "900000000000009", "app-secret-a1b2c3d4e5f6"
 VERIFY_TOKEN = "verify-token-of-the-settings-1a2b"

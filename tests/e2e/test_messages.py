@@ -211,6 +211,7 @@ def sendings(simulator: Simulator) -> int:
     return sum(request.hop == "send" for request in simulator.requests)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 def test_an_sdk_that_tries_again_on_its_own_sends_no_second_message(
     gateway: Gateway, simulator: Simulator, mode: str

@@ -30,6 +30,8 @@ from whaul.simulator import DEFAULT_APP_SECRET
 from whaul.stack.local import clean_environment
 from whaul.stack.processes import answers, free_ports, program
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FREE = "--port 0 --simulator-port 0 --s3-port 0"

@@ -13,6 +13,8 @@ from harness.waiting import eventually
 from harness.world import World
 from tools.postgresql import PostgresqlServer
 
+pytestmark = pytest.mark.long
+
 PDF = "100000000000003"
 
 

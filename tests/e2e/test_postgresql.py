@@ -88,6 +88,7 @@ class Load:
             thread.join()
 
 
+@pytest.mark.long
 def test_all_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
     shared: World, simulator: Simulator
 ) -> None:
@@ -135,6 +136,7 @@ def test_all_processes_see_a_disabled_key_a_narrowed_policy_and_a_new_token(
     assert min(allowed.passed) > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["cut", "stall"])
 def test_a_gateway_goes_on_while_its_database_is_away_and_finds_it_when_it_is_back(
     shared: World, postgresql: PostgresqlServer, proxy: DatabaseProxy, how: str
@@ -187,6 +189,7 @@ def test_while_the_database_is_read_only_media_pass_and_changes_are_refused(
         postgresql.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["cut", "stall"])
 def test_a_worker_that_crashes_while_the_database_is_away_ends_no_other_and_comes_back(
     shared: World, postgresql: PostgresqlServer, proxy: DatabaseProxy, how: str
@@ -305,6 +308,7 @@ def test_serve_refuses_a_wrong_secret_key(shared: World) -> None:
     assert "the secret key does not decrypt what is stored; check WHAUL_SECRET_KEY" in done.stderr
 
 
+@pytest.mark.long
 def test_the_secret_key_changes_step_by_step_without_a_failed_call(
     shared: World, postgresql_url: str, tmp_path: Path
 ) -> None:

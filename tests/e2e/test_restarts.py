@@ -11,6 +11,8 @@ from tools.restarts.nginx import NginxMissingError, nginx, nginx_program
 from tools.restarts.release import NEXT_REVISION, migrate, next_release
 from whaul.stack.processes import free_ports
 
+pytestmark = pytest.mark.long
+
 PDF = "100000000000003"
 
 

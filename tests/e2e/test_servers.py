@@ -25,6 +25,7 @@ from whaul.simulator import Simulator
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
 
 
+@pytest.mark.long
 def test_two_workers_answer_together_and_their_counters_are_joined(
     world: World, simulator: Simulator, store: Store, prefix: str
 ) -> None:
@@ -80,6 +81,7 @@ def test_the_gateway_serves_tls(world: World, simulator: Simulator, certificates
         assert tls_version(running.port, old) == "TLSv1.2"
 
 
+@pytest.mark.long
 def test_a_renewed_certificate_is_served_after_sighup(world: World, simulator: Simulator, tmp_path: Path) -> None:
     old, new = (make_certificates(folder) for folder in (tmp_path / "old", tmp_path / "new"))
     settings = {"WHAUL_TLS_CERT_FILE": str(old.chain), "WHAUL_TLS_KEY_FILE": str(old.key)}

@@ -152,6 +152,7 @@ def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
         list(pool.map(stop, [(signal.SIGINT, "started"), (signal.SIGTERM, "later")]))
 
 
+@pytest.mark.long
 def test_a_demo_that_is_killed_leaves_no_process_behind(folder: Path) -> None:
     with running(folder, "demo") as process:
         read_until(process, "The gateway runs at")
@@ -238,6 +239,7 @@ def store_as_told(environ: dict[str, str], bucket: str | None, key: str) -> None
     subprocess.run(command, env=clean_environment() | environ, check=True, timeout=PATIENCE)
 
 
+@pytest.mark.long
 def test_dev_prints_lines_for_a_shell_and_ends_when_nobody_reads_on(tmp_path: Path) -> None:
     folder = tmp_path / "dev" / "tmp"
     folder.mkdir(parents=True)
@@ -269,6 +271,7 @@ def test_dev_prints_lines_for_a_shell_and_ends_when_nobody_reads_on(tmp_path: Pa
     assert_nothing_is_left(folder)
 
 
+@pytest.mark.long
 def test_dev_runs_a_command_and_goes_on_from_what_it_kept(folder: Path, tmp_path: Path) -> None:
     state, log = tmp_path / "state", tmp_path / "log"
     kept = (*FREE, "--persist", state)
@@ -329,6 +332,7 @@ def test_dev_at_a_port_that_is_taken_says_so_and_leaves_nothing_behind(folder: P
     assert_nothing_is_left(folder)
 
 
+@pytest.mark.long
 def test_the_demo_can_use_a_store_of_ones_own_and_cleans_it_up(folder: Path, store: Store) -> None:
     done = run(folder, "demo", "--own-s3", **store.endpoint.environment())
     assert (done.returncode, done.stderr) == (0, "")
@@ -337,6 +341,7 @@ def test_the_demo_can_use_a_store_of_ones_own_and_cleans_it_up(folder: Path, sto
     assert_nothing_is_left(folder)
 
 
+@pytest.mark.long
 def test_a_demo_without_a_usable_store_says_what_is_missing_and_leaves_nothing_behind(
     folder: Path, nobody: str
 ) -> None:

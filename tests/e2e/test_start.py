@@ -75,6 +75,7 @@ def test_without_keys_programs_are_let_in_and_pages_in_a_browser_are_not(world: 
         assert not [name for name in preflight.headers if name.startswith("access-control-")]
 
 
+@pytest.mark.long
 def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, tmp_path: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
         manager.bind(str(tmp_path / "notify"))
@@ -95,6 +96,7 @@ def test_systemd_is_told_when_the_server_answers_lives_and_stops(world: World, t
             assert running.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what memory is a process's own")
 def test_the_supervisor_holds_little_memory(world: World) -> None:
     with world.serve() as running:
@@ -103,6 +105,7 @@ def test_the_supervisor_holds_little_memory(world: World) -> None:
     assert values["Pss"] <= values["Rss"] < MAX_OWN_MEMORY
 
 
+@pytest.mark.long
 def test_a_head_that_does_not_end_is_sent_away_and_nothing_else(
     world: World, simulator: Simulator, store: Store, prefix: str
 ) -> None:

@@ -75,6 +75,7 @@ def test_calls_are_served_throughout_the_notice_and_finished_after_it(
     assert len(store.read(f"{prefix}{media_id}.png")) == 2_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tell", [to_main, to_group])
 def test_ctrl_c_gives_no_notice(world: World, tell: Callable[[Gateway, signal.Signals], None]) -> None:
     with gateway(world, {"WHAUL_SHUTDOWN_NOTICE": "600", "WHAUL_WORKERS": "2"}, command=SERVE) as running:
@@ -94,6 +95,7 @@ def test_the_notice_ends_by_itself_and_an_idle_connection_with_it(world: World) 
         assert running.process.wait(PATIENCE) == 0
 
 
+@pytest.mark.long
 def test_workers_without_their_main_process_end_and_leave_the_port(world: World) -> None:
     with gateway(world, {"WHAUL_WORKERS": "2"}, command=SERVE) as running:
         eventually(lambda: running.log.read_text().count('"ready"') == 2)
@@ -127,6 +129,7 @@ def unusable(world: World, tmp_path: Path) -> "tuple[World, Callable[[str], None
     return own, must_know
 
 
+@pytest.mark.long
 def test_a_worker_that_cannot_start_ends_no_other_and_comes_back_when_it_can(
     unusable: tuple[World, Callable[[str], None]],
 ) -> None:
@@ -146,6 +149,7 @@ def test_a_worker_that_cannot_start_ends_no_other_and_comes_back_when_it_can(
         assert running.get(PDF, metadataOnly=True)["mimeType"] == "application/pdf"
 
 
+@pytest.mark.long
 def test_a_server_without_a_worker_that_can_start_ends_with_1(unusable: tuple[World, Callable[[str], None]]) -> None:
     world, must_know = unusable
     with world.gateway() as running:
@@ -156,6 +160,7 @@ def test_a_server_without_a_worker_that_can_start_ends_with_1(unusable: tuple[Wo
         assert "no worker is left" in running.log.read_text()
 
 
+@pytest.mark.long
 def test_sighup_reads_a_renewed_certificate_and_keeps_the_old_one_if_the_new_cannot_be_used(
     world: World, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tools.faults.event_faults import SCENARIOS, SHORT, EventWorld, Scenario, event_world, tell_events
 
+pytestmark = pytest.mark.long
+
 CHOSEN = [(scenario, database) for scenario in SCENARIOS for database in scenario.short]
 
 

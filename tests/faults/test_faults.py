@@ -8,6 +8,8 @@ from tools.faults.bench import World, world
 from tools.faults.fault_table import DESTINATIONS, ROWS, SMALL, Row
 from tools.faults.matrix import Cell, run_matrix
 
+pytestmark = pytest.mark.long
+
 SEED = 7
 STREAMED = 3_000_000
 """Bytes of a file that is too large to be held whole, and stands for the 100 MB of the long run."""

@@ -13,6 +13,8 @@ from tools.faults.fault_proxy import Fault
 from tools.faults.fault_table import DESTINATIONS, PUT, SMALL, Destination
 from tools.faults.servers import BUCKET
 
+pytestmark = pytest.mark.long
+
 OLD = b"an object that was there before"
 STREAMED = 3_000_000
 

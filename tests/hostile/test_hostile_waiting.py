@@ -10,6 +10,7 @@ import pytest
 from harness.hostile_gateway import SLOW, Target
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SLOW)
 def test_a_client_that_stops_in_the_middle_is_sent_away(
     name: str, slow: dict[str, socket.socket], target: Target

@@ -419,6 +419,7 @@ async def test_a_put_that_is_given_up_leaves_no_connection_behind(answer: Answer
         await asyncio.wait_for(server.hung_up.wait(), PATIENCE)
 
 
+@pytest.mark.long
 async def test_a_get_that_is_given_up_leaves_no_connection_behind() -> None:
     async with HttpClient() as http, Loopback(HALF) as server:
         task = asyncio.create_task(http.get(url(server), {}))
