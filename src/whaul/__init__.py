@@ -1,3 +1,3 @@
-"""whaul: WhatsApp media into S3, behind the API of AWS End User Messaging Social."""
+"""whaul: WhatsApp messages and their files, as AWS End User Messaging Social brings them, self-hosted."""
 
 __version__ = "0.1.0"

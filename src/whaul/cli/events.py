@@ -83,7 +83,7 @@ def list_events(
     if found:
         output.rows([records.row(shown, state) for shown, state in found])
     elif next_ is None:
-        output.line("There are no such events.")
+        output.line("There are no such events. `whaul doctor` says what may keep them away.")
     if next_ is not None:
         output.line(f"There may be more: --next-token {next_}")
 

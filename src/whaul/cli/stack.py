@@ -34,11 +34,13 @@ def demo(own_s3: OwnS3 = False) -> None:
     stop_on_sigterm()
     ask_no_proxy_for_loopback()
     console = output.console()
-    console.print("\n[bold]whaul[/bold] moves WhatsApp media into your own S3 bucket, behind the API of")
-    console.print("AWS End User Messaging Social. This demo runs the whole way on this machine:\n")
-    console.print("  Meta's Graph API  ──▶  whaul  ──▶  S3 bucket")
-    console.print("    [dim](simulator)[/dim]           ▲          [dim](SeaweedFS)[/dim]")
-    console.print("                       boto3\n")
+    console.print(
+        "\n[bold]whaul[/bold] brings WhatsApp messages to your programs and their files to your S3 bucket, as"
+    )
+    console.print("AWS End User Messaging Social does. This demo runs the whole way on this machine:\n")
+    console.print("  Meta's Graph API  ──▶  whaul  ──▶  S3 bucket [dim](SeaweedFS)[/dim]")
+    console.print("    [dim](simulator)[/dim]          ▲ └───▶  HTTP endpoint")
+    console.print("                     boto3\n")
     bucket = f"whaul-demo-{uuid.uuid4().hex[:8]}" if own_s3 else "inbox"
     with stack(own_s3=own_s3, bucket=bucket) as running:
         try:
@@ -52,7 +54,7 @@ def demo(own_s3: OwnS3 = False) -> None:
             console.print("and its event, as AWS publishes it, to an HTTP endpoint:\n")
             console.print(_inbound(note))
             first = fetched[0].media_id
-            console.print("\nThe program that did it:\n")
+            console.print("\nThe program that fetched the first file:\n")
             console.print(indent(shown.boto3_lines(running, first), "  "), soft_wrap=True, markup=False)
             console.print("\nThe same with the AWS CLI:\n")
             console.print(indent(shown.cli_line(running, first), "  "), soft_wrap=True, markup=False)

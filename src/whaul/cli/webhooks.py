@@ -32,7 +32,9 @@ def subscribe(
     url: Annotated[
         str, typer.Option(help="Where the server is reached from the internet, such as https://hooks.example.")
     ],
-    force: Annotated[bool, typer.Option("--force", help="Replace a webhook URL that is not this server's.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace other webhook URLs: the account's, and the app's own.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Have Meta send an account's webhooks to this server. The server must be running, and reached at the URL.

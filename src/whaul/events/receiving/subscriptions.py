@@ -254,7 +254,7 @@ class Subscriptions:
         if PATH not in found.callback_url and not is_same(found.callback_url, url):
             problems.append(
                 f"all fields but messages go to the app's own URL: {found.callback_url}; "
-                "`whaul webhooks subscribe --force` sets it"
+                "`whaul webhooks subscribe --force` sets it, for all accounts of the app"
             )
         if "messages" not in {field.name for field in found.fields}:
             problems.append("the app is not subscribed to the field messages; `whaul webhooks subscribe` does that")
