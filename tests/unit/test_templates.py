@@ -86,6 +86,22 @@ async def test_a_filter_that_meta_does_not_take_is_the_caller_s_to_mend() -> Non
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("item", [{}, {"id": "1"}, {"id": 1, "name": "a", "language": "en"}, "a", None])
+async def test_a_template_that_is_not_as_documented_is_not_guessed(item: object) -> None:
+    async with meta(reply(200, {"data": [item]})) as (_, parts):
+        with pytest.raises(DependencyException, match="not the documented JSON"):
+            await called("GetWhatsAppMessageTemplate", parts, id=WABA_ID, templateName="a", templateLanguageCode="en")
+
+
+async def test_a_template_is_told_whole_however_long_it_is_and_whatever_its_bytes() -> None:
+    shown = b'{ "name":"a","language" :"en","id":"1","body":"%b\xff\\/" }' % (b"x" * 20_000)
+    async with meta(reply(200, b'{"data":[%b]}' % shown)) as (_, parts):
+        found = await called(
+            "GetWhatsAppMessageTemplate", parts, id=WABA_ID, templateName="a", templateLanguageCode="en"
+        )
+    assert found == {"template": shown.decode(errors="replace")}
+
+
 # --- the files of headers
 
 SESSION = "upload:MTphdHRhY2htZW50OjE=?sig=ARZ-%2Fa_b.c~"

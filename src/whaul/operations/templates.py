@@ -116,7 +116,8 @@ async def get_template(call: AccountCall) -> Document:
     """GetWhatsAppMessageTemplate: by id, or by name and language; the id wins."""
     template_id = call.members.get("metaTemplateId")
     if template_id is None:
-        return {"template": _text(await _by_name(call, TEMPLATE))}
+        _, template = await _by_name(call, TEMPLATE)
+        return {"template": _text(template)}
     await _check_owner(call, template_id)
     return {"template": _text(await call.graph.get(template_id, msgspec.Raw, "reading the template", fields=TEMPLATE))}
 
@@ -155,7 +156,7 @@ async def update_template(call: AccountCall) -> Document:
     async def attempt() -> None:
         template_id = members.get("metaTemplateId")
         if template_id is None:
-            template_id = _named_decoder.decode(await _by_name(call, "name,language")).id
+            template_id, _ = await _by_name(call, "name,language")
         else:
             await _check_owner(call, template_id)
         graph, token = call.components.graph, call.target.token
@@ -247,20 +248,23 @@ async def _create(call: AccountCall, body: bytes) -> Document:
     return document(created)
 
 
-async def _by_name(call: AccountCall, wanted: str) -> msgspec.Raw:
-    """Find the template of a name and language, as Meta shows it; Meta's own filter finds more than that."""
+async def _by_name(call: AccountCall, wanted: str) -> tuple[str, msgspec.Raw]:
+    """Find the id of the template of a name and language, and how Meta shows it. Meta's own filter finds more."""
     name, language = call.members["templateName"], call.members["templateLanguageCode"]
-    for template in await _filtered(call, name, language, wanted):
-        found = _named_decoder.decode(template)
+    for found, template in await _filtered(call, name, language, wanted):
         if (found.name, found.language) == (name, language):
             call.components.owned.add(call.target.id, found.id)
-            return template
+            return found.id, template
     raise not_owned("template", "name and language")
 
 
-async def _filtered(call: AccountCall, name: str, language: str, wanted: str) -> list[msgspec.Raw]:
+async def _filtered(call: AccountCall, name: str, language: str, wanted: str) -> list[tuple[_Named, msgspec.Raw]]:
     path, doing = f"{call.target.meta_id}/{EDGE}", "looking up the template"
-    return await call.graph.pages(path, msgspec.Raw, doing, fields=wanted, name=name, language=language)
+    found = await call.graph.pages(path, msgspec.Raw, doing, fields=wanted, name=name, language=language)
+    try:
+        return [(_named_decoder.decode(template), template) for template in found]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise not_documented(doing) from None
 
 
 async def _check_owner(call: AccountCall, template_id: str) -> None:
@@ -270,7 +274,7 @@ async def _check_owner(call: AccountCall, template_id: str) -> None:
         doing = "looking up whose template it is"
         known = await call.graph.get(template_id, _Named, doing, fields="name,language")
         found = await _filtered(call, known.name, known.language, "name,language")
-        return template_id in {_named_decoder.decode(template).id for template in found}
+        return template_id in {template.id for template, _ in found}
 
     await call.components.owned.check(call.target.id, template_id, look, "template")
 
@@ -289,7 +293,7 @@ def _summary(template: _Summary) -> Document:
 
 
 def _text(template: msgspec.Raw) -> str:
-    return bytes(template).decode()
+    return bytes(template).decode(errors="replace")
 
 
 def _checked(name: str, content: bytes, decoder: msgspec.json.Decoder[Any], what: str) -> None:

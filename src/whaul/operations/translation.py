@@ -77,7 +77,7 @@ def _value(value: Any) -> Any:
     if isinstance(value, list):
         return [_value(item) for item in value]
     if isinstance(value, msgspec.Raw):  # of `types`: AWS has a string there
-        return msgspec.json.format(bytes(value), indent=-1).decode()
+        return msgspec.json.format(bytes(value), indent=-1).decode(errors="replace")
     return document(value) if isinstance(value, msgspec.Struct) else value
 
 
