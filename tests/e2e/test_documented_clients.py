@@ -81,6 +81,35 @@ def test_python_stores_the_files_of_a_webhook(
     assert store.read(f"{prefix}{media}.pdf") == b"%PDF-1.4 a letter"
 
 
+def test_python_creates_sends_and_deletes_templates(
+    *,
+    snippet: Snippet,
+    gateway: Gateway,
+    simulator: Simulator,
+    store: Store,
+    prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment(gateway.url, gateway.world.key, 1).items():
+        monkeypatch.setenv(name, value)
+    store.client.put_object(Bucket=BUCKET, Key=f"{prefix}header.png", Body=b"a picture", ContentType="image/png")
+    page: dict[str, Any] = {}
+    for text in (
+        "def create",
+        "template_media",
+        "get_whatsapp",
+        "send_whatsapp",
+        "template_library",
+        "delete_whatsapp",
+    ):
+        exec(snippet("python", text, "templates.md"), page)  # noqa: S102 - our own page
+    told = ["PENDING", "PENDING", "APPROVED UTILITY NONE", "['payment_received', 'payment_due']", "APPROVED"]
+    assert capsys.readouterr().out.splitlines() == told
+    assert [template.name for template in simulator.state.templates.values()] == ["order_left_with_picture"]
+    assert [message.content["template"]["name"] for message in simulator.messages] == ["order_left"]
+
+
 def test_the_aws_cli_finds_the_file_by_its_media_id(
     snippet: Snippet, gateway: Gateway, simulator: Simulator, store: Store, prefix: str
 ) -> None:
