@@ -135,7 +135,7 @@ def test_a_meta_that_stays_silent_is_waited_for_until_the_deadline(
         (10, None, "AccessDeniedByMetaException"),
         (100, None, "DependencyException"),
         (100, 33, "ResourceNotFoundException"),
-        (138013, None, "DependencyException"),
+        (138013, None, "InvalidParametersException"),
         (4, None, "ThrottledRequestException"),
     ],
 )
