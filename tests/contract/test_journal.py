@@ -164,7 +164,7 @@ async def test_another_account_numbers_events_are_not_seen(here: Installation) -
 
 
 async def test_an_event_says_what_became_of_it(url: str) -> None:
-    answers = {"wamid.1": TOO_LARGE, "wamid.2": Failed("rejected", "HTTP 400: no")}
+    answers = {"wamid.1": TOO_LARGE, "wamid.2": Failed("rejected", "HTTP 400: no", retry_after=60)}
     target = ScriptedTarget(lambda event: answers.get(event.wamid or "", Accepted()))
     async with delivering(url, {"orders": target}) as there:
         here = there.here
