@@ -94,6 +94,8 @@ def test_a_status_that_was_set_stays(client: Client, status: str) -> None:
     assert client.control("PATCH", f"templates/{id_}", {"status": status}).json()["status"] == status
     client.sim.advance(DAY)
     assert shown(client, id_)["status"] == status
+    (listed,) = client.control("GET", "templates").json()["templates"]
+    assert (listed["id"], listed["status"], listed["waba_id"]) == (id_, status, client.sim.waba_id)
 
 
 @pytest.mark.parametrize("members", [{"status": "GREAT"}, {"category": "TRANSACTIONAL"}, {"quality": "BLUE"}])

@@ -18,7 +18,7 @@ Value = Callable[[Scene], dict[str, Any]]
 TEMPLATE = {
     "message_template_id": 1689556908129832,
     "message_template_name": "order_confirmation",
-    "message_template_language": "en_US",
+    "message_template_language": "en-US",  # though the API says `en_US`
 }
 DECLINED = {
     "code": 2593109,
