@@ -1,6 +1,8 @@
 """The operations on message templates with boto3: their lives, and what callers of such APIs fall over."""
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -414,6 +416,26 @@ def test_a_file_of_the_bucket_becomes_the_example_of_a_header(
     assert simulator.state.handles[handle] == simulator.apps[0].id
     header = {"type": "HEADER", "format": "IMAGE", "example": {"header_handle": [handle]}}
     assert templates.create(components=[header, TEXT])["templateStatus"] == "PENDING"
+
+
+def test_meta_is_asked_whose_app_a_token_is_of_when_that_is_not_known(
+    gateway: Gateway, templates: Templates, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    def note(app_id: str | None) -> None:
+        with closing(
+            sqlite3.connect(gateway.world.environ["WHAUL_DATABASE_URL"].removeprefix("sqlite:///"))
+        ) as database:
+            database.execute("UPDATE accounts SET app_id = ?", (app_id,))
+            database.commit()
+
+    note(None)
+    try:
+        source = image(store, prefix)
+        made = templates.client.create_whatsapp_message_template_media(id=templates.waba, sourceS3File=source)
+    finally:
+        note(simulator.apps[0].id)
+    assert simulator.state.handles[made["metaHeaderHandle"]] == simulator.apps[0].id
+    assert simulator.count("debug_token")["metadata"] == 1
 
 
 def test_a_session_that_breaks_off_is_begun_again(
