@@ -2,7 +2,7 @@
 
 import json
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -116,10 +116,16 @@ def name_of(simulator: Simulator) -> str:
     return f"flow {len(simulator.state.flows)}"
 
 
+def stranger_of(simulator: Simulator) -> str:
+    """Add a flow that the token reaches, and the account has not."""
+    return simulator.add_flow(name_of(simulator), whatsapp_business_account={"id": OTHER_WABA_ID})
+
+
 def made(gateway: Gateway, simulator: Simulator, **members: Any) -> str:
     """Create a flow with boto3."""
     members = {"flowName": name_of(simulator), "categories": ["SURVEY"], "flowJson": FLOW_JSON} | members
-    answer = gateway.client().create_whatsapp_flow(id=account_id(gateway), **members)
+    given = {name: value for name, value in members.items() if value is not None}
+    answer = gateway.client().create_whatsapp_flow(id=account_id(gateway), **given)
     assert answer["validationErrors"] == []
     return str(answer["flowId"])
 
@@ -175,13 +181,47 @@ def test_what_is_wrong_with_the_json_is_told_whole_and_keeps_the_flow_a_draft(
     ]
     shown = flow(gateway, answer["flowId"])
     assert (shown["flowStatus"], [json.loads(text) for text in shown["validationErrors"]]) == ("DRAFT", errors)
-    with pytest.raises(client.exceptions.InvalidParametersException, match="cannot be published in this state"):
+    with pytest.raises(client.exceptions.InvalidParametersException, match="validation errors"):
         client.publish_whatsapp_flow(id=waba, flowId=answer["flowId"])
     with pytest.raises(client.exceptions.InvalidParametersException, match="UTF-8"):
         client.update_whatsapp_flow_assets(id=waba, flowId=answer["flowId"], flowJson=b"\xff")
     client.delete_whatsapp_flow(id=waba, flowId=answer["flowId"])
     with pytest.raises(client.exceptions.ResourceNotFoundException):
         flow(gateway, answer["flowId"])
+
+
+def test_json_that_meta_did_not_say_it_took_is_sent_again(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    one = made(gateway, simulator)
+    simulator.fault(one, kind="wrong_json", drop=["success"], hop="settings", times=1)
+    gateway.client().update_whatsapp_flow_assets(id=waba, flowId=one, flowJson=FLOW_JSON)
+    assert simulator.count(one)["settings"] == 2
+
+
+def test_a_flow_is_deprecated_by_an_edge_of_its_own_as_its_status_cannot_be_set(
+    gateway: Gateway, simulator: Simulator, waba: str
+) -> None:
+    one = made(gateway, simulator, publish=True)
+    gateway.client().deprecate_whatsapp_flow(id=waba, flowId=one)
+    paths = [exchange.path for exchange in simulator.requests if exchange.object_id == one]
+    assert [path for path in paths if path.endswith("/deprecate")]
+    other = made(gateway, simulator, publish=True)
+    request = Request(
+        f"{simulator.url}/v25.0/{other}",
+        b'{"status": "DEPRECATED"}',
+        {"Authorization": f"Bearer {simulator.token}", "Content-Type": "application/json"},
+    )
+    with urlopen(request, timeout=PATIENCE) as answer:  # Meta knows no such parameter
+        assert answer.status == 200
+    assert flow(gateway, other)["flowStatus"] == "PUBLISHED"
+
+
+def test_a_flow_of_another_account_is_not_cloned(gateway: Gateway, simulator: Simulator) -> None:
+    mine = made(gateway, simulator)
+    assert simulator.state.flows[made(gateway, simulator, flowJson=None, cloneFlowId=mine)].flow_json is not None
+    stranger, before = stranger_of(simulator), len(simulator.state.flows)
+    with pytest.raises(gateway.client().exceptions.ResourceNotFoundException):
+        made(gateway, simulator, cloneFlowId=stranger)
+    assert len(simulator.state.flows) == before
 
 
 def test_a_large_flow_is_taken_whole(gateway: Gateway, simulator: Simulator, waba: str) -> None:
@@ -201,7 +241,7 @@ def test_what_meta_would_refuse_is_the_callers_to_mend(gateway: Gateway, simulat
     with pytest.raises(invalid, match="compare it with what Meta documents"):
         made(gateway, simulator, flowName=taken)
     with pytest.raises(invalid):
-        made(gateway, simulator, cloneFlowId="999", flowJson=b"{}")
+        made(gateway, simulator, cloneFlowId=one, flowJson=b"{}")
     with pytest.raises(invalid, match="at least one of"):
         client.update_whatsapp_flow(id=waba, flowId=one)
     with pytest.raises(client.exceptions.ValidationException, match=r"categories\.1\.member"):
@@ -252,7 +292,7 @@ CALLS: dict[str, dict[str, Any]] = {
 def test_no_call_reaches_a_flow_of_another_account(
     gateway: Gateway, simulator: Simulator, waba: str, name: str
 ) -> None:
-    stranger = simulator.add_flow(name_of(simulator), whatsapp_business_account={"id": OTHER_WABA_ID})
+    stranger = stranger_of(simulator)
     with pytest.raises(gateway.client().exceptions.ResourceNotFoundException):
         getattr(gateway.client(), name)(id=waba, flowId=stranger, **CALLS[name])
     assert simulator.state.flows[stranger].status == "DRAFT"
@@ -270,6 +310,17 @@ def test_what_can_be_done_once_is_done_although_its_answer_is_lost(
     simulator.fault(one, kind="truncate", hop=hop, times=1)  # it is done, and half of the answer comes
     getattr(gateway.client(), name)(id=waba, flowId=one)
     assert (simulator.state.flows[one].status if one in simulator.state.flows else None) == status
+
+
+@pytest.mark.parametrize(("attempt", "status"), [("attempt=2; max=3", 200), ("attempt=1; max=3", 400)])
+def test_an_sdk_that_repeats_a_call_is_told_that_it_is_done(
+    gateway: Gateway, simulator: Simulator, waba: str, attempt: str, status: int
+) -> None:
+    one = made(gateway, simulator, publish=True)
+    body = json.dumps({"id": waba, "flowId": one}).encode()
+    headers = {"amz-sdk-request": attempt, "amz-sdk-invocation-id": attempt}
+    sent = gateway.send("POST", "/v1/whatsapp/flow/publish", body, sign_with=gateway.world.key, headers=headers)
+    assert sent.status == status, sent.body
 
 
 def test_a_flow_is_created_once_although_its_answer_is_lost(gateway: Gateway, simulator: Simulator) -> None:

@@ -121,6 +121,20 @@ def test_a_user_id_in_to_is_known_however_it_is_written(
     assert simulator.requests == []
 
 
+def test_a_flow_with_too_much_data_is_refused_as_meta_would_never_deliver_it(
+    gateway: Gateway, simulator: Simulator
+) -> None:
+    def message(size: int) -> dict[str, Any]:
+        payload = {"screen": "A", "data": {"text": "x" * size}}
+        action = {"name": "flow", "parameters": {"flow_id": "1", "flow_action_payload": payload}}
+        return TEXT | {"type": "interactive", "interactive": {"type": "flow", "action": action}}
+
+    assert send(gateway, message(1_000_000))["messageId"]
+    assert "never deliver" in refusal("InvalidParametersException", gateway, message(1_048_576))
+    assert send(gateway, TEXT | {"text": {"body": "x" * 1_048_576}})["messageId"]  # for Meta to judge
+    assert len(simulator.messages) == 2
+
+
 @pytest.mark.parametrize(
     "members",
     [

@@ -12,7 +12,7 @@ import botocore.session
 from botocore.serialize import create_serializer
 from pydantic import SecretStr
 
-from whaul.api.request import Request
+from whaul.api.request import Invocation, Request
 from whaul.api.service import ROUTES
 from whaul.app import OPERATIONS
 from whaul.arns import Arns
@@ -59,7 +59,9 @@ def number_call(members: dict[str, Any], parts: Components, token: GraphToken = 
     """A call of an operation on a phone number that has come through its checks; it has a single attempt at Meta."""
     number = PhoneNumber(NUMBER_ID, f"arn:aws:social-messaging:{REGION}:{ACCOUNT_ID}:x/{HEX}", "4711", token)
     attempts = Attempts(asyncio.get_running_loop().time() + 20, uniform=lambda _least, _most: math.inf)
-    return OperationCall("SendWhatsAppMessage", members, number.id, number, attempts, CALLER, None, parts, Call("id"))
+    return OperationCall(
+        "SendWhatsAppMessage", members, number.id, number, attempts, CALLER, Invocation(), parts, Call("id")
+    )
 
 
 def written(name: str, members: dict[str, Any], *, is_checked: bool = True) -> Request:

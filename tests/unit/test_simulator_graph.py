@@ -6,12 +6,15 @@ import hmac
 import json
 import logging
 from collections.abc import Iterator
+from typing import get_args
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
 from harness.receiver import receiving
 from harness.simulator_client import JPEG, MISSING, PDF, VOICE, Client, running
+from whaul.simulator.flow_calls import ASSET_LIFETIME
+from whaul.simulator.flows import Alert
 from whaul.simulator.objects import ROWS
 from whaul.simulator.state import PublicKey
 
@@ -522,6 +525,40 @@ def test_a_flow_with_data_is_published_when_its_endpoint_has_all_it_needs(client
     number = sim.phone_numbers[0].id
     sim.state.public_keys[number] = PublicKey("-----BEGIN PUBLIC KEY-----")
     assert client.graph(f"{id_}/publish", "POST").json() == {"success": True}
+
+
+def test_links_of_a_flow_end_by_the_clock(client: Client) -> None:
+    content = '{"version": "7.3", "screens": [{}]}'
+    id_ = client.sim.add_flow("Survey", flow_json=content)
+    link = client.graph(f"{id_}/assets").json()["data"][0]["download_url"]
+    assert client.send("GET", link).body.decode() == content
+    assert client.send("GET", link.replace("hash=", "hash=0")).status == 403
+    preview = client.graph(f"{id_}?fields=preview").json()["preview"]
+    client.sim.advance(ASSET_LIFETIME)
+    assert client.send("GET", link).status == 403
+    assert client.graph(f"{id_}?fields=preview").json()["preview"] == preview
+    client.sim.advance(30 * 24 * 3600)
+    assert client.graph(f"{id_}?fields=preview").json()["preview"] != preview
+
+
+def test_a_flow_of_a_version_that_is_not_supported_stays_a_draft(client: Client) -> None:
+    id_ = client.sim.add_flow("Survey", flow_json='{"version": "2.1", "screens": [{}]}', json_version="2.1")
+    assert client.graph(f"{id_}/publish", "POST").error["code"] == 139002
+    assert client.sim.state.flows[id_].status == "DRAFT"
+
+
+def test_meta_warns_of_a_flow(client: Client) -> None:
+    with receiving() as receiver:
+        client.sim.set_webhook(receiver.url)
+        id_ = client.sim.add_flow("Survey", status="PUBLISHED")
+        for event in get_args(Alert):
+            client.control("POST", f"flows/{id_}/alerts", {"event": event, "alert_state": "DEACTIVATED"})
+        told = [post.json()["entry"][0]["changes"][0] for post in receiver.wait(len(get_args(Alert)))]
+    assert {(one["field"], one["value"]["flow_id"]) for one in told} == {("flows", id_)}
+    assert {one["value"]["event"] for one in told} == set(get_args(Alert))
+    assert {one["value"].get("alert_state") for one in told} == {"DEACTIVATED", None}
+    assert client.control("POST", f"flows/{id_}/alerts", {"event": "FLOW_LOST"}).status == 400
+    assert client.control("POST", "flows/9/alerts", {"event": "ENDPOINT_LATENCY"}).status == 404
 
 
 def test_what_meta_does_to_a_flow_is_told(client: Client) -> None:

@@ -37,6 +37,7 @@ Members = dict[str, Any]
 """The members of an input by their names in the model, as JSON has them; a blob's are its bytes. Those that are not
 required may be left out, or None."""
 
+_ATTEMPT: Final = re.compile(rb"\battempt=([0-9]{1,4})\b")
 _SCALARS: Final[Mapping[str, Any]] = {"string": str, "blob": bytes, "boolean": bool, "integer": int, "long": int}
 
 
@@ -50,13 +51,34 @@ class Request:
     """Names are in lower case."""
 
     @property
-    def invocation_id(self) -> bytes | None:
-        """The id that an SDK gives to all attempts of one call; None without one.
+    def invocation(self) -> "Invocation":
+        """What an SDK says of its call."""
+        return Invocation(self.headers)
 
-        https://docs.rs/aws-runtime/latest/aws_runtime/invocation_id/index.html
-        """
-        found = next((value for name, value in self.headers if name == b"amz-sdk-invocation-id"), b"")
-        return found or None
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A call of an SDK, which may send it several times.
+
+    https://docs.rs/aws-runtime/latest/aws_runtime/invocation_id/index.html
+    """
+
+    headers: Sequence[tuple[bytes, bytes]] = field(default=(), repr=False)
+    """Of one of its requests."""
+
+    @property
+    def id(self) -> bytes | None:
+        """What all its requests have; None without one."""
+        return self._header(b"amz-sdk-invocation-id") or None
+
+    @property
+    def is_repetition(self) -> bool:
+        """Whether the SDK has sent it before, by its own word: `amz-sdk-request: attempt=2; max=3`."""
+        attempt = _ATTEMPT.search(self._header(b"amz-sdk-request"))
+        return attempt is not None and int(attempt[1]) > 1
+
+    def _header(self, wanted: bytes) -> bytes:
+        return next((value for name, value in self.headers if name == wanted), b"")
 
 
 class Reader:

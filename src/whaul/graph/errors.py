@@ -44,6 +44,11 @@ _NOT_OURS = (
     "Meta asked the webhook URL, and it did not answer as this server does: it must be this server's, run, and be "
     "reached from the internet."
 )
+_NOT_PUBLISHED = (
+    "Meta does not publish the flow, and does not say why: it must be a draft of a supported version, without "
+    "validation errors. With an endpoint it also needs an app, a phone number with a valid public key, webhooks, and "
+    "an endpoint that answers."
+)
 SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
     2200: (InvalidParametersException, _NOT_OURS),
     2201: (InvalidParametersException, _NOT_OURS),
@@ -88,10 +93,7 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
         InvalidParametersException,
         "Meta cannot use the flow JSON, or the flow cannot be changed in its present state.",
     ),
-    139002: (
-        InvalidParametersException,
-        "The flow cannot be published in this state; look at its status, validation errors, endpoint and webhooks.",
-    ),
+    139002: (InvalidParametersException, _NOT_PUBLISHED),
     139003: (InvalidParametersException, "Only a published flow can be deprecated."),
     139004: (InvalidParametersException, "Only a draft can be deleted; deprecate a published flow."),
 }

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from whaul.api import response
-from whaul.api.request import Members, Reader, Request
+from whaul.api.request import Invocation, Members, Reader, Request
 from whaul.api.response import Document, Headers, Response
 from whaul.api.service import OPERATIONS, SHAPES
 from whaul.arns import Arns, read_meta_id
@@ -103,8 +103,8 @@ class OperationCall(Generic[Linked]):
     """That number or account, if the operation asks Meta."""
     attempts: Attempts = field(repr=False)
     caller: Caller
-    invocation_id: bytes | None
-    """The id that an SDK gives to all attempts of one call."""
+    invocation: Invocation
+    """What an SDK says of its attempts."""
     components: Components = field(repr=False)
     record: Call
     """What its log line and metrics tell."""
@@ -288,7 +288,7 @@ def operation(name: str, row: Row, components: Components) -> Operation:
             raise _modelled(name, target.not_linked())
         attempts = Attempts(asyncio.get_running_loop().time() + components.rules.deadline)
         call: OperationCall[Any] = OperationCall(
-            name, members, id_, linked, attempts, caller, request.invocation_id, components, record
+            name, members, id_, linked, attempts, caller, request.invocation, components, record
         )
         if row.is_guarded:
             async with call.circuit(), attempts.bounded():

@@ -29,9 +29,17 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/busine
 """
 
 
+MAX_WITH_FLOW: Final = 1024 * 1024
+"""Bytes of a message that can hold a flow's data.
+
+Meta answers 200 to a larger one, and delivers nothing: https://github.com/WhatsApp/WhatsApp-Flows-Tools/issues/43
+"""
+
+
 class _Message(msgspec.Struct):
     messaging_product: Any = None
     to: Any = None
+    type: Any = None
 
 
 class _Id(msgspec.Struct):
@@ -63,6 +71,11 @@ def check_message(members: Members) -> None:
         ) from None
     if message.messaging_product != PRODUCT:
         raise InvalidParametersException(f'message must hold "messaging_product": "{PRODUCT}".')
+    if len(members["message"]) > MAX_WITH_FLOW and message.type in ("interactive", "template"):
+        raise InvalidParametersException(
+            "message is larger than 1 MiB. Meta would take so much of a flow's data, and never deliver the message. "
+            "Put less into it, and let the flow get the rest from its endpoint."
+        )
     if isinstance(message.to, str) and _USER_ID.fullmatch(message.to):
         # Meta takes its digits for a phone number: it answers 200, and nobody gets the message.
         raise InvalidParametersException(

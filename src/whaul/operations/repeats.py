@@ -47,9 +47,10 @@ async def once(
                     retry=Retry.NO,
                 ) from None
 
-    if call.invocation_id is None:
+    invocation = call.invocation.id
+    if invocation is None:
         return await work()
-    done: T = await call.components.done.run(_identity(call, call.invocation_id), work)
+    done: T = await call.components.done.run(_identity(call, invocation), work)
     return done
 
 
@@ -61,9 +62,10 @@ async def moved(
 ) -> None:
     """Do what can be done only once, such as a deletion, and is to be repeated until it is done.
 
-    An attempt whose answer was lost may have done it. Then Meta refuses the next one, and `is_done` looks.
+    An attempt whose answer was lost may have done it, of this request or of an earlier one of the same SDK's call.
+    Then Meta refuses the next one, and `is_done` looks.
     """
-    may_be_done = False
+    may_be_done = call.invocation.is_repetition
 
     async def careful() -> None:
         nonlocal may_be_done

@@ -144,6 +144,7 @@ def _rows(simulator: "Simulator") -> list[Row]:
         Row("GET", "/state", lambda: _everything(state)),
         Row("POST", "/flows", simulator.add_flow, lambda flow_id, _: state.flows[flow_id], 201, options=Flow),
         Row("PATCH", "/flows/{id}", simulator.change_flow, names={"flow_id": "id"}),
+        Row("POST", "/flows/{id}/alerts", simulator.warn_of_flow, status=201, names={"flow_id": "id"}),
         Row("GET", "/templates", lambda: {"templates": list(state.templates.values())}),
         Row("PATCH", "/templates/{id}", simulator.templates.change, names={"template_id": "id"}),
         Row("POST", "/call-permissions", simulator.calling.permit, status=201),

@@ -26,6 +26,8 @@ from whaul.simulator.responses import RefusedError, Response, graph_error, inval
 from whaul.simulator.state import State
 
 FLOW_DEFAULTS: Final = ("id", "name", "status", "categories", "validation_errors")
+PUBLISHED_VERSIONS: Final = frozenset({"5.1", "6.0", "6.1", "6.2", "6.3", "7.0", "7.1", "7.2", "7.3"})
+"""Of flow JSON that can be published: https://docs.aws.amazon.com/social-messaging/latest/userguide/managing-flows-publish.html"""
 ASSET_PATH: Final = "/flow_assets/"
 ASSET_LIFETIME: Final = 600
 """Seconds that a link to a flow's JSON is good for."""
@@ -240,6 +242,8 @@ def _unpublishable(state: State, found: Flow) -> str | None:
     """Why a draft cannot be published; None if it can."""
     if found.flow_json is None or found.validation_errors:
         return "The flow has no JSON, or one with validation errors."
+    if found.json_version not in PUBLISHED_VERSIONS:
+        return "The version of the flow JSON is not supported."
     if found.data_api_version is None:
         return None
     if found.endpoint_uri is None or found.application is None:

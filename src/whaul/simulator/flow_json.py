@@ -32,7 +32,7 @@ def _broken(content: dict[str, Any], text: str) -> Iterator[dict[str, Any]]:
     for name in ("version", "screens"):
         if not content.get(name):
             yield _error("MISSING_REQUIRED_PROPERTY", f"Property {name} is required.")
-    for name in content.keys() - PROPERTIES:
+    for name in [name for name in content if name not in PROPERTIES]:
         yield _error("INVALID_PROPERTY_KEY", f"Property {name} is not known.", _place(text, name), name)
 
 

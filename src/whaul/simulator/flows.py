@@ -3,10 +3,19 @@
 https://developers.facebook.com/docs/whatsapp/flows/reference/flowsapi
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
+Alert = Literal[
+    "CLIENT_ERROR_RATE",
+    "ENDPOINT_ERROR_RATE",
+    "ENDPOINT_LATENCY",
+    "ENDPOINT_AVAILABILITY",
+    "FLOW_VERSION_EXPIRY_WARNING",
+]
+AlertState = Literal["ACTIVATED", "DEACTIVATED"]
 FlowStatus = Literal["DRAFT", "PUBLISHED", "DEPRECATED", "BLOCKED", "THROTTLED"]
 
 
@@ -30,3 +39,36 @@ class Flow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     flow_json: str | None = None
     """Its JSON; not shown."""
     health_status: dict[str, Any] = msgspec.field(default_factory=lambda: {"can_send_message": "AVAILABLE"})
+
+
+_ERRORS: Final = {
+    "error_rate": 14.28,
+    "threshold": 10,
+    "errors": [{"error_type": "TIMEOUT_ERROR", "error_rate": 100, "error_count": 2}],
+}
+_MEASURED: Final[Mapping[Alert, Mapping[str, Any]]] = {
+    "CLIENT_ERROR_RATE": {"message": "Too many requests of the flow on phones fail.", **_ERRORS},
+    "ENDPOINT_ERROR_RATE": {"message": "Too many requests to the flow's endpoint fail.", **_ERRORS},
+    "ENDPOINT_LATENCY": {
+        "message": "The flow's endpoint is slow.",
+        "p90_latency": 8000,
+        "p50_latency": 500,
+        "requests_count": 34,
+        "threshold": 7000,
+    },
+    "ENDPOINT_AVAILABILITY": {
+        "message": "The flow's endpoint is often not available.",
+        "availability": 75,
+        "threshold": 90,
+    },
+}
+
+
+def alert(event: Alert, flow_id: str, state: AlertState = "ACTIVATED") -> dict[str, Any]:
+    """The value of the webhook by which Meta warns of a flow.
+
+    https://developers.facebook.com/documentation/business-messaging/whatsapp/flows/guides/flowswebhooks
+    """
+    if event == "FLOW_VERSION_EXPIRY_WARNING":
+        return {"event": event, "warning": "The version of the flow's JSON will freeze in 21 days.", "flow_id": flow_id}
+    return {"event": event, "flow_id": flow_id, "alert_state": state, **_MEASURED[event]}

@@ -39,6 +39,8 @@ NOT_FETCHED = {
     "message": "Media upload error",
     "error_data": {"details": "Downloading media from weblink failed with http code 403, status message Forbidden."},
 }
+MAX_WITH_FLOW = 1024 * 1024
+"""Bytes: https://github.com/WhatsApp/WhatsApp-Flows-Tools/issues/43"""
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
@@ -81,7 +83,7 @@ def give_status(state: State, sent_id: str, status: str) -> dict[str, Any]:
     if status not in STATUSES:
         raise BadValueError(f"There is no status {status}.", STATUSES)
     if _is_lost(message):
-        raise BadValueError("A message with a business-scoped user id in `to` is never delivered, and has no status.")
+        raise BadValueError("A message like this is never delivered, and has no status. docs/simulator.md says which.")
     return _status(state, message, status)
 
 
@@ -107,7 +109,9 @@ def _has_example(state: State, message: Message) -> bool:
 
 
 def _is_lost(message: Message) -> bool:
-    """Whether Meta takes a message, and never delivers it."""
+    """Whether Meta takes a message, and never delivers it: to a user id in the wrong place, or with too much data."""
+    if len(message.raw) > MAX_WITH_FLOW and message.content.get("type") in {"interactive", "template"}:
+        return True
     return "wa_id" in message.contact and USER_ID.fullmatch(message.contact["input"]) is not None
 
 

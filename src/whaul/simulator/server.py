@@ -18,7 +18,7 @@ from whaul.simulator.calling import Calling
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
 from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.flow_calls import asset_routes, owner_of, status_change
-from whaul.simulator.flows import Flow, FlowStatus
+from whaul.simulator.flows import Alert, AlertState, Flow, FlowStatus, alert
 from whaul.simulator.graph import Graph
 from whaul.simulator.handler import Handler
 from whaul.simulator.journal import Exchange, Journal
@@ -341,6 +341,12 @@ class Simulator:
         old, flow.status = flow.status, status
         self.webhooks.emit(owner_of(flow), "flows", status_change(flow, old, f"The flow is now {status}."))
         return flow
+
+    def warn_of_flow(self, flow_id: str, *, event: Alert, alert_state: AlertState = "ACTIVATED") -> dict[str, Any]:
+        """Warn of a flow by a webhook, as Meta does, and return its value; `KeyError` if there is no such flow."""
+        value = alert(event, flow_id, alert_state)
+        self.webhooks.emit(owner_of(self.state.flow(flow_id)), "flows", value)
+        return value
 
     @property
     def conversion_events(self) -> list[dict[str, Any]]:

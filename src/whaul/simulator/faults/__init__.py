@@ -167,7 +167,7 @@ class WrongJson(Fault, tag="wrong_json"):
     With none of the three, `url` is missing and `file_size` is a list.
     """
 
-    hops: ClassVar[tuple[Hop, ...]] = ("metadata",)
+    hops: ClassVar[tuple[Hop, ...]] = ("metadata", "send", "settings", "delete")
     set: dict[str, Any] = {}
     drop: list[str] = []
     body: Any = msgspec.UNSET

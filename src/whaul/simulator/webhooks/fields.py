@@ -6,8 +6,9 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/callin
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
+from whaul.simulator.flows import Alert, alert
 from whaul.simulator.messages import PRICING
 from whaul.simulator.webhooks.envelope import UNDELIVERABLE
 from whaul.simulator.webhooks.people import RECIPIENT, SENDER, contact, named
@@ -266,5 +267,6 @@ VALUES: Mapping[str, tuple[str, Value]] = {
             new_status="PUBLISHED",
         ),
     ),
+    **{event.lower(): ("flows", _fixed(**alert(event, "6627390910605886"))) for event in get_args(Alert)},
 }
 """The field and the value of each example, by its name."""
