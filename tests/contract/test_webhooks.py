@@ -216,6 +216,8 @@ async def test_metas_question_is_answered_with_its_challenge(receiver: Receiver)
         question(challenge="<script>"),
         question(challenge="x" * 257),
         question(**{"hub.mode": "unsubscribe"}),
+        question() + "&hub.verify_token=another",
+        question() + "&hub.challenge=2",
         "hub.mode=subscribe&hub.challenge=1&hub.verify_token=%ff%00",
     ],
 )

@@ -134,6 +134,11 @@ def test_white_space_between_the_parts_goes_and_within_text_stays() -> None:
         b'{"object":"whatsapp_business_account","entry":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
         webhook({"messages": [message(id=str(number)) for number in range(MAX_ITEMS + 1)]}),
         webhook({"messages": [message(id=str(number)) for number in range(200)], "much": "x" * 400_000}),
+        # Read once: to look for the end of a string again and again would take hours.
+        b'{"a":"' + b'\\"' * 1_000_000,
+        b'"\\\n' * 300_000,
+        # Cut piece by piece: all pieces at once would be gigabytes.
+        webhook({"messages": [message(id=str(number)) for number in range(9000)], "much": "x" * 1_000_000}),
     ],
 )
 def test_a_body_that_cannot_be_used_is_kept_whole(content: bytes) -> None:
@@ -141,6 +146,10 @@ def test_a_body_that_cannot_be_used_is_kept_whole(content: bytes) -> None:
     assert (item.kind, item.entry, item.waba_id) == ("unparsed", content, "")
     assert key(item) == key(only(content))
     assert key(item) != key(only(content + b" "))
+
+
+def test_many_small_items_are_kept_apart() -> None:
+    assert len(split(webhook({**V, "messages": [{"id": str(number)} for number in range(MAX_ITEMS)]}))) == MAX_ITEMS
 
 
 def test_an_empty_body_of_meta_holds_nothing() -> None:

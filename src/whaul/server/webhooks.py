@@ -89,7 +89,7 @@ class Webhooks:
     async def _verify(self, scope: Scope, _receive: Receive, _app_id: str | None) -> Answer:
         """Answer Meta's question whether this URL is ours; it is not signed."""
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        mode, token, challenge = (query.get(f"hub.{name}", [""])[-1] for name in ("mode", "verify_token", "challenge"))
+        mode, token, challenge = (_only(query.get(f"hub.{name}")) for name in ("mode", "verify_token", "challenge"))
         if mode != "subscribe" or not token or not _CHALLENGE.fullmatch(challenge):
             return _refused(HTTPStatus.FORBIDDEN)
         try:
@@ -160,8 +160,13 @@ async def _run(elsewhere: bool, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work) if elsewhere else work()
 
 
+def _only(found: list[str] | None) -> str:
+    """Take what was said once; of several nobody can say which one counts."""
+    return found[0] if found is not None and len(found) == 1 else ""
+
+
 def _header(scope: Scope, name: bytes) -> bytes | None:
-    """Find the only header of a name; of several nobody can say which one counts."""
+    """Find the only header of a name."""
     found = [value for key, value in scope["headers"] if key == name]
     return found[0] if len(found) == 1 else None
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,8 +21,10 @@ from whaul.events.receiving import facts
 
 MAX_ITEMS: Final = 10_000
 """Of one body. Meta puts at most 1,000 into one."""
-MAX_CUT: Final = 64 * 1024**2
-"""Bytes of all items of one body: what is beside the lists is repeated in each of them."""
+MAX_REPEATED: Final = 1024**2
+"""Bytes that all items of a body may have beyond eight times its own. What is beside the lists is in each of them."""
+MAX_REPEATED_IN_ITEM: Final = 1024
+"""Bytes that each item adds to this."""
 MAX_ID: Final = 512
 """Characters of an id. The longest of Meta's, a wamid, has about a hundred."""
 OBJECT: Final = "whatsapp_business_account"
@@ -38,7 +41,8 @@ _STANDBY: Final = "standby"
 """While an agent of Meta's holds the conversation, the lists are in this member.
 https://developers.facebook.com/documentation/business-messaging/whatsapp/webhooks/reference/standby"""
 _CONTACTS: Final = "contacts"
-_BETWEEN: Final = re.compile(rb'("(?:[^"\\]|\\.)*")|[ \t\r\n]+')
+# A string that does not end goes on to the end of the body: from no byte is anything read twice.
+_BETWEEN: Final = re.compile(rb'("(?:[^"\\]|\\.)*+(?:"|\\?\Z))|[ \t\r\n]+', re.DOTALL)
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
@@ -73,7 +77,7 @@ def split(body: bytes) -> list[Item]:
         top = _whole(_compact(body))
         if _decoded(top["object"]) != OBJECT:
             raise _UnusableError
-        return _bounded(_of_entries(_elements(top["entry"]), digest))
+        return _bounded(_of_entries(_elements(top["entry"]), digest), MAX_REPEATED + 8 * len(body))
     except (*_NOT_JSON, UnicodeDecodeError, KeyError, _UnusableError):
         return [_unparsed(body, digest)]
 
@@ -117,12 +121,12 @@ def _whole(body: bytes) -> Members:
         return _members(_ESCAPE.sub(lambda found: _MARK if found[1] else found[0], body))
 
 
-def _bounded(items: Iterable[Item]) -> list[Item]:
+def _bounded(items: Iterable[Item], max_size: int) -> list[Item]:
     found, size = [], 0
     for item in items:
         found.append(item)
-        size += len(item.entry)
-        if len(found) > MAX_ITEMS or size > MAX_CUT:
+        size += len(item.entry) - MAX_REPEATED_IN_ITEM
+        if len(found) > MAX_ITEMS or size > max_size:
             raise _UnusableError
     return found
 
@@ -143,31 +147,36 @@ def _of_entries(entries: Sequence[Raw], digest: bytes) -> Iterator[Item]:
 def _of_change(raw: Raw, entry: Members, place: bytes) -> Iterator[Item]:
     try:
         change = _members(raw)
-        value = change.get("value", Raw(b"null"))
-        parts = _parts(value)
+        for number, part in enumerate(_parts(change.get("value", Raw(b"null")))):
+            written = _written(entry | {"changes": _list(_written(change | {"value": part.value}))})
+            try:
+                yield _item(part, entry, change, written)
+            except (*_NOT_JSON, _UnusableError):
+                yield _unparsed(written, place + b"/%d" % number, entry, change)
     except _NOT_JSON:
         yield _unparsed(_written(entry | {"changes": _list(raw)}), place, entry)
-        return
-    for number, part in enumerate(parts):
-        written = _written(entry | {"changes": _list(_written(change | {"value": part.value}))})
-        try:
-            yield _item(part, entry, change, written)
-        except (*_NOT_JSON, _UnusableError):
-            yield _unparsed(written, place + b"/%d" % number, entry, change)
 
 
-def _parts(value: Raw) -> list[_Part]:
-    """Cut a change's value. One without any of the lists, or with nothing in them, is one part."""
+def _parts(value: Raw) -> Iterator[_Part]:
+    """Cut a change's value, piece by piece. One without any of the lists, or with nothing in them, is one part."""
     try:
         members = _members(value)
     except msgspec.ValidationError:  # JSON, but no object
         members = {}
-    parts = list(_of_lists(members))
-    if _is(members.get(_STANDBY), b"{"):
-        around = {name: raw for name, raw in members.items() if not _is_list_of_items(name, raw)}
-        inner = _of_lists(_members(members[_STANDBY]))
-        parts += [part._replace(value=_written(around | {_STANDBY: part.value})) for part in inner]
-    return parts or [_Part("notification", _lenient(value), bytes(value))]
+    is_cut = False
+    for part in chain(_of_lists(members), _of_standby(members)):
+        is_cut = True
+        yield part
+    if not is_cut:
+        yield _Part("notification", _lenient(value), bytes(value))
+
+
+def _of_standby(members: Members) -> Iterator[_Part]:
+    if not _is(members.get(_STANDBY), b"{"):
+        return
+    around = {name: raw for name, raw in members.items() if not _is_list_of_items(name, raw)}
+    for part in _of_lists(_members(members[_STANDBY])):
+        yield part._replace(value=_written(around | {_STANDBY: part.value}))
 
 
 def _of_lists(members: Members) -> Iterator[_Part]:
