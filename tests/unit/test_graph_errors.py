@@ -81,6 +81,8 @@ METAS_TABLE: list[tuple[int, int, tuple[type[ApiError], Retry]]] = [
     (133016, 400, (LimitExceededException, Retry.NO)),
     (131052, 400, (InvalidParametersException, Retry.NO)),
     (131062, 400, (InvalidParametersException, Retry.NO)),
+    *[(code, 400, REFUSED) for code in (132000, 132005, 132007, 132012, 132015, 132016, 132068, 132069)],
+    (132001, 404, REFUSED),
     (613, 400, THROTTLED),
     (803, 404, MISSING),
     (2200, 400, INVALID),
