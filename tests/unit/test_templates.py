@@ -93,6 +93,17 @@ async def test_a_template_that_is_not_as_documented_is_not_guessed(item: object)
             await called("GetWhatsAppMessageTemplate", parts, id=WABA_ID, templateName="a", templateLanguageCode="en")
 
 
+async def test_the_id_wins_and_whose_template_it_is_is_asked_once() -> None:
+    shown = {"id": "1", "name": "a", "language": "en"}
+    by_all = {"id": WABA_ID, "metaTemplateId": "1", "templateName": "b", "templateLanguageCode": "de"}
+    async with meta(reply(200, shown), reply(200, {"data": [shown]}), reply(200, shown)) as (server, parts):
+        for _ in range(2):
+            found = await called("GetWhatsAppMessageTemplate", parts, **by_all)
+            assert json.loads(found["template"]) == shown
+        paths = [urlsplit(request.target).path for request in server.requests]
+    assert paths == ["/v25.0/1", "/v25.0/4712/message_templates", "/v25.0/1", "/v25.0/1"]
+
+
 async def test_a_template_is_told_whole_however_long_it_is_and_whatever_its_bytes() -> None:
     shown = b'{ "name":"a","language" :"en","id":"1","body":"%b\xff\\/" }' % (b"x" * 20_000)
     async with meta(reply(200, b'{"data":[%b]}' % shown)) as (_, parts):
