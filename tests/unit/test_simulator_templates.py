@@ -152,6 +152,21 @@ def test_what_was_approved_may_be_used_at_once_and_the_rest_is_reviewed(client: 
     assert post(client, ids["PAUSED"], {"components": [BODY]}).error["code"] == 100  # it is being reviewed
 
 
+def test_what_is_changed_is_told(client: Client, receiver: Receiver) -> None:
+    new = {"library_template_name": "order_confirmed", "components": None}
+    id_ = created(client, **new)
+    receiver.wait(1)
+    assert post(client, id_, {"components": [BODY]}).json() == {"success": True}
+    receiver.wait(3)
+    client.sim.advance(DAY)
+    assert post(client, id_, {"cta_url_link_tracking_opted_out": True}).json() == {"success": True}
+    changes = [found.json()["entry"][0]["changes"][0] for found in receiver.wait(4)]
+    status, components = "message_template_status_update", "message_template_components_update"
+    assert sorted(change["field"] for change in changes) == [components, status, status, status]
+    told = next(change["value"] for change in changes if change["field"] == components)
+    assert told["message_template_element"] == BODY["text"]
+
+
 # --- components
 
 

@@ -7,7 +7,7 @@ import ast
 import json
 import math
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from whaul.simulator.access import app_of
@@ -78,12 +78,13 @@ async def create_template(call: Call) -> Any:
         inputs = _listed(content.get("library_template_button_inputs"))
         source = entry(made.library_template_name, language, made.category, inputs)
         made.components, made.status = source.components(inputs), "APPROVED"
+        call.afterwards.append(lambda: Reviewing(state, call.webhooks).approve(made))
     else:
         check_components(content.get("components"), made.category, made.parameter_format, _handles(call))
         made.components = _with_links(state, content["components"])
         made.review_at = state.now() + state.settings.template_review_delay
+        call.afterwards.append(lambda: Reviewing(state, call.webhooks).follow(made))
     state.templates[made.id] = made
-    call.afterwards.append(lambda: Reviewing(state, call.webhooks).follow(made))
     return {"id": made.id, "status": made.status, "category": made.category}
 
 
@@ -109,13 +110,7 @@ async def update_template(call: Call) -> Any:
     """`POST /{template-id}`: the category, or all components."""
     content, state, found = await call.body(), call.state, call.object
     Reviewing(state, call.webhooks).look(found)
-    if found.status not in EDITABLE:
-        raise refused("A template can be edited when it is approved, rejected or paused.", NOT_EDITABLE)
-    if found.status == "APPROVED":
-        if content.get("category") not in {None, found.category}:
-            raise refused("An approved template keeps its category.", NOT_EDITABLE)
-        if any(sum(at > state.now() - span for at in found.edits) >= most for span, most in MAX_EDITS.items()):
-            raise refused("An approved template can be edited once a day, and ten times in 30 days.", NOT_EDITABLE)
+    _check_editable(found, content, state.now())
     if content.get("category") not in {None, *CATEGORIES}:
         raise invalid(f"Param category must be one of {{{', '.join(CATEGORIES)}}}.")
     category = content.get("category") or found.category
@@ -134,7 +129,8 @@ async def update_template(call: Call) -> Any:
 
     def follow() -> None:
         reviewing = Reviewing(state, call.webhooks)
-        reviewing.tell(found, "message_template_components_update", message_template_element=_body(found))
+        if "components" in content:
+            reviewing.tell(found, "message_template_components_update", message_template_element=_body(found))
         reviewing.follow(found)
 
     call.afterwards.append(follow)
@@ -182,6 +178,10 @@ class Reviewing:
         if found.status == "PENDING":
             at = found.review_at
             self._webhooks.later(at, lambda: self._review(found, at))
+
+    def approve(self, found: Template) -> None:
+        """Approve a template, whatever it is."""
+        self._become(found, "APPROVED")
 
     def delete(self, found: Template, afterwards: list[Callable[[], object]]) -> None:
         """Delete a template, at once or after 30 days, as the setting says; it is told when the call is over."""
@@ -244,7 +244,7 @@ class Reviewing:
             return
         if found.category == "UTILITY" and "promo" in found.name:
             self._recategorise(found, "MARKETING")
-        self._become(found, "APPROVED")
+        self.approve(found)
 
     def _recategorise(self, found: Template, category: str) -> None:
         found.previous_category, found.category = found.category, category
@@ -264,12 +264,22 @@ class Reviewing:
 
     def _end_pause(self, found: Template, end: float) -> None:
         if (found.status, found.paused_until) == ("PAUSED", end) and self._state.templates.get(found.id) is found:
-            self._become(found, "APPROVED")
+            self.approve(found)
 
     def _become(self, found: Template, status: TemplateStatus, reason: str = "NONE", **more: Any) -> None:
         found.status, found.rejected_reason = status, reason
         told = {"event": status, "reason": reason, "message_template_category": found.category, **more}
         self.tell(found, "message_template_status_update", **told)
+
+
+def _check_editable(found: Template, content: Mapping[str, Any], now: float) -> None:
+    if found.status not in EDITABLE:
+        raise refused("A template can be edited when it is approved, rejected or paused.", NOT_EDITABLE)
+    if found.status == "APPROVED":
+        if content.get("category") not in {None, found.category}:
+            raise refused("An approved template keeps its category.", NOT_EDITABLE)
+        if any(sum(at > now - span for at in found.edits) >= most for span, most in MAX_EDITS.items()):
+            raise refused("An approved template can be edited once a day, and ten times in 30 days.", NOT_EDITABLE)
 
 
 def _handles(call: Call) -> frozenset[str]:
