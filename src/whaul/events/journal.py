@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from whaul.events.database.columns import moment
+from whaul.events.database.columns import listed, moment
 from whaul.events.database.store import Row, Store
 from whaul.events.model import Event
-from whaul.events.selecting import LOOSE, Conditions, Selection, listed
+from whaul.events.selecting import LOOSE, Conditions, Selection
 from whaul.secrets import Cipher, SecretKeyError
 
 MAX_LOOKED_AT: Final = 50_000

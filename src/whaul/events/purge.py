@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from whaul.events.database.columns import listed
 from whaul.events.database.store import Store
 from whaul.events.journal import FileRecord, read_files
 from whaul.events.people import Hashes
-from whaul.events.selecting import listed
 from whaul.secrets import Cipher, SecretKeyError
 
 Key = TypeVar("Key", int, str)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from whaul.events.archive.file_keys import file_key
 from whaul.events.backlog import Backlog
-from whaul.events.database.columns import moment
+from whaul.events.database.columns import listed, moment
 from whaul.events.database.store import Row, Store
 from whaul.events.model import Item, MediaRef
 from whaul.events.people import Hashes
@@ -17,7 +17,6 @@ from whaul.events.receiving.drafts import Drafting, Post
 from whaul.events.receiving.inbox import Inbox
 from whaul.events.receiving.intake import Unleased
 from whaul.events.routing import Account, Archive, Routing
-from whaul.events.selecting import listed
 from whaul.secrets import Cipher, SecretKeyError
 
 PAGE: Final = 100

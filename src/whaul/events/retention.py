@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from whaul.events.database.columns import microseconds_now, numbered
+from whaul.events.database.columns import listed, microseconds_now
 from whaul.events.database.duties import Duty
 from whaul.events.database.store import Row, Store, UnfitDataError
 from whaul.events.receiving.drafts import KEY_DAYS
@@ -163,7 +163,7 @@ class Retention:
         They are locked before they are looked at again: one may have been replayed in the meantime, or its file begun
         anew.
         """
-        given, parameter = f"(SELECT id FROM {self._store.rows('$1', id='bigint')})", (numbered(seqs),)
+        given, parameter = f"(SELECT id FROM {self._store.rows('$1', id='bigint')})", (listed(seqs),)
         lock = (
             f"SELECT seq FROM events WHERE seq IN {given} ORDER BY seq {self._store.for_update.partition(' SKIP')[0]}"
         )

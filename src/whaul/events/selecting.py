@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from whaul.events.database.columns import listed
 from whaul.events.filters import Filter
 from whaul.events.model import MEDIA_FIELD
 
@@ -132,8 +133,3 @@ class Conditions:
 
     def __str__(self) -> str:
         return " AND ".join(self.clauses)
-
-
-def listed(values: Collection[Any]) -> str:
-    """Write values as a parameter, for `Store.rows` with one column, `id`."""
-    return msgspec.json.encode([{"id": value} for value in values]).decode()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from whaul.events.archive.file_keys import file_key
-from whaul.events.database.columns import microseconds, microseconds_now, moment, readable
+from whaul.events.database.columns import listed, microseconds, microseconds_now, moment, readable
 from whaul.events.database.store import Row, Statement, Store
 from whaul.events.journal import TOP, Journal
 from whaul.events.model import Item, MediaRef
@@ -130,7 +130,7 @@ class Backfill:
         statement = f"""
             SELECT files.id FROM files JOIN {self._store.rows("$1", id="text")} ON files.id = g.id
             WHERE files.state <> 'failed' OR files.revoked"""
-        given = msgspec.json.encode([{"id": file["id"]} for file in files]).decode()
+        given = listed(file["id"] for file in files)
         done = {row[0] for row in await self._store.read(statement, given)}
         return [file for file in files if file["id"] not in done]
 

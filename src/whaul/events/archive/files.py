@@ -2,11 +2,10 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
-
-import msgspec
+from typing import Final, NamedTuple
 
 from whaul.events.archive.fetching import Stored
+from whaul.events.database.columns import listed
 from whaul.events.database.leases import LEASE, Jobs
 from whaul.events.database.store import Row, Statement, Store
 from whaul.events.receiving.drafts import MEDIA_LIFE, NewFileJob
@@ -99,7 +98,7 @@ class Files:
               AND bucket NOT IN (SELECT id FROM {self._store.rows("$5", id="text")})
             ORDER BY due_at LIMIT {_LOOKED_AT}"""
         where = f"state = 'pending' AND id IN ({due})"
-        parameters = (self._owner, _named(accounts), _named(buckets))
+        parameters = (self._owner, listed(accounts), listed(buckets))
         [rows] = await self._store.run(self._jobs.claim(where, "expires_at", _COLUMNS, limit, *parameters))
         return sorted((_job(row, now) for row in rows), key=lambda job: job.expires_at)
 
@@ -190,8 +189,3 @@ def _job(row: Row, now: float) -> FileJob:
         missing=bool(missing),
         revoked=bool(revoked),
     )
-
-
-def _named(names: Iterable[str]) -> str:
-    rows: list[dict[str, Any]] = [{"id": name} for name in names]
-    return msgspec.json.encode(rows).decode()

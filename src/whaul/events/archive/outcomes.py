@@ -8,13 +8,14 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from whaul.events.database.columns import moment, numbered, readable
+from whaul.events.database.columns import listed, moment, readable
 from whaul.events.database.store import Row, Store
+from whaul.events.journal import unsealed
 from whaul.events.model import MEDIA_FIELD, Item
 from whaul.events.receiving import items
 from whaul.events.receiving.drafts import Post
 from whaul.events.routing import Account
-from whaul.secrets import Cipher, SecretKeyError
+from whaul.secrets import Cipher
 
 PAGE: Final = 100
 LEFT_AFTER: Final = 10_000_000
@@ -54,7 +55,7 @@ class Outcomes:
             SELECT event_files.seq, {_COLUMNS} FROM event_files JOIN files ON files.id = event_files.file
             WHERE event_files.seq IN (SELECT id FROM {self._store.rows("$1", id="bigint")})
             ORDER BY event_files.seq, files.id"""
-        rows = await self._store.read(statement, numbered(seqs))
+        rows = await self._store.read(statement, listed(seqs))
         found: dict[int, list[dict[str, Any]]] = {}
         for seq, *row in rows:
             found.setdefault(seq, []).append(self._described(row))
@@ -84,7 +85,7 @@ class Outcomes:
             FROM files LEFT JOIN events ON events.seq = files.seq
             WHERE files.owner = $1 AND (events.seq IS NULL OR events.{self._readable})
               AND files.state IN ('stored', 'failed') AND told = false AND {chosen} LIMIT {PAGE}"""
-        parameters = () if ids is None else (msgspec.json.encode([{"id": id_} for id_ in ids]).decode(),)
+        parameters = () if ids is None else (listed(ids),)
         return await self._store.read(statement, self._owner, *parameters)
 
     async def _told(self, ids: Sequence[str]) -> set[int]:
@@ -95,7 +96,7 @@ class Outcomes:
             AND first_at IS NULL AND NOT EXISTS (
               SELECT 1 FROM event_files JOIN files ON files.id = event_files.file
               WHERE event_files.seq = deliveries.seq AND files.state IN ('pending', 'parked'))"""
-        now, parameter = self._store.now, (msgspec.json.encode([{"id": id_} for id_ in ids]).decode(),)
+        now, parameter = self._store.now, (listed(ids),)
         told = f"UPDATE files SET told = true WHERE id IN (SELECT id FROM {given})"
         turns = f"""
             UPDATE conversation_turns SET due_at = {now} WHERE lease_owner IS NULL AND due_at > {now}
@@ -148,12 +149,6 @@ class Outcomes:
             "sha256": None if sha256 is None else base64.b64encode(sha256).decode(),
             "file_size": size,
             "mime_type": mime_type,
-            "error": self._error(last_error) if state == "failed" else None,
+            "error": unsealed(self._cipher, last_error) if state == "failed" else None,
         }
         return {name: value for name, value in described.items() if value is not None}
-
-    def _error(self, sealed: str | None) -> str | None:
-        try:
-            return None if sealed is None else self._cipher.unseal(sealed).decode(errors="replace")
-        except SecretKeyError:
-            return "the reason cannot be read: it is encrypted with a key that whaul does not have any more"

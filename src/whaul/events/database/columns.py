@@ -53,6 +53,6 @@ def readable(key_ids: Iterable[str]) -> str:
     return f"key_id IN ({', '.join(repr(id_) for id_ in key_ids)})"
 
 
-def numbered(numbers: Iterable[int]) -> str:
-    """Write numbers as a parameter, for `Store.rows` with one column, `id`."""
-    return msgspec.json.encode([{"id": number} for number in numbers]).decode()
+def listed(values: Iterable[int | str]) -> str:
+    """Write values as a parameter, for `Store.rows` with one column, `id`."""
+    return msgspec.json.encode([{"id": value} for value in values]).decode()

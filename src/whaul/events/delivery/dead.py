@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from whaul.events.database.columns import moment
+from whaul.events.database.columns import listed, moment
 from whaul.events.database.store import Store
 from whaul.events.delivery import queueing, replays
 from whaul.events.journal import unsealed
 from whaul.events.routing import Destination
-from whaul.events.selecting import listed
 from whaul.secrets import Cipher
 
 PAGE: Final = 500

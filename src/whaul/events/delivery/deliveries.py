@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from whaul.events.database.columns import moment, numbered, readable
+from whaul.events.database.columns import listed, moment, readable
 from whaul.events.database.leases import LEASE, Jobs
 from whaul.events.database.store import Row, Statement, Store
 from whaul.events.model import Event
@@ -107,7 +107,7 @@ class Deliveries:
         statement = f"""
             SELECT id FROM {self._store.rows("$1", id="bigint")}
             WHERE {first.format(replay="false")} OR {first.format(replay="true")}"""
-        [rows] = await self._store.run((statement, (numbered(numbers),)))
+        [rows] = await self._store.run((statement, (listed(numbers),)))
         return {row[0] for row in rows}
 
     async def claim(self, number: int, limit: int, *, replay: bool, now: float) -> list[Delivery]:
@@ -192,7 +192,7 @@ class Deliveries:
               AND (destination, conversation) IN (
                 SELECT destination, conversation FROM deliveries WHERE id IN ({waiting}))"""
         deliveries = f"UPDATE deliveries SET due_at = {self._store.now} WHERE id IN ({waiting})"
-        parameters = (numbered(seqs),)
+        parameters = (listed(seqs),)
         return [(deliveries, parameters), (turns, parameters)]
 
     async def drop(self, number: int) -> int:
@@ -209,7 +209,7 @@ class Deliveries:
         statement = f"""
             SELECT {_EVENT_COLUMNS} FROM events
             WHERE seq IN (SELECT id FROM {self._store.rows("$1", id="bigint")})"""
-        [rows] = await self._store.run((statement, (numbered(seqs),)))
+        [rows] = await self._store.run((statement, (listed(seqs),)))
         return rows
 
     def _event(self, row: Row, outcome: bytes | None, id_: int, replay: bool) -> Event:

@@ -7,9 +7,9 @@ delivery; the old one first gives up its place as the only one of its event and 
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
+from whaul.events.database.columns import listed
 from whaul.events.database.store import Statement, Store
 from whaul.events.routing import Destination
-from whaul.events.selecting import listed
 
 QUEUED: Final = 1
 """Which of the statements returns the events that were queued."""

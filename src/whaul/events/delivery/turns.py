@@ -17,7 +17,7 @@ with it; an attempt ends before its lease does.
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from whaul.events.database.columns import numbered
+from whaul.events.database.columns import listed
 from whaul.events.database.leases import Jobs, ids
 from whaul.events.database.store import Row, Statement, Store
 from whaul.events.delivery.deliveries import COLUMNS, PAGE, Deliveries, Delivery, Turn
@@ -40,7 +40,7 @@ class Turns:
         """Say which of these destinations have a turn that is due."""
         given = self._store.rows("$1", id="bigint")
         waits = f"SELECT 1 FROM conversation_turns WHERE destination = g.id AND due_at <= {self._store.now}"
-        [rows] = await self._store.run((f"SELECT id FROM {given} WHERE EXISTS ({waits})", (numbered(numbers),)))
+        [rows] = await self._store.run((f"SELECT id FROM {given} WHERE EXISTS ({waits})", (listed(numbers),)))
         return {row[0] for row in rows}
 
     async def claim(self, number: int, limit: int, now: float) -> list[Delivery]:

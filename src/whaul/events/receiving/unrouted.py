@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from whaul.events.database.columns import moment, numbered
+from whaul.events.database.columns import listed, moment
 from whaul.events.database.duties import Duty
 from whaul.events.database.store import Row, Store
 from whaul.events.receiving import items
@@ -97,8 +97,8 @@ class Unrouted:
     async def _remove(self, seqs: Collection[int]) -> None:
         given = f"(SELECT id FROM {self._store.rows('$1', id='bigint')})"
         await self._store.run(
-            (f"DELETE FROM event_parties WHERE seq IN {given}", (numbered(seqs),)),
-            (f"DELETE FROM events WHERE seq IN {given} AND state = 'unrouted'", (numbered(seqs),)),
+            (f"DELETE FROM event_parties WHERE seq IN {given}", (listed(seqs),)),
+            (f"DELETE FROM events WHERE seq IN {given} AND state = 'unrouted'", (listed(seqs),)),
         )
 
 
