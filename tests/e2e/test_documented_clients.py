@@ -81,6 +81,30 @@ def test_python_stores_the_files_of_a_webhook(
     assert store.read(f"{prefix}{media}.pdf") == b"%PDF-1.4 a letter"
 
 
+def test_python_creates_publishes_sends_and_changes_a_flow(
+    *,
+    snippet: Snippet,
+    gateway: Gateway,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in environment(gateway.url, gateway.world.key, 1).items():
+        monkeypatch.setenv(name, value)
+    page: dict[str, Any] = {}
+    for text in ("create_whatsapp", "get_whatsapp", "send_whatsapp", "update_whatsapp"):
+        exec(snippet("python", text, "flows.md"), page)  # noqa: S102 - our own page
+    assert simulator.state.flows[page["flow"]].status == "PUBLISHED"
+    exec(snippet("python", "deprecate_whatsapp", "flows.md"), page)  # noqa: S102
+    (flow,) = simulator.state.flows.values()
+    link, status = capsys.readouterr().out.splitlines()
+    assert (flow.preview or {})["preview_url"] == link
+    assert (status, flow.status) == ("PUBLISHED", "DEPRECATED")
+    assert "Your next visit" in (flow.flow_json or "")
+    (sent,) = simulator.messages
+    assert sent.content["interactive"]["action"]["parameters"]["flow_id"] == flow.id
+
+
 def test_python_creates_sends_and_deletes_templates(
     *,
     snippet: Snippet,

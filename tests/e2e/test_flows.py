@@ -263,6 +263,10 @@ def test_flows_come_page_by_page(gateway: Gateway, simulator: Simulator, waba: s
             gateway.client().list_whatsapp_flows(id=waba, nextToken=wrong)
     with pytest.raises(gateway.client().exceptions.ValidationException, match="nextToken"):  # of another list
         gateway.client().list_whatsapp_flow_assets(id=waba, flowId=next(iter(ids)), nextToken=token)
+    paging = {"next": "https://graph.example/next", "cursors": {"after": "c" * 400}}
+    simulator.fault(simulator.waba_id, kind="wrong_json", set={"paging": paging}, times=1)
+    with pytest.raises(gateway.client().exceptions.DependencyException, match="longer than a nextToken"):
+        gateway.client().list_whatsapp_flows(id=waba)
     simulator.fault("*", kind="error", code=100, hop="metadata", times=1)
     with pytest.raises(gateway.client().exceptions.InvalidParametersException, match="begin the list anew"):
         gateway.client().list_whatsapp_flows(id=waba, nextToken=token)
