@@ -327,12 +327,26 @@ def test_an_sdk_that_repeats_a_call_is_told_that_it_is_done(
     assert sent.status == status, sent.body
 
 
-def test_a_flow_is_created_once_although_its_answer_is_lost(gateway: Gateway, simulator: Simulator) -> None:
-    name, before = name_of(simulator), len(simulator.state.flows)
+def test_a_flow_is_created_once_although_its_answer_is_lost(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    client = gateway.client(retries={"mode": "standard", "total_max_attempts": 2})
     simulator.fault(simulator.waba_id, kind="truncate", hop="settings", times=1)
-    with pytest.raises(gateway.client().exceptions.DependencyException, match="not known"):
-        made(gateway, simulator, flowName=name)
-    assert len(simulator.state.flows) == before + 1
+    with pytest.raises(client.exceptions.DependencyException, match="not known") as caught:
+        client.create_whatsapp_flow(id=waba, flowName="Once", categories=["OTHER"])
+    assert caught.value.response["ResponseMetadata"]["RetryAttempts"] == 1
+    assert [one.name for one in simulator.state.flows.values()] == ["Once"]
+
+
+def test_whose_a_flow_is_is_asked_once(gateway: Gateway, simulator: Simulator, waba: str) -> None:
+    for know in (
+        lambda id_: gateway.client().get_whatsapp_flow(id=waba, flowId=id_),
+        lambda _: gateway.client().list_whatsapp_flows(id=waba),
+        lambda id_: gateway.client().update_whatsapp_flow(id=waba, flowId=id_, flowName=f"{id_} again"),
+    ):
+        one = simulator.add_flow(name_of(simulator))
+        know(one)
+        before = simulator.count(one).get("metadata", 0)
+        gateway.client().update_whatsapp_flow(id=waba, flowId=one, flowName=f"{one} at last")
+        assert simulator.count(one).get("metadata", 0) == before
 
 
 def test_an_endpoint_that_fails_metas_check_is_not_asked_again(

@@ -95,6 +95,7 @@ async def get_flow(call: AccountCall) -> Document:
         raise not_documented(doing)
     if flow.whatsAppBusinessAccount.id != call.target.meta_id:  # the token may reach more than the policy names
         raise not_owned("flow")
+    call.components.owned.add(call.target.id, flow.flowId)
     return {"validationErrors": []} | document(flow)
 
 
@@ -102,6 +103,8 @@ async def list_flows(call: AccountCall) -> Document:
     """ListWhatsAppFlows."""
     path, doing = f"{call.target.meta_id}/flows", "listing the flows"
     found, following = await listed(call, path, SUMMARY, doing, fields=fields(SUMMARY))
+    for flow in found:
+        call.components.owned.add(call.target.id, flow.flowId)
     return {"flows": [document(flow) for flow in found]} | following
 
 
