@@ -9,6 +9,7 @@ from harness.bucket import bucket
 from harness.store import BUCKET, Store
 from harness.waiting import eventually
 from harness.world import Gateway, World
+from whaul.cli.archive import shown
 from whaul.cli.failures import CommandError
 from whaul.errors import ApiError
 from whaul.simulator import Simulator
@@ -180,3 +181,7 @@ def test_an_archive_of_one_number_keeps_no_files_of_another(
     send(gateway, simulator, simulator.add_media(b"not this one", "image/png"))
     eventually(lambda: len(own.whaul("events", "list", "--kind", "message")["events"]) > before)
     assert own.whaul("events", "list", "--kind", "message")["events"][0]["files"] == []
+
+
+def test_a_count_that_ends_somewhere_says_so() -> None:
+    assert [shown(count) for count in (0, 49_999, 50_000)] == ["0", "49999", "50000 or more"]

@@ -196,6 +196,13 @@ def _document(inbound: Inbound, found: "ArchiveStatus") -> dict[str, Any]:
     }
 
 
+def shown(count: int) -> str:
+    """Write a count that ends somewhere."""
+    from whaul.events.archive.archives import MAX_COUNTED
+
+    return f"{count} or more" if count >= MAX_COUNTED else str(count)
+
+
 def _tell(found: list[dict[str, Any]], json: bool) -> None:
     if json:
         output.document({"archives": found})
@@ -208,10 +215,10 @@ def _tell(found: list[dict[str, Any]], json: bool) -> None:
         facts = {
             "keys": f"s3://{each['bucket']}/{each['prefix']}{each['key']}",
             "only": ", ".join(each["phoneNumberIds"]) or "all phone numbers",
-            "stored": str(each["stored"]),
-            "waiting": f"{each['pending']}{waits}",
-            "failed": str(each["failed"]),
-            "parked": str(each["parked"]) + (f": {each['parkedFor']}" if each["parkedFor"] else ""),
+            "stored": shown(each["stored"]),
+            "waiting": f"{shown(each['pending'])}{waits}",
+            "failed": shown(each["failed"]),
+            "parked": shown(each["parked"]) + (f": {each['parkedFor']}" if each["parkedFor"] else ""),
             "the store": "honours If-None-Match"
             if each["conditionalWrites"]
             else "does not honour If-None-Match; a HEAD looks for each object before it is put",

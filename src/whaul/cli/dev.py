@@ -251,4 +251,7 @@ def _how_to_use(running: "Stack", *, quiet: bool) -> Iterator[str]:
     inbound = f"{running.simulator.url}/_simulator/messages/inbound"
     for message in ({"media_id": _voice_note(running)}, {"text": "Hello"}):
         yield f"  curl -d {shlex.quote(json.dumps(message))} {inbound}"
+    yield from ("", "A program of yours gets them by this, in that shell:", "")
+    account = f"--account {running.simulator.waba_id}"
+    yield f"  {output.itself()} listen {account} --forward-to http://127.0.0.1:3000/events"
     yield from ("", "Ctrl-C stops everything. What arrives:", "")

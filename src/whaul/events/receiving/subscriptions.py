@@ -284,7 +284,8 @@ class Subscriptions:
             headers = {META_HEADER: meta_signature(secret, _EMPTY), "content-type": "application/json"}
             taken = await self._http.call("POST", target, headers, _EMPTY)
         except (HttpError, ForbiddenUrlError) as error:
-            problems.append(f"{url} cannot be reached from here: {error}")
+            advice = "look whether the server runs, and whether the URL leads to it"
+            problems.append(f"{url} cannot be reached from here: {error}; {advice}")
             return False, False
         if taken.status != 200:
             problems.append(
