@@ -182,6 +182,15 @@ def test_a_failure_names_the_recipient_as_the_message_did(client: Client) -> Non
     assert (contacts, found["recipient_user_id"], "recipient_id" in found) == (None, USER, False)
 
 
+def test_a_flow_is_sent_unless_meta_has_blocked_it(client: Client) -> None:
+    codes = []
+    for id_ in ("7", client.sim.add_flow("A"), client.sim.add_flow("B", status="BLOCKED")):
+        action = {"name": "flow", "parameters": {"flow_id": id_}}
+        message = {**TEXT, "type": "interactive", "interactive": {"type": "flow", "action": action}}
+        codes.append(send(client, message).json().get("error", {}).get("code"))
+    assert codes == [None, None, 132068]
+
+
 def test_a_status_that_cannot_be_is_refused(client: Client) -> None:
     def status(**members: Any) -> Any:
         return client.control("POST", "messages/status", members)

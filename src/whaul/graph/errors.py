@@ -72,8 +72,8 @@ SINGLE_CODES: Mapping[int, tuple[type[ApiError], str]] = {
     132012: (DependencyException, "A parameter is not of the form that the template wants."),
     132015: (DependencyException, "Meta has paused the template, since people disliked it; the pause ends by itself."),
     132016: (DependencyException, "Meta has disabled the template, since people disliked it; create another."),
-    132068: (DependencyException, "Meta has blocked the flow of the template; mend it first."),
-    132069: (DependencyException, "Meta sends the flow of the template only a few times an hour now; mend it first."),
+    132068: (DependencyException, "Meta has blocked the flow; mend it first."),
+    132069: (DependencyException, "Meta sends the flow only a few times an hour now; mend it first."),
     803: (ResourceNotFoundException, "The object does not exist, or the access token does not reach it."),
     131030: (
         InvalidParametersException,

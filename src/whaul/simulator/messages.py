@@ -173,6 +173,8 @@ def _checked(call: Call, content: dict[str, Any]) -> dict[str, str]:
     media_id = body.get("id") if kind in MEDIA_TYPES and isinstance(body, dict) else None
     if media_id is not None and state.find(str(media_id)) is None:
         raise RefusedError(graph_error(131009, details=f"{kind}.id is not the id of a media."))
+    if kind == "interactive" and isinstance(body, dict):
+        _check_flow(call, body)
     if kind == "template" and isinstance(body, dict):
         _check_buttons(body)
         _check_template(call, body)
@@ -181,6 +183,15 @@ def _checked(call: Call, content: dict[str, Any]) -> dict[str, str]:
         if needs_number:
             raise RefusedError(graph_error(131062, details="This template goes to phone numbers only."))
     return contact
+
+
+def _check_flow(call: Call, body: Mapping[str, Any]) -> None:
+    """Refuse a flow that Meta has blocked; one that nobody made is taken."""
+    for name in ("action", "parameters"):
+        body = body[name] if isinstance(body.get(name), Mapping) else {}
+    found = call.state.flows.get(str(body.get("flow_id")))
+    if found is not None and found.status == "BLOCKED":
+        raise RefusedError(graph_error(132068))
 
 
 def _check_buttons(body: Mapping[str, Any]) -> None:

@@ -73,6 +73,7 @@ KNOWN_ERRORS: dict[int, tuple[int, str]] = {
     132001: (404, "The template does not exist in this language."),
     132015: (400, "The template is paused because of its quality."),
     132016: (400, "The template is disabled because of its quality."),
+    132068: (400, "The flow is blocked."),
     133004: (503, "The server is temporarily not available."),
     133005: (400, "The two-step verification PIN does not match."),
     133006: (400, "The phone number needs to be verified again."),
