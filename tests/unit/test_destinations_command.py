@@ -244,6 +244,8 @@ def test_a_target_that_cannot_be_is_one_line(to: str, said: str) -> None:
         (("--account", "1", "--to", TOPIC), "1 is not linked"),
         (("--account", WABA, "--to", TOPIC, "--phone-number", "1"), "1 is no linked phone number"),
         (("--account", WABA, "--to", TOPIC, "--kind", "letter"), "letter is none of message, status"),
+        (("--account", WABA, "--to", TOPIC, "--kind", "unparsed"), "unparsed events are sent to nobody"),
+        (("--account", WABA, "--to", TOPIC, "--kind", "media"), "only sent with --field whaul_media"),
         (("--account", WABA, "--to", TOPIC, "--format", "meta"), "Only an HTTPS destination"),
         (("--account", WABA, "--to", TOPIC, "--secret-file", "x"), "only what is sent by HTTPS is signed"),
         (("--account", WABA, "--to", URL, "--attributes"), "only SNS and SQS have message attributes"),

@@ -57,8 +57,14 @@ SecretFile = Annotated[
 def filter_of(fields: list[str] | None, kinds: list[str] | None, types: list[str] | None) -> "Filter":
     """Read which events are wanted, the phone numbers apart."""
     from whaul.events.filters import Filter
+    from whaul.events.model import MEDIA_FIELD
 
-    return Filter(fields=frozenset(fields or ()), kinds=checked_kinds(kinds or ()), types=frozenset(types or ()))
+    chosen = checked_kinds(kinds or ())
+    if chosen == {"unparsed"}:
+        raise typer.BadParameter("unparsed events are sent to nobody", param_hint="--kind")
+    if chosen == {"media"} and MEDIA_FIELD not in (fields or ()):
+        raise typer.BadParameter(f"media is only sent with --field {MEDIA_FIELD}", param_hint="--kind")
+    return Filter(fields=frozenset(fields or ()), kinds=chosen, types=frozenset(types or ()))
 
 
 def checked_kinds(names: Iterable[str]) -> frozenset[str]:
