@@ -105,7 +105,10 @@ async def test_what_answers_mean(targets: Targets, status: int, reason: str) -> 
         assert server.connections == 1
 
 
-@pytest.mark.parametrize("value", [b"soon", b"-5", b"", b"Wed, 99 Foo 2026 07:28:00 GMT", b"1.5"])
+FAR_AWAY = b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT"
+
+
+@pytest.mark.parametrize("value", [b"soon", b"-5", b"", b"Wed, 99 Foo 2026 07:28:00 GMT", b"1.5", FAR_AWAY])
 async def test_a_retry_after_that_means_nothing(targets: Targets, value: bytes) -> None:
     with listening() as server:
         server.reset(answer(503, b"", b"Retry-After: " + value))

@@ -56,6 +56,22 @@ async def test_more_than_fit_in_memory_are_delivered_oldest_first(url: str) -> N
         assert target.wamids == wamids
 
 
+async def test_an_event_that_a_target_stumbles_over_holds_no_other(url: str) -> None:
+    def answer(event: Event) -> Accepted:
+        if event.wamid == "wamid.odd":
+            raise ValueError(event)
+        return Accepted()
+
+    target = ScriptedTarget(answer, max_batch=10)
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(concurrency=10)
+        await there.here.inbox.put(post(text("wamid.A"), text("wamid.odd"), text("wamid.C")))
+        await there.settled(1)
+        await there.until("SELECT attempts FROM deliveries", 1)
+        assert there.observer.outcomes == {"delivered": 2, "rejected": 1}
+
+
 async def test_a_batch_is_sent_together(url: str) -> None:
     target = ScriptedTarget(max_batch=10)
     async with delivering(url, {"orders": target}) as there:

@@ -97,6 +97,15 @@ def test_eventbridge_gets_statuses_as_aws_sends_them() -> None:
     }
 
 
+@pytest.mark.parametrize("odd", [5, True, "x", [1], {"a": 1}])
+def test_eventbridge_gets_statuses_with_odd_members(odd: object) -> None:
+    status = {"id": "wamid.BBBB", "status": "failed", "errors": odd, "timestamp": [odd]}
+    value = {"metadata": odd, "statuses": [status]}
+    entry = json.dumps({"id": "102290129340398", "changes": [{"value": value, "field": "messages"}]}).encode()
+    detail = json.loads(ENVELOPES.eventbridge(replace(STATUS, entry=entry)).detail)
+    assert (detail["originationPhoneNumber"], detail["eventTimestamp"], "errors" in detail) == ("", "", False)
+
+
 def test_meta_gets_its_own_form_back() -> None:
     assert meta(EVENT) == b'{"object":"whatsapp_business_account","entry":[' + ENTRY + b"]}"
 

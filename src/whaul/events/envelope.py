@@ -105,21 +105,27 @@ def nanoseconds(moment: datetime) -> str:
 
 
 def _status_detail(event: Event) -> bytes:
-    entry: Any = msgspec.json.decode(event.entry)
-    value = entry["changes"][0]["value"]
-    found = value.get("standby", value)["statuses"][0]
-    detail = {
+    """Write AWS's detail. A stranger's value may have anything in these places: what is not as expected is left out."""
+    value = msgspec.json.decode(event.entry)["changes"][0]["value"]
+    metadata = value.get("metadata")
+    [status] = value.get("standby", value)["statuses"]
+    errors = status.get("errors")
+    told = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
+    detail: dict[str, Any] = {
         "wabaId": event.waba_id,
-        "originationPhoneNumber": (value.get("metadata") or {}).get("display_phone_number", ""),
+        "originationPhoneNumber": _text(metadata.get("display_phone_number") if isinstance(metadata, dict) else None),
         "originationPhoneNumberId": event.meta_phone_number_id or "",
         "messageId": event.wamid or "",
         "status": event.type,
-        "eventTimestamp": str(found.get("timestamp", "")),
+        "eventTimestamp": _text(status.get("timestamp")),
     }
-    errors = [error for error in found.get("errors") or () if isinstance(error, dict)]
-    if errors:
-        detail["errors"] = [{name: error.get(name) for name in ("code", "title", "message")} for error in errors]
+    if told:
+        detail["errors"] = [{name: error.get(name) for name in ("code", "title", "message")} for error in told]
     return msgspec.json.encode(detail)
+
+
+def _text(value: Any) -> str:
+    return str(value) if isinstance(value, str | int) else ""
 
 
 def header_value(text: str) -> str:

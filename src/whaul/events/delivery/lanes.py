@@ -157,18 +157,24 @@ class Lanes:
 
 async def send(lane: Lane, batch: Sequence[Delivery]) -> Sequence[Outcome]:
     """Send a batch. Whatever goes wrong is an outcome: a defect of one target ends no others' deliveries."""
-    failed: Outcome
     try:
         async with asyncio.timeout(ATTEMPT):
-            outcomes = await lane.target.send([delivery.event for delivery in batch])
+            return await _send(lane, [delivery.event for delivery in batch])
     except TimeoutError:
-        failed = Failed("down", f"no answer in {ATTEMPT:.0f} seconds")
+        return [Failed("down", f"no answer in {ATTEMPT:.0f} seconds")] * len(batch)
+
+
+async def _send(lane: Lane, events: Sequence[Event]) -> Sequence[Outcome]:
+    """Send events; those of a batch one by one if it fails for a defect of ours, since one of them may be why."""
+    try:
+        return await lane.target.send(events)
+    except TimeoutError:
+        raise
     except Exception as error:  # noqa: BLE001 - a defect of one target must not end the others' deliveries
         log.error("a delivery failed", destination=lane.destination.name, error=logs.without_text(error))
-        failed = Failed("down", f"an error of whaul's: {type(error).__name__}")
-    else:
-        return outcomes
-    return [failed] * len(batch)
+        if len(events) > 1:
+            return [outcome for event in events for outcome in await _send(lane, [event])]
+        return [Failed("rejected", f"an error of whaul's: {type(error).__name__}")]
 
 
 class UnusableTarget:

@@ -232,7 +232,8 @@ class Outbox:
             stopped=stopped,
             rng=self._rng,
         )
-        name, since = ("delivered", _age(delivery)) if isinstance(outcome, Accepted) else (outcome.reason, None)
+        name = "delivered" if isinstance(outcome, Accepted) else outcome.reason
+        since = _age(delivery) if name == "delivered" and not delivery.replay else None  # a replay's is days
         self._observer.delivered(destination.name, "dead" if judged.state == "dead" else name, since)
         attempt = Attempt(
             delivery, name, outcome.detail, at, seconds, judged.state, judged.wait, judged.counted, first_at
