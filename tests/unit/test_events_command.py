@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -286,6 +287,18 @@ def test_events_are_told_as_they_come(url: str, following: Callable[..., "subpro
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     assert process.stdout.read() == ""
+
+
+@pytest.mark.usefixtures("url")
+def test_whoever_waits_before_a_terminal_is_told_so() -> None:
+    master, terminal = os.openpty()
+    command = [sys.executable, "-m", "whaul", "events", "tail"]
+    with subprocess.Popen(command, stdout=terminal, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "Ctrl-C ends it" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+    for number in (master, terminal):
+        os.close(number)
 
 
 def test_nobody_is_told_of_what_came_before(url: str, following: Callable[..., "subprocess.Popen[str]"]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json as json_module
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -189,6 +190,8 @@ async def _tail(settings: "Settings", filters: Filters, json: bool) -> None:
     async with opened(settings) as inbound:
         journal = Journal(inbound.store, inbound.cipher, inbound.owner)
         selection = await filters.selection(inbound)
+        if sys.stdout.isatty():  # else a new user waits before an empty screen, and wonders
+            output.tell("Events are shown as they come. Ctrl-C ends it.")
         async for event in following.events(journal, selection, tell_that_it_is_away):
             shown = records.document(inbound, event)
             if json:
