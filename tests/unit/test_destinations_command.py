@@ -155,11 +155,14 @@ def test_a_secret_can_be_brought(tmp_path: Path) -> None:
     file.write_text(f"{SECRET}\n")
     assert "secret" not in add("--secret-file", str(file), to=URL), "who brings it, has it"
     assert stored("orders").secret == SecretStr(SECRET)
-    assert SECRET not in done("rotate", "orders", "--secret-file", str(file))
+    rotated = done("rotate", "orders", "--secret-file", str(file))
+    assert SECRET not in rotated
+    assert "the old one signs, too, for 24 hours" in rotated
     file.write_text("an-app-secret-of-meta")
     meta = add("--format", "meta", "--secret-file", str(file), to=URL, name="meta")
     assert meta["format"] == "meta"
     assert stored("meta").secret == SecretStr("an-app-secret-of-meta")
+    assert "the old one signs no more" in done("rotate", "meta", "--secret-file", str(file))
     problem = refused("add", "c", "--account", WABA, "--to", URL, "--secret-file", str(file))
     assert problem.startswith("--secret-file: ")
     assert "an-app-secret" not in problem

@@ -244,7 +244,7 @@ def rotate(
     credentials_file: CredentialsFile = None,
     json: Json = False,
 ) -> None:
-    """Sign the events of an HTTPS destination with a new secret. For 24 hours the old one signs, too.
+    """Sign the events of an HTTPS destination with a new secret. For 24 hours the old one signs, too (not for meta).
 
     With --headers-file or --credentials-file, these replace the old ones, and the secret stays.
 
@@ -262,8 +262,9 @@ def rotate(
         records.tell(shown, json, f"{name} has new {'credentials' if headers_file is None else 'headers'}.")
         return
     shown = asyncio.run(_rotate(settings, name, secret_file))
+    old = "signs no more" if shown["format"] == options.Format.META else "signs, too, for 24 hours"
     try:
-        records.tell(shown, json, f"{name} has a new secret.")
+        records.tell(shown, json, f"{name} has a new secret; the old one {old}.")
     except OutputError as error:
         if secret_file is not None:
             raise
