@@ -217,6 +217,14 @@ def test_files_of_edits_and_histories() -> None:
 
 
 @pytest.mark.parametrize(
+    "media_id", ["..", "../1", "1?fields=x", "1#", "%2e%2e", "1/2", "\u00e9", "", "1\n", "1" * 201]
+)
+def test_what_leads_elsewhere_names_no_file(media_id: str) -> None:
+    odd = message(type="image", image={"id": media_id, "mime_type": "image/jpeg"})
+    assert only(webhook({**V, "messages": [odd]})).media == ()
+
+
+@pytest.mark.parametrize(
     ("members", "party"),
     [
         ({}, PERSON),

@@ -50,6 +50,7 @@ OFFICE = "application/vnd.openxmlformats-officedocument"
         ("application/vnd.whatever+thing", ""),
         ("application/x-whatever", ""),
         ("application/", ""),
+        ("image/" + "j" * 65, ""),
         ("application", ""),
         ("", ""),
         ("image/../../etc", ""),

@@ -48,7 +48,7 @@ def extension(mime_type: str, overrides: Mapping[str, str]) -> str:
     if known:
         return known
     subtype = essence.partition("/")[2]
-    return f".{subtype}" if re.fullmatch(r"[a-z0-9]+", subtype) else ""
+    return f".{subtype}" if re.fullmatch(r"[a-z0-9]{1,64}", subtype) else ""
 
 
 @cache

@@ -29,6 +29,9 @@ _OTHER_PARTY: Final[Mapping[Kind, Sequence[str]]] = {"message": _FROM, "status":
 _OUTGOING: Final = "BUSINESS_INITIATED"
 _TYPES: Final[Mapping[Kind, str]] = {"message": "type", "echo": "type", "status": "status", "call": "event"}
 """The member that says an item's type."""
+_MEDIA_ID: Final = re.compile(r"(?!\.+\Z)[A-Za-z0-9._~-]{1,200}")
+"""Ids of Meta's are digits. What a stranger's secret has signed may be anything, and becomes a part of a URL that the
+account's token goes to: one that could lead to another one names no file."""
 _written = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -152,7 +155,7 @@ def _media(message: Mapping[str, Any]) -> Iterator[MediaRef]:
             yield from _media(edited | outer)
         return
     media_id, mime_type = content.get("id"), content.get("mime_type")
-    if isinstance(media_id, str) and isinstance(mime_type, str) and media_id:
+    if isinstance(media_id, str) and isinstance(mime_type, str) and _MEDIA_ID.fullmatch(media_id):
         yield MediaRef(
             media_id=media_id,
             mime_type=mime_type,

@@ -64,10 +64,15 @@ def repeats(said: str, entry: bytes) -> bool:
 def _is_in(text: str, said: str, plain: str) -> bool:
     bare = _plain(text)
     if len(bare) > WINDOW:
-        return any(bare[place : place + WINDOW] in plain for place in range(len(bare) - WINDOW + 1))
+        said_here = set(_windows(plain))  # at most a thousand, while the text may have millions
+        return any(window in said_here for window in _windows(bare))
     return (
         len(bare) > 1 and bare in plain and re.search(rf"(?<!\w){re.escape(text)}(?!\w)", _unescaped(said)) is not None
     )
+
+
+def _windows(text: str) -> Iterator[str]:
+    return (text[place : place + WINDOW] for place in range(len(text) - WINDOW + 1))
 
 
 def _texts(value: Any, name: str = "") -> Iterator[str]:
