@@ -296,6 +296,11 @@ async def test_what_is_signed_is_kept_even_if_nobody_can_use_it(receiver: Receiv
     assert await receiver.outcomes() == {"unparsed": 1}
 
 
+async def test_a_body_without_items_is_taken(receiver: Receiver) -> None:
+    assert (await receiver.post(b'{"object":"whatsapp_business_account","entry":[]}')).status == 200
+    assert await receiver.outcomes() == {"accepted": 1}
+
+
 async def test_a_thousand_items_in_one_body(receiver: Receiver) -> None:
     assert (await receiver.post(webhook(*(text(f"wamid.{number}") for number in range(1000))))).status == 200
     assert await receiver.count() == 1000

@@ -152,7 +152,7 @@ class Webhooks:
             return "foreign", _refused(HTTPStatus.UNAUTHORIZED)
         if not result.events and result.duplicates:
             return "duplicate_only", (HTTPStatus.OK, [], b"")
-        return "unparsed" if result.unparsed == len(found) else "accepted", (HTTPStatus.OK, [], b"")
+        return "unparsed" if 0 < result.unparsed == len(found) else "accepted", (HTTPStatus.OK, [], b"")
 
 
 async def _run(elsewhere: bool, work: Callable[[], T]) -> T:
