@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from whaul.events.model import Item
 from whaul.events.receiving.identity import identify
-from whaul.events.receiving.items import MAX_ID, MAX_ITEMS, split
+from whaul.events.receiving.items import MAX_ID, MAX_ITEMS, MAX_PARTIES, split
 
 WABA = "102290129340398"
 NUMBER = "106540352242922"
@@ -134,6 +134,7 @@ def test_white_space_between_the_parts_goes_and_within_text_stays() -> None:
         b'{"object":"whatsapp_business_account","entry":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
         webhook({"messages": [message(id=str(number)) for number in range(MAX_ITEMS + 1)]}),
         webhook({"messages": [message(id=str(number)) for number in range(200)], "much": "x" * 400_000}),
+        webhook({"contacts": [{"wa_id": str(number)} for number in range(MAX_PARTIES + 1)]}),
         # Read once: to look for the end of a string again and again would take hours.
         b'{"a":"' + b'\\"' * 1_000_000,
         b'"\\\n' * 300_000,

@@ -25,6 +25,8 @@ MAX_REPEATED: Final = 1024**2
 """Bytes that all items of a body may have beyond eight times its own. What is beside the lists is in each of them."""
 MAX_REPEATED_IN_ITEM: Final = 1024
 """Bytes that each item adds to this."""
+MAX_PARTIES: Final = 50_000
+"""People of all items of one body, each of whom is a row."""
 MAX_ID: Final = 512
 """Characters of an id. The longest of Meta's, a wamid, has about a hundred."""
 OBJECT: Final = "whatsapp_business_account"
@@ -122,11 +124,12 @@ def _whole(body: bytes) -> Members:
 
 
 def _bounded(items: Iterable[Item], max_size: int) -> list[Item]:
-    found, size = [], 0
+    found, size, parties = [], 0, 0
     for item in items:
         found.append(item)
         size += len(item.entry) - MAX_REPEATED_IN_ITEM
-        if len(found) > MAX_ITEMS or size > max_size:
+        parties += len(item.parties)
+        if len(found) > MAX_ITEMS or size > max_size or parties > MAX_PARTIES:
             raise _UnusableError
     return found
 
