@@ -84,7 +84,7 @@ async def test_a_writer_that_holds_sqlite_up_is_told_and_costs_nothing(sqlite_ur
 
 async def test_who_lost_a_lease_changes_nothing(url: str) -> None:
     slow, other = ScriptedTarget(gate=asyncio.Event()), ScriptedTarget(lambda _: Failed("rejected", "later"))
-    async with delivering(url, {"orders": slow}) as one:
+    async with delivering(url, {"orders": slow}, sweep=3600) as one:  # else it may take its own delivery over
         await one.here.link()
         await one.here.add_destination()
         await one.here.inbox.put(post(text("wamid.A")))

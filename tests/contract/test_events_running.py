@@ -77,7 +77,9 @@ async def test_what_was_answered_is_delivered_whenever_the_process_is_killed(
     counts = Counter(delivered.read_text().split())
     assert set(counts) == {f"wamid.{number}" for number in range(EVENTS)}
     assert set(answered.read_text().split()) <= set(counts)
-    if step not in {"after the send", "idle"}:
+    if step == "after the settling":  # of the others, some may have been sent by then, and are sent again
+        assert min(counts.values()) == 1
+    elif step not in {"after the send", "idle"}:
         assert counts.total() == EVENTS
 
 

@@ -107,7 +107,13 @@ async def _no_results(_seqs: Sequence[int]) -> Mapping[int, bytes]:
 
 @asynccontextmanager
 async def delivering(
-    url: str, targets: Mapping[str, ScriptedTarget], *, process: str = "p1", period: float = 3600.0, **options: Any
+    url: str,
+    targets: Mapping[str, ScriptedTarget],
+    *,
+    process: str = "p1",
+    period: float = 3600.0,
+    sweep: float = 0.1,
+    **options: Any,
 ) -> AsyncIterator[Delivering]:
     """Run an inbox with an outbox."""
     async with installation(url, process=process, **options) as here:
@@ -129,7 +135,7 @@ async def delivering(
             backlog=here.backlog,
             period=period,
             rng=random.Random(1),  # noqa: S311
-            sweep=0.1,
+            sweep=sweep,
         )
         here.connect(outbox)
         async with outbox.running():
