@@ -15,6 +15,8 @@ from harness.waiting import eventually
 from whaul.stack.local import ITSELF
 from whaul.stack.processes import answers, free_ports, wait_until
 
+pytestmark = pytest.mark.long
+
 TOKEN = "EAAGs3cr3tT0ken"
 NAME = "Müller 🛒\x1b[2J"
 KEYS = ["keys", "create", "--name", "crm", "--allow-all"]
