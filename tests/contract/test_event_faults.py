@@ -177,7 +177,7 @@ async def test_an_error_of_a_target_is_a_failure_of_that_attempt(url: str) -> No
         await there.here.link()
         await there.here.add_destination()
         await there.here.inbox.put(post(text("wamid.A")))
-        await there.until("SELECT outcome FROM attempts", "down")
+        await there.until("SELECT outcome FROM attempts", "rejected")
 
 
 async def test_a_lease_that_runs_out_is_extended_and_a_lost_one_let_go(url: str) -> None:

@@ -15,9 +15,9 @@ ARRIVED = datetime(2026, 11, 28, 0, 30, tzinfo=UTC)
 SENT = datetime(2026, 10, 31, 23, 59, 59, tzinfo=UTC)
 
 
-def key_of(template: str, *, prefix: str = "", numbers: str = "500", **content: Any) -> str:
+def key_of(template: str, *, prefix: str = "", numbers: str = "500", wamid: str = "wamid.A=", **content: Any) -> str:
     image = {"id": "42", "mime_type": "image/jpeg"} | content
-    message = {"id": "wamid.A=", "from": "1", "timestamp": str(int(SENT.timestamp())), "type": "image", "image": image}
+    message = {"id": wamid, "from": "1", "timestamp": str(int(SENT.timestamp())), "type": "image", "image": image}
     value = {"metadata": {"phone_number_id": numbers}, "messages": [message]}
     entry = {"id": "400", "changes": [{"field": "messages", "value": value}]}
     [item] = split(json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode())
@@ -47,12 +47,12 @@ def test_the_day_is_that_of_arrival_when_the_message_has_no_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("media_id", "safe"),
+    ("wamid", "safe"),
     [("../../etc", ".._.._etc"), ("..", "__"), (".", "_"), ("a b/ä\0", "a_b____"), ("x" * 300, "x" * 200)],
 )
-def test_an_id_is_one_segment_of_the_key(media_id: str, safe: str) -> None:
-    key = key_of("in/{media}", id=media_id)
-    assert key == f"in/{safe}" or (media_id.startswith("a b") and set(key[4:]) <= set("a_b"))
+def test_an_id_is_one_segment_of_the_key(wamid: str, safe: str) -> None:
+    key = key_of("in/{wamid}", wamid=wamid)
+    assert key == f"in/{safe}" or (wamid.startswith("a b") and set(key[4:]) <= set("a_b"))
 
 
 @pytest.mark.parametrize(
