@@ -48,11 +48,11 @@ def test_the_day_is_that_of_arrival_when_the_message_has_no_time() -> None:
 
 @pytest.mark.parametrize(
     ("wamid", "safe"),
-    [("../../etc", ".._.._etc"), ("..", "__"), (".", "_"), ("a b/ä\0", "a_b____"), ("x" * 300, "x" * 200)],
+    [("../../etc", ".._.._etc"), ("..", "__"), (".", "_"), ("a b/ä", "a_b__"), ("x" * 300, "x" * 200)],
 )
 def test_an_id_is_one_segment_of_the_key(wamid: str, safe: str) -> None:
     key = key_of("in/{wamid}", wamid=wamid)
-    assert key == f"in/{safe}" or (wamid.startswith("a b") and set(key[4:]) <= set("a_b"))
+    assert key == f"in/{safe}"
 
 
 @pytest.mark.parametrize(
