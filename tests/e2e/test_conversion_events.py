@@ -49,7 +49,7 @@ def test_what_is_no_event_is_refused_before_meta_sees_it(gateway: Gateway, waba:
     ("members", "said"),
     [
         ({"event_name": "Lead"}, "LeadSubmitted"),
-        ({"user_data": {"ctwa_clid": "x"}}, "compare it with what Meta documents"),
+        ({"user_data": {"ctwa_clid": "x"}}, "compare it with what Meta documents.*manage_events"),
     ],
 )
 def test_meta_s_refusals_of_an_event_say_what_is_wrong(

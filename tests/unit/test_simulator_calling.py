@@ -1,10 +1,13 @@
-"""Call settings at the simulator: checked as Meta documents, kept, and shown."""
+"""What is set for calls and flows at the simulator: checked as Meta documents, kept, and shown."""
 
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from harness.client import Reply
 from harness.simulator_client import MISSING, Client, running
@@ -136,3 +139,26 @@ def test_a_change_is_a_hop_of_its_own_and_a_look_is_metadata(client: Client) -> 
 def test_a_change_needs_the_token(client: Client) -> None:
     assert client.graph(f"{NUMBER}/settings", "POST", body=b"{}", token="wrong").error["code"] == 190
     assert client.graph(f"{NUMBER}/settings", token=None).error["code"] == 104
+
+
+def test_a_person_permits_calls_by_their_number_however_it_is_written(client: Client) -> None:
+    assert client.control("POST", "call-permissions", {"user": "+1 555-0100"}).status == 201
+    found = client.graph(f"{NUMBER}/call_permissions?user_wa_id=15550100").json()
+    assert found["permission"]["status"] == "temporary"
+    assert client.control("POST", "calls", {"user": "nobody"}).status == 400
+
+
+def test_a_public_key_comes_as_a_form_or_as_json_and_is_to_be_put_again_after_a_registration(client: Client) -> None:
+    edge, public_key = f"{NUMBER}/whatsapp_business_encryption", RSAPublicNumbers(65537, 2**2048 - 1).public_key()
+    pem = public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    key = {"business_public_key": pem}
+
+    def status() -> Any:
+        return client.graph(edge).json()["data"][0]["business_public_key_signature_status"]
+
+    for kind, body in (("application/x-www-form-urlencoded", urlencode(key)), ("application/json", json.dumps(key))):
+        assert client.graph(edge, "POST", body=body.encode(), content_type=kind).json() == {"success": True}
+        assert status() == "VALID"
+        registration = {"messaging_product": "whatsapp", "pin": "123456"}
+        client.graph(f"{NUMBER}/register", "POST", body=json.dumps(registration).encode())
+        assert status() == "MISMATCH"

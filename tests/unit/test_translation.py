@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from whaul.api.service import SHAPES
+from whaul.operations.calls import PERMISSION
 from whaul.operations.translation import document, fields, meta_type
 
 HEALTH = meta_type("MetaFlowHealthStatus")
@@ -44,6 +45,16 @@ def test_names_are_those_of_the_model_in_snake_case_or_as_told() -> None:
             {"canSendMessage": "x", "entities": [{"id": "1", "entityType": "APP", "canSendMessage": "y"}]},
         ),
         (NAMED, {"waba_id": "1"}, {"id": "1", "name": ""}),
+        (NAMED, {"waba_id": "1", "name": None}, {"id": "1", "name": ""}),
+        (
+            PERMISSION,
+            {
+                "permission": {"status": "x"},
+                "actions": [{"action_name": "y", "can_perform_action": True, "limits": None}],
+            },
+            {"permission": {"status": "x"}, "actions": [{"actionName": "y", "canPerformAction": True, "limits": []}]},
+        ),
+        (PERMISSION, {"permission": {"status": "x"}, "actions": None}, {"permission": {"status": "x"}, "actions": []}),
         (
             NAMED,
             {"waba_id": "1", "name": "A", "timezone_id": "7", "currency": "EUR"},

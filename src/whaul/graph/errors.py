@@ -166,6 +166,8 @@ class CallKind:
     """Whether the call may reach Meta twice; if not, it is tried again only when Meta surely did nothing."""
     names_object: bool = True
     """Whether an invalid parameter is the object's id: the call has no other that can be wrong."""
+    refused: str = CALLERS_ADVICE
+    """What to do if Meta refuses what the caller wrote, and no subcode says why."""
     missing: str = MISSING_ADVICE
     """What to do if the object does not exist."""
     token: str = TOKEN_ADVICE
@@ -275,7 +277,7 @@ def _classify_invalid(body: _ErrorBody, kind: CallKind) -> _Class | None:
                 return AccessDeniedByMetaException, Retry.NO, PROOF_ADVICE
             if kind.names_object or body.error_subcode is not None:
                 return ResourceNotFoundException, Retry.NO, kind.missing
-    return (InvalidParametersException, Retry.NO, CALLERS_ADVICE) if kind.is_callers else None
+    return (InvalidParametersException, Retry.NO, kind.refused) if kind.is_callers else None
 
 
 def _classify_status(status: int, kind: CallKind) -> _Class:

@@ -12,7 +12,7 @@ from whaul.api.request import Members
 from whaul.api.response import Document
 from whaul.errors import InvalidParametersException
 from whaul.graph.client import not_documented
-from whaul.graph.errors import CallKind
+from whaul.graph.errors import CALLERS_ADVICE, CallKind
 from whaul.operations.call import AccountCall, Row, on_account
 from whaul.operations.repeats import once
 
@@ -21,7 +21,14 @@ RIGHTS: Final = (
     "link the account again with such a token (whaul link)."
 )
 READING: Final = CallKind(missing=RIGHTS, permission=RIGHTS)
-SENDING: Final = CallKind(is_repeatable=False, names_object=False, is_callers=True, missing=RIGHTS, permission=RIGHTS)
+SENDING: Final = CallKind(
+    is_repeatable=False,
+    names_object=False,
+    is_callers=True,
+    refused=f"{CALLERS_ADVICE} {RIGHTS}",  # a data set that is not shared looks the same
+    missing=RIGHTS,
+    permission=RIGHTS,
+)
 
 
 class _Id(msgspec.Struct):

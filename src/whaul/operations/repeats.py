@@ -42,9 +42,9 @@ async def once(
                     async with asyncio.timeout_at(deadline or call.attempts.deadline):
                         return await (call.attempts.run(attempt) if tries_again else attempt())
             except TimeoutError:
+                limit = "in the time that it may take" if deadline else "within the call's deadline (WHAUL_DEADLINE)"
                 raise DependencyException(
-                    f"Meta did not answer {doing} within the call's deadline (WHAUL_DEADLINE). {UNKNOWN_END}",
-                    retry=Retry.NO,
+                    f"Meta did not answer {doing} {limit}. {UNKNOWN_END}", retry=Retry.NO
                 ) from None
 
     invocation = call.invocation.id

@@ -27,7 +27,8 @@ def meta_type(
     """Build the type of Meta's object that a shape of the model shows.
 
     `names` are Meta's names of the shape's own members, where they are not AWS's in snake case. By shape, `types` are
-    Meta's types where they are not AWS's, and `defaults` what required members are when Meta leaves them out.
+    Meta's types where they are not AWS's, and `defaults` what required members are when Meta leaves them out, or has
+    null there.
     """
     fact, names, types, defaults = SHAPES[shape], names or {}, types or {}, defaults or {}
     if shape in types:
@@ -46,7 +47,14 @@ def meta_type(
         else:
             fields.append((name, kind | None, defaults.get(member.shape)))
     others = {name: names.get(name) or _snake_case(name) for name in fact.members}
-    return msgspec.defstruct(shape, fields, kw_only=True, rename=others)
+    absent = {name: defaults[member.shape] for name, member in fact.members.items() if member.shape in defaults}
+
+    def fill(found: Any) -> None:
+        for name, value in absent.items():
+            if getattr(found, name) is None:
+                setattr(found, name, value)
+
+    return msgspec.defstruct(shape, fields, kw_only=True, rename=others, namespace={"__post_init__": fill})
 
 
 def renamed(members: Members, wanted: Iterable[str], names: Mapping[str, str]) -> Document:

@@ -98,7 +98,7 @@ class Calling:
         self, user: str = CUSTOMER, *, status: PermissionStatus = "temporary", phone_number_id: str | None = None
     ) -> dict[str, Any]:
         """Let a person permit calls from a number (the first), or none; return the value of Meta's webhook of it."""
-        state, number = self._state, self._number(phone_number_id)
+        state, number, user = self._state, self._number(phone_number_id), _known(user)
         until = int(state.now()) + TEMPORARY if status == "temporary" else None
         state.call_permissions[number.id, user] = Permission(status, until)
         reply: dict[str, Any] = {"response": "reject" if status == "no_permission" else "accept"}
@@ -115,7 +115,7 @@ class Calling:
     def ring(self, user: str = CUSTOMER, *, phone_number_id: str | None = None) -> VoiceCall:
         """Let a person call a number (the first)."""
         number = self._number(phone_number_id)
-        made = _new_call(self._state, number, user, "USER_INITIATED")
+        made = _new_call(self._state, number, _known(user), "USER_INITIATED")
         session = {"sdp_type": "offer", "sdp": SDP}
         self._webhooks.emit(WABA_ID, "calls", _event(self._state, number, made, event="connect", session=session))
         return made
@@ -143,6 +143,14 @@ class Calling:
 
     def _number(self, phone_number_id: str | None) -> PhoneNumber:
         return self._state.phone_number(phone_number_id or next(iter(self._state.phone_numbers)))
+
+
+def _known(user: str) -> str:
+    """How a person is known here: by a user id, or a number's digits. Raises `BadValueError`."""
+    known = user if USER_ID.fullmatch(user) else digits(user)
+    if not known:
+        raise BadValueError("user must be a phone number or a business-scoped user id.")
+    return known
 
 
 def _connect(call: Call, content: Mapping[str, Any]) -> Any:
