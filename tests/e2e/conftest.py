@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from harness.store import BUCKET, StandIn, Store, s3_client, stand_in
@@ -10,6 +11,12 @@ from harness.world import READER, Gateway, World
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 from whaul.stack.seaweedfs import seaweedfs
+
+
+@pytest.fixture(autouse=True)
+def _no_default_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pages that say `boto3.client` have the keys of their own test: boto3's session keeps those of the first."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
 
 
 @pytest.fixture(scope="session")
