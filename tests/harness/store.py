@@ -43,6 +43,8 @@ class Received:
     body: bytes = b""
     """Its first bytes."""
     complete: bool = False
+    over: bool = False
+    """No more of it will come."""
 
     def header(self, name: str) -> str | None:
         values = [value for known, value in self.headers if known.lower() == name]
@@ -148,7 +150,10 @@ class _Connection(socketserver.StreamRequestHandler):
         stand_in = cast("_Server", self.server).stand_in
         answer = stand_in.next_answer()
         stand_in.requests.append(received)
-        self._read_body(received, answer)
+        try:
+            self._read_body(received, answer)
+        finally:
+            received.over = True
         if answer.silent is not None:
             answer.silent.wait(PATIENCE)
             return False

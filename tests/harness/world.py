@@ -33,6 +33,8 @@ READER = ("reader-s3-key", "reader-s3-secret-key")
 """An identity of the store that may not write."""
 
 
+SESSION = boto3.Session()
+"""One for all clients: those of boto3's own keep the environment of whoever asked first."""
 ZYGOTE = Zygote()
 SERVE = (*ITSELF, "serve")
 
@@ -124,7 +126,7 @@ class Gateway:
         config = config or {"retries": {"total_max_attempts": 1}}
         known = (key, repr(sorted(config.items())))
         if known not in self._clients:
-            self._clients[known] = boto3.client(
+            self._clients[known] = SESSION.client(
                 "socialmessaging",
                 endpoint_url=self.url,
                 region_name=REGION,
