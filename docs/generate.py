@@ -6,7 +6,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from whaul.environment import environment_name
 from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, Target, target_of
 from whaul.settings import Settings
 from whaul.storage.naming import EXTENSIONS
+from whaul.telemetry import catalogue
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- Written by docs/generate.py from the code; `./run docs` updates it. -->"
@@ -251,6 +252,15 @@ def extensions_part() -> str:
     return "\n".join(["| MIME type | extension |", "|---|---|", *rows])
 
 
+def metrics_part(entries: Iterable[catalogue.Entry]) -> str:
+    """A table of metrics."""
+    rows = []
+    for entry in entries:
+        labels = ", ".join(f"`{label}`" for label in entry.labels)
+        rows.append(f"| `{entry.name}` | {entry.kind} | {labels} | {entry.meaning} |")
+    return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows])
+
+
 def with_part(page: str, name: str, content: str) -> str:
     """Replace what stands between the markers of a part."""
     pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(\n<!-- end of {name} -->)"
@@ -268,7 +278,17 @@ def pages() -> dict[Path, str]:
     text = with_part(text, "extensions", extensions_part())
     policies = DOCS / "policies.md"
     actions = with_part(policies.read_text(encoding="utf-8"), "actions", actions_part())
-    return {policies: actions, DOCS / "settings.md": settings_page(), DOCS / "cli.md": cli_page(), compatibility: text}
+    metrics = DOCS / "metrics.md"
+    numbers = metrics.read_text(encoding="utf-8")
+    for name, entries in {"calls": catalogue.CALLS, "servers": catalogue.SERVER, "events": catalogue.EVENTS}.items():
+        numbers = with_part(numbers, name, metrics_part(entries))
+    return {
+        policies: actions,
+        metrics: numbers,
+        DOCS / "settings.md": settings_page(),
+        DOCS / "cli.md": cli_page(),
+        compatibility: text,
+    }
 
 
 def main() -> int:

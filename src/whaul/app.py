@@ -12,6 +12,7 @@ from whaul.arns import Arns
 from whaul.auth.authenticator import Authenticator
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
+from whaul.database_url import database_file, is_postgresql
 from whaul.errors import AccessDeniedByMetaException
 from whaul.events.archive.fetching import Fetching
 from whaul.inbound import inbound_running
@@ -104,9 +105,10 @@ async def _receiving(
 ) -> AsyncGenerator[asgi.Application]:
     """Build what webhooks need, and close it when the server stops."""
     async with AsyncExitStack() as stack:
-        await opened(stack, lambda: open_registry(settings))
+        registry = await opened(stack, lambda: open_registry(settings))
         http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
         inbound = await opened(stack, lambda: inbound_running(settings, http, listener.bodies, metrics.events))
+        await stack.enter_async_context(followed(registry.ping, lambda _: None, metrics.database_up.set))
         await stack.enter_async_context(UnfinishedHeads(settings.webhook_port or 0, listener.busy).watched())
         _collect_seldom()
         logs.lifecycle("ready", webhook_port=settings.webhook_port)
@@ -162,7 +164,11 @@ async def _serving(
         )
         stack.push_async_callback(components.drain)
         stack.push_async_callback(refreshes.aclose)
-        await stack.enter_async_context(followed(registry.accounts.token_expiries, metrics.set_token_expiries))
+        if not is_postgresql(url := settings.database_url.get_secret_value()):
+            metrics.disk.folder = database_file(url).parent
+        await stack.enter_async_context(
+            followed(registry.accounts.token_expiries, metrics.set_token_expiries, metrics.database_up.set)
+        )
         await stack.enter_async_context(UnfinishedHeads(settings.port, gateway.busy).watched())
         _collect_seldom()
         readiness = Readiness(registry.ping, store.credentials.get, inbound.webhooks.check)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from whaul.arns import Arns
 from whaul.components import cipher, event_targets
 from whaul.events.archive.fetching import Fetching
-from whaul.events.backlog import ALL, SHARE, Count, of_destination, of_files
+from whaul.events.backlog import ALL, SHARE, Count, of_destination, of_files, overdue_of
 from whaul.events.delivery.api_destinations import ApiDestinations
 from whaul.events.delivery.sending import options_of
 from whaul.events.periodic import every, watching
@@ -96,7 +96,10 @@ async def _waiting(events: Events, max_events: int) -> Backlog:
         count = counts.get(of_destination(number), Count())
         if not destination.removed:
             share = count.waiting / max(1, max_events // SHARE)
-            destinations[destination.name] = Waiting(count.waiting, age(count), count.dead, share)
+            overdue = counts.get(overdue_of(number), Count())
+            destinations[destination.name] = Waiting(
+                count.waiting, age(count), age(overdue), count.dead, share, destination.state
+            )
     return Backlog(
         events=counts.get(ALL, Count()).waiting,
         files=sum(count.waiting for count in files),

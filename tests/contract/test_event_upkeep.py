@@ -107,6 +107,24 @@ async def test_an_event_counts_once_however_much_of_it_waits(url: str) -> None:
         assert counts[f"destination:{second}"] == Count(0, 0, 2, None)
 
 
+@pytest.mark.parametrize("ordered", [False, True], ids=["", "ordered"])
+async def test_the_moment_from_which_a_destination_is_overdue_is_found(url: str, ordered: bool) -> None:
+    async with installation(url) as here:
+        await here.link()
+        late, early = await here.add_destination("late", ordered=ordered), await here.add_destination("early")
+        await here.inbox.put(post(text("wamid.A"), text("wamid.B", sender="15550100102")))
+        await here.store.run(
+            ("UPDATE conversation_turns SET due_at = 7 WHERE destination = $1", (late,)),
+            ("UPDATE deliveries SET due_at = 7 WHERE destination = $1", (late,)),
+            ("UPDATE deliveries SET due_at = due_at + 60000000 WHERE destination = $1", (early,)),
+        )
+        await Counting(here.store, OWNER, here.backlog, max_events=1000).run()
+        counts = here.backlog.counts
+        assert counts[f"overdue:{late}"] == Count(oldest_at=7)
+        assert counts[f"overdue:{early}"] == Count(), "it waits for its next try"
+        assert counts[ALL].waiting == 2
+
+
 async def test_counts_take_the_place_of_what_a_process_added(url: str) -> None:
     async with installation(url, max_events=4) as here:
         await here.link()

@@ -24,8 +24,6 @@ from whaul.settings import Settings
 from whaul.simulator.settings import Settings as SimulatorSettings
 from whaul.telemetry.call import Call
 from whaul.telemetry.logs import call_line
-from whaul.telemetry.metrics import Metrics
-from whaul.telemetry.process import ProcessMetrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -165,31 +163,11 @@ def test_every_error_is_documented_with_its_status(error: type[errors.ApiError])
     assert f"\n## {error.__name__}\n" in page("errors.md")
 
 
-def test_every_metric_is_documented_with_its_labels() -> None:
-    rows = [line for line in page("metrics.md").splitlines() if line.startswith("| `whaul_")]
-    documented = {re.findall(r"`(\w+)`", row)[0]: row.split("|")[2:4] for row in rows}
-    all_ = Metrics()
-    made = [*vars(all_).values(), *vars(all_.events).values()]
-    metrics = [metric for metric in made if hasattr(metric, "collect") and hasattr(metric, "_type")]
-    assert len(metrics) >= 18
-    for metric in metrics:
-        name = metric._name + ("_total" if metric._type == "counter" else "")
-        kind, labels = documented.pop(name)
-        assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (metric._type, list(metric._labelnames))
-    for family in [*all_._tokens.collect(), *all_.events.waiting.collect(), *ProcessMetrics("1").collect()]:
-        if family.name.startswith("process_"):
-            assert f"`{family.name}" in page("metrics.md")
-            continue
-        kind, labels = documented.pop(family.name)
-        assert (kind.strip(), re.findall(r"`(\w+)`", labels)) == (family.type, list(family._labelnames))
-    assert not documented
-
-
 def test_every_field_of_the_call_line_is_documented() -> None:
     call = Call("id", "operation", "client", "key", "caller", "number", "media", 1, "error", "message", stale=True)
     call.claimed_access_key_id = "claim"
     call.seconds = dict.fromkeys(
-        re.findall(r"^\| `(\w+)` \| ", page("metrics.md").partition("## Webhooks")[0], re.MULTILINE)[-8:], 1.0
+        re.findall(r"^\| `(\w+)` \| ", page("metrics.md").partition("### Parts of a call")[2], re.MULTILINE)[1:9], 1.0
     )
     section = page("observe.md").partition("## Logs")[2].partition("\n## ")[0]
     for field in call_line(call, 200, 1.0):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from whaul import __version__
 from whaul.build import commit
 from whaul.telemetry.call import Call
-from whaul.telemetry.metrics import SECONDS, Metrics
+from whaul.telemetry.catalogue import METRICS, SECONDS
+from whaul.telemetry.event_metrics import Backlog, Waiting
+from whaul.telemetry.metrics import Metrics
 from whaul.telemetry.process import ProcessMetrics
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
@@ -80,11 +83,43 @@ def test_two_gateways_in_one_process_count_apart() -> None:
     assert samples(second)["whaul_transfers",] == 0
 
 
-def test_every_metric_has_a_help_text_and_the_project_as_prefix() -> None:
-    lines = Metrics().exposition().decode().splitlines()
-    helps = dict(line.split(" ", 3)[2:] for line in lines if line.startswith("# HELP"))
-    assert len(helps) >= 7
-    assert all(name.startswith(("whaul_", "process_")) and text.endswith(".") for name, text in helps.items())
+@LINUX
+def test_the_catalogue_has_every_metric_and_no_other(tmp_path: Path) -> None:
+    metrics = Metrics()
+    metrics.disk.folder = tmp_path
+    found = {
+        (family.name + "_total" if family.type == "counter" else family.name): family
+        for family in text_string_to_metric_families(metrics.exposition().decode())
+        if not family.name.endswith("_created")
+    }
+    assert found.keys() == METRICS.keys()
+    for name, entry in METRICS.items():
+        assert found[name].type == entry.kind
+        assert name.startswith("process_") or found[name].documentation == entry.help
+        assert re.fullmatch(r"[A-Z1][^\[\]`]+\.", entry.help), "a sentence without Markdown"
+
+
+def test_what_waits_is_told_for_each_destination() -> None:
+    metrics = Metrics()
+    waiting = Waiting(events=3, oldest_seconds=60, overdue_seconds=5, dead=1, share=0.5, state="open")
+    metrics.events.waiting.found = Backlog(3, 2, 7.0, {"orders": waiting, "crm": Waiting()})
+    found = samples(metrics)
+    assert found["whaul_undelivered_events", "orders"] == 3
+    assert found["whaul_oldest_undelivered_seconds", "orders"] == 60
+    assert found["whaul_oldest_overdue_seconds", "orders"] == 5
+    assert found["whaul_dead_events", "orders"] == 1
+    assert found["whaul_backlog_share", "orders"] == 0.5
+    assert {key[1:] for key in found if key[0] == "whaul_destination_state"} == {("orders", "open"), ("crm", "active")}
+
+
+def test_the_room_on_the_disk_is_told_where_there_is_a_database_on_it(tmp_path: Path) -> None:
+    metrics = Metrics()
+    assert ("whaul_disk_free_bytes",) not in samples(metrics)
+    metrics.disk.folder = tmp_path
+    found = samples(metrics)
+    assert 0 < found["whaul_disk_free_bytes",] < found["whaul_disk_bytes",]
+    metrics.disk.folder = tmp_path / "gone"
+    assert ("whaul_disk_free_bytes",) not in samples(metrics)
 
 
 def test_what_runs_is_told() -> None:
@@ -149,5 +184,7 @@ def test_with_several_workers_each_answers_for_all(tmp_path: Path) -> None:
     assert 'whaul_calls_total{operation="GetWhatsAppMessageMedia",outcome="ok"} 2.0' in last.stdout
     assert "whaul_stored_bytes_total 20.0" in last.stdout
     assert "whaul_build_info{" in last.stdout
+    assert "whaul_workers 1.0" in last.stdout
+    assert "whaul_worker_starts_total 2.0" in last.stdout, "the one that has ended, too"
     assert last.stdout.count("\nprocess_resident_memory_bytes ") == (1 if sys.platform == "linux" else 0)
     assert "whaul_transfers 1.0" in last.stdout, "a gauge adds up the living workers only"

@@ -30,6 +30,11 @@ def of_destination(number: int) -> str:
     return f"destination:{number}"
 
 
+def overdue_of(number: int) -> str:
+    """Name the count of what a destination should have been sent already; its `oldest_at` is since when."""
+    return f"overdue:{number}"
+
+
 def of_files(account_id: str) -> str:
     """Name the count of an account's files."""
     return f"files:{account_id}"
@@ -128,12 +133,13 @@ class Counting:
 
     async def count(self) -> None:
         """Count what waits and what is dead, and store it in one transaction."""
-        numbers = await self._store.read("SELECT number FROM destinations WHERE owner = $1", self._owner)
-        rows = [await self._destination(row[0]) for row in numbers] + await self._files()
+        destinations = await self._store.read("SELECT number, ordered FROM destinations WHERE owner = $1", self._owner)
+        rows = [await self._destination(number) for number, _ in destinations] + await self._files()
         waiting = [row for row in rows if row["waiting"]]
         # Usually one destination is in trouble, or none; then there is nothing to count twice.
         only = waiting[0] if waiting else _count(ALL, 0, 0, 0, None)
         rows.append(await self._all() if len(waiting) > 1 else only | {"what": ALL, "dead": 0})
+        rows += [await self._overdue(number, ordered) for number, ordered in destinations]
         given = self._store.rows("$2", what="text", waiting="bigint", bytes="bigint", dead="bigint", oldest_at="bigint")
         await self._store.run(
             ("DELETE FROM backlog WHERE owner = $1", (self._owner,)),
@@ -172,6 +178,13 @@ class Counting:
         [(count, size, oldest_at)] = await self._store.read(waiting, number, self._max_events // SHARE)
         [(died,)] = await self._store.read(dead, number, MAX_DEAD)
         return _count(of_destination(number), count, size, died, oldest_at)
+
+    async def _overdue(self, number: int, ordered: bool) -> dict[str, Any]:
+        """Find since when the first is due: what is being sent is due when its lease ends. Conversations have turns."""
+        jobs = "conversation_turns WHERE" if ordered else "deliveries WHERE state = 'pending' AND replay = false AND"
+        due = f"SELECT min(due_at) FROM {jobs} destination = $1 AND due_at < {self._store.now}"
+        [(due_at,)] = await self._store.read(due, number)
+        return _count(overdue_of(number), 0, 0, 0, due_at)
 
     async def _files(self) -> list[dict[str, Any]]:
         statement = """

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TypeVar
 
 import structlog
@@ -38,12 +38,22 @@ async def opened(stack: AsyncExitStack, opening: Callable[[], AbstractAsyncConte
 
 
 @asynccontextmanager
-async def followed(read: Callable[[], Awaitable[T]], show: Callable[[T], None]) -> AsyncGenerator[None]:
-    """Read something now and every few seconds, and show it, as long as the server runs."""
+async def followed(
+    read: Callable[[], Awaitable[T]], show: Callable[[T], None], tell: Callable[[bool], None]
+) -> AsyncGenerator[None]:
+    """Read something now and every few seconds, and show it, as long as the server runs.
+
+    `tell` hears each time whether the database answered.
+    """
 
     async def look() -> None:
-        with suppress(RegistryUnavailableError):
-            show(await read())
+        try:
+            found = await read()
+        except RegistryUnavailableError:
+            tell(False)
+        else:
+            tell(True)
+            show(found)
 
     async def follow() -> None:
         while True:

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-FAST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
-"""Upper bounds of the answer to a webhook. Meta wants a median below 0.25, and less than 1 % above 1."""
-DELIVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86400)
-LAG_SECONDS: Final = (1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
+from whaul.telemetry.instruments import counter, gauge, gauge_family, histogram
+
 FIELDS: Final = frozenset(
     [
         *("messages", "standby", "messaging_handovers", "smb_message_echoes", "smb_app_state_sync", "history", "calls"),
@@ -37,9 +35,12 @@ class Waiting:
     events: int = 0
     oldest_seconds: float = 0.0
     """The age of the oldest; 0 without any."""
+    overdue_seconds: float = 0.0
+    """For how long the one that is overdue most has been due; 0 without any."""
     dead: int = 0
     share: float = 0.0
     """Of what it may hold of the backlog, 0 to 1."""
+    state: str = "active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,64 +58,19 @@ class EventMetrics:
     """They belong to a process; what waits is the same for all of them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.webhooks = Counter("whaul_webhooks", "Webhooks of Meta, by outcome.", ["outcome"], registry=registry)
-        self.webhook_seconds = Histogram(
-            "whaul_webhook_seconds", "Duration of the answer to a webhook.", buckets=FAST_SECONDS, registry=registry
-        )
-        self.matches = Counter(
-            "whaul_app_secret_matches",
-            "Webhooks that an app secret had signed, by app, and by the secret's place among those of the app.",
-            ["app", "position"],
-            registry=registry,
-        )
-        self.events = Counter("whaul_events", "New events, by field and kind.", ["field", "kind"], registry=registry)
-        self.duplicates = Counter(
-            "whaul_event_duplicates", "Items that were known already, and were dropped.", registry=registry
-        )
-        self.foreign = Counter(
-            "whaul_foreign_items",
-            "Items that were dropped, since the app that signed may not speak for their account.",
-            registry=registry,
-        )
-        self.deliveries = Counter(
-            "whaul_deliveries",
-            "Attempts to deliver an event, by destination and outcome.",
-            ["destination", "outcome"],
-            registry=registry,
-        )
-        self.delivery_seconds = Histogram(
-            "whaul_delivery_seconds",
-            "Time from a webhook's receipt to the target's answer.",
-            ["destination"],
-            buckets=DELIVERY_SECONDS,
-            registry=registry,
-        )
-        self.files = Counter(
-            "whaul_archive_files", "Attempts to archive a file, by outcome.", ["outcome"], registry=registry
-        )
-        self.takeovers = Counter(
-            "whaul_lease_takeovers",
-            "Deliveries and files that another process had, and did not end.",
-            registry=registry,
-        )
-        self.repeated = Counter(
-            "whaul_repeated_deliveries",
-            "Attempts that ended after another process had taken the delivery over.",
-            registry=registry,
-        )
-        self.last_webhook = Gauge(
-            "whaul_last_webhook_timestamp_seconds",
-            "When a webhook of an app came last.",
-            ["app"],
-            registry=registry,
-            multiprocess_mode="max",
-        )
-        self.lag = Histogram(
-            "whaul_webhook_lag_seconds",
-            "Time from an item's own time to its arrival.",
-            buckets=LAG_SECONDS,
-            registry=registry,
-        )
+        self.webhooks = counter("whaul_webhooks_total", registry)
+        self.webhook_seconds = histogram("whaul_webhook_seconds", registry)
+        self.matches = counter("whaul_app_secret_matches_total", registry)
+        self.events = counter("whaul_events_total", registry)
+        self.duplicates = counter("whaul_event_duplicates_total", registry)
+        self.foreign = counter("whaul_foreign_items_total", registry)
+        self.deliveries = counter("whaul_deliveries_total", registry)
+        self.delivery_seconds = histogram("whaul_delivery_seconds", registry)
+        self.files = counter("whaul_archive_files_total", registry)
+        self.takeovers = counter("whaul_lease_takeovers_total", registry)
+        self.repeated = counter("whaul_repeated_deliveries_total", registry)
+        self.last_webhook = gauge("whaul_last_webhook_timestamp_seconds", registry)
+        self.lag = histogram("whaul_webhook_lag_seconds", registry)
         self.waiting = _Waiting()
         registry.register(self.waiting)
 
@@ -168,23 +124,22 @@ class _Waiting(Collector):
     def collect(self) -> Iterable[Metric]:
         """Make the samples."""
         found = self.found
-        yield _gauge("whaul_backlog_events", "Events of which a delivery or a file waits.", found.events)
-        yield _gauge("whaul_unarchived_files", "Files that are not archived yet.", found.files)
-        yield _gauge(
-            "whaul_oldest_unarchived_seconds", "Age of the oldest file that is not archived.", found.oldest_file_seconds
-        )
+        yield gauge_family("whaul_backlog_events", found.events)
+        yield gauge_family("whaul_unarchived_files", found.files)
+        yield gauge_family("whaul_oldest_unarchived_seconds", found.oldest_file_seconds)
         members = {
-            "whaul_undelivered_events": ("Events that wait for a destination.", "events"),
-            "whaul_oldest_undelivered_seconds": ("Age of the oldest event that waits.", "oldest_seconds"),
-            "whaul_dead_events": ("Dead letters of a destination.", "dead"),
-            "whaul_backlog_share": ("Share of what a destination may hold of the backlog.", "share"),
+            "whaul_undelivered_events": "events",
+            "whaul_oldest_undelivered_seconds": "oldest_seconds",
+            "whaul_oldest_overdue_seconds": "overdue_seconds",
+            "whaul_dead_events": "dead",
+            "whaul_backlog_share": "share",
         }
-        for name, (text, member) in members.items():
-            family = GaugeMetricFamily(name, text, labels=["destination"])
+        for name, member in members.items():
+            family = gauge_family(name)
             for destination, waiting in found.destinations.items():
                 family.add_metric([destination], getattr(waiting, member))
             yield family
-
-
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, value=value)
+        states = gauge_family("whaul_destination_state")
+        for destination, waiting in found.destinations.items():
+            states.add_metric([destination, waiting.state], 1)
+        yield states

@@ -1,4 +1,4 @@
-"""Every metric and its help text.
+"""The metrics of calls and of the server; `catalogue` says what each means.
 
 prometheus_client looks at `PROMETHEUS_MULTIPROC_DIR` when it is imported, and `whaul serve` sets it for its workers:
 what is loaded before must not import this module.
@@ -11,21 +11,21 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from whaul import __version__
 from whaul.build import commit
 from whaul.telemetry.call import Call
+from whaul.telemetry.disk import DiskMetrics
 from whaul.telemetry.event_metrics import EventMetrics
+from whaul.telemetry.instruments import counter, gauge, gauge_family, histogram
 from whaul.telemetry.process import ProcessMetrics
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where several workers keep their metrics."""
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60)
-"""Upper bounds of the duration buckets."""
 
 
 class Metrics:
@@ -37,56 +37,23 @@ class Metrics:
         self._commit = commit()
         if not os.environ.get(FOLDER):  # else `exposition` adds those of all workers
             registry.register(ProcessMetrics(__version__, commit=self._commit))
-        self.calls = Counter(
-            "whaul_calls", "API calls, by operation and outcome.", ["operation", "outcome"], registry=registry
-        )
-        self.call_seconds = Histogram(
-            "whaul_call_seconds", "Duration of API calls.", ["operation"], buckets=SECONDS, registry=registry
-        )
-        self.hop_seconds = Histogram(
-            "whaul_hop_seconds",
-            "Duration of a call's hops: describe, get, upload, send and delete at Meta, put at the destination, "
-            "open at the source, wait for a slot.",
-            ["hop"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.stored_bytes = Counter("whaul_stored_bytes", "Bytes of stored files.", registry=registry)
-        self.uploaded_bytes = Counter("whaul_uploaded_bytes", "Bytes of files uploaded to Meta.", registry=registry)
-        self.transfers = Gauge(
-            "whaul_transfers", "Transfers in progress.", registry=registry, multiprocess_mode="livesum"
-        )
-        self.waiting = Gauge(
-            "whaul_waiting_calls",
-            "Calls that wait for a transfer slot.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.open_circuits = Gauge(
-            "whaul_open_circuits",
-            "Phone numbers and hosts that are not called for a while, after repeated failures.",
-            ["kind"],
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.refreshes = Counter(
-            "whaul_refreshes", "Linked accounts asked about at Meta again, by outcome.", ["outcome"], registry=registry
-        )
-        self.meta_usage = Gauge(
-            "whaul_meta_usage_percent",
-            "Share of Meta's rate limit used, as Meta reported it last.",
-            ["kind"],
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self.audit_dropped = Counter(
-            "whaul_audit_dropped", "Audit records that were dropped and are not in the audit log.", registry=registry
-        )
-        self.audit_failures = Counter(
-            "whaul_audit_failures", "Attempts to write the audit log that failed.", registry=registry
-        )
+        self.calls = counter("whaul_calls_total", registry)
+        self.call_seconds = histogram("whaul_call_seconds", registry)
+        self.hop_seconds = histogram("whaul_hop_seconds", registry)
+        self.stored_bytes = counter("whaul_stored_bytes_total", registry)
+        self.uploaded_bytes = counter("whaul_uploaded_bytes_total", registry)
+        self.transfers = gauge("whaul_transfers", registry)
+        self.waiting = gauge("whaul_waiting_calls", registry)
+        self.open_circuits = gauge("whaul_open_circuits", registry)
+        self.refreshes = counter("whaul_refreshes_total", registry)
+        self.meta_usage = gauge("whaul_meta_usage_percent", registry)
+        self.database_up = gauge("whaul_database_up", registry)
+        self.audit_dropped = counter("whaul_audit_dropped_total", registry)
+        self.audit_failures = counter("whaul_audit_failures_total", registry)
 
         self.events = EventMetrics(registry)
+        self.disk = DiskMetrics()
+        registry.register(self.disk)
         self._tokens = _TokenExpiries()
         registry.register(self._tokens)
 
@@ -122,8 +89,13 @@ class Metrics:
             return generate_latest(self._registry)
         _forget_dead_workers(Path(folder))
         joined = CollectorRegistry()
-        joined.register(ProcessMetrics(__version__, lambda: _workers(Path(folder)), commit=self._commit))
+        joined.register(
+            ProcessMetrics(
+                __version__, lambda: _workers(Path(folder)), lambda: _started(Path(folder)), commit=self._commit
+            )
+        )
         MultiProcessCollector(joined)  # type: ignore[no-untyped-call]
+        joined.register(self.disk)
         joined.register(self._tokens)
         joined.register(self.events.waiting)
         return generate_latest(joined)
@@ -136,14 +108,10 @@ class _TokenExpiries(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Make the samples."""
-        gauge = GaugeMetricFamily(
-            "whaul_token_expiry_timestamp_seconds",
-            "When the token of a linked account ends, for tokens that do.",
-            labels=["account"],
-        )
+        family = gauge_family("whaul_token_expiry_timestamp_seconds")
         for account, seconds in self.by_account.items():
-            gauge.add_metric([account], seconds)
-        yield gauge
+            family.add_metric([account], seconds)
+        yield family
 
 
 def _forget_dead_workers(folder: Path) -> None:
@@ -157,3 +125,8 @@ def _forget_dead_workers(folder: Path) -> None:
 
 def _workers(folder: Path) -> set[int]:
     return {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}
+
+
+def _started(folder: Path) -> int:
+    """How many workers there have been: each leaves a file of its counters."""
+    return sum(1 for _ in folder.glob("counter_*.db"))

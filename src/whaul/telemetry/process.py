@@ -1,16 +1,18 @@
-"""What runs, and what its workers use of the machine: `whaul_build_info` and Prometheus's own `process_*` metrics.
+"""What runs, and what its workers use of the machine.
 
-The latter are read from /proc for every worker when they are asked for, and added up. Elsewhere than on Linux there
-are none.
+Prometheus's own `process_*` metrics are read from /proc for every worker when they are asked for, and added up.
+Elsewhere than on Linux there are none.
 """
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from prometheus_client import ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+
+from whaul.telemetry.instruments import counter_family, gauge_family
 
 EARLIEST = "process_start_time_seconds"
 """The one of them that is not added up."""
@@ -20,25 +22,30 @@ class ProcessMetrics(Collector):
     """The metrics of a set of worker processes, as one."""
 
     def __init__(
-        self, version: str, workers: Callable[[], Iterable[int | str]] = lambda: ["self"], *, commit: str | None = None
+        self,
+        version: str,
+        workers: Callable[[], Collection[int | str]] = lambda: ["self"],
+        started: Callable[[], int] = lambda: 1,
+        *,
+        commit: str | None = None,
     ) -> None:
-        """`version` and `commit` are ours; `workers` names the processes, as /proc does."""
+        """`version` and `commit` are ours; `workers` names the processes, as /proc does; `started` counts all."""
         self._version = version
         self._commit = commit or ""
         self._workers = workers
+        self._started = started
 
     def collect(self) -> Iterable[Metric]:
         """Make the samples."""
-        build = GaugeMetricFamily(
-            "whaul_build_info",
-            "Always 1; the labels say which versions run.",
-            labels=["version", "commit", "python", "implementation"],
-        )
+        build = gauge_family("whaul_build_info")
         python = platform.python_version(), platform.python_implementation()
         build.add_metric([self._version, self._commit, *python], 1)
         yield build
+        workers = self._workers()
+        yield gauge_family("whaul_workers", len(workers))
+        yield counter_family("whaul_worker_starts_total", self._started())
         joined: dict[str, Metric] = {}
-        for worker in self._workers():
+        for worker in workers:
             for metric in ProcessCollector(pid=partial(str, worker), registry=None).collect():
                 if metric.name in joined:
                     _add(joined[metric.name], metric)

@@ -377,7 +377,9 @@ class CountRow(Table):
     __tablename__ = "backlog"
 
     owner: Mapped[str] = mapped_column(String(12), primary_key=True)
-    what: Mapped[str] = mapped_column(String(80), primary_key=True, doc="all, destination:N or files:ACCOUNT")
+    what: Mapped[str] = mapped_column(
+        String(80), primary_key=True, doc="all, destination:N, overdue:N or files:ACCOUNT"
+    )
     waiting: Mapped[int] = mapped_column(BigInteger)
     bytes: Mapped[int] = mapped_column(BigInteger)
     dead: Mapped[int] = mapped_column(BigInteger)
