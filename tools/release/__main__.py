@@ -1,0 +1,118 @@
+"""`./run release`: build what a release consists of from a tag, prove it, and say what to upload.
+
+Everything is made from a clean copy of the commit. Nothing appears in the folder before all of it is there and the
+demo ran from the wheel in an empty environment. Nothing is uploaded.
+"""
+
+import argparse
+import hashlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tools.release.chart import helm, package_chart
+from tools.release.checks import prepare, problems, tagged_version
+from tools.release.image import build_image, builder
+from tools.release.packages import bill_of_materials, build_packages, clean_copy, install, try_demo
+from tools.release.programs import ReleaseError, git
+
+ROOT = Path(__file__).parents[2]
+PARTS: dict[str, Callable[[], str]] = {"image": builder, "chart": helm}
+"""What a release may be built without, for it needs a program that not every machine has."""
+
+
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Do what the arguments say; return the exit code."""
+    parser = argparse.ArgumentParser(prog="./run release", description=__doc__)
+    parser.add_argument("--prepare", metavar="VERSION", help="write a version and today into the files, and end")
+    parser.add_argument("--version", help="try the release of this version; default: the tag vX.Y.Z of this commit")
+    parser.add_argument("--without", action="append", default=[], choices=PARTS, help="leave it out; may be repeated")
+    parser.add_argument("--output", type=Path, default=root / "dist", help="an empty folder, or none (default: dist)")
+    parser.add_argument("--dry-run", action="store_true", help="check what can be checked before building, and end")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.prepare:
+            prepare(root, chosen.prepare, datetime.now(UTC).date())
+            return 0
+        version = chosen.version or tagged_version(root)
+        found = [*problems(root, version), *_missing(chosen.without), *_occupied(chosen.output)]
+        if found:
+            raise ReleaseError("\n".join(f"- {problem}" for problem in found))
+        _say(f"{version} can be built from {git(root, 'rev-parse', '--short', 'HEAD')}")
+        if not chosen.dry_run:
+            _build(root, version, chosen.without, chosen.output)
+    except ReleaseError as error:
+        sys.stderr.write(f"No release:\n{error}\n")
+        return 1
+    return 0
+
+
+def _missing(without: Sequence[str]) -> list[str]:
+    found = []
+    for part, find in PARTS.items():
+        try:
+            if part not in without:
+                find()
+        except ReleaseError as error:
+            found.append(f"{error} Install one, or leave it out with `--without {part}`.")
+    return found
+
+
+def _occupied(output: Path) -> list[str]:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        return [f"{output} is not empty. Remove it, or choose another folder with --output."]
+    return []
+
+
+def _build(root: Path, version: str, without: Sequence[str], output: Path) -> None:
+    epoch = git(root, "log", "-1", "--format=%ct")
+    with tempfile.TemporaryDirectory(prefix="whaul-release-") as name:
+        work = Path(name)
+        made = work / "made"
+        made.mkdir()
+        source, wheel = build_packages(root, made, epoch)
+        _say(f"{source.name}, {wheel.name}: built twice, equal to the byte")
+        programs = install(wheel, work / "environment")
+        bill = made / f"whaul-{version}.cdx.json"
+        bill_of_materials(root, programs, version, bill, epoch)
+        _say(f"{bill.name}: the wheel and what it installs")
+        try_demo(programs, wheel, version)
+        _say("whaul demo: ran from the wheel in an empty environment")
+        copy = clean_copy(root, work / "copy")
+        if "chart" not in without:
+            _say(f"{package_chart(copy, made).name}: linted and packaged")
+        if "image" not in without:
+            image = made / f"whaul-{version}.oci.tar"
+            build_image(copy, version, image, epoch)
+            _say(f"{image.name}: built by {builder()}, labelled {version}")
+        _sum(made)
+        shutil.copytree(made, output, dirs_exist_ok=True)
+    _say_what_to_upload(output, without)
+
+
+def _sum(folder: Path) -> None:
+    """Write what `sha256sum --check` reads."""
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in sorted(folder.iterdir())]
+    (folder / "SHA256SUMS").write_text("".join(lines), encoding="ascii")
+
+
+def _say_what_to_upload(output: Path, without: Sequence[str]) -> None:
+    """End with what a person does next; CONTRIBUTING says how."""
+    _say(f"\nIn {output}:")
+    for file in sorted(output.iterdir()):
+        _say(f"  {file.name}  {file.stat().st_size / 1e6:.1f} MB")
+    for part in without:
+        _say(f"NOT BUILT: {part}")
+    _say("Nothing was uploaded. CONTRIBUTING.md#release says what goes where.")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

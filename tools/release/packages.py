@@ -1,0 +1,86 @@
+"""The Python packages: built from a clean copy of the commit, twice, and tried in an empty environment."""
+
+import filecmp
+import os
+import re
+import sys
+import tarfile
+import tempfile
+import venv
+from pathlib import Path
+
+from tools.release.programs import ReleaseError, git, run
+
+
+def clean_copy(root: Path, folder: Path) -> Path:
+    """Clone the commit: what git ignores, and what is only on this machine, gets into no package."""
+    run(["git", "clone", "--quiet", "--depth", "1", "--no-tags", root.resolve().as_uri(), folder])
+    if git(folder, "rev-parse", "HEAD") != git(root, "rev-parse", "HEAD"):
+        raise ReleaseError("The checkout changed while it was copied.")
+    return folder
+
+
+def build_packages(root: Path, folder: Path, epoch: str) -> tuple[Path, Path]:
+    """Build sdist and wheel into `folder`, the wheel from the sdist; build both again, and compare every byte."""
+    built = _build(root, folder, epoch)
+    with tempfile.TemporaryDirectory() as other:
+        for package, again in zip(built, _build(root, Path(other), epoch), strict=True):
+            if package.name != again.name or not filecmp.cmp(package, again, shallow=False):
+                raise ReleaseError(f"Two builds of {package.name} differ. A release must be reproducible.")
+    return built
+
+
+def _build(root: Path, folder: Path, epoch: str) -> tuple[Path, Path]:
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        source = _hatch(clean_copy(root, work / "copy"), "sdist", work / "sdist", epoch)
+        with tarfile.open(source) as archive:
+            archive.extractall(work / "unpacked", filter="data")
+        (unpacked,) = (work / "unpacked").iterdir()
+        wheel = _hatch(unpacked, "wheel", work / "wheel", epoch)
+        return source.rename(folder / source.name), wheel.rename(folder / wheel.name)
+
+
+def _hatch(source: Path, target: str, folder: Path, epoch: str) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(folder)]
+    run(command, cwd=source, environ=os.environ | {"SOURCE_DATE_EPOCH": epoch})
+    (package,) = folder.iterdir()
+    return package
+
+
+def install(wheel: Path, folder: Path) -> Path:
+    """Install a wheel into a new environment that holds nothing else, and return its folder of programs."""
+    venv.create(folder, symlinks=True, with_pip=False)
+    programs = folder / "bin"
+    add(programs, str(wheel))
+    return programs
+
+
+def add(programs: Path, requirement: str) -> None:
+    """Install something into the environment."""
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet"]
+    run([*pip, "--disable-pip-version-check", requirement])
+
+
+def bill_of_materials(root: Path, programs: Path, version: str, file: Path, epoch: str) -> None:
+    """Write what the environment holds as CycloneDX; the product is whaul itself."""
+    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "pyproject.toml"
+        project.write_text(re.sub(r'^dynamic = \["version"\]$', f'version = "{version}"', text, flags=re.MULTILINE))
+        maker = Path(sys.executable).with_name("cyclonedx-py")
+        run(
+            [maker, "environment", programs / "python", "--pyproject", project, "--output-reproducible", "-o", file],
+            environ=os.environ | {"SOURCE_DATE_EPOCH": epoch},
+        )
+
+
+def try_demo(programs: Path, wheel: Path, version: str) -> str:
+    """Run the demo from the installed wheel, with nothing of this machine's settings; return what it printed."""
+    add(programs, f"{wheel}[demo]")
+    with tempfile.TemporaryDirectory() as home:
+        environ = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "LANG": "C.UTF-8"}
+        said = run([programs / "whaul", "--version"], cwd=Path(home), environ=environ).strip()
+        if said.split()[:2] != ["whaul", version]:
+            raise ReleaseError(f"The wheel says that it is {said!r}; expected version {version}.")
+        return run([programs / "whaul", "demo"], cwd=Path(home), environ=environ)

@@ -1,0 +1,31 @@
+"""The programs that build a release: which there are, and how they are run."""
+
+import shlex
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+
+class ReleaseError(Exception):
+    """A release cannot be built; the message says why and what to do."""
+
+
+def run(command: Iterable[object], *, cwd: Path | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """Run a program and return its output. `ReleaseError` shows the end of what it said if it fails."""
+    arguments = [str(part) for part in command]
+    try:
+        done = subprocess.run(
+            arguments, cwd=cwd, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    except OSError as error:
+        raise ReleaseError(f"`{arguments[0]}` cannot be started: {error.strerror}") from error
+    if done.returncode:
+        raise ReleaseError(
+            f"`{shlex.join(arguments)}` ended with exit code {done.returncode}:\n{done.stdout[-4000:].rstrip()}"
+        )
+    return done.stdout
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Ask git about the checkout."""
+    return run(["git", "-C", root, *arguments]).rstrip("\n")
