@@ -265,6 +265,20 @@ def javascript(code: str, environ: dict[str, str]) -> str:
     return done.stdout
 
 
+BESIDE_THE_PAGE = """
+import os
+
+def test_both_fixtures_are_one_world(whaul_simulator, whaul_stack):
+    assert whaul_simulator is whaul_stack.simulator
+    assert os.environ["AWS_ENDPOINT_URL_S3"] == whaul_stack.s3.url
+    assert "AWS_PROFILE" not in os.environ
+
+def test_afterwards_the_environment_is_as_before():
+    assert os.environ["AWS_PROFILE"] == "mine"
+    assert "AWS_ENDPOINT_URL_S3" not in os.environ
+"""
+
+
 def test_the_pages_on_tests_word_for_word(newcomer: Newcomer) -> None:
     """The fixtures for pytest; and in one stack the suite in JavaScript and the commands of the shell."""
     page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
@@ -272,11 +286,13 @@ def test_the_pages_on_tests_word_for_word(newcomer: Newcomer) -> None:
         code = re.search(rf"`{name}`:\n\n```\w+\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
         assert code is not None, name
         (newcomer.folder / name).write_text(code[1], encoding="utf-8")
+    (newcomer.folder / "test_beside.py").write_text(BESIDE_THE_PAGE, encoding="utf-8")
     found = blocks("docs/testing.md")
     steps = [command for language, block in found if language == "console" for command in to_do(block)]
     dev, voice_note, text, pytest_alone, suite, *shell = steps
     assert (dev, pytest_alone) == ("whaul dev", "pytest")  # the first is what all others run in
-    assert "5 passed" in newcomer.run(f"{pytest_alone} -p no:cacheprovider", newcomer.environ)
+    environ = newcomer.environ | {"AWS_PROFILE": "mine"}
+    assert "8 passed" in newcomer.run(f"{pytest_alone} -p no:cacheprovider", environ)
 
     node, home = node_with_sdk()
     (newcomer.folder / "node_modules").symlink_to(home / "node_modules")
