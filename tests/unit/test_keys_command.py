@@ -192,6 +192,15 @@ def test_a_profile_that_cannot_be_is_a_usage_error(options: list[str]) -> None:
 # --- their policies
 
 
+def test_a_policy_comes_from_standard_input_where_files_are_out_of_reach(tmp_path: Path) -> None:
+    """Of a container, say."""
+    text = Path(policy(tmp_path, allow(GET, NUMBER_ARN))).read_text(encoding="utf-8")
+    key = json.loads(done("create", "--name", "a", "--policy", "-", "--json", stdin=text))["accessKeyId"]
+    done("policy", key, "-", stdin=text.replace(GET, "s3:PutObject"))
+    assert "s3:PutObject" in done("show", key)
+    assert str(run("policy", key, "-", stdin="{}").exception).startswith("standard input: ")
+
+
 def test_names_that_no_call_asks_for_are_warned_of_wherever_a_policy_is_read(tmp_path: Path) -> None:
     file = policy(tmp_path, allow("social-messaging:GetWhatsappMessageMdia", "*"))
     warning = f"warning: {file}: Statement[0].Action: no call needs the action"

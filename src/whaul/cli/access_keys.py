@@ -45,7 +45,9 @@ KeyId = Annotated[str, typer.Argument(metavar="ID", help="The access key id.")]
 def create(
     *,
     name: Annotated[str, typer.Option(help="Who uses it; shown in logs and messages.")],
-    policy: Annotated[Path | None, typer.Option(help="File with an IAM policy document.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="File with an IAM policy document, or - for standard input.")
+    ] = None,
     allow_all: Annotated[bool, typer.Option("--allow-all", help="Create a key that may do everything.")] = False,
     expires_in: Annotated[
         str | None,
@@ -228,7 +230,8 @@ async def _delete(settings: "Settings", key_id: str) -> bool:
 
 @app.command("policy")
 def set_policy(
-    key_id: KeyId, file: Annotated[Path, typer.Argument(metavar="FILE", help="An IAM policy document.")]
+    key_id: KeyId,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An IAM policy document, or - for standard input.")],
 ) -> None:
     """Replace an access key's policy. Running gateways follow within 5 seconds."""
     from whaul.settings import Settings
@@ -236,7 +239,7 @@ def set_policy(
     settings = Settings.load()
     if not asyncio.run(_set_policy(settings, key_id, policies.read_policy(file, settings))):
         raise key_records.unknown(key_id)
-    output.line(f"{key_id} has the policy of {file}.")
+    output.line(f"{key_id} has the policy of {policies.origin(file)}.")
 
 
 async def _set_policy(settings: "Settings", key_id: str, policy: str) -> bool:

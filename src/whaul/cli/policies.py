@@ -85,20 +85,26 @@ def simulate(
         output.tell(f"The key is {key_records.state(key)}: its calls are refused, whatever its policy says.")
 
 
+def origin(path: Path) -> str:
+    """Name a file that a policy is read from; `-` is standard input."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
 def read_policy(path: Path, settings: "Settings") -> str:
     """Read a policy document that can be evaluated, and warn of what has no effect in it."""
     from whaul.auth.policy import Policy, PolicyError
 
     try:
-        text = path.read_text(encoding="utf-8")
+        content = output.standard_input().read() if str(path) == "-" else path.read_bytes()
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CommandError(f"cannot read {path}: {reason}") from None
+        raise CommandError(f"cannot read {origin(path)}: {reason}") from None
     try:
         Policy.parse(text)
     except PolicyError as error:
-        raise CommandError(f"{path}: {error}") from None
-    warn(text, settings, str(path))
+        raise CommandError(f"{origin(path)}: {error}") from None
+    warn(text, settings, origin(path))
     return text
 
 
