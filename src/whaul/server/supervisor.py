@@ -4,18 +4,16 @@ It lives as long as the server and does nothing else, so it loads little: no set
 must know is in its `Plan`.
 """
 
-import http.client
 import json
 import os
 import pkgutil
 import resource
 import signal
-import ssl
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -28,6 +26,7 @@ from granian.log import LogLevels
 
 from whaul.server import EVERY_SIGNAL
 from whaul.server.companion import Companion, Order
+from whaul.server.liveness import answers
 from whaul.server.systemd import Systemd
 from whaul.server.workers import Workers
 from whaul.telemetry import logs
@@ -131,7 +130,11 @@ def _serve(plan: Plan, systemd: Systemd, companion: Companion | None) -> None:
         target=_obey, args=(orders, server, systemd, plan.shutdown_notice), name="orders", daemon=True
     )
     server.on_startup(obeying.start)
-    server.on_startup(lambda: systemd.watch(lambda: _is_alive(plan, timeout)))
+    server.on_startup(
+        lambda: systemd.watch(
+            lambda: answers(plan.address, plan.port, tls=plan.tls_cert_file is not None, timeout=timeout)
+        )
+    )
     # Granian's own loader would import from the working directory first.
     loader = partial(_application, plan.application, plan.port, plan.shutdown_notice)
     server.serve(target_loader=loader, wrap_loader=False)
@@ -197,19 +200,3 @@ def _obey(orders: Iterator[Order], server: Workers, systemd: Systemd, notice: fl
         else:
             systemd.stop()
             server.stop()
-
-
-def _is_alive(plan: Plan, timeout: float) -> bool:
-    """Whether a worker answers."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(plan.address, plan.address)  # noqa: S104 - not listened on here
-    if plan.tls_cert_file is None:
-        connection = http.client.HTTPConnection(host, plan.port, timeout=timeout)
-    else:
-        unverified = ssl._create_unverified_context()  # noqa: S323, SLF001 - ours, whatever name its certificate holds
-        connection = http.client.HTTPSConnection(host, plan.port, timeout=timeout, context=unverified)
-    with closing(connection):
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
-            return False
