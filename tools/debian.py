@@ -1,0 +1,54 @@
+"""This machine's Debian: packages are installed where root may, and its mirror is where others come from."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+PATIENCE = 600.0
+"""Seconds for one download or installation."""
+
+
+class MachineError(Exception):
+    """What is needed cannot be had on this machine."""
+
+
+def done(command: Sequence[str | Path], **more: object) -> str:
+    """Run a program to its end and return what it printed; what it said is in the error if it fails."""
+    settings: dict[str, object] = {"stdin": subprocess.DEVNULL, "timeout": PATIENCE} | more
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, **settings).stdout  # type: ignore[call-overload, no-any-return]
+    except subprocess.CalledProcessError as error:
+        what = f"{' '.join(map(str, command))}: exit code {error.returncode}"
+        raise MachineError(f"{what}\n{error.stdout[-2000:]}\n{error.stderr[-4000:]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise MachineError(str(error)) from error
+
+
+def install(*packages: str) -> None:
+    """Install those packages that are missing."""
+    missing = [package for package in packages if not _is_installed(package)]
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise MachineError(f"missing are Debian's packages {', '.join(missing)}; only root can install them, with apt")
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    apt_get = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    done([*apt_get, "update"])
+    done([*apt_get, "install", "--yes", "--no-install-recommends", *missing], env=quiet)
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
+    asked = subprocess.run(query, capture_output=True, text=True, check=False)
+    return asked.stdout == "installed"
+
+
+def mirror() -> str:
+    """Where apt fetches Debian's own packages on this machine."""
+    targets = done(["apt-get", "indextargets", "--format", "$(LABEL) $(REPO_URI)", "Identifier: Packages"])
+    for label, uri in (line.split() for line in targets.splitlines()):
+        if label == "Debian":
+            return uri
+    raise MachineError("apt knows no mirror of Debian here")
