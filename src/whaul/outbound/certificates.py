@@ -36,10 +36,11 @@ class CertificatesError(Exception):
 
 def trusted_certificates(environ: Mapping[str, str], profile_bundle: str | None) -> list[bytes]:
     """Return the certificates (DER) of all named bundles. Raises `CertificatesError`."""
-    found: dict[bytes, None] = {}  # each once: /etc/ssl/certs, for one, holds all of them twice
+    decoder = Decoder()
+    found: dict[bytes, None] = {}
     for name, path in named_bundles(environ, profile_bundle):
         try:
-            found |= dict.fromkeys(read_bundle(name, path))
+            found |= dict.fromkeys(read_bundle(name, path, decoder))
         except OSError as error:
             raise CertificatesError(f"{name}: cannot read {path}: {error.strerror}") from None
     return list(found)
@@ -58,7 +59,27 @@ def named_bundles(environ: Mapping[str, str], profile_bundle: str | None) -> Ite
             yield from ((name, Path(part)) for part in parts if part)
 
 
-def read_bundle(name: str, path: Path) -> list[bytes]:
+class Decoder:
+    """Decodes certificates, each once: the system's bundles are often named twice, and /etc/ssl/certs holds both."""
+
+    def __init__(self) -> None:
+        self._openssl = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._known: dict[bytes, bytes] = {}
+
+    def decode(self, text: bytes) -> bytes | None:
+        """Return the DER; None if it is broken. The trust settings of a TRUSTED CERTIFICATE are left out."""
+        if text not in self._known:
+            try:
+                data = base64.b64decode(b"".join(text.split()), validate=True)
+                certificate = data[: _length(data)]
+                self._openssl.load_verify_locations(cadata=certificate)
+            except (binascii.Error, IndexError, ValueError, ssl.SSLError):
+                return None
+            self._known[text] = certificate
+        return self._known[text]
+
+
+def read_bundle(name: str, path: Path, decoder: Decoder | None = None) -> list[bytes]:
     """Return the certificates (DER) of a file, or folder, that the variable `name` names.
 
     Raises `CertificatesError`, or `OSError` when it cannot be read.
@@ -70,31 +91,21 @@ def read_bundle(name: str, path: Path) -> list[bytes]:
         files = sorted(file for file in path.iterdir() if file.is_file())
     elif path.exists() and not path.is_file():
         raise CertificatesError(f"{name}: {path} is not a regular file; expected a PEM file")
-    certificates = [certificate for file in files for certificate in _of_file(name, file)]
+    decoder = decoder or Decoder()
+    certificates = [certificate for file in files for certificate in _of_file(name, file, decoder)]
     if not certificates:
         raise CertificatesError(f"{name}: {_nothing_in(path)}")
     return certificates
 
 
-def _of_file(name: str, path: Path) -> Iterator[bytes]:
+def _of_file(name: str, path: Path, decoder: Decoder) -> Iterator[bytes]:
     data = path.read_bytes()
     for number, begin in enumerate(_BEGIN.finditer(data), 1):
         end = _END.search(data, begin.end())
-        certificate = _decoded(data[begin.end() : end.start()]) if end else None
+        certificate = decoder.decode(data[begin.end() : end.start()]) if end else None
         if certificate is None:
             raise CertificatesError(f"{name}: certificate {number} in {path} is broken; replace it or take it out")
         yield certificate
-
-
-def _decoded(text: bytes) -> bytes | None:
-    """Decode one certificate; None if it is broken. The trust settings of a TRUSTED CERTIFICATE are left out."""
-    try:
-        data = base64.b64decode(b"".join(text.split()), validate=True)
-        certificate = data[: _length(data)]
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
-    except (binascii.Error, IndexError, ValueError, ssl.SSLError):
-        return None
-    return certificate
 
 
 def _length(data: bytes) -> int:
