@@ -81,14 +81,14 @@ class Settings(BaseSettings):
     )
     root_access_key_id: str | None = Field(
         None,
-        pattern=r"^\w{3,128}$",
+        pattern=r"^[A-Za-z0-9_]{3,128}$",
         description="Id of an access key that may do everything, for first set-up in containers; never stored.",
     )
     root_secret_access_key: types.RootSecret | None = Field(
         None, description="Secret of the root access key; set both or neither."
     )
     account_id: str = Field(
-        "000000000000", pattern=r"^\d{12}$", description="The account number in ARNs.", examples=["111122223333"]
+        "000000000000", pattern=r"^[0-9]{12}$", description="The account number in ARNs.", examples=["111122223333"]
     )
     region: types.Region = Field(
         "us-east-1",
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     )
     s3_expected_bucket_owner: str | None = Field(
         None,
-        pattern=r"^\d{12}$",
+        pattern=r"^[0-9]{12}$",
         description="Account that must own the bucket; otherwise S3 refuses the file.",
         examples=["111122223333"],
     )
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         description="Address of the Graph API; `https`, or a loopback host.",
         examples=["http://127.0.0.1:9090"],
     )
-    graph_version: str = Field("v25.0", pattern=r"^v\d+\.\d+$", description="Graph API version.")
+    graph_version: str = Field("v25.0", pattern=r"^v[0-9]+\.[0-9]+$", description="Graph API version.")
     graph_user_agent: types.HeaderText = Field(
         f"whaul/{__version__}",
         description="User-Agent of every call to Meta; without one some downloads fail.",

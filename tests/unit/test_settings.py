@@ -186,6 +186,7 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_ACCOUNT_ID", "12345678901"),
         ("WHAUL_ACCOUNT_ID", "12345678901x"),
         ("WHAUL_ACCOUNT_ID", "1234567890\n2"),
+        ("WHAUL_ACCOUNT_ID", "١٢٣٤٥٦٧٨٩٠١٢"),
         ("AWS_REGION", "EU West"),
         ("AWS_REGION", "eu_west_1"),
         ("AWS_REGION", "-eu"),
@@ -204,6 +205,7 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_S3_TAGS", "team"),
         ("WHAUL_S3_TAGS", ",".join(f"tag{number}=x" for number in range(11))),
         ("WHAUL_S3_EXPECTED_BUCKET_OWNER", "me"),
+        ("WHAUL_S3_EXPECTED_BUCKET_OWNER", "١٢٣٤٥٦٧٨٩٠١٢"),
         ("WHAUL_PRESIGNED_HOSTS", "https://store.example"),
         ("WHAUL_PRESIGNED_HOSTS", "*"),
         ("WHAUL_MEDIA_HOSTS", "*.fbcdn.net,*.*"),
@@ -215,6 +217,7 @@ def test_aws_region_wins_over_aws_default_region(load: Loader) -> None:
         ("WHAUL_GRAPH_URL", "https://graph.example:port"),
         ("WHAUL_GRAPH_URL", "https://graph.example:99999"),
         ("WHAUL_GRAPH_VERSION", "25"),
+        ("WHAUL_GRAPH_VERSION", "v٢٥.0"),
         ("WHAUL_GRAPH_VERSION", "v25.0/../v1.0"),
         ("WHAUL_GRAPH_USER_AGENT", "whaul\r\nX: y"),
         ("WHAUL_GRAPH_USER_AGENT", " "),
@@ -505,6 +508,7 @@ def test_a_secret_that_cannot_be_used_is_named_and_not_repeated(load: Loader, na
         ({"WHAUL_TLS_CERT_FILE": os.__file__}, "WHAUL_TLS_KEY_FILE"),
         ({"WHAUL_TLS_KEY_FILE": os.__file__}, "WHAUL_TLS_KEY_FILE"),
         ({"WHAUL_ROOT_ACCESS_KEY_ID": "a b", "WHAUL_ROOT_SECRET_ACCESS_KEY": SECRET}, "WHAUL_ROOT_ACCESS_KEY_ID"),
+        ({"WHAUL_ROOT_ACCESS_KEY_ID": "schlüssel", "WHAUL_ROOT_SECRET_ACCESS_KEY": SECRET}, "WHAUL_ROOT_ACCESS_KEY_ID"),
     ],
 )
 def test_what_belongs_together_is_set_together(load: Loader, environ: dict[str, str], named: str) -> None:

@@ -316,7 +316,7 @@ def _own_s3() -> S3Endpoint:
 
 def _shared_key(s3: S3Endpoint) -> tuple[str, str]:
     """The key of the S3 server if it can be the gateway's root access key as well."""
-    if re.fullmatch(r"\w{3,128}", s3.access_key_id) and len(s3.secret_access_key) >= MIN_ROOT_SECRET:
+    if re.fullmatch(r"\w{3,128}", s3.access_key_id, re.ASCII) and len(s3.secret_access_key) >= MIN_ROOT_SECRET:
         return s3.access_key_id, s3.secret_access_key
     return KEY
 
