@@ -36,7 +36,9 @@ counts as unset. What Kubernetes puts into the environment for Services named `w
 engines for links of that name (`WHAUL_SERVICE_HOST`, `WHAUL_PORT=tcp://…`), is ignored. The commands read the same \
 settings as the server, so give them the same environment.
 
-A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. Setting both is an error.
+A secret can also be read from a file: set `<NAME>_FILE` to its path instead of `<NAME>`. A service of systemd's can \
+also have it as a credential of that name, `LoadCredential=WHAUL_SECRET_KEY:/etc/whaul/secret-key` in its unit, and \
+nothing else. Giving it twice is an error.
 
 White space and line ends around a value are ignored, and so is a byte order mark before a secret: `echo`, editors and \
 Windows add them. A secret or token that cannot be sent in an HTTP header (a line end inside, quotation marks \

@@ -17,6 +17,8 @@ from whaul.secrets import read_secret
 from whaul.terminal import suggestion
 
 PREFIX = "WHAUL_"
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""The folder of a service's credentials. https://systemd.io/CREDENTIALS/"""
 GIVEN_BY_DEV = frozenset({"WHAUL_DEV_BUCKET", "WHAUL_DEV_PHONE_NUMBER_ID"})
 """What `whaul dev` tells the programs that use its stack; no settings."""
 
@@ -72,9 +74,12 @@ def variables(field_name: str, field: FieldInfo) -> list[str]:
 
 
 def given_by(field_name: str, field: FieldInfo, environ: Mapping[str, str] = os.environ) -> str | None:
-    """The variable that gives a setting, under the name that the user chose; None if it has its default."""
+    """What gives a setting, under the name that the user chose: a variable, or a credential; None for its default."""
     names = variables(field_name, field)
-    return next((each for each in names if environ.get(each) and not is_link(each, environ[each])), None)
+    variable = next((each for each in names if environ.get(each) and not is_link(each, environ[each])), None)
+    if variable is None and is_secret(field) and _credential(names[0], environ):
+        return f"credential {names[0]}"
+    return variable
 
 
 def unknown_names(fields: Fields) -> list[str]:
@@ -97,24 +102,34 @@ def is_link(name: str, value: str) -> bool:
 
 
 def secret_files(fields: Fields) -> tuple[dict[str, str], list[str]]:
-    """Read the files named by `<NAME>_FILE`: the values by field, and what was wrong."""
+    """Read the files named by `<NAME>_FILE`, and credentials: the values by field, and what was wrong."""
     values, problems = {}, []
     for field_name, field in fields.items():
+        if not is_secret(field):
+            continue
         name = environment_name(field_name)
-        path = os.environ.get(f"{name}_FILE") if is_secret(field) else None
+        source, path = f"{name}_FILE", os.environ.get(f"{name}_FILE")
+        if not path:
+            source, path = f"credential {name}", _credential(name, os.environ)
         if not path:
             continue
         if os.environ.get(name):
-            problems.append(f"{name}: given both directly and as {name}_FILE; keep one")
+            problems.append(f"{name}: given both directly and as {source}; keep one")
             continue
         try:
             with Path(path).open("rb") as file:
                 values[field_name] = read_secret(file)
         except OSError as error:  # the path is not repeated: it may be the secret itself
-            problems.append(f"{name}_FILE: cannot read the file: {error.strerror}")
+            problems.append(f"{source}: cannot read the file: {error.strerror}")
         except ValueError as error:
-            problems.append(f"{name}_FILE: the file {error}")
+            problems.append(f"{source}: the file {error}")
     return values, problems
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> str | None:
+    """The file of a credential that systemd gave to the service under the name of a setting."""
+    folder = environ.get(CREDENTIALS)
+    return path if folder and os.access(path := f"{folder}/{name}", os.F_OK) else None
 
 
 def problem(fields: Fields, detail: Any, options: Collection[str] = ()) -> str:

@@ -1,8 +1,8 @@
 """Every setting: its environment name, default, meaning and check.
 
-Settings come from the environment, secrets also from a file named by `<NAME>_FILE`. All of them are checked
-together at start, so that one message names every bad variable. S3 credentials, endpoint and profiles are not
-here: botocore finds them as any AWS tool does.
+Settings come from the environment, secrets also from a file named by `<NAME>_FILE` or a credential of systemd's. All
+of them are checked together at start, so that one message names every bad variable. S3 credentials, endpoint and
+profiles are not here: botocore finds them as any AWS tool does.
 """
 
 import os

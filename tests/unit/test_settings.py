@@ -341,6 +341,24 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(load: Loader, tmp_path
     assert value not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
+@pytest.mark.parametrize(("name", "value"), SECRETS.items(), ids=SECRETS)
+def test_a_secret_may_be_a_credential_of_the_service(load: Loader, tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / name).write_text(f"{value}\n")
+    partner = {"WHAUL_ROOT_ACCESS_KEY_ID": "ROOT"} if name == "WHAUL_ROOT_SECRET_ACCESS_KEY" else {}
+    settings = load(**partner, CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert getattr(settings, name.removeprefix("WHAUL_").lower()).get_secret_value() == value
+    (tmp_path / name).write_bytes(b"\xff\xfe")
+    assert f"credential {name}: the file is not UTF-8 text" in load.problems()
+    assert f"{name}: given both directly and as credential {name}; keep one" in load.problems(**{name: value})
+
+
+@pytest.mark.parametrize("folder", ["", "/nowhere"])
+def test_a_service_without_credentials_of_ours_has_its_defaults(load: Loader, folder: str, tmp_path: Path) -> None:
+    assert load(CREDENTIALS_DIRECTORY=folder).secret_key is None
+    (tmp_path / "WHAUL_PORT").write_text("9000")
+    assert load(CREDENTIALS_DIRECTORY=str(tmp_path)).port == 8080, "only secrets are credentials"
+
+
 @pytest.mark.parametrize("name", SECRETS)
 @pytest.mark.parametrize(
     ("content", "reason"), [(None, "cannot read"), (b"\xff\xfe", "not UTF-8"), ("folder", "cannot read")]

@@ -66,6 +66,13 @@ def test_a_value_is_shown_with_the_variable_that_gives_it(monkeypatch: pytest.Mo
     assert "team=a,cost=b" in printed()
 
 
+def test_a_credential_is_shown_as_what_gives_a_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "WHAUL_SECRET_KEY").write_bytes(Fernet.generate_key())
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    [row] = rows("--changed").values()
+    assert (row["source"], row["value"]) == ("credential WHAUL_SECRET_KEY", "***")
+
+
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     monkeypatch.setenv("WHAUL_SECRET_KEY", key := Fernet.generate_key().decode())
