@@ -51,6 +51,7 @@ from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.clients import ClientAddress
 from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.tracing import tracing_running
 from whaul.transfer.slots import TransferSlots
 
 log = structlog.get_logger()
@@ -121,6 +122,7 @@ async def _serving(
 ) -> AsyncGenerator[Service]:
     """Build the components, and close them when the server stops; transfers under way are finished first."""
     async with AsyncExitStack() as stack:
+        tracing = await stack.enter_async_context(tracing_running())
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
         registry = await opened(stack, lambda: open_registry(settings))
@@ -189,6 +191,7 @@ async def _serving(
             note_use=uses.note,
             operations={name: operation(name, row, components) for name, row in OPERATIONS.items()},
             webhooks=inbound.webhooks if settings.webhook_port is None else None,
+            tracing=tracing,
         )
 
 

@@ -16,7 +16,7 @@ from whaul.environment import environment_name
 from whaul.server.supervisor import Plan
 from whaul.settings import Settings
 
-STEERING = ("WHAUL_", "AWS_", "WHATSAPP_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "PROMETHEUS_")
+STEERING = ("WHAUL_", "AWS_", "WHATSAPP_", "SSL_CERT_", "REQUESTS_CA_", "CURL_CA_", "PROMETHEUS_", "OTEL_")
 
 
 def done(arguments: list[str], environ: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ from whaul.cli import app
 from whaul.environment import environment_name, is_secret
 from whaul.settings import Settings
 from whaul.simulator.settings import Settings as SimulatorSettings
-from whaul.telemetry.call import Call
+from whaul.telemetry.call import Call, Hop, Hops
 from whaul.telemetry.logs import call_line
 
 ROOT = Path(__file__).parents[2]
@@ -166,9 +166,8 @@ def test_every_error_is_documented_with_its_status(error: type[errors.ApiError])
 def test_every_field_of_the_call_line_is_documented() -> None:
     call = Call("id", "operation", "client", "key", "caller", "number", "media", 1, "error", "message", stale=True)
     call.claimed_access_key_id = "claim"
-    call.seconds = dict.fromkeys(
-        re.findall(r"^\| `(\w+)` \| ", page("metrics.md").partition("### Parts of a call")[2], re.MULTILINE)[1:9], 1.0
-    )
+    hops = re.findall(r"^\| `(\w+)` \| ", page("metrics.md").partition("### Parts of a call")[2], re.MULTILINE)[1:9]
+    call.hops, call.trace_id = Hops(Hop(name, 0.0, 1.0) for name in hops), "trace"
     section = page("observe.md").partition("## Logs")[2].partition("\n## ")[0]
     for field in call_line(call, 200, 1.0):
         assert f"| `{field}`" in section

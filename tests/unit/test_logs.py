@@ -13,7 +13,7 @@ import pytest
 import structlog
 
 from whaul.telemetry import logs
-from whaul.telemetry.call import Call
+from whaul.telemetry.call import Call, Hop, Hops
 
 SECRET = "EAAG-s3cr3t-t0ken"
 
@@ -43,7 +43,9 @@ def test_a_call_is_told_with_all_that_is_known_of_it() -> None:
         phone_number_id="phone-number-id-1",
         media_id="42",
         bytes=1000,
-        seconds={"describe": 0.1234567, "put": 0.5},
+        hops=Hops(
+            [Hop("put", 1.0, 9.0), Hop("retry", 1.0, 2.0), Hop("describe", 1.0, 1.1234567), Hop("put", 2.0, 2.5)]
+        ),
     )
     assert logs.call_line(call, 200, 0.98765432) == {
         "request_id": "id-1",
@@ -75,9 +77,10 @@ def test_what_is_not_known_of_a_call_is_left_out() -> None:
 
 def test_a_hop_is_measured_however_it_ends() -> None:
     call = Call("id")
-    with pytest.raises(ZeroDivisionError), call.timed("put"):
+    with pytest.raises(ZeroDivisionError), call.hops.timed("put"):
         raise ZeroDivisionError
-    assert call.seconds["put"] >= 0
+    assert call.hops.seconds()["put"] >= 0
+    assert call.hops[0].error == "ZeroDivisionError"
 
 
 class ForeignError(Exception):

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from whaul import __version__
 from whaul.build import commit
-from whaul.telemetry.call import Call
+from whaul.telemetry.call import Call, Hop, Hops
 from whaul.telemetry.catalogue import METRICS, SECONDS
 from whaul.telemetry.event_metrics import Backlog, Waiting
 from whaul.telemetry.metrics import Metrics
@@ -36,7 +36,12 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 def test_a_stored_file_is_counted_with_its_hops_and_bytes() -> None:
     metrics = Metrics()
-    call = Call("id", operation="GetWhatsAppMessageMedia", bytes=1000, seconds={"describe": 0.1, "put": 0.2})
+    call = Call(
+        "id",
+        operation="GetWhatsAppMessageMedia",
+        bytes=1000,
+        hops=Hops([Hop("describe", 1.0, 1.1), Hop("put", 2.0, 2.2)]),
+    )
     metrics.observe(call, 0.4)
     metrics.observe(call, 0.4)
     found = samples(metrics)

@@ -14,7 +14,7 @@ from whaul.registry.registry import Registry
 from whaul.server.listener import check_free, listen_address
 from whaul.server.supervisor import Plan
 from whaul.settings import Settings, SettingsError
-from whaul.telemetry import logs
+from whaul.telemetry import logs, tracing
 
 log = structlog.get_logger()
 
@@ -50,6 +50,9 @@ async def checked(settings: Settings) -> Plan:
         check_free(webhook_address, settings.webhook_port)
     for event, message in missing.items():
         log.warning(event, message=message)
+    no_traces = tracing.problem(os.environ)
+    if no_traces is not None:
+        log.warning("no_traces", message=str(no_traces))
     if not takes_webhooks:
         logs.lifecycle("webhooks_off", message=WEBHOOKS_OFF)
     plan = Plan(

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
@@ -16,6 +17,7 @@ from whaul.components import event_store, graph_client, http_client, s3_store
 from whaul.doctor import machine
 from whaul.doctor.findings import Finding, Outcome, failed, ok, skipped, warning
 from whaul.doctor.inbound import InboundChecks
+from whaul.doctor.traces import traces
 from whaul.environment import given_by
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.graph.client import GraphClient
@@ -85,7 +87,13 @@ class Doctor:
                 detail, advice = "; ".join(error.problems), "give the variable a file, or a proxy, that can be used"
                 yield failed("certificates and proxies", detail, advice)
                 return
-            for checks in (self._meta(http, registry), self._inbound(http, registry), self._s3(http, bucket)):
+            of_traces = traces(os.environ, self._patience)
+            for checks in (
+                self._meta(http, registry),
+                self._inbound(http, registry),
+                self._s3(http, bucket),
+                of_traces,
+            ):
                 async with aclosing(checks) as running:
                     async for finding in running:
                         yield finding

@@ -42,14 +42,14 @@ async def get_media(call: NumberCall) -> Document:
     attempts = call.attempts
     slot = components.slots.slot(attempts.deadline, call.record, chosen.host if chosen else None)
     async with call.circuit(), slot, attempts.bounded():
-        with call.record.timed("describe"):
+        with call.record.hops.timed("describe"):
             info = await attempts.run(source.describe)
         if prefix is not None and is_fetched:
             file = _authorized_file(call, prefix, info)
             put = partial(components.store.put, file)
         if put is None or not is_fetched:
             return _described(info)
-        transfer = Transfer(source, put, info, attempts, call.record.seconds)
+        transfer = Transfer(source, put, info, attempts, call.record.hops)
         # Shared by identical calls, so bounded by a deadline of its own, too: it outlives the call that began it.
         stored = await components.transfers.run(_identity(call, prefix, presigned), transfer.run)
     call.record.bytes = stored.file_size
@@ -64,7 +64,7 @@ async def post_media(call: NumberCall) -> Document:
     components, attempts = call.components, call.attempts
     source, host = _source(call)
     take = partial(_uploaded, call)
-    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.seconds)
+    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.hops)
     async with call.circuit(), components.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
         call.record.media_id = await work.run()
     call.record.bytes = work.size

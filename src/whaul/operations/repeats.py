@@ -38,7 +38,7 @@ async def once(
         async with call.circuit():
             try:
                 # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
-                with call.record.timed(hop):
+                with call.record.hops.timed(hop):
                     async with asyncio.timeout_at(deadline or call.attempts.deadline):
                         return await (call.attempts.run(attempt) if tries_again else attempt())
             except TimeoutError:
@@ -78,7 +78,7 @@ async def moved(
             may_be_done = True
             raise
 
-    with call.record.timed(hop):
+    with call.record.hops.timed(hop):
         await call.attempts.run(careful)
 
 

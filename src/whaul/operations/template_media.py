@@ -37,7 +37,7 @@ async def create_media(call: AccountCall) -> Document:
             file_name="example" + extension(kind, {}),
         )
 
-    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.seconds, kinds=HEADER_KINDS)
+    work = Upload(source, take, components.rules.max_file_size, attempts, call.record.hops, kinds=HEADER_KINDS)
     async with call.circuit(), components.slots.slot(attempts.deadline, call.record, None), attempts.bounded():
         handle = await work.run()
     call.record.bytes = work.size

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
@@ -34,7 +35,10 @@ from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog
 from whaul.telemetry.call import Call
 from whaul.telemetry.clients import ClientAddress, claimed_access_key_id
-from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.metrics import OPEN_METRICS, TEXT, Metrics
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -63,6 +67,7 @@ class Service:
     """Takes the access key and the operation of each call whose signature was proven."""
     webhooks: Application | None = None
     """Answers the paths of webhooks, if they come to this listener."""
+    tracing: "Tracing | None" = None
 
 
 class Exchange:
@@ -206,6 +211,11 @@ class Gateway(HttpApp):
         exchange.response = await exchange.operation(asked, exchange.caller, exchange.call)
         exchange.call.answer = exchange.response[0]
 
+    def _trace(self, exchange: "Exchange", seconds: float) -> None:
+        tracing = self._service.tracing
+        if tracing is not None:
+            tracing.call(exchange.call, exchange.scope["headers"], exchange.status, seconds)
+
     def _count(self, exchange: "Exchange", seconds: float) -> None:
         self._metrics.observe(exchange.call, seconds)
 
@@ -225,8 +235,8 @@ class Gateway(HttpApp):
 
     steps = (_admit, _route, _receive, _authenticate, _limit, _perform)
     """What happens to a request, in order; what a step raises is the response."""
-    records = (_count, _log, _record, _note)
-    """What is kept of it."""
+    records = (_trace, _count, _log, _record, _note)
+    """What is kept of it; metrics and log name its trace."""
 
     def _failed(self, error: Exception, call: Call) -> tuple[int, bytes, response.Headers]:
         """Make the answer to a call that raised."""
@@ -248,7 +258,11 @@ class Gateway(HttpApp):
         elif scope["path"] == HEALTH:
             body = msgspec.json.encode({"status": "ok"})
         elif scope["path"] == METRICS:
-            body, content_type = self._metrics.exposition(), "text/plain; version=0.0.4; charset=utf-8"
+            open_metrics = any(
+                b"application/openmetrics-text" in value for name, value in scope["headers"] if name == b"accept"
+            )
+            body = self._metrics.exposition(open_metrics=open_metrics)
+            content_type = OPEN_METRICS if open_metrics else TEXT
         else:
             reasons = ["draining: the server is stopping"] if self.is_draining else []
             reasons += await self._service.unready()

@@ -157,6 +157,7 @@ def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
     """The fields of a call's log line, without those that are unknown."""
     fields = {
         "request_id": call.request_id,
+        "trace_id": call.trace_id,
         "operation": call.operation,
         "outcome": call.error or "ok",
         "status": status,
@@ -169,7 +170,7 @@ def call_line(call: Call, status: int, seconds: float) -> Mapping[str, object]:
         "bytes": call.bytes,
         "stale": call.stale or None,
         "seconds": round(seconds, 6),
-        **{f"{hop}_seconds": round(duration, 6) for hop, duration in call.seconds.items()},
+        **{f"{hop}_seconds": round(duration, 6) for hop, duration in call.hops.seconds().items()},
         "message": call.message,
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from whaul import __version__
@@ -26,6 +27,8 @@ from whaul.telemetry.process import ProcessMetrics
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where several workers keep their metrics."""
+OPEN_METRICS = openmetrics.CONTENT_TYPE_LATEST
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
@@ -66,11 +69,12 @@ class Metrics:
         """Count a finished call."""
         operation = call.operation or "none"
         self._calls_of(operation, call.error or "ok").inc()
-        self._call_seconds_of(operation).observe(seconds)
-        for hop, duration in call.seconds.items():
+        self._call_seconds_of(operation).observe(seconds, call.exemplar)
+        hops = call.hops.seconds()
+        for hop, duration in hops.items():
             self._hop_seconds_of(hop).observe(duration)
         if call.bytes is not None:
-            counter = self.uploaded_bytes if "upload" in call.seconds else self.stored_bytes
+            counter = self.uploaded_bytes if "upload" in hops else self.stored_bytes
             counter.inc(call.bytes)
 
     def observe_meta_usage(self, usage: Mapping[str, float]) -> None:
@@ -82,11 +86,17 @@ class Metrics:
         """Record when the tokens of accounts expire."""
         self._tokens.by_account = {account: moment.timestamp() for account, moment in expiries.items()}
 
-    def exposition(self) -> bytes:
-        """Write all metrics in Prometheus's text format."""
+    def exposition(self, *, open_metrics: bool = False) -> bytes:
+        """Write all metrics in Prometheus's text format, or as OpenMetrics, which has exemplars."""
+        if open_metrics:
+            return openmetrics.generate_latest(self._joined())  # type: ignore[no-any-return, no-untyped-call]
+        return generate_latest(self._joined())
+
+    def _joined(self) -> CollectorRegistry:
+        """Return the metrics of all workers."""
         folder = os.environ.get(FOLDER)
         if folder is None:
-            return generate_latest(self._registry)
+            return self._registry
         _forget_dead_workers(Path(folder))
         joined = CollectorRegistry()
         joined.register(
@@ -98,7 +108,7 @@ class Metrics:
         joined.register(self.disk)
         joined.register(self._tokens)
         joined.register(self.events.waiting)
-        return generate_latest(joined)
+        return joined
 
 
 class _TokenExpiries(Collector):

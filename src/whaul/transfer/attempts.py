@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from whaul.errors import ApiError, DependencyException, Retry
 from whaul.outbound.errors import HttpTimeoutError
+from whaul.telemetry.call import Hops
 
 FIRST_CEILING = 0.25
 """Seconds that the first wait lasts at most; doubled with every failure."""
@@ -34,16 +35,18 @@ class Attempts:
         deadline: float,
         *,
         patience: float = math.inf,
+        hops: Hops | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`deadline` is in the event loop's time, seconds.
 
         `patience` is in seconds from the first failure: later than that, nothing is tried again. It bounds what keeps
-        failing, and not what is only slow.
+        failing, and not what is only slow. `hops` receives the waits between attempts.
         """
         self.deadline = deadline
         self._patience = patience
+        self._hops = hops
         self._gives_up_at = math.inf
         self._sleep = sleep
         self._uniform = uniform
@@ -74,6 +77,8 @@ class Attempts:
                 self._gives_up_at = min(self._gives_up_at, now + self._patience)
                 if delay is None or now + delay >= min(self.deadline, self._gives_up_at):
                     raise
+                if self._hops is not None:
+                    self._hops.retried(error, delay)
                 await self._sleep(delay)
 
     def _overdue(self) -> ApiError:

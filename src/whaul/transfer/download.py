@@ -38,6 +38,7 @@ from whaul.model import MediaInfo, StoredObject
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import READ_AHEAD, Body
 from whaul.storage import Put
+from whaul.telemetry.call import Hop, Hops
 from whaul.transfer.attempts import Attempts
 
 SMALL_FILE = 1024 * 1024
@@ -82,19 +83,19 @@ class Transfer:
         put: Put,
         info: MediaInfo,
         attempts: Attempts,
-        seconds: dict[str, float] | None = None,
+        hops: Hops | None = None,
     ) -> None:
         """`info` is the source's latest description; its URL is used for the first download.
 
-        `seconds` receives the durations of the last attempt's hops: `get`, until the download answered (for a small
-        file until it was here), and `put` (for a large file with the download beside it).
+        `hops` receives those of each attempt: `get`, until the download answered (for a small file until it was here),
+        and `put` (for a large file with the download beside it).
         """
         self._source = source
         self._put_file = put
         self._info = info
         self._url_is_fresh = True
         self._attempts = attempts
-        self._seconds = {} if seconds is None else seconds
+        self._hops = Hops() if hops is None else hops
         self._held: Bytes | None = None
         self._is_proven = False
 
@@ -135,17 +136,17 @@ class Transfer:
         started = time.monotonic()
         ahead = SMALL_FILE + 1 if self._info.file_size <= SMALL_FILE else READ_AHEAD
         async with self._source.download(self._info, ahead) as download:
-            self._seconds["get"] = time.monotonic() - started
+            self._hops.append(Hop("get", started, time.monotonic()))
             yield download
 
     async def _whole(self, download: Readable) -> Bytes:
         """Read and prove a small file."""
-        started = time.monotonic()
+        name, started, *_ = self._hops[-1]
         data = await _read(download, self._info.file_size + 1)
         _check_length(len(data), self._info)
         digest = hashlib.sha256(data) if len(data) <= INLINE_HASH else await asyncio.to_thread(hashlib.sha256, data)
         _check_digest(digest.digest(), self._info)
-        self._seconds["get"] += time.monotonic() - started
+        self._hops[-1] = Hop(name, started, time.monotonic())
         return data
 
     async def _proven(self, first: list[Bytes], download: Readable) -> AsyncIterator[Bytes]:
@@ -171,11 +172,8 @@ class Transfer:
         yield part
 
     async def _put(self, body: Body) -> str:
-        started = time.monotonic()
-        try:
+        with self._hops.timed("put"):
             return await self._put_file(body, self._info)
-        finally:
-            self._seconds["put"] = time.monotonic() - started
 
 
 async def _read(download: Readable, amount: int) -> Bytes:

@@ -33,7 +33,7 @@ class TransferSlots:
         gates = [self._all] if host is None else [self._share(host), self._all]
         held: list[_Gate] = []
         try:
-            with call.timed("wait"):
+            with call.hops.timed("wait"):
                 for gate in gates:
                     if gate.is_free:
                         await gate.enter()  # at once

@@ -4,8 +4,8 @@ Parts are sent as they come, and reading waits for sending. If the source breaks
 before its last byte: Meta never takes a part for the whole.
 """
 
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 
 from pyreqwest.bytes import Bytes
 
@@ -14,6 +14,7 @@ from whaul.graph.media_types import KINDS, MediaKind, check_size, media_kind
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Download
 from whaul.storage import Open, OpenFile
+from whaul.telemetry.call import Hops
 from whaul.transfer.attempts import Attempts
 
 PART = 128 * 1024
@@ -32,11 +33,11 @@ class Upload:
         take: Take,
         max_file_size: int,
         attempts: Attempts,
-        seconds: dict[str, float],
+        hops: Hops,
         *,
         kinds: Sequence[MediaKind] = KINDS,
     ) -> None:
-        """`seconds` receives the durations of the last attempt's hops: `open` at the source, and `upload`.
+        """`hops` receives those of each attempt: `open` at the source, until it answered, and `upload`.
 
         `kinds` are the files that Meta takes here.
         """
@@ -44,7 +45,7 @@ class Upload:
         self._take = take
         self._max_file_size = max_file_size
         self._attempts = attempts
-        self._seconds = seconds
+        self._hops = hops
         self._kinds = kinds
         self.size = 0
         """Bytes of the file, once it is open."""
@@ -54,17 +55,16 @@ class Upload:
         return await self._attempts.run(self._attempt)
 
     async def _attempt(self) -> str:
-        started = time.monotonic()
-        async with self._open() as file:
-            self._seconds["open"] = time.monotonic() - started
+        async with AsyncExitStack() as stack:
+            with self._hops.timed("open"):
+                file = await stack.enter_async_context(self._open())
             mime_type = self._checked(file)
-            started = time.monotonic()
             parts = _parts(file.download, file.size)
-            try:
-                return await self._take(mime_type, file.size, parts)
-            finally:
-                await parts.aclose()
-                self._seconds["upload"] = time.monotonic() - started
+            with self._hops.timed("upload"):
+                try:
+                    return await self._take(mime_type, file.size, parts)
+                finally:
+                    await parts.aclose()
 
     def _checked(self, file: OpenFile) -> str:
         """Refuse what Meta would refuse, before any byte is moved."""

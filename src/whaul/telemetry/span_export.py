@@ -1,0 +1,125 @@
+"""Spans on their way out: which are sampled, what they say of this process, and how they are sent in batches.
+
+Sending is OpenTelemetry's, in a thread of its own, with a queue that drops what is too much. A collector that is away
+disturbs nobody: it is told once, and once that it is back. OpenTelemetry's own lines are not shown, since they come
+with every batch, and repeat what the collector said.
+"""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import requests
+import structlog
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.trace import Tracer
+from opentelemetry.util.types import AnyValue
+
+from whaul import __version__
+
+log = structlog.get_logger()
+
+DEFAULT_SHARE: Final = 0.05
+"""Of the traces that begin here, unless the variables say otherwise."""
+_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
+_SHARE: Final = "OTEL_TRACES_SAMPLER_ARG"
+_PARENT_BASED: Final = "parentbased_"
+
+
+class SpanExport:
+    """What spans are made with in this process, and where they go."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """The SDK reads its own variables from the process's environment. Raises `ValueError` for bad ones."""
+        logger = logging.getLogger("opentelemetry")
+        logger.handlers, logger.propagate = [logging.NullHandler()], False
+        self._session = _Session()
+        self._exporter = OTLPSpanExporter(session=self._session)
+        self._provider = TracerProvider(sampler=_sampler(environ), resource=_resource(), shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(_Discreet(self._exporter, self._session)))
+
+    def tracer(self) -> Tracer:
+        """Return what makes spans."""
+        return self._provider.get_tracer("whaul", __version__)
+
+    def try_out(self) -> str | None:
+        """Send nothing, to see whether it is taken; return why not."""
+        return None if self._exporter.export(()) is SpanExportResult.SUCCESS else self._session.problem
+
+    def close(self) -> None:
+        """Send what is left. It may take long."""
+        self._provider.shutdown()
+
+
+class _Session(requests.Session):
+    """Remembers why it failed, in words that hold no secret."""
+
+    problem = ""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send, and follow no redirect: a header that is a secret would go with it."""
+        try:
+            response = super().send(request, **options | {"allow_redirects": False})
+        except Exception as error:
+            self.problem = type(error).__name__
+            raise
+        self.problem = f"HTTP {response.status_code}"
+        if response.status_code // 100 == 3:  # which the exporter takes for a success
+            raise requests.TooManyRedirects
+        return response
+
+
+class _Discreet(SpanExporter):
+    """Tells when spans begin to be lost, and when no longer."""
+
+    def __init__(self, exporter: SpanExporter, session: _Session) -> None:
+        self._exporter = exporter
+        self._session = session
+        self._fails = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Send spans."""
+        result = self._exporter.export(spans)
+        fails = result is not SpanExportResult.SUCCESS
+        if fails and not self._fails:
+            log.warning("traces_unsent", reason=self._session.problem)
+        elif self._fails and not fails:
+            log.info("traces_sent")
+        self._fails = fails
+        return result
+
+    def shutdown(self) -> None:
+        """Stop what is under way."""
+        self._exporter.shutdown()
+
+
+def _sampler(environ: Mapping[str, str]) -> Sampler:
+    """Say which traces are exported; what a caller has decided holds, by default. Raises `ValueError`.
+
+    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#general-sdk-configuration
+    """
+    given = environ.get(_SAMPLER, "").strip().lower()
+    share = environ.get(_SHARE, "").strip() or (1.0 if given else DEFAULT_SHARE)
+    name = given or f"{_PARENT_BASED}traceidratio"
+    roots: dict[str, Sampler] = {"always_on": ALWAYS_ON, "always_off": ALWAYS_OFF}
+    kind = name.removeprefix(_PARENT_BASED)
+    if kind == "traceidratio":
+        try:
+            roots[kind] = TraceIdRatioBased(float(share))
+        except ValueError:
+            raise ValueError(f"{_SHARE}={share}: expected a number from 0 to 1") from None
+    if kind not in roots:
+        known = "always_on, always_off or traceidratio, or one of these after parentbased_"
+        raise ValueError(f"{_SAMPLER}={given}: expected {known}")
+    return ParentBased(roots[kind]) if name.startswith(_PARENT_BASED) else roots[kind]
+
+
+def _resource() -> Resource:
+    """Describe this process; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win."""
+    ours: dict[str, AnyValue] = {"service.name": "whaul", "service.version": __version__, "process.pid": os.getpid()}
+    return Resource.create(ours | dict(OTELResourceDetector().detect().attributes or {}))

@@ -1,0 +1,168 @@
+"""What is in traces: the words of OpenTelemetry for what happens here.
+
+A span is made when what it tells of is over, so that one that is not sampled costs 5 µs, and its parts none.
+
+Spans hold what the log holds, and less: they often leave the house. Ids of files, events, accounts and numbers of ours
+are in them; tokens, addresses, keys of objects, texts and whoever wrote them are not, and neither are Meta's ids of
+messages, in which the sender's number is written.
+
+https://opentelemetry.io/docs/specs/semconv/
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    format_span_id,
+    format_trace_id,
+    set_span_in_context,
+)
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from whaul.telemetry.call import Call, Hop
+
+SERVICE: Final = "SocialMessaging"
+"""The id of the service in AWS's model."""
+MAX_STATE: Final = 512
+"""Characters of a `tracestate` that are kept. https://www.w3.org/TR/trace-context/#tracestate-limits"""
+_W3C: Final = TraceContextTextMapPropagator()
+_NONE: Final = Context()
+_PEERS: Final[Mapping[str, str]] = {
+    "describe": "meta",
+    "get": "meta",
+    "upload": "meta",
+    "send": "meta",
+    "delete": "meta",
+    "put": "s3",
+    "open": "s3",
+}
+"""Whom a hop calls; the others call nobody."""
+_SERVER_ERRORS: Final = 500
+
+Headers = Iterable[tuple[bytes, bytes]]
+Attributes = Mapping[str, str | int | float | bool | None]
+
+
+class Export(Protocol):
+    """Where spans go."""
+
+    def tracer(self) -> Tracer:
+        """Return what makes spans."""
+        ...
+
+    def try_out(self) -> str | None:
+        """Send nothing, to see whether it is taken; return why not."""
+        ...
+
+    def close(self) -> None:
+        """Send what is left."""
+        ...
+
+
+class Tracing:
+    """Makes the spans of this process."""
+
+    def __init__(self, export: Export) -> None:
+        self.export = export
+        self._tracer = export.tracer()
+
+    def call(self, call: Call, headers: Headers, status: int, seconds: float) -> None:
+        """Make the spans of a call that has just ended, after so many seconds; note its trace in it.
+
+        Whose signature is not proven has no say in which trace it is, and whether that is exported.
+        """
+        clock = _Clock()
+        span = self._tracer.start_span(
+            f"{SERVICE}/{call.operation}" if call.operation else SERVICE,
+            _parent(headers) if call.caller is not None else _NONE,
+            SpanKind.SERVER,
+            start_time=clock.ns(clock.now - seconds),
+        )
+        context = span.get_span_context()
+        call.trace_id = format_trace_id(context.trace_id)
+        if not span.is_recording():
+            return
+        call.exemplar = {"trace_id": call.trace_id, "span_id": format_span_id(context.span_id)}
+        host, port = _host(headers) if call.caller is not None else (None, None)
+        attributes: Attributes = {
+            "rpc.system": "aws-api",
+            "rpc.service": SERVICE,
+            "rpc.method": call.operation,
+            "aws.request_id": call.request_id,
+            "http.response.status_code": status,
+            "server.address": host,
+            "server.port": port,
+            "whaul.phone_number_id": call.phone_number_id,
+            "whaul.media_id": call.media_id,
+            "whaul.bytes": call.bytes,
+        }
+        self._parts(span, call.hops, clock)
+        _end(span, attributes, call.error, clock, failed=status >= _SERVER_ERRORS)
+
+    def _parts(self, span: Span, hops: Iterable[Hop], clock: "_Clock") -> None:
+        """Make the spans of the parts of something."""
+        inside = set_span_in_context(span, _NONE)
+        for name, started, ended, error in hops:
+            peer = _PEERS.get(name)
+            kind = SpanKind.CLIENT if peer else SpanKind.INTERNAL
+            part = self._tracer.start_span(name, inside, kind, start_time=clock.ns(started))
+            _end(part, {"peer.service": peer}, error, clock, ended, failed=error is not None)
+
+
+class _Clock:
+    """The wall clock for moments of the monotonic one."""
+
+    def __init__(self) -> None:
+        self.now = time.monotonic()
+        self._now_ns = time.time_ns()
+
+    def ns(self, moment: float) -> int:
+        """Nanoseconds since 1970; the present for what is still to come."""
+        return self._now_ns - max(0, int((self.now - moment) * 1_000_000_000))
+
+
+def _end(
+    span: Span, attributes: Attributes, error: str | None, clock: _Clock, ended: float | None = None, *, failed: bool
+) -> None:
+    """End a span. An error that is the caller's own is named, and is no failure of ours."""
+    named = {**attributes, "error.type": error}
+    span.set_attributes({name: value for name, value in named.items() if value is not None})
+    if failed:
+        span.set_status(StatusCode.ERROR)
+    span.end(clock.ns(clock.now if ended is None else ended))
+
+
+def _parent(headers: Headers) -> Context:
+    """Read which span of a caller's this belongs to; one that is given twice is not believed.
+
+    https://www.w3.org/TR/trace-context/
+    """
+    given = {b"traceparent": list[str](), b"tracestate": list[str]()}
+    for name, value in headers:
+        if name in given:
+            given[name].append(value.decode("latin-1"))
+    if len(given[b"traceparent"]) != 1:
+        return _NONE
+    return _context(given[b"traceparent"][0], ",".join(given[b"tracestate"]))
+
+
+def _context(traceparent: str, tracestate: str) -> Context:
+    carrier = {"traceparent": traceparent}
+    if 0 < len(tracestate) <= MAX_STATE:
+        carrier["tracestate"] = tracestate
+    return _W3C.extract(carrier, _NONE)
+
+
+def _host(headers: Headers) -> tuple[str | None, int | None]:
+    """Read the name and the port that the caller called, which are signed."""
+    for name, value in headers:
+        if name == b"host":
+            host, colon, port = value.decode("latin-1").rpartition(":")
+            return (host, int(port)) if colon and port.isdigit() else (value.decode("latin-1"), None)
+    return None, None

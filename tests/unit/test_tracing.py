@@ -1,0 +1,210 @@
+"""When traces are made, which of them are exported, and what a bad variable or an absent collector leads to."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Tracer
+
+from harness.collector import collecting
+from harness.waiting import eventually
+from whaul.telemetry import tracing
+from whaul.telemetry.call import Call, Hop, Hops
+from whaul.telemetry.span_export import SpanExport
+from whaul.telemetry.spans import Headers, Tracing
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+THERE = {ENDPOINT: "http://127.0.0.1:4318"}
+PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+
+
+class Memory:
+    """Keeps spans."""
+
+    def __init__(self) -> None:
+        self.spans = InMemorySpanExporter()
+        self._provider = TracerProvider()
+        self._provider.add_span_processor(SimpleSpanProcessor(self.spans))
+
+    def tracer(self) -> Tracer:
+        return self._provider.get_tracer("test")
+
+    def try_out(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_asked"),
+    [
+        ({}, False),
+        ({"OTEL_SERVICE_NAME": "whaul", "OTEL_TRACES_SAMPLER": "always_on"}, False),
+        ({ENDPOINT: " "}, False),
+        (THERE, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:4318/v1/metrics"}, False),
+        (THERE | {"OTEL_SDK_DISABLED": "TRUE"}, False),
+        (THERE | {"OTEL_SDK_DISABLED": "false"}, True),
+        (THERE | {"OTEL_TRACES_EXPORTER": "none"}, False),
+        (THERE | {"OTEL_TRACES_EXPORTER": "otlp"}, True),
+    ],
+)
+def test_traces_are_made_when_the_variables_ask_for_them(environ: dict[str, str], *, is_asked: bool) -> None:
+    assert tracing.is_asked(environ) is is_asked
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({ENDPOINT: "127.0.0.1:4318"}, f"{ENDPOINT} is no URL"),
+        ({ENDPOINT: "http://secret@:4318"}, f"{ENDPOINT} is no URL"),
+        (THERE | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "set it to http/protobuf"),
+        (THERE | {"OTEL_TRACES_EXPORTER": "zipkin"}, "set it to otlp or none"),
+        (THERE | {"OTEL_TRACES_SAMPLER": "sometimes"}, "OTEL_TRACES_SAMPLER=sometimes: expected always_on"),
+        (THERE | {"OTEL_TRACES_SAMPLER_ARG": "5%"}, "OTEL_TRACES_SAMPLER_ARG=5%: expected a number from 0 to 1"),
+        (THERE | {"OTEL_TRACES_SAMPLER_ARG": "5"}, "expected a number from 0 to 1"),
+        (THERE | {"OTEL_BSP_MAX_QUEUE_SIZE": "1"}, "correct or unset"),
+        (THERE, None),
+        ({}, None),
+    ],
+)
+def test_what_keeps_traces_from_being_made_is_told(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], said: str | None
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    problem = tracing.problem(os.environ)
+    if said is None:
+        assert problem is None
+    else:
+        assert said in str(problem)
+        assert "secret" not in str(problem)
+
+
+def test_without_the_extra_it_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "whaul.telemetry.span_export", None)
+    assert "pip install 'whaul[otel]'" in str(tracing.problem(THERE))
+
+
+def test_opentelemetry_is_not_loaded_before_it_is_asked_for() -> None:
+    look = "import sys, whaul.app; print([name for name in sys.modules if name.startswith(('opentele', 'requests'))])"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("environ", "described"),
+    [
+        ({}, "ParentBased{root:TraceIdRatioBased{0.05}"),
+        ({"OTEL_TRACES_SAMPLER_ARG": "0.2"}, "ParentBased{root:TraceIdRatioBased{0.2}"),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}, "ParentBased{root:TraceIdRatioBased{1.0}"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, "TraceIdRatioBased{0.5}"),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "AlwaysOffSampler"),
+        ({"OTEL_TRACES_SAMPLER": "PARENTBASED_ALWAYS_ON"}, "ParentBased{root:AlwaysOnSampler"),
+    ],
+)
+def test_the_sampler_is_the_one_of_the_variables(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], described: str
+) -> None:
+    for name, value in (THERE | environ).items():
+        monkeypatch.setenv(name, value)
+    export = SpanExport(os.environ)
+    found = export._provider.sampler.get_description()
+    export.close()
+    assert found.startswith(described)
+
+
+@pytest.fixture
+def proven() -> Iterator[Callable[[Headers], Call]]:
+    """Traces a call of a proven caller with some headers; gives the call."""
+    memory = Memory()
+    made = Tracing(memory)
+
+    def trace(headers: Headers) -> Call:
+        call = Call("id", operation="GetWhatsAppMessageMedia", caller="inbox")
+        made.call(call, headers, 200, 0.1)
+        return call
+
+    yield trace
+    memory.spans.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_followed"),
+    [
+        ([(b"host", b"localhost"), (b"traceparent", PARENT)], True),
+        ([(b"traceparent", PARENT), (b"tracestate", b"a=1"), (b"tracestate", b"b=2")], True),
+        ([(b"traceparent", PARENT), (b"tracestate", b"a=" + b"1" * 600)], True),
+        ([(b"traceparent", PARENT.replace(b"00-", b"cc-", 1))], True),
+        ([(b"traceparent", PARENT), (b"traceparent", PARENT)], False),
+        ([(b"traceparent", PARENT.replace(b"00-", b"ff-", 1))], False),
+        ([(b"traceparent", PARENT.upper())], False),
+        ([(b"traceparent", b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01")], False),
+        ([(b"traceparent", b"\xff\x00")], False),
+        ([], False),
+    ],
+)
+def test_a_trace_is_followed_if_it_is_one(
+    proven: Callable[[Headers], Call], headers: Headers, *, is_followed: bool
+) -> None:
+    assert (proven(headers).trace_id == PARENT.decode()[3:35]) is is_followed
+
+
+def test_no_span_goes_on_after_its_call() -> None:
+    memory = Memory()
+    now = time.monotonic()
+    hops = Hops([Hop("wait", now - 0.2, now - 0.1), Hop("retry", now - 0.1, now + 100.0, "DependencyException")])
+    call = Call("id", hops=hops, error="DependencyException")
+    Tracing(memory).call(call, [(b"host", b"[::1]:8080")], 502, 0.3)
+    *parts, root = memory.spans.get_finished_spans()
+    assert [part.name for part in parts] == ["wait", "retry"]
+    for part in parts:
+        assert root.start_time < part.start_time < part.end_time <= root.end_time  # type: ignore[operator]
+    assert root.attributes is not None
+    assert "server.address" not in root.attributes  # nobody proved that
+
+
+def test_a_collector_that_is_not_there_is_told_once_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free_tcp_port: int
+) -> None:
+    monkeypatch.setenv(ENDPOINT, f"http://user:password@127.0.0.1:{free_tcp_port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20token-of-the-collector")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+    export = SpanExport(os.environ)
+    tracer = export.tracer()
+    for _ in range(3):
+        tracer.start_span("one").end()
+        export._provider.force_flush()
+    export.close()
+    written = "".join(capsys.readouterr())
+    assert written.count("traces_unsent") == 1
+    assert "ConnectionError" in written
+    assert len(written.splitlines()) == 1
+    assert "password" not in written
+    assert "token-of-the-collector" not in written
+
+
+def test_a_collector_that_sends_elsewhere_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with collecting() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url)
+        collector.answers = [302]
+        export = SpanExport(os.environ)
+        assert export.try_out() == "HTTP 302"
+        export.close()
+        eventually(lambda: len(collector.headers) == 1)
