@@ -75,6 +75,7 @@ endpoints for events |
 that the signature covers stays, so a store that checks it still refuses a file that was changed on the way |
 | `XDG_DATA_HOME` | where the default database is |
 | `WHATSAPP_ACCESS_TOKEN` | the token for `whaul link`, when `--token-file` is not given |
+| `OTEL_EXPORTER_OTLP_ENDPOINT`, and others of OpenTelemetry | [traces](observe.md#traces) |
 | `PROMETHEUS_MULTIPROC_DIR` | where several workers share their metrics; set by `whaul serve` when unset |
 
 Only the region is read by whaul itself, [as told there](#aws_region).
