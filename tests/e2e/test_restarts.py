@@ -34,7 +34,8 @@ def test_no_call_fails_while_servers_are_restarted_and_upgraded_behind_nginx(wor
     request = {"mediaId": PDF, "originationPhoneNumberId": own.phone_number_id, "metadataOnly": True}
     release = next_release(tmp_path / "next", additive=True)
     with free_ports(3) as ports, fleet(ports, environ, tmp_path) as servers, nginx(tmp_path, ports) as balancer:
-        with Load(Caller(balancer, own.key.id, own.key.secret, request), callers=4) as load:
+        calls = [("get_whatsapp_message_media", request)]
+        with Load(Caller(balancer, own.key.id, own.key.secret, calls), callers=4) as load:
             migrate(environ | release)
             servers[0].restart(group=False)  # the old release, on the newer schema
             for server, group in zip(servers, (False, True, True), strict=True):

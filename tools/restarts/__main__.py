@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         ports = stack.enter_context(free_ports(SERVERS))
         servers = stack.enter_context(fleet(ports, environ, folder))
         url = stack.enter_context(nginx(folder, ports))
-        caller = Caller(url, key["accessKeyId"], key["secretAccessKey"], request)
+        caller = Caller(url, key["accessKeyId"], key["secretAccessKey"], [("get_whatsapp_message_media", request)])
         failed = _restarted(servers, caller, chosen.rounds, group=False)
         failed += _restarted(servers, caller, chosen.rounds, group=True)
         failed += _upgraded(servers, caller, next_release(folder / "next", additive=True))

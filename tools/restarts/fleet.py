@@ -1,5 +1,6 @@
 """Servers that share a database, and a load on all of them from boto3 that counts every call that fails."""
 
+import itertools
 import os
 import signal
 import threading
@@ -76,6 +77,10 @@ def fleet(ports: Sequence[int], environ: Mapping[str, str], folder: Path) -> Ite
         yield servers
 
 
+Call = tuple[str, Mapping[str, Any]]
+"""A method of boto3's client, and what it is given."""
+
+
 @dataclass(frozen=True)
 class Caller:
     """What a call needs."""
@@ -83,22 +88,25 @@ class Caller:
     url: str
     access_key_id: str
     secret_access_key: str
-    request: Mapping[str, Any]
+    calls: Sequence[Call]
+    """Made in turn."""
+    attempts: int = 1
+    """How often the SDK sends a call."""
 
     def client(self) -> Any:
-        """A boto3 client that never tries again by itself."""
+        """A boto3 client that tries again only if it was told to."""
         return boto3.client(
             "socialmessaging",
             endpoint_url=self.url,
             region_name=REGION,
             aws_access_key_id=self.access_key_id,
             aws_secret_access_key=self.secret_access_key,
-            config=Config(retries={"total_max_attempts": 1}),
+            config=Config(retries={"total_max_attempts": self.attempts, "mode": "standard"}),
         )
 
 
 class Load:
-    """Callers that call GetWhatsAppMessageMedia while the block runs."""
+    """Callers that make their calls again and again while the block runs."""
 
     def __init__(self, caller: Caller, callers: int = CALLERS) -> None:
         self.calls = 0
@@ -106,11 +114,13 @@ class Load:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         clients = [caller.client() for _ in range(callers)]
-        self._threads = [threading.Thread(target=self._run, args=(each, caller.request)) for each in clients]
+        self._threads = [threading.Thread(target=self._run, args=(each, caller.calls)) for each in clients]
 
-    def _run(self, client: Any, request: Mapping[str, Any]) -> None:
-        while not self._ended.wait(PAUSE):
-            failure = _failure(lambda: client.get_whatsapp_message_media(**request))
+    def _run(self, client: Any, calls: Sequence[Call]) -> None:
+        for method, request in itertools.cycle(calls):
+            if self._ended.wait(PAUSE):
+                return
+            failure = _failure(getattr(client, method), request)
             with self._lock:
                 self.calls += 1
                 if failure:
@@ -127,9 +137,9 @@ class Load:
             thread.join()
 
 
-def _failure(call: Callable[[], object]) -> str:
+def _failure(method: Callable[..., object], request: Mapping[str, Any]) -> str:
     try:
-        call()
+        method(**request)
     except (BotoCoreError, ClientError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
