@@ -31,6 +31,10 @@ PACKAGES = (
     "runc",
 )
 BASE = "debian:trixie-slim"
+LEFT_OUT = [
+    f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "groff", "info", "lintian", "locale", "man")
+]
+"""As in the published image of that name."""
 CHECKOUT = Path(__file__).parents[1]
 SOURCES = (".dockerignore", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "CHANGELOG.md")
 FOLDERS = ("docs", "src", "packaging")
@@ -108,7 +112,7 @@ class Containers:
         if not self.has(BASE):
             with tempfile.TemporaryDirectory() as folder:
                 archive = Path(folder) / "base.tar"
-                minimal = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates"]
+                minimal = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=ca-certificates", *LEFT_OUT]
                 done([*minimal, "trixie", archive, mirror()])
                 self.podman("import", "--quiet", str(archive), BASE)
         return BASE
