@@ -52,3 +52,22 @@ def mirror() -> str:
         if label == "Debian":
             return uri
     raise MachineError("apt knows no mirror of Debian here")
+
+
+def unpacked(package: str, folder: Path) -> Path:
+    """Fetch a package and unpack it into `folder`, without root: nothing is installed, and no service is started."""
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise MachineError(f"Debian's package {package} is fetched with apt, which is not here")
+    folder.mkdir(parents=True, exist_ok=True)
+    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
+    try:
+        done(download, cwd=folder)
+    except MachineError:
+        if os.geteuid() != 0:
+            raise
+        done(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "update"])  # its lists may be missing or old
+        done(download, cwd=folder)
+    for archive in folder.glob("*.deb"):
+        done(["dpkg-deb", "--extract", archive, folder])
+        archive.unlink()
+    return folder

@@ -97,7 +97,7 @@ class Receiver:
 
     async def outcomes(self) -> dict[str, float]:
         (metric,) = self.metrics.events.webhooks.collect()
-        return {it.labels["outcome"]: it.value for it in metric.samples if it.name.endswith("_total")}
+        return {it.labels["outcome"]: it.value for it in metric.samples if it.name.endswith("_total") and it.value}
 
 
 def signature(body: bytes, secret: str = SECRET) -> bytes:

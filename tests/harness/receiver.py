@@ -52,7 +52,8 @@ class Receiver:
     )
     """What a GET is answered."""
     answers: list[int] = field(default_factory=list)
-    """Statuses of the next POSTs; afterwards, and without any, 200."""
+    """Statuses of the next POSTs; afterwards, and without any, `status`."""
+    status: int = 200
     echoes: bool = False
     """Whether the body of an answer is that of the POST."""
 
@@ -87,7 +88,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
                 receiver.broken.append(body)
                 return
             headers = {name.lower(): value for name, value in self.headers.items()}
-            status = receiver.answers.pop(0) if receiver.answers else 200
+            status = receiver.answers.pop(0) if receiver.answers else receiver.status
             receiver.posts.append(Posted(self.path, headers, body))
             self._answer(status, body.decode() if receiver.echoes else "")
 

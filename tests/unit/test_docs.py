@@ -22,6 +22,7 @@ from whaul.cli import app
 from whaul.environment import environment_name, is_secret
 from whaul.settings import Settings
 from whaul.simulator.settings import Settings as SimulatorSettings
+from whaul.telemetry import catalogue
 from whaul.telemetry.call import Call, Hop, Hops
 from whaul.telemetry.logs import call_line
 
@@ -171,6 +172,11 @@ def test_every_field_of_the_call_line_is_documented() -> None:
     section = page("observe.md").partition("## Logs")[2].partition("\n## ")[0]
     for field in call_line(call, 200, 1.0):
         assert f"| `{field}`" in section
+
+
+@pytest.mark.parametrize("outcome", catalogue.WEBHOOK_OUTCOMES)
+def test_every_outcome_of_a_webhook_is_documented(outcome: str) -> None:
+    assert f"\n| `{outcome}` |" in page("metrics.md").partition("### Outcomes of webhooks")[2]
 
 
 def test_every_event_with_a_name_is_documented() -> None:

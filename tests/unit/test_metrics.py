@@ -104,6 +104,12 @@ def test_the_catalogue_has_every_metric_and_no_other(tmp_path: Path) -> None:
         assert re.fullmatch(r"[A-Z1][^\[\]`]+\.", entry.help), "a sentence without Markdown"
 
 
+def test_the_first_webhook_of_an_outcome_is_an_increase() -> None:
+    found = samples(Metrics())
+    assert found["whaul_webhooks_total", "bad_signature"] == 0
+    assert found["whaul_archive_files_total", "failed"] == 0
+
+
 def test_what_waits_is_told_for_each_destination() -> None:
     metrics = Metrics()
     waiting = Waiting(events=3, oldest_seconds=60, overdue_seconds=5, dead=1, share=0.5, state="open")

@@ -15,6 +15,12 @@ FAST_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 DELIVERY_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300, 3600, 21600, 86400)
 LAG_SECONDS: Final = (1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
 
+WEBHOOK_OUTCOMES: Final = (
+    *("accepted", "duplicate_only", "unparsed", "unsigned", "bad_signature", "foreign", "too_large", "broken_off"),
+    "unavailable",
+)
+FILE_OUTCOMES: Final = ("stored", "failed", "parked", "retry", "lost")
+
 Kind = Literal["counter", "gauge", "histogram"]
 Joining = Literal["livesum", "livemin", "livemostrecent", "max"]
 _LINK: Final = re.compile(r"\[([^]]*)\]\([^)]*\)")

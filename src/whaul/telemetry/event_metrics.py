@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from whaul.telemetry.catalogue import FILE_OUTCOMES, WEBHOOK_OUTCOMES
 from whaul.telemetry.instruments import counter, gauge, gauge_family, histogram
 
 FIELDS: Final = frozenset(
@@ -73,6 +74,12 @@ class EventMetrics:
         self.lag = histogram("whaul_webhook_lag_seconds", registry)
         self.waiting = _Waiting()
         registry.register(self.waiting)
+
+        # Prometheus sees no increase in a counter that begins at 1.
+        for outcome in WEBHOOK_OUTCOMES:
+            self.webhooks.labels(outcome)
+        for outcome in FILE_OUTCOMES:
+            self.files.labels(outcome)
 
         # Looking up a label takes longer than counting.
         self._webhooks_of = cache(self.webhooks.labels)
