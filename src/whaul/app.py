@@ -10,13 +10,12 @@ import structlog
 
 from whaul.arns import Arns
 from whaul.auth.authenticator import Authenticator
-from whaul.auth.policy import ALLOW_ALL
-from whaul.components import audit_log, graph_client, http_client, open_registry, s3_store
+from whaul.components import audit_log, graph_client, http_client, open_registry, root_key, s3_store
 from whaul.database_url import database_file, is_postgresql
 from whaul.errors import AccessDeniedByMetaException
 from whaul.events.archive.fetching import Fetching
 from whaul.inbound import inbound_running
-from whaul.model import AccessKey, Account, PhoneNumber
+from whaul.model import Account, PhoneNumber
 from whaul.operations import (
     accounts,
     calls,
@@ -183,7 +182,7 @@ async def _serving(
                 region=settings.region,
                 now=lambda: datetime.now(UTC),
                 partition=components.rules.arns.partition,
-                root=_root_key(settings),
+                root=root_key(settings),
                 required=settings.auth == "sigv4",
             ),
             rate_limit=RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst),
@@ -226,9 +225,3 @@ def _tell_of_outage(lasts: bool) -> None:
         log.error("the database does not answer; access keys and phone numbers go on as they were known last")
     else:
         log.warning("the database answers again")  # as loud as that it did not
-
-
-def _root_key(settings: Settings) -> AccessKey | None:
-    if settings.root_access_key_id is None or settings.root_secret_access_key is None:
-        return None
-    return AccessKey(settings.root_access_key_id, "root", settings.root_secret_access_key, ALLOW_ALL)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whaul.events.targets.addresses import Targets
     from whaul.events.targets.aws import AwsClient
     from whaul.graph.client import GraphClient
+    from whaul.model import AccessKey
     from whaul.outbound.http import HttpClient
     from whaul.outbound.proxies import Proxies
     from whaul.outbound.public import PublicClient
@@ -76,6 +77,16 @@ def cipher(settings: Settings) -> Cipher:
         )
         problem = f"WHAUL_SECRET_KEY: unset, and the key file {path} cannot be used: {error.strerror}; {advice}"
         raise SettingsError([problem]) from None
+
+
+def root_key(settings: Settings) -> "AccessKey | None":
+    """The access key that the settings name, which may do everything; None if they name none."""
+    from whaul.auth.policy import ALLOW_ALL
+    from whaul.model import AccessKey
+
+    if settings.root_access_key_id is None or settings.root_secret_access_key is None:
+        return None
+    return AccessKey(settings.root_access_key_id, "root", settings.root_secret_access_key, ALLOW_ALL)
 
 
 # Meta

@@ -4,7 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 
 from whaul.database_url import check_database_url
 from whaul.environment import Commas, Pairs
+from whaul.folders import data_folder
 from whaul.outbound.netguard import ForbiddenUrlError, HostPattern, endpoint_url, is_loopback
 from whaul.partitions import is_region
 from whaul.secrets import secret_word, trimmed
@@ -94,6 +95,45 @@ def _host_patterns(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
 
 
+def moment(text: str, now: datetime) -> datetime:
+    """Read a time: RFC 3339, a day, or `15m`, `2h`, `7d` ago; without a time zone it is UTC. Raises ValueError."""
+    try:
+        found = now - duration(text) if _DURATION.fullmatch(text) else datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(
+            "expected a time such as 2026-11-20T12:00:00Z, a day, or 15m, 2h or 7d for so long ago"
+        ) from None
+
+
+def default_database() -> SecretStr:
+    """Name a file in the data directory; nothing for a user without a home folder, as containers may have one."""
+    try:
+        return SecretStr(f"sqlite:///{data_folder() / 'whaul.db'}")
+    except RuntimeError:
+        return SecretStr("")
+
+
+def listen_parts(value: str) -> tuple[str, int]:
+    """Take an address with its port apart; IPv6 is in brackets."""
+    host, _, port = value.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _listen_address(value: str) -> str:
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", value)
+    if found is None or int(found[2]) > 65535:
+        raise ValueError("expected an address and a port, such as 127.0.0.1:8082 or [::1]:8082")
+    return value
+
+
+def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", name):
+            raise ValueError(f"{name}: expected names of hosts, without a port")
+    return tuple(name.lower() for name in names)
+
+
 def _header_text(value: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+( [\x21-\x7e]+)*", value):
         raise ValueError("expected printable ASCII")
@@ -154,6 +194,8 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Size = Annotated[int, BeforeValidator(_size)]
 """Bytes."""
 Hosts = Annotated[Commas, AfterValidator(_host_patterns)]
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+HostNames = Annotated[Commas, AfterValidator(_host_names)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 Extensions = Annotated[Pairs, AfterValidator(_extension_table)]
 RootSecret = Annotated[SecretStr, AfterValidator(_root_secret)]

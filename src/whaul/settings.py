@@ -17,7 +17,6 @@ from whaul import __version__
 from whaul import setting_types as types
 from whaul.database_url import is_postgresql
 from whaul.environment import PREFIX, Pairs, environment_name, is_link, problem, secret_files, unknown_names
-from whaul.folders import data_folder
 from whaul.outbound.netguard import is_loopback
 from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
 from whaul.terminal import visible
@@ -34,14 +33,6 @@ class SettingsError(Exception):
         noun = "setting" if len(problems) == 1 else "settings"
         lines = "\n".join(f"  {visible(problem)}" for problem in problems)
         super().__init__(f"{len(problems)} {noun} cannot be used:\n{lines}")
-
-
-def _default_database() -> SecretStr:
-    """Name a file in the data directory; nothing for a user without a home folder, as containers may have one."""
-    try:
-        return SecretStr(f"sqlite:///{data_folder() / 'whaul.db'}")
-    except RuntimeError:
-        return SecretStr("")
 
 
 class Settings(BaseSettings):
@@ -66,7 +57,7 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on.")
     workers: int = Field(1, ge=1, le=256, description="Worker processes.")
     database_url: types.DatabaseUrl = Field(
-        default_factory=_default_database,
+        default_factory=types.default_database,
         description="The database with the linked accounts and access keys.",
         examples=[
             "sqlite:////var/lib/whaul/whaul.db",
@@ -305,6 +296,20 @@ class Settings(BaseSettings):
         ge=1,
         le=10_000,
         description="Files that are archived at once, per worker. Unset: a third of `WHAUL_MAX_TRANSFERS`, at least 1.",
+    )
+
+    console_listen: types.ListenAddress = Field(
+        "127.0.0.1:8082",
+        description="Where `whaul console` listens: an address, or a name of this machine, and a port. On another "
+        "address than loopback it needs `WHAUL_TLS_CERT_FILE`, or a proxy named in `WHAUL_TRUSTED_PROXIES` that "
+        "speaks TLS.",
+        examples=["0.0.0.0:8082"],
+    )
+    console_hosts: types.HostNames = Field(
+        (),
+        description="Names by which browsers may call the console, besides those of this machine itself; separated by "
+        "commas. Set the one that your users type, or that your proxy passes on.",
+        examples=["whaul.internal.example.com"],
     )
 
     @property

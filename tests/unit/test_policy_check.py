@@ -9,7 +9,7 @@ from whaul.app import OPERATIONS as BUILT
 from whaul.arns import Arns
 from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.auth.policy_check import unknown_action, warnings
-from whaul.operations.actions import GET_OBJECT, NO_RESOURCE, PUT_OBJECT, action_of, actions
+from whaul.operations.actions import CONSOLE, GET_OBJECT, NO_RESOURCE, PUT_OBJECT, action_of, actions
 
 ACTIONS = actions(Arns("000000000000", "us-east-1"))
 PREFIX = "arn:aws:social-messaging:us-east-1:000000000000:"
@@ -26,7 +26,7 @@ def told(action: str | list[str], resource: str | list[str], effect: str = "Allo
 
 
 def test_every_operation_has_an_action_with_the_resource_that_it_is_asked_on() -> None:
-    assert set(ACTIONS) == {*map(action_of, OPERATIONS), PUT_OBJECT, GET_OBJECT}
+    assert set(ACTIONS) == {*map(action_of, OPERATIONS), *CONSOLE, PUT_OBJECT, GET_OBJECT}
     for name, row in BUILT.items():
         assert row.names_resource == (ACTIONS[action_of(name)] != (NO_RESOURCE,))
     assert ACTIONS[GET] == (f"{PREFIX}phone-number-id/{'#' * 32}",)

@@ -68,6 +68,8 @@ DEFAULTS = {
     "WHAUL_MAX_BACKLOG": 1_000_000,
     "WHAUL_MAX_BACKLOG_BYTES": 64 * 1024**3,
     "WHAUL_ARCHIVE_CONCURRENCY": None,
+    "WHAUL_CONSOLE_LISTEN": "127.0.0.1:8082",
+    "WHAUL_CONSOLE_HOSTS": (),
 }
 """The table of the interface, besides WHAUL_DATABASE_URL, whose default depends on the user."""
 

@@ -42,14 +42,19 @@ class Authenticator:
         partition: str = "aws",
         root: AccessKey | None = None,
         required: bool = True,
+        service: str = SERVICE,
     ) -> None:
-        """`root` is a key that is not in the registry; `required=False` lets everyone in as `anonymous`."""
+        """`root` is a key that is not in the registry; `required=False` lets everyone in as `anonymous`.
+
+        `service` is what a signature must be scoped to.
+        """
         self._keys = keys
         self._arn_prefix = f"arn:{partition}:iam::{account_id}:user/"
         self._region = region
         self._now = now
         self._root = root
         self._required = required
+        self._service = service
         # Deriving a key takes four HMACs, parsing a policy takes JSON; both give the same result in every call.
         self._signing_key = lru_cache(CACHED_KEYS)(sigv4.signing_key)
         self._policy = lru_cache(CACHED_KEYS)(Policy.parse)
@@ -70,12 +75,19 @@ class Authenticator:
             return self._caller(AccessKey("anonymous", "anonymous", SecretStr(""), ALLOW_ALL))
         request = HttpRequest(method, path, query, headers, body)
         claim = sigv4.parse(request)
-        sigv4.check_scope(claim, self._region, SERVICE)
+        sigv4.check_scope(claim, self._region, self._service)
         sigv4.check_time(claim, self._now())
         key = await self._find(claim.access_key_id)
         _check_session_token(claim.session_token, key)
         secret = key.secret_access_key.get_secret_value()
         sigv4.verify(request, claim, self._signing_key(secret, claim.date, claim.region, claim.service))
+        return self._current(key)
+
+    async def caller(self, access_key_id: str) -> Caller:
+        """Return the caller of an access key that was proven before. Raises unless the key can still be used."""
+        return self._current(await self._find(access_key_id))
+
+    def _current(self, key: AccessKey) -> Caller:
         if key.expires_at is not None and key.expires_at <= self._now():
             raise ExpiredTokenException
         return self._caller(key)

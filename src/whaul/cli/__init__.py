@@ -36,6 +36,7 @@ GROUPS: Mapping[str, Mapping[str, str]] = {
     },
     "The gateway": {
         "serve": "serve:serve",
+        "console": "console:app",
         "doctor": "doctor:doctor",
         "settings": "settings:settings",
         "migrate": "migration:migrate",
@@ -85,7 +86,7 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Show the help to whoever gives nothing at all."""
-        if not args and not ctx.resilient_parsing:
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
             output.tell_page(self.page(ctx.command_path))
             ctx.exit(2)
         return super().parse_args(ctx, args)

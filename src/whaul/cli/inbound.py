@@ -1,6 +1,5 @@
 """What the commands about webhooks and events share: what they open, and how things are named to them."""
 
-import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count them.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
 NextToken = Annotated[str | None, typer.Option("--next-token", metavar="TOKEN", help="Go on from the page before.")]
-_AGO = re.compile(r"\d{1,9}[smhd]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +103,12 @@ def no_destination(name: str) -> NoReturn:
 
 def moment_from(option: str, text: str | None) -> datetime | None:
     """Read a time: RFC 3339, a day, or `15m`, `2h`, `7d` ago."""
-    from whaul.setting_types import duration
+    from whaul.setting_types import moment
 
-    if text is None:
-        return None
     try:
-        moment = datetime.now(UTC) - duration(text) if _AGO.fullmatch(text) else datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
-        expected = "expected a time such as 2026-11-20T12:00:00Z, a day, or 15m, 2h or 7d for so long ago"
-        raise typer.BadParameter(expected, param_hint=option) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return None if text is None else moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def timestamp(moment: datetime) -> str:

@@ -22,7 +22,13 @@ TOP: Final = 2**62
 """Above every event's number."""
 UNREADABLE: Final = "encrypted with a key that is not in WHAUL_SECRET_KEY"
 _COLUMNS: Final = (
-    "seq, message_id, received_at, field, kind, type, waba_id, account_id, meta_phone_number_id, wamid, state"
+    "seq, message_id, received_at, field, kind, type, waba_id, account_id, meta_phone_number_id, wamid, state, item_at"
+)
+
+
+_FILE_COLUMNS: Final = (
+    "files.id, files.media_id, files.state, files.bucket, files.key, files.sha256, files.size, files.last_error, "
+    "files.account_id, files.mime_type, files.attempts, files.created_at, files.done_at, files.etag"
 )
 
 
@@ -51,6 +57,12 @@ class FileRecord:
     sha256: bytes | None
     size: int | None
     last_error: str | None
+    account_id: str
+    mime_type: str
+    attempts: int
+    created_at: datetime
+    done_at: datetime | None
+    etag: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,8 @@ class EventRecord:
     wamid: str | None
     state: str
     """`routed`, `unrouted` or `unparsed`."""
+    sent_at: datetime | None
+    """The item's own time."""
     deliveries: list[DeliveryRecord] = dataclasses.field(default_factory=list)
     files: list[FileRecord] = dataclasses.field(default_factory=list)
 
@@ -164,14 +178,31 @@ class Journal:
 
     async def event(self, seq: int) -> Event | None:
         """Read an event with its content; None if it has been removed. Raises SecretKeyError."""
-        rows = await self._store.read(
-            f"SELECT {_COLUMNS}, conversation, entry FROM events WHERE seq = $1 AND owner = $2", seq, self._owner
-        )
-        if not rows:
-            return None
-        _, message_id, received_at, field, kind, type_, waba_id, account_id, number, wamid, *_, conversation, entry = (
-            rows[0]
-        )
+        return (await self.contents([seq])).get(seq)
+
+    async def contents(self, seqs: Iterable[int]) -> dict[int, Event]:
+        """Read events with their content, by their numbers. Raises SecretKeyError."""
+        given = f"(SELECT id FROM {self._store.rows('$1', id='bigint')})"
+        statement = f"SELECT {_COLUMNS}, conversation, entry FROM events WHERE seq IN {given} AND owner = $2"
+        rows = await self._store.read(statement, listed(list(seqs)), self._owner)
+        return {row[0]: self._event(row) for row in rows}
+
+    def _event(self, row: Row) -> Event:
+        (
+            seq,
+            message_id,
+            received_at,
+            field,
+            kind,
+            type_,
+            waba_id,
+            account_id,
+            number,
+            wamid,
+            *_,
+            conversation,
+            entry,
+        ) = row
         return Event(
             message_id=message_id,
             received_at=moment(received_at),
@@ -223,7 +254,7 @@ class Journal:
 
     async def _records(self, rows: Sequence[Row]) -> list[EventRecord]:
         """Read what became of events."""
-        found = {row[0]: EventRecord(row[0], row[1], moment(row[2]), *row[3:]) for row in rows}
+        found = {row[0]: _record(row) for row in rows}
         if found:
             await self._add_deliveries(found)
             await self._add_files(found)
@@ -268,19 +299,35 @@ class Journal:
         return unsealed(self._cipher, sealed)
 
 
+def _record(row: Row) -> EventRecord:
+    seq, message_id, received_at, field, kind, type_, waba_id, account_id, number, wamid, state, item_at = row
+    sent_at = None if item_at is None else moment(item_at * 1_000_000)
+    what = (field, kind, type_, waba_id, account_id, number, wamid, state, sent_at)
+    return EventRecord(seq, message_id, moment(received_at), *what)
+
+
 async def read_files(store: Store, cipher: Cipher, seqs: Iterable[int]) -> list[tuple[int, FileRecord]]:
     """Read the files that events name, each with the event's number."""
     rows = await store.read(
         f"""
-        SELECT event_files.seq, files.id, media_id, state, bucket, key, sha256, size, last_error
-        FROM event_files JOIN files ON files.id = event_files.file
+        SELECT event_files.seq, {_FILE_COLUMNS} FROM event_files JOIN files ON files.id = event_files.file
         WHERE event_files.seq IN (SELECT id FROM {store.rows("$1", id="bigint")}) ORDER BY event_files.seq, files.id""",
         listed(list(seqs)),
     )
-    return [
-        (seq, FileRecord(id_, media_id, state, bucket, key, sha256, size, unsealed(cipher, error)))
-        for seq, id_, media_id, state, bucket, key, sha256, size, error in rows
-    ]
+    return [(row[0], _file(row[1:], cipher)) for row in rows]
+
+
+async def find_file(store: Store, cipher: Cipher, owner: str, id_: str) -> FileRecord | None:
+    """Find a file of an account number by its id."""
+    rows = await store.read(f"SELECT {_FILE_COLUMNS} FROM files WHERE id = $1 AND owner = $2", id_, owner)
+    return _file(rows[0], cipher) if rows else None
+
+
+def _file(row: Row, cipher: Cipher) -> FileRecord:
+    id_, media_id, state, bucket, key, sha256, size, error, account_id, mime_type, attempts, created, done, etag = row
+    done_at = None if done is None else moment(done)
+    told = (unsealed(cipher, error), account_id, mime_type, attempts, moment(created), done_at, etag)
+    return FileRecord(id_, media_id, state, bucket, key, sha256, size, *told)
 
 
 def unsealed(cipher: Cipher, sealed: str | None) -> str | None:

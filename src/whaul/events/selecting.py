@@ -30,6 +30,12 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     seqs: tuple[int, ...] | None = None
     """Events by their numbers."""
     account_id: str | None = None
+    account_ids: tuple[str, ...] | None = None
+    """One of these."""
+    party: str | None = None
+    """The hash of a person in it, hexadecimal; see `people`."""
+    files: tuple[str, ...] | None = None
+    """One that names one of these files, by their ids."""
     field: str | None = None
     kind: str | None = None
     type: str | None = None
@@ -89,6 +95,13 @@ class Conditions:
             self.add("received_at < ?", selection.until)
         if selection.seqs is not None:
             self.among("events.seq", selection.seqs, "bigint")
+        if selection.account_ids is not None:
+            self.among("account_id", selection.account_ids, "text")
+        if selection.party is not None:
+            self.add("events.seq IN (SELECT seq FROM event_parties WHERE party = ?)", bytes.fromhex(selection.party))
+        if selection.files is not None:
+            given = self.rows(self.parameter(listed(selection.files)), id="text")
+            self.add(f"events.seq IN (SELECT seq FROM event_files WHERE file IN (SELECT id FROM {given}))")
         self._choose_state(selection, low, high)
         return self
 

@@ -15,6 +15,23 @@ from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, TARGETS, Target
 PUT_OBJECT: Final = "s3:PutObject"
 GET_OBJECT: Final = "s3:GetObject"
 NO_RESOURCE: Final = "*"
+_LINKED, _DESTINATION = "waba", "event-destination"
+CONSOLE: Final[Mapping[str, str]] = {
+    "whaul:ViewMessages": _LINKED,
+    "whaul:ViewContent": _LINKED,
+    "whaul:FetchAgain": _LINKED,
+    "whaul:ViewArchives": _LINKED,
+    "whaul:ManageArchives": _LINKED,
+    "whaul:ViewAccounts": _LINKED,
+    "whaul:ViewDeliveries": _DESTINATION,
+    "whaul:ReplayDelivery": _DESTINATION,
+    "whaul:ManageDestinations": _DESTINATION,
+    "whaul:ViewKeys": NO_RESOURCE,
+    "whaul:ManageKeys": NO_RESOURCE,
+    "whaul:ViewServer": NO_RESOURCE,
+    "whaul:UseSimulator": NO_RESOURCE,
+}
+"""Actions of the console, and what each is needed on."""
 
 
 def action_of(operation: str) -> str:
@@ -28,8 +45,10 @@ def actions(arns: Arns) -> Mapping[str, tuple[str, ...]]:
     number, account = (arns.arn(f"{kind}-{digits}") for kind in ("phone-number-id", "waba"))
     forms = {NUMBER: (number,), ACCOUNT: (account,), RESOURCE: (number, account), None: (NO_RESOURCE,)}
     objects = (object_arn(arns, "*", "*"),)
+    of_console = {_LINKED: (account,), _DESTINATION: (arns.event_destination("*"),), NO_RESOURCE: (NO_RESOURCE,)}
     of_operations = {action_of(name): forms[_target(name)] for name in OPERATIONS}
-    return {**of_operations, PUT_OBJECT: objects, GET_OBJECT: objects}
+    console = {action: of_console[kind] for action, kind in CONSOLE.items()}
+    return {**of_operations, **console, PUT_OBJECT: objects, GET_OBJECT: objects}
 
 
 def object_arn(arns: Arns, bucket: str, key: str) -> str:

@@ -11,6 +11,7 @@ from whaul.arns import Arns
 from whaul.registry import schema
 from whaul.registry.access_keys import AccessKeys
 from whaul.registry.accounts import Accounts
+from whaul.registry.console_sign_ins import ConsoleSignIns
 from whaul.registry.database import Database, open_engine, utc_now
 from whaul.registry.errors import SchemaMissingError, SchemaTooNewError
 from whaul.registry.pages import PageTokens
@@ -33,6 +34,7 @@ class Registry:
         self.tags = Tags(database)
         self.signups = Signups(database, self.accounts, self.tags)
         self.access_keys = AccessKeys(database)
+        self.console_sign_ins = ConsoleSignIns(database)
         self.page_tokens = PageTokens(database.cipher, database.account_id)
 
     async def check_secret_key(self) -> None:

@@ -152,6 +152,30 @@ class AccessKeyRow(Table):
     last_operation: Mapped[str | None] = mapped_column(String(64))
 
 
+class ConsoleLinkRow(Table):
+    """A link that signs in to the console, once."""
+
+    __tablename__ = "console_links"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(12))
+    access_key_id: Mapped[str] = mapped_column(String(128))
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class ConsoleSessionRow(Table):
+    """Somebody who is signed in to the console, as an access key."""
+
+    __tablename__ = "console_sessions"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(12))
+    access_key_id: Mapped[str] = mapped_column(String(128))
+    begun_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class SchemaCompatibilityRow(Table):
     """The one row that says which releases can use the database: all that know this revision."""
 

@@ -14,7 +14,7 @@ class ListenerError(Exception):
     """The server cannot listen there; the message says why and what to do."""
 
 
-def listen_address(host: str) -> str:
+def listen_address(host: str, setting: str = "WHAUL_HOST") -> str:
     """Return the IP address to listen on; of a name's addresses the first, IPv4 before IPv6.
 
     Raises `ListenerError` for a name that does not resolve, and for an address that belongs to one network interface
@@ -23,13 +23,13 @@ def listen_address(host: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if "%" in bare:
         raise ListenerError(
-            f"WHAUL_HOST={host}: an address of one network interface cannot be listened on; "
+            f"{setting}={host}: an address of one network interface cannot be listened on; "
             "name another address of this machine, or :: for all of them"
         )
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
-        return _resolved(bare)
+        return _resolved(bare, setting)
 
 
 def check_free(host: str, port: int, option: str = "--port") -> None:
@@ -48,12 +48,12 @@ def check_free(host: str, port: int, option: str = "--port") -> None:
             ) from None
 
 
-def _resolved(name: str) -> str:
+def _resolved(name: str, setting: str) -> str:
     try:
         found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError):  # UnicodeError: the name cannot be one in DNS
         raise ListenerError(
-            f"WHAUL_HOST={name:.80}: the name has no address here; expected an address of this machine without a "
+            f"{setting}={name:.80}: the name has no address here; expected an address of this machine without a "
             "port, such as 127.0.0.1, 0.0.0.0 or ::, or a name of it"
         ) from None
     addresses = sorted((family != socket.AF_INET, str(address[0])) for family, *_, address in found)

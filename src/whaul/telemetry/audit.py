@@ -7,7 +7,8 @@ https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-refe
 import re
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,8 @@ from whaul.telemetry.call import Call
 
 EVENT_VERSION = "1.11"
 EVENT_SOURCE = "social-messaging.amazonaws.com"
+CONSOLE_SOURCE = "console.whaul"
+SIGN_INS = frozenset({"SignIn", "SignOut"})
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 """What CloudTrail writes in place of a sensitive value."""
 MAX_FIELD = 100 * 1024
@@ -52,6 +55,24 @@ _RESOURCE = re.compile(r"(phone-number-id|waba)[-/]([0-9a-f]{32})")
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsoleAction:
+    """What somebody did in the console."""
+
+    name: str
+    """The action without `whaul:`, or `SignIn`, `SignOut`."""
+    access_key_id: str | None
+    """None if nobody signed in."""
+    caller: str | None
+    client: str | None
+    user_agent: str | None
+    reads: bool
+    parameters: Mapping[str, Any]
+    """Nothing secret or personal."""
+    error: str | None = None
+    message: str | None = None
 
 
 class AuditLog:
@@ -107,6 +128,43 @@ class AuditLog:
         record["eventCategory"] = "Management" if manages else "Data"
         return _encode(record)
 
+    def record_console(self, action: ConsoleAction) -> None:
+        """Record what somebody did in the console."""
+        if self.writer.has_room():
+            self.writer.put(self.console_line(action))
+
+    def console_line(self, action: ConsoleAction) -> bytes:
+        """Build the record of it, without a line end.
+
+        https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-aws-console-sign-in-events.html
+        """
+        record: dict[str, Any] = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": self._identity(action),
+            "eventTime": _now(),
+            "eventSource": CONSOLE_SOURCE,
+            "eventName": action.name,
+            "awsRegion": self._region,
+            "sourceIPAddress": action.client,
+            "userAgent": action.user_agent and action.user_agent[:MAX_USER_AGENT],
+        }
+        if action.error is not None:
+            record["errorCode"] = action.error
+            record["errorMessage"] = action.message
+        return _encode(
+            record
+            | {
+                "requestParameters": _bounded(dict(action.parameters)),
+                "responseElements": None,
+                "eventID": str(uuid.uuid4()),
+                "readOnly": action.reads,
+                "eventType": "AwsConsoleSignIn" if action.name in SIGN_INS else "AwsConsoleAction",
+                "managementEvent": True,
+                "recipientAccountId": self._account_id,
+                "eventCategory": "Management",
+            }
+        )
+
     def gap(self, dropped: int) -> bytes:
         """Build the record that stands for a number of dropped ones."""
         return _encode(
@@ -131,9 +189,9 @@ class AuditLog:
             }
         )
 
-    def _identity(self, call: Call) -> dict[str, str]:
+    def _identity(self, call: Call | ConsoleAction) -> dict[str, str]:
         if call.access_key_id is None:
-            claim = call.claimed_access_key_id or ""
+            claim = (call.claimed_access_key_id if isinstance(call, Call) else None) or ""
             return {"type": "Unknown"} | ({"accessKeyId": claim} if _ACCESS_KEY_ID.fullmatch(claim) else {})
         return {
             "type": "IAMUser",

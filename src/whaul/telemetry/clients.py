@@ -32,12 +32,13 @@ class ClientAddress:
         address = peer
         for hop in reversed(",".join(forwarded).split(",")):
             before = _address(_HOP.sub(r"\1\2", hop.strip()))
-            if not self._is_trusted(address) or before is None:
+            if not self.is_trusted(address) or before is None:
                 break
             address = str(before)
         return address
 
-    def _is_trusted(self, text: str) -> bool:
+    def is_trusted(self, text: str) -> bool:
+        """Whether an address is a trusted proxy's."""
         address = _address(text)
         return address is not None and any(address in network for network in self._trusted)
 

@@ -161,3 +161,16 @@ class Backfill:
         given = self._store.rows("$1", seq="bigint", id="text")
         statement = f"INSERT INTO event_files (seq, file) SELECT seq, id FROM {given} WHERE true ON CONFLICT DO NOTHING"
         return statement, (msgspec.json.encode(files).decode(),)
+
+
+async def fetch_again(store: Store, owner: str, file: str) -> bool:
+    """Have a file fetched now that failed or waits; False if there is none, or nothing is left to be fetched."""
+    statement = f"""
+        UPDATE files SET due_at = {store.now}, state = 'pending', told = false, missing = false, last_error = NULL,
+          attempts = CASE WHEN state = 'failed' THEN 0 ELSE attempts END,
+          run = CASE WHEN state = 'failed' THEN run + 1 ELSE run END, done_at = NULL
+        WHERE id = $1 AND owner = $2 AND NOT revoked AND expires_at > {store.now}
+          AND (state = 'failed' OR state = 'pending' AND lease_owner IS NULL)
+        RETURNING id"""
+    [rows] = await store.run((statement, (file, owner)))
+    return bool(rows)

@@ -1,0 +1,140 @@
+"""`whaul console`: pages for operators."""
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whaul.cli import output
+from whaul.cli.accounts import Json
+from whaul.cli.failures import CommandError
+
+if TYPE_CHECKING:
+    from whaul.server.supervisor import Plan
+    from whaul.settings import Settings
+
+app = typer.Typer(invoke_without_command=True, add_completion=False)
+
+
+@app.callback()
+def console(
+    context: typer.Context,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS:PORT", help="Where to listen (WHAUL_CONSOLE_LISTEN).", show_default="127.0.0.1:8082"
+        ),
+    ] = None,
+) -> None:
+    """Run the console until it is stopped: pages that show what came and what became of it, over the same database.
+
+    Sign in with a link (`whaul console link`), or with an access key.
+
+    Examples:
+        whaul console
+        whaul console link --key operator
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from whaul.settings import Settings
+    from whaul.telemetry import logs
+
+    settings = Settings.load(console_listen=listen)
+    logs.configure(settings.log_level, settings.log_format)
+    plan = asyncio.run(checked(settings))
+    os.environ["WHAUL_CONSOLE_LISTEN"] = settings.console_listen
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "whaul.server", plan.as_json()])  # noqa: S606 - ourselves
+
+
+async def checked(settings: "Settings") -> "Plan":
+    """Check what the console needs; return what its supervisor needs. Raises what `whaul serve` would."""
+    from whaul.components import check_audit_log, check_outbound, check_tls, open_registry, s3_config
+    from whaul.console.listener import check_listener
+    from whaul.server.listener import check_free, listen_address
+    from whaul.server.supervisor import Plan
+    from whaul.setting_types import listen_parts
+
+    _check_extra()
+    check_listener(settings)
+    host, port = listen_parts(settings.console_listen)
+    address = listen_address(host, "WHAUL_CONSOLE_LISTEN")
+    s3_config(settings)
+    check_outbound()
+    check_tls(settings)
+    check_audit_log(settings)
+    async with open_registry(settings) as registry:
+        await registry.ping()
+    check_free(address, port, "--listen")
+    return Plan(
+        address=address,
+        port=port,
+        workers=1,
+        deadline=settings.deadline,
+        idle_timeout=settings.idle_timeout,
+        shutdown_notice=0,
+        max_transfers=settings.max_transfers,
+        tls_cert_file=str(settings.tls_cert_file) if settings.tls_cert_file else None,
+        tls_key_file=str(settings.tls_key_file) if settings.tls_key_file else None,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        application="whaul.console.app:create_app",
+    )
+
+
+def _check_extra() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("jinja2", "python_multipart", "starlette") if find_spec(name) is None]
+    if missing:
+        told = "install it with its extra: pip install 'whaul[console]'"
+        raise CommandError(f"the console needs the Python package {missing[0]}; {told}")
+
+
+@app.command()
+def link(
+    *,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Name or id of the access key that it signs in as.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print a link that signs in to the console, once, within a minute.
+
+    Without --key there must be one usable access key only.
+
+    Examples:
+        whaul console link --key operator
+    """
+    from whaul.settings import Settings
+
+    settings = Settings.load()
+    url = asyncio.run(_link(settings, key))
+    if json:
+        output.document({"url": url}, must_be_read=True)
+    else:
+        output.line(url, must_be_read=True)
+        output.tell("It can be opened once, within a minute.")
+
+
+async def _link(settings: "Settings", name: str | None) -> str:
+    from datetime import UTC, datetime
+
+    from whaul.components import open_registry
+    from whaul.console.listener import base_url
+
+    async with open_registry(settings) as registry:
+        usable = [key for key in await registry.access_keys.all() if key.is_usable(datetime.now(UTC))]
+        known = [(key.access_key_id, key.name) for key in usable]
+        if settings.root_access_key_id is not None:
+            known.append((settings.root_access_key_id, "root"))
+        found = [id_ for id_, named in known if name in {None, id_, named}]
+        if not found:
+            which = "There is no usable access key" if name is None else f"There is no usable access key {name}"
+            raise CommandError(f"{which}; `whaul keys list` lists them, `whaul keys create` makes one")
+        if len(found) > 1:
+            raise CommandError(f"which access key? Name one of these: --key {', --key '.join(found)}")
+        token = await registry.console_sign_ins.make_link(found[0])
+    return f"{base_url(settings)}/sign-in#{token.get_secret_value()}"

@@ -1,0 +1,115 @@
+"""The composition root of the console."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from whaul import __version__
+from whaul.arns import Arns
+from whaul.auth.authenticator import Authenticator
+from whaul.components import audit_log, cipher, event_store, http_client, open_registry, root_key, s3_store
+from whaul.console.console import Console
+from whaul.console.listener import check_listener
+from whaul.console.pages import PAGES
+from whaul.console.rendering import Assets, Templates
+from whaul.console.safety import Guard
+from whaul.console.sign_in import SERVICE, RegistryKeys, SignIns
+from whaul.console.site import Site
+from whaul.outbound.netguard import is_loopback
+from whaul.server import asgi
+from whaul.server.asgi import Application, Receive, Scope, Send
+from whaul.server.database import opened
+from whaul.server.gateway import HEALTH, JSON, READ
+from whaul.server.http_app import HttpApp
+from whaul.server.unfinished_heads import UnfinishedHeads
+from whaul.setting_types import listen_parts
+from whaul.settings import Settings
+from whaul.telemetry import logs
+from whaul.telemetry.clients import ClientAddress
+from whaul.telemetry.metrics import Metrics
+
+CONNECTIONS: Final = 4
+"""To PostgreSQL, for what pages read."""
+PATIENCE: Final = 30.0
+"""Seconds for one query."""
+
+
+def create_app(settings: Settings | None = None) -> "ConsoleApp":
+    """Build the console, an ASGI application; without `settings` they are read from the environment.
+
+    Raises `SettingsError`.
+    """
+    found = settings or Settings.load()
+    check_listener(found)
+    logs.configure(found.log_level, found.log_format)
+    return ConsoleApp(found)
+
+
+class ConsoleApp(HttpApp):
+    """The ASGI application."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._site: Application
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Hold open what pages need."""
+        settings = self._settings
+        host, port = listen_parts(settings.console_listen)
+        async with AsyncExitStack() as stack:
+            audit = audit_log(settings, Metrics())
+            if audit is not None:
+                await stack.enter_async_context(audit.writer.running())
+            console = await self._opened(stack)
+            clients = ClientAddress(settings.trusted_proxies)
+            has_tls = settings.tls_cert_file is not None
+            is_open = not is_loopback(host)
+            sign_ins = SignIns(console.registry, self._authenticator(console), port=port, has_tls=has_tls)
+            site = Site(console, sign_ins, self._assets, clients, audit)
+            hosts = (*settings.console_hosts, host)
+            site_itself = cast("Application", site.application)
+            self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
+            await stack.enter_async_context(UnfinishedHeads(port, self.busy).watched())
+            logs.lifecycle("console_ready", listen=settings.console_listen)
+            yield
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a browser, or who asks whether the process lives."""
+        send = self.closing(send)
+        if scope["path"] == HEALTH and scope["method"] in READ:
+            await asgi.answer(send, 200, JSON, [], b'{"status":"ok"}')
+        else:
+            await self._site(scope, receive, send)
+
+    async def _opened(self, stack: AsyncExitStack) -> Console:
+        settings = self._settings
+        registry = await opened(stack, lambda: open_registry(settings))
+        http = await stack.enter_async_context(http_client(settings))
+        store = await stack.enter_async_context(event_store(settings, connections=CONNECTIONS, seconds=PATIENCE))
+        self._assets = Assets()
+        return Console(
+            settings=settings,
+            registry=registry,
+            store=store,
+            cipher=cipher(settings),
+            http=http,
+            s3=s3_store(settings, http),
+            templates=Templates(self._assets, {"version": __version__, "service": SERVICE, "region": settings.region}),
+            pages=PAGES,
+            is_ending=lambda: self.is_closing,
+        )
+
+    def _authenticator(self, console: Console) -> Authenticator:
+        settings = self._settings
+        return Authenticator(
+            RegistryKeys(console.registry),
+            account_id=settings.account_id,
+            region=settings.region,
+            now=lambda: datetime.now(UTC),
+            partition=Arns(settings.account_id, settings.region).partition,
+            root=root_key(settings),
+            service=SERVICE,
+        )

@@ -1,0 +1,102 @@
+"""What pages ask: the registry, the events and the store of files, opened while the console runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from whaul.arns import Arns
+from whaul.console.events import Recent
+from whaul.console.page import Page
+from whaul.console.rendering import Templates
+from whaul.events.archive.archives import Archives
+from whaul.events.database.store import Store
+from whaul.events.delivery.dead import DeadLetters
+from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.replays import Replays
+from whaul.events.journal import Journal
+from whaul.events.people import Hashes
+from whaul.outbound.http import HttpClient
+from whaul.registry.registry import Registry
+from whaul.secrets import Cipher
+from whaul.settings import Settings
+from whaul.storage.s3 import S3Store
+
+MAX_NOTICES: Final = 1000
+
+
+class Notices(dict[str, str]):
+    """What the next page of a session says, by its token."""
+
+    def __setitem__(self, session: str, notice: str) -> None:
+        """Keep a notice; of too many the oldest is dropped."""
+        super().__setitem__(session, notice)
+        while len(self) > MAX_NOTICES:
+            del self[next(iter(self))]
+
+
+@dataclass(kw_only=True)
+class Console:
+    """Opened once for all visits."""
+
+    settings: Settings
+    registry: Registry
+    store: Store
+    """The tables of events."""
+    cipher: Cipher = field(repr=False)
+    http: HttpClient
+    s3: S3Store
+    templates: Templates
+    pages: tuple[Page, ...]
+    is_ending: Callable[[], bool]
+    """Whether the server stops."""
+    notices: Notices = field(default_factory=Notices)
+
+    @property
+    def owner(self) -> str:
+        """The account number."""
+        return self.settings.account_id
+
+    @cached_property
+    def arns(self) -> Arns:
+        """Ids and ARNs."""
+        return Arns(self.owner, self.settings.region)
+
+    def account_arn(self, meta_waba_id: str) -> str:
+        """Name an account, linked or not."""
+        return self.arns.arn(self.arns.waba_id(meta_waba_id))
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The events."""
+        return Journal(self.store, self.cipher, self.owner)
+
+    @cached_property
+    def recent(self) -> Recent:
+        """The newest events, for lists that are live."""
+        return Recent(self.journal)
+
+    @cached_property
+    def destinations(self) -> Destinations:
+        """Where events go."""
+        return Destinations(self.store, self.cipher, self.owner)
+
+    @cached_property
+    def replays(self) -> Replays:
+        """Events that are sent once more."""
+        return Replays(self.store, self.cipher, self.owner)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Deliveries that were given up."""
+        return DeadLetters(self.store, self.cipher, self.owner)
+
+    @cached_property
+    def archives(self) -> Archives:
+        """Where files are kept."""
+        return Archives(self.store, self.cipher, self.owner)
+
+    @cached_property
+    def people(self) -> Hashes:
+        """How people are found."""
+        return Hashes(self.store, self.cipher, self.owner)

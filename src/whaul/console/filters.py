@@ -1,0 +1,104 @@
+"""Filters in a page's address, as a selection of the journal and as the options of a command."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Self
+from urllib.parse import urlencode
+
+from whaul.console.visit import PageError, Visit
+from whaul.events.database.columns import microseconds
+from whaul.events.receiving.drafts import file_id
+from whaul.events.selecting import LOOSE, Selection
+from whaul.setting_types import moment
+
+KINDS: Final = ("message", "status", "echo", "call", "notification", "media")
+STATES: Final = ("delivered", "pending", "dead", *sorted(LOOSE))
+ALL: Final = "all"
+NAMES: Final = ("kind", "type", "phone_number", "state", "destination", "since", "until", "sender", "media_id")
+_OPTIONS: Final[Mapping[str, str]] = {name: f"--{name.replace('_', '-')}" for name in NAMES}
+MAX_FILTER: Final = 200
+"""Characters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What was chosen; an empty text is anything."""
+
+    kind: str = "message"
+    """`all` for every kind."""
+    type: str = ""
+    phone_number: str = ""
+    """Meta's id of it."""
+    state: str = ""
+    destination: str = ""
+    since: str = ""
+    until: str = ""
+    sender: str = ""
+    media_id: str = ""
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Self:
+        """Read them from an address."""
+        given = {name: query[name].strip()[:MAX_FILTER] for name in NAMES if query.get(name, "").strip()}
+        return cls(**given)
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether nothing was chosen."""
+        return self == Filters()
+
+    def query(self, **more: object) -> str:
+        """Write them as an address has them, with further parameters."""
+        given = {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(Filters(), name)}
+        return urlencode(given | {name: str(value) for name, value in more.items()})
+
+    def command(self) -> str:
+        """Write the command that lists the same."""
+        chosen = {name: getattr(self, name) for name in NAMES if getattr(self, name)}
+        if self.kind == ALL:
+            del chosen["kind"]
+        return " ".join(
+            ["whaul events list", *(f"{_OPTIONS[name]} {shlex.quote(text)}" for name, text in chosen.items())]
+        )
+
+    async def selection(self, visit: Visit, account_ids: tuple[str, ...] | None) -> Selection:
+        """Look up what they name, of these accounts, or of all. Raises PageError."""
+        console = visit.console
+        if self.kind not in (ALL, *KINDS):
+            raise PageError(f"There is no kind {self.kind}.", 400)
+        if self.state and self.state not in STATES:
+            raise PageError(f"There is no state {self.state}.", 400)
+        destination = await console.destinations.find(self.destination) if self.destination else None
+        if self.destination and destination is None:
+            raise PageError(f"There is no destination {self.destination}.", 400)
+        party = None
+        if self.sender:
+            await console.people.load()
+            party = console.people.person("".join(self.sender.split()).removeprefix("+")).hex()
+        files = None
+        if self.media_id:
+            accounts = await console.registry.accounts.all()
+            files = tuple(file_id(console.owner, account.id, self.media_id) for account in accounts)
+        return Selection(
+            account_ids=account_ids,
+            kind=None if self.kind == ALL else self.kind,
+            type=self.type or None,
+            meta_phone_number_id=self.phone_number or None,
+            state=self.state or None,
+            destination=None if destination is None else destination.number,
+            since=_moment("since", self.since),
+            until=_moment("until", self.until),
+            party=party,
+            files=files,
+        )
+
+
+def _moment(name: str, text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        return microseconds(moment(text, datetime.now(UTC)))
+    except ValueError as error:
+        raise PageError(f"{name}: {error}", 400) from None

@@ -1,0 +1,8 @@
+"""The pages, in the order of the navigation."""
+
+from typing import Final
+
+from whaul.console.page import Page
+from whaul.console.pages import messages
+
+PAGES: Final[tuple[Page, ...]] = (*messages.PAGES,)

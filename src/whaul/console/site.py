@@ -1,0 +1,227 @@
+"""The site: routes, what comes before a page, and what is written down after it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, cast
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from whaul.auth.caller import Caller
+from whaul.console.console import Console
+from whaul.console.page import SMALL_FORM, Page
+from whaul.console.rendering import Assets
+from whaul.console.sign_in import Session, SignIns
+from whaul.console.visit import PageError, Visit
+from whaul.errors import ApiError, RequestEntityTooLargeException
+from whaul.registry.errors import RegistryUnavailableError
+from whaul.secrets import SecretKeyError
+from whaul.server.asgi import Message, Receive
+from whaul.server.bodies import body_size
+from whaul.telemetry import logs
+from whaul.telemetry.audit import AuditLog, ConsoleAction
+from whaul.telemetry.clients import ClientAddress
+
+log = structlog.get_logger()
+
+START: Final = "/messages"
+SIGN_IN: Final = "/sign-in"
+_AWAY: Final = "The database does not answer. Try again; servers go on with what they know."
+_UNEXPECTED: Final = "Something went wrong that nobody foresaw. The console's log says what."
+
+
+class Site:
+    """The application without its guard."""
+
+    def __init__(
+        self, console: Console, sign_ins: SignIns, assets: Assets, clients: ClientAddress, audit: AuditLog | None
+    ) -> None:
+        self._console = console
+        self._sign_ins = sign_ins
+        self._clients = clients
+        self._audit = audit
+        routes = [
+            Route("/", self._start, methods=["GET"]),
+            Route("/static/{name}", assets.answer, methods=["GET"]),
+            Route(SIGN_IN, self._show_sign_in, methods=["GET"]),
+            Route(f"{SIGN_IN}/challenge", self._challenge, methods=["GET"]),
+            Route(f"{SIGN_IN}/link", self._answered(self._by_link), methods=["POST"]),
+            Route(f"{SIGN_IN}/key", self._answered(self._by_key), methods=["POST"]),
+            Route("/sign-out", self._answered(self._sign_out), methods=["POST"]),
+            *(self._route(page) for page in console.pages),
+        ]
+        self.application = Starlette(routes=routes, exception_handlers={HTTPException: self._no_page})
+
+    # Pages
+
+    def _route(self, page: Page) -> Route:
+        async def endpoint(request: Request) -> Response:
+            async def renew() -> bool:
+                again = await self._sign_ins.session(request, uses=False)
+                visit.caller = visit.caller if again is None else again.caller
+                return again is not None
+
+            session = await self._sign_ins.session(request, uses=page.is_recorded)
+            if session is None:
+                return self._to_sign_in(request)
+            visit = Visit(bounded(request, page.max_body), session.caller, session.token, self._console, renew)
+            error: ApiError | None = None
+            try:
+                visit.require_somewhere(page.action)
+                return await page.answer(visit)
+            except ApiError as raised:
+                error = raised
+                raise
+            finally:
+                if page.is_recorded:
+                    self._record(request, page.action.rpartition(":")[2], session.caller, error, _parameters(visit))
+
+        return Route(page.path, self._answered(endpoint), methods=["POST"] if page.posts else ["GET"])
+
+    def _answered(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        """Turn what is raised into a page that says what is wrong."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except PageError as error:
+                return self._error(request, error.status, error.text)
+            except ApiError as error:
+                return self._error(request, error.status, error.message, error.retry_after)
+            except (RegistryUnavailableError, SecretKeyError) as error:
+                log.error("a page of the console could not be shown", error=logs.without_text(error))
+                told = _AWAY if isinstance(error, RegistryUnavailableError) else str(error)
+                return self._error(request, 503, told)
+            except HTTPException:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it was, the browser gets a page
+                log.error("a page of the console failed", error=logs.without_text(error))
+                return self._error(request, 500, _UNEXPECTED)
+
+        return answer
+
+    def _error(self, request: Request, status: int, text: str, retry_after: float | None = None) -> Response:
+        headers = {} if retry_after is None else {"retry-after": str(int(retry_after) + 1)}
+        if "text/html" not in request.headers.get("accept", ""):  # a script asks, which shows the text
+            return PlainTextResponse(text, status, headers)
+        html = self._console.templates.render("error.html", status=status, text=text)
+        return HTMLResponse(html, status, headers)
+
+    def _no_page(self, request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        return self._error(request, status, "There is no such page." if status == 404 else "This cannot be done here.")
+
+    async def _start(self, _request: Request) -> Response:
+        return RedirectResponse(START, 303)
+
+    # Sign-in
+
+    def _to_sign_in(self, request: Request) -> Response:
+        if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse(SIGN_IN, 303)
+        return self._error(request, 401, "You are not signed in, or not any more. Sign in again.")
+
+    async def _show_sign_in(self, _request: Request) -> Response:
+        return HTMLResponse(self._console.templates.render("sign_in.html", refused=None))
+
+    async def _challenge(self, _request: Request) -> Response:
+        return PlainTextResponse(self._sign_ins.challenges.make())
+
+    async def _by_link(self, request: Request) -> Response:
+        self._sign_ins.attempts.check(self._client(request))
+        form = await bounded(request, SMALL_FORM).form()
+        token = form.get("token")
+        caller = await self._sign_ins.by_link(token) if isinstance(token, str) else None
+        if caller is None:
+            self._tell_of_sign_in(request, "link", None, "the link is unknown, used or too old")
+            refused = "This link is used already, or older than a minute. Make another one: whaul console link"
+            return HTMLResponse(self._console.templates.render("sign_in.html", refused=refused), 403)
+        return await self._signed_in(request, "link", caller, RedirectResponse(START, 303))
+
+    async def _by_key(self, request: Request) -> Response:
+        self._sign_ins.attempts.check(self._client(request))
+        body = await bounded(request, SMALL_FORM).body()
+        try:
+            caller = await self._sign_ins.by_signature(request, body)
+        except ApiError as error:
+            self._tell_of_sign_in(request, "accessKey", None, error.message)
+            raise
+        if caller is None:
+            told = "The challenge is used already, or too old. Try again."
+            self._tell_of_sign_in(request, "accessKey", None, told)
+            raise PageError(told, 403)
+        return await self._signed_in(request, "accessKey", caller, Response(status_code=204))
+
+    async def _signed_in(self, request: Request, way: str, caller: Caller, response: Response) -> Response:
+        await self._sign_ins.begin(request, caller, response)
+        self._tell_of_sign_in(request, way, caller, None)
+        return response
+
+    async def _sign_out(self, request: Request) -> Response:
+        session: Session | None = await self._sign_ins.session(request)
+        if session is None:
+            return RedirectResponse(SIGN_IN, 303)
+        self._record(request, "SignOut", session.caller, None, {})
+        return await self._sign_ins.end(request, session)
+
+    # The audit log
+
+    def _tell_of_sign_in(self, request: Request, way: str, caller: Caller | None, refused: str | None) -> None:
+        error = None
+        if refused is not None:
+            self._sign_ins.attempts.fail(self._client(request))
+            error = ApiError(refused)
+        self._record(request, "SignIn", caller, error, {"way": way})
+
+    def _record(
+        self, request: Request, name: str, caller: Caller | None, error: ApiError | None, parameters: Mapping[str, Any]
+    ) -> None:
+        if self._audit is None:
+            return
+        self._audit.record_console(
+            ConsoleAction(
+                name=name,
+                access_key_id=None if caller is None else caller.access_key_id,
+                caller=None if caller is None else caller.name,
+                client=self._client(request),
+                user_agent=request.headers.get("user-agent"),
+                reads=request.method == "GET",
+                parameters=parameters,
+                error=None if error is None else "Failure" if name == "SignIn" else error.code,
+                message=None if error is None else error.message,
+            )
+        )
+
+    def _client(self, request: Request) -> str | None:
+        peer = request.client
+        return self._clients.of(None if peer is None else peer.host, request.scope["headers"])
+
+
+def _parameters(visit: Visit) -> dict[str, Any]:
+    return {
+        "path": visit.request.url.path,
+        **({"resources": visit.resources} if visit.resources else {}),
+    } | visit.details
+
+
+def bounded(request: Request, max_body: int) -> Request:
+    """Bound a request's body. Raises RequestEntityTooLargeException, at once or when it is read."""
+    body_size(dict(request.scope), max_body)
+    return Request(request.scope, _bounded(cast("Receive", request.receive), max_body))
+
+
+def _bounded(receive: Receive, max_body: int) -> Receive:
+    size = 0
+
+    async def bounded_receive() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > max_body:
+            raise RequestEntityTooLargeException(f"The request has more than {max_body} bytes.")
+        return message
+
+    return bounded_receive

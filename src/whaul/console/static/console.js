@@ -1,0 +1,169 @@
+// What pages do by themselves. They work without it, but for what is live and for signing in with an access key.
+
+const all = (selector, within = document) => within.querySelectorAll(selector);
+
+// Times: how long ago, kept current.
+
+const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+
+function ago(moment) {
+  const difference = (Date.now() - moment) / 1000;
+  const length = Math.abs(difference);
+  if (length < 5) return "now";
+  const [unit, unitLength] = UNITS.find(([, seconds]) => length >= seconds);
+  const text = `${Math.floor(length / unitLength)} ${unit}`;
+  return difference > 0 ? `${text} ago` : `in ${text}`;
+}
+
+function tell(within = document) {
+  for (const time of all("time", within)) {
+    const text = ago(Date.parse(time.dateTime));
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+
+tell();
+setInterval(tell, 5000);
+
+// Copy buttons, which only work with a script and so are hidden without one.
+
+for (const button of all("[data-copy]")) {
+  if (!navigator.clipboard) break;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+}
+
+// Lists that are live. While somebody reads further down, or points at a row, nothing moves: what comes is held.
+
+const MOST_ROWS = 200;
+
+function follow(body) {
+  const table = body.closest("table");
+  const empty = document.querySelector(".empty");
+  const state = document.querySelector("[data-live-state]");
+  const held = new Map();
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "quiet" });
+  button.addEventListener("click", () => { window.scrollTo(0, 0); release(); });
+
+  const mustHold = () => window.scrollY > 80 || body.matches(":hover") || body.contains(document.activeElement);
+
+  function show(text, mood) {
+    state.hidden = false;
+    state.className = `live ${mood}`;
+    state.replaceChildren(text);
+    if (held.size) {
+      button.textContent = `Show ${held.size} new`;
+      state.append(" ", button);
+    }
+  }
+
+  function place(row) {
+    const seq = Number(row.dataset.seq);
+    const after = [...body.rows].find((other) => Number(other.dataset.seq) < seq);
+    body.insertBefore(row, after ?? null);
+    row.classList.add("fresh");
+    while (body.rows.length > MOST_ROWS) body.rows[body.rows.length - 1].remove();
+    table.hidden = false;
+    if (empty) empty.hidden = true;
+  }
+
+  function release() {
+    for (const row of held.values()) place(row);
+    held.clear();
+    show("Live", "");
+  }
+
+  function take({ html }) {
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    const row = template.content.firstElementChild;
+    tell(template.content);
+    const known = document.getElementById(row.id);
+    if (known) {
+      known.classList.remove("fresh");
+      known.removeAttribute("class");
+      if (known.outerHTML !== row.outerHTML) known.replaceChildren(...row.children);
+    } else if (mustHold()) {
+      held.set(row.id, row);
+      show("Paused.", "held");
+    } else {
+      place(row);
+    }
+  }
+
+  const source = new EventSource(body.dataset.live);
+  source.addEventListener("open", () => show("Live", ""));
+  source.addEventListener("row", (event) => take(JSON.parse(event.data)));
+  source.addEventListener("end", () => { source.close(); location.reload(); });
+  source.addEventListener("error", () => {
+    const isOver = source.readyState === EventSource.CLOSED;
+    show(isOver ? "Not live any more. Load the page again." : "The console does not answer; trying again.", "lost");
+  });
+  const look = () => { if (held.size && !mustHold()) release(); };
+  for (const name of ["scroll", "pointermove", "focusin"]) addEventListener(name, look, { passive: true });
+}
+
+for (const body of all("[data-live]")) follow(body);
+
+// Signing in with a link: what is behind the # comes to the server in a form, and leaves the address.
+
+const byLink = document.querySelector("[data-by-link]");
+if (byLink && location.hash.length > 1) {
+  byLink.elements.token.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  byLink.submit();
+}
+
+// Signing in with an access key: one request, signed as AWS SDKs sign. The secret stays here.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+
+const utf8 = new TextEncoder();
+const hex = (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+const hash = async (text) => hex(await crypto.subtle.digest("SHA-256", utf8.encode(text)));
+
+async function hmac(key, text) {
+  const imported = await crypto.subtle.importKey("raw", key, { name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+  return crypto.subtle.sign("HMAC", imported, utf8.encode(text));
+}
+
+async function signed(path, body, { id, secret, token, region, service }) {
+  const date = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+  const headers = { host: location.host, "x-amz-date": date };
+  if (token) headers["x-amz-security-token"] = token;
+  const names = Object.keys(headers).sort();
+  const lines = names.map((name) => `${name}:${headers[name]}\n`).join("");
+  const request = ["POST", path, "", lines, names.join(";"), await hash(body)].join("\n");
+  const scope = [date.slice(0, 8), region, service, "aws4_request"];
+  const text = ["AWS4-HMAC-SHA256", date, scope.join("/"), await hash(request)].join("\n");
+  let key = utf8.encode(`AWS4${secret}`);
+  for (const part of scope) key = await hmac(key, part);
+  const signature = hex(await hmac(key, text));
+  delete headers.host;
+  const credential = `${id}/${scope.join("/")}`;
+  headers.authorization =
+    `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=${names.join(";")}, Signature=${signature}`;
+  return headers;
+}
+
+const byKey = document.querySelector("[data-by-key]");
+byKey?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const problem = byKey.querySelector(".problem");
+  const value = (name) => byKey.querySelector(`[data-key=${name}]`).value.trim();
+  problem.textContent = "";
+  try {
+    if (!crypto.subtle) throw new Error("The browser signs only on pages that came by HTTPS, or from this machine.");
+    const challenge = await (await fetch("/sign-in/challenge")).text();
+    const key = { id: value("id"), secret: value("secret"), token: value("token"), ...byKey.dataset };
+    const headers = await signed("/sign-in/key", challenge, key);
+    const answer = await fetch("/sign-in/key", { method: "POST", headers, body: challenge });
+    if (!answer.ok) throw new Error(await answer.text());
+    location.replace("/");
+  } catch (error) {
+    problem.textContent = error.message;
+  }
+});

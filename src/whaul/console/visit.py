@@ -1,0 +1,114 @@
+"""A visit: one request of somebody who is signed in, and what a page may do for it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from whaul.auth.caller import Caller
+from whaul.auth.policy import Policy
+from whaul.errors import AccessDeniedException
+from whaul.model import LinkedAccount
+
+if TYPE_CHECKING:
+    from whaul.console.console import Console
+
+ANYTHING: Final = "*"
+
+
+class PageError(Exception):
+    """There is no page to show; the text says why, and what to do."""
+
+    def __init__(self, text: str, status: int = 404) -> None:
+        super().__init__(text)
+        self.text = text
+        self.status = status
+
+
+@dataclass(slots=True)
+class Visit:
+    """One request. `console` has what pages ask: the registry, the journal, the settings, ..."""
+
+    request: Request
+    caller: Caller
+    session: str = field(repr=False)
+    """Its token."""
+    console: "Console"
+    renew: Callable[[], Awaitable[bool]] = field(repr=False)
+    """Reads again who the visitor is, for an answer that takes long; False if nobody is signed in any more."""
+    resources: list[str] = field(default_factory=list)
+    """What was asked for by `require`, for the audit log."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else the audit log is to have; nothing secret or personal."""
+
+    def may(self, action: str, resource: str = ANYTHING) -> bool:
+        """Say whether the caller's policy allows an action on a resource."""
+        return self.caller.policy.evaluate(action, resource).allowed
+
+    def require(self, action: str, resource: str = ANYTHING) -> None:
+        """Refuse what the caller's policy does not allow, with AccessDeniedException."""
+        self.resources.append(resource)
+        self.caller.authorize(action, resource)
+
+    def may_somewhere(self, action: str) -> bool:
+        """Say whether an action may be allowed on something."""
+        return is_allowed_somewhere(self.caller.policy, action)
+
+    def require_somewhere(self, action: str) -> None:
+        """Refuse an action that is allowed on nothing, with AccessDeniedException."""
+        if not self.may_somewhere(action):
+            self.caller.authorize(action, ANYTHING)
+            raise AccessDeniedException
+
+    def may_on_account(self, action: str, meta_waba_id: str) -> bool:
+        """Say whether an action is allowed on an account, linked or not, by Meta's id of it."""
+        return self.may(action, self.console.account_arn(meta_waba_id))
+
+    def require_on_account(self, action: str, meta_waba_id: str) -> None:
+        """Refuse an action on an account; see `require`."""
+        self.require(action, self.console.account_arn(meta_waba_id))
+
+    async def accounts(self, action: str) -> tuple[LinkedAccount, ...]:
+        """List the linked accounts on which an action is allowed."""
+        return tuple(account for account in await self.console.registry.accounts.all() if self.may(action, account.arn))
+
+    async def form(self) -> FormData:
+        """Read the form that was sent."""
+        return await self.request.form()
+
+    async def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
+        """Show a page."""
+        notice = self.console.notices.pop(self.session, None)
+        pages = [
+            (page.title, page.path) for page in self.console.pages if page.title and self.may_somewhere(page.action)
+        ]
+        html = self.console.templates.render(
+            template, visit=self, path=self.request.url.path, pages=pages, notice=notice, **values
+        )
+        return HTMLResponse(html, status)
+
+    def part(self, template: str, macro: str, *arguments: Any) -> str:
+        """Write a part of a page: a macro of a template."""
+        return self.console.templates.macro(template, macro, *arguments)
+
+    def back(self, path: str, notice: str) -> Response:
+        """Go to a page after a change, and say there what was done."""
+        self.console.notices[self.session] = notice
+        return RedirectResponse(path, 303)
+
+    @property
+    def is_over(self) -> Callable[[], bool]:
+        """Say whether the server stops, so that an answer without end has to end."""
+        return self.console.is_ending
+
+
+def is_allowed_somewhere(policy: Policy, action: str) -> bool:
+    """Say whether a policy allows an action on something, and does not deny it on everything."""
+    action = action.lower()
+    names = [each for each in policy.statements if any(pattern.fullmatch(action) for pattern in each.actions)]
+    return any(each.allows for each in names) and not any(
+        not each.allows and each.covers(action, "*") for each in names
+    )
