@@ -73,7 +73,7 @@ class ConsoleApp(HttpApp):
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
             await stack.enter_async_context(UnfinishedHeads(port, self.busy).watched())
-            logs.lifecycle("console_ready", listen=settings.console_listen)
+            logs.lifecycle("ready", console=settings.console_listen)
             yield
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
