@@ -21,6 +21,10 @@ from whaul.cli.reference import SETTING_GROUPS, facts
 from whaul.environment import environment_name
 from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, Target, target_of
 from whaul.settings import Settings
+from whaul.simulator import Simulator
+from whaul.simulator.control.row import Row
+from whaul.simulator.control.rows import PREFIX, table
+from whaul.simulator.settings import Settings as SimulatorSettings
 from whaul.storage.naming import EXTENSIONS
 from whaul.telemetry import catalogue
 
@@ -264,6 +268,20 @@ def metrics_part(entries: Iterable[catalogue.Entry]) -> str:
     return "\n".join(["| metric | type | labels | meaning |", "|---|---|---|---|", *rows])
 
 
+def requests_part() -> str:
+    """The table of the simulator's control endpoint."""
+    rows = [f"| `{row.method} {PREFIX}{row.path}` | {row.does} | {_named(row)} |" for row in table(Simulator())]
+    return "\n".join(["| request | does | members |", "|---|---|---|", *rows])
+
+
+def _named(row: Row) -> str:
+    if row.takes_body:
+        return "[a fault, or a list](#faults)"
+    if row.options is SimulatorSettings:
+        return "[below](#settings-of-the-simulator)"
+    return ", ".join(f"`{name}`" for name in row.members if f"{{{name}}}" not in row.path)
+
+
 def with_part(page: str, name: str, content: str) -> str:
     """Replace what stands between the markers of a part."""
     pattern = rf"(<!-- {name}: [^\n]*-->\n).*?(\n<!-- end of {name} -->)"
@@ -285,12 +303,14 @@ def pages() -> dict[Path, str]:
     numbers = metrics.read_text(encoding="utf-8")
     for name, entries in {"calls": catalogue.CALLS, "servers": catalogue.SERVER, "events": catalogue.EVENTS}.items():
         numbers = with_part(numbers, name, metrics_part(entries))
+    simulator = DOCS / "simulator.md"
     return {
         policies: actions,
         metrics: numbers,
         DOCS / "settings.md": settings_page(),
         DOCS / "cli.md": cli_page(),
         compatibility: text,
+        simulator: with_part(simulator.read_text(encoding="utf-8"), "requests", requests_part()),
     }
 
 

@@ -9,7 +9,7 @@ import hmac
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypedDict
 
 from whaul.simulator.values import BadValueError, MissingError
 
@@ -57,6 +57,18 @@ URL = re.compile(r"https?://[!-~]+")
 Level = Literal["app", "account", "number"]
 
 
+class ShownApp(TypedDict):
+    """An app, without its token and secret."""
+
+    id: str
+    name: str
+    callback_url: str | None
+    fields: tuple[str, ...]
+    subscribed: bool
+    account_url: str | None
+    number_urls: dict[str, str]
+
+
 @dataclass(eq=False)
 class App:
     """An app, and its webhooks."""
@@ -91,7 +103,7 @@ class App:
         """Where the dashboard's samples go."""
         return (self.callback_url, "app") if self.callback_url else None
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> ShownApp:
         """The app as JSON members, without its token and secret."""
         return {
             "id": self.id,

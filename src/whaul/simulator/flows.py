@@ -4,9 +4,12 @@ https://developers.facebook.com/docs/whatsapp/flows/reference/flowsapi
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, NotRequired, TypedDict
 
 import msgspec
+
+from whaul.simulator.values import BadValueError
 
 Alert = Literal[
     "CLIENT_ERROR_RATE",
@@ -17,6 +20,24 @@ Alert = Literal[
 ]
 AlertState = Literal["ACTIVATED", "DEACTIVATED"]
 FlowStatus = Literal["DRAFT", "PUBLISHED", "DEPRECATED", "BLOCKED", "THROTTLED"]
+
+
+class Preview(TypedDict):
+    """A link to look at a flow, and until when."""
+
+    preview_url: str
+    expires_at: str
+    """As Meta writes it: `2099-07-01T23:46:55+0000`."""
+
+
+class Owner(TypedDict):
+    """The account of a flow."""
+
+    id: str
+    name: NotRequired[str]
+    currency: NotRequired[str]
+    timezone_id: NotRequired[str]
+    message_template_namespace: NotRequired[str]
 
 
 class Flow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -31,14 +52,23 @@ class Flow(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     json_version: str | None = None
     data_api_version: str | None = None
     endpoint_uri: str | None = None
-    preview: dict[str, str] | None = None
+    preview: Preview | None = None
     """A link for 30 days; another one when that is over."""
-    whatsapp_business_account: dict[str, str] | None = None
+    whatsapp_business_account: Owner | None = None
     """The simulated account, unless another is given."""
     application: dict[str, str] | None = None
     flow_json: str | None = None
     """Its JSON; not shown."""
     health_status: dict[str, Any] = msgspec.field(default_factory=lambda: {"can_send_message": "AVAILABLE"})
+
+
+def preview_end(preview: Preview) -> datetime:
+    """When a preview ends; raises `BadValueError`."""
+    try:
+        end = datetime.fromisoformat(preview["expires_at"])
+    except ValueError as exc:
+        raise BadValueError("The preview's expires_at is no time such as 2099-07-01T23:46:55+0000.") from exc
+    return end if end.tzinfo else end.replace(tzinfo=UTC)
 
 
 _ERRORS: Final = {

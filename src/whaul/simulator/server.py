@@ -12,10 +12,10 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Meta, UnsetType
 
-from whaul.simulator import control
 from whaul.simulator.apps import ALL_FIELDS, App, checked_fields, checked_url
 from whaul.simulator.calling import Calling
 from whaul.simulator.content import Content, Generated, InMemory, OnDisk
+from whaul.simulator.control import endpoint
 from whaul.simulator.faults import EVERY_ID, parse
 from whaul.simulator.flow_calls import asset_routes, owner_of, status_change
 from whaul.simulator.flows import Alert, AlertState, Flow, FlowStatus, alert
@@ -119,7 +119,7 @@ class Simulator:
         application = web.Application(client_max_size=MAX_MESSAGE)
         graph, lookaside = Graph(self._handler, self.webhooks), Lookaside(self._handler)
         application.add_routes(
-            [*control.routes(self), *lookaside.routes(), *asset_routes(self._handler), *graph.routes()]
+            [*endpoint.routes(self), *lookaside.routes(), *asset_routes(self._handler), *graph.routes()]
         )
         self._runner = web.AppRunner(
             application,

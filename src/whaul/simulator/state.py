@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import msgspec
 
 from whaul.simulator.apps import ALL_FIELDS, Apps
 from whaul.simulator.content import Content, InMemory, OnDisk
 from whaul.simulator.faults.queue import FaultQueue
-from whaul.simulator.flows import Flow
+from whaul.simulator.flows import Flow, preview_end
 from whaul.simulator.journal import Journal
 from whaul.simulator.media import (
     DEFAULT_MEDIA,
@@ -64,6 +64,16 @@ class PhoneNumber:
     """Its call settings, as they were set; empty before."""
 
 
+class ShownMessage(TypedDict):
+    """A message that a business has sent, or marked as read."""
+
+    id: str | None
+    phone_number_id: str
+    version: str
+    contact: Mapping[str, str]
+    message: dict[str, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message that a business has sent, or marked as read."""
@@ -80,7 +90,7 @@ class Message:
     contact: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     """Whom it goes to, as the response says it: `input`, and `wa_id` or `user_id`."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ShownMessage:
         """The message as JSON members."""
         return {
             "id": self.id,
@@ -299,7 +309,9 @@ class State:
         self.store.remove(media)
 
     def add_flow(self, flow: Flow) -> Flow:
-        """Add a flow; raises `BadValueError` if its id is taken."""
+        """Add a flow; raises `BadValueError` if its id is taken, or its preview ends at no time."""
+        if flow.preview is not None:
+            preview_end(flow.preview)
         flow.id = flow.id or self.new_id()
         self._check_free(flow.id)
         self.renew_preview(flow, anew=flow.preview is None)
@@ -309,7 +321,7 @@ class State:
     def renew_preview(self, flow: Flow, *, anew: bool) -> None:
         """Give a flow another preview link if its own is over, or in any case."""
         now = datetime.fromtimestamp(self.now(), UTC)
-        if anew or flow.preview is None or datetime.fromisoformat(flow.preview["expires_at"]) <= now:
+        if anew or flow.preview is None or preview_end(flow.preview) <= now:
             end = now + timedelta(seconds=PREVIEW_LIFETIME)
             link = f"https://business.facebook.com/wa/manage/flows/{flow.id}/preview/?token={secrets.token_hex(8)}"
             flow.preview = {"preview_url": link, "expires_at": f"{end:%Y-%m-%dT%H:%M:%S%z}"}

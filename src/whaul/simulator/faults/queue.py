@@ -2,11 +2,23 @@
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict, cast
 
 import msgspec
 
 from whaul.simulator.faults import EVERY_ID, Fault, Hop, RateLimit
+
+
+class ShownFault(TypedDict):
+    """A fault in the queue: its parameters, how many calls it hit, and how many it still will."""
+
+    kind: str
+    media_id: str
+    hop: Hop
+    times: int | None
+    delay: float
+    hits: int
+    left: int | None
 
 
 class ArmedFault:
@@ -62,8 +74,9 @@ class FaultQueue:
         """Forget all faults, or those of one id."""
         self._armed = [a for a in self._armed if media_id is not None and a.fault.media_id != media_id]
 
-    def describe(self) -> list[dict[str, Any]]:
+    def describe(self) -> list[ShownFault]:
         """The queue, as the control endpoint shows it."""
         return [
-            {**msgspec.to_builtins(armed.fault), "hits": armed.hits, "left": armed.left} for armed in list(self._armed)
+            cast("ShownFault", {**msgspec.to_builtins(armed.fault), "hits": armed.hits, "left": armed.left})
+            for armed in list(self._armed)
         ]

@@ -2,7 +2,7 @@
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from whaul.simulator.apps import App, Level
 from whaul.simulator.webhooks.faults import AnyWireFault
@@ -20,6 +20,22 @@ class Attempt:
     status: int | None
     answer: str
     error: str | None
+
+
+class ShownDelivery(TypedDict):
+    """A webhook to one app, without its body."""
+
+    id: str
+    app_id: str
+    url: str
+    level: Level
+    field: str
+    size: int
+    fault: AnyWireFault | None
+    at: float
+    state: DeliveryState
+    due_at: float | None
+    attempts: list[Attempt]
 
 
 @dataclass(eq=False)
@@ -46,7 +62,7 @@ class Delivery:
     answered: Future[None] = field(default_factory=Future, repr=False)
     """Done once the attempt that it is due for has been made, or the delivery dropped."""
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> ShownDelivery:
         """The delivery as JSON members, without its body."""
         return {
             "id": self.id,
