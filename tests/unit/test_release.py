@@ -1,6 +1,5 @@
 """What keeps a checkout from being released, and what is said then. tests/packaging builds a release."""
 
-import hashlib
 import io
 import json
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 
 from tools.release import __main__ as release
 from tools.release.checks import CHANGELOG, CHART, PACKAGE, prepare, problems, tagged_version
-from tools.release.image import VERSION_LABEL, labels
+from tools.release.image import VERSION_LABEL, configuration
 from tools.release.programs import ReleaseError, run
 
 FILES = {
@@ -128,22 +127,15 @@ def test_the_files_of_a_release_are_written_for_its_version(checkout: Path) -> N
     assert (checkout / CHART).read_text() == 'apiVersion: v2\nname: whaul\nversion: 1.3.0\nappVersion: "1.3.0"\n'
 
 
-@pytest.mark.parametrize("nested", [False, True])
-def test_the_labels_of_an_image_are_read_from_its_archive(tmp_path: Path, nested: bool) -> None:
-    archive = tmp_path / "image.tar"
-    with tarfile.open(archive, "w") as content:
-
-        def add(name: str, document: object) -> dict[str, str]:
+def test_the_configuration_of_an_image_is_read_from_its_archive(tmp_path: Path) -> None:
+    stated = {"os": "linux", "config": {"Labels": {VERSION_LABEL: "1.2.3"}}}
+    with tarfile.open(tmp_path / "image.tar", "w") as archive:
+        for name, document in (("abc.json", stated), ("manifest.json", [{"Config": "abc.json"}])):
             data = json.dumps(document).encode()
-            digest = hashlib.sha256(data).hexdigest()
-            member = tarfile.TarInfo(name or f"blobs/sha256/{digest}")
+            member = tarfile.TarInfo(name)
             member.size = len(data)
-            content.addfile(member, io.BytesIO(data))
-            return {"digest": f"sha256:{digest}"}
-
-        image = add("", {"config": add("", {"config": {"Labels": {VERSION_LABEL: "1.2.3"}}})})
-        add("index.json", {"manifests": [add("", {"manifests": [image]}) if nested else image]})
-    assert labels(archive) == {VERSION_LABEL: "1.2.3"}
+            archive.addfile(member, io.BytesIO(data))
+    assert configuration(tmp_path / "image.tar") == stated
 
 
 def test_what_a_failing_program_said_is_shown() -> None:

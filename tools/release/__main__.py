@@ -1,7 +1,7 @@
 """`./run release`: build what a release consists of from a tag, prove it, and say what to upload.
 
-Everything is made from a clean copy of the commit. Nothing appears in the folder before all of it is there and the
-demo ran from the wheel in an empty environment. Nothing is uploaded.
+The source package is made from a clean copy of the commit, and everything else from the source package. Nothing appears
+in the folder before all of it is there and the demo ran from the wheel in an empty environment. Nothing is uploaded.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from pathlib import Path
 from tools.release.chart import helm, package_chart
 from tools.release.checks import prepare, problems, tagged_version
 from tools.release.image import build_image, builder
-from tools.release.packages import bill_of_materials, build_packages, clean_copy, install, try_demo
-from tools.release.programs import ReleaseError, git
+from tools.release.packages import bill_of_materials, build_packages, install, try_demo, unpack
+from tools.release.programs import ReleaseError, Revision
 
 ROOT = Path(__file__).parents[2]
 PARTS: dict[str, Callable[[], str]] = {"image": builder, "chart": helm}
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     parser.add_argument("--prepare", metavar="VERSION", help="write a version and today into the files, and end")
     parser.add_argument("--version", help="try the release of this version; default: the tag vX.Y.Z of this commit")
     parser.add_argument("--without", action="append", default=[], choices=PARTS, help="leave it out; may be repeated")
+    parser.add_argument("--image-option", action="append", default=[], help="an option for the build of the image")
     parser.add_argument("--output", type=Path, default=root / "dist", help="an empty folder, or none (default: dist)")
     parser.add_argument("--dry-run", action="store_true", help="check what can be checked before building, and end")
     chosen = parser.parse_args(arguments)
@@ -38,12 +39,13 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
             prepare(root, chosen.prepare, datetime.now(UTC).date())
             return 0
         version = chosen.version or tagged_version(root)
+        revision = Revision(root, version)
         found = [*problems(root, version), *_missing(chosen.without), *_occupied(chosen.output)]
         if found:
             raise ReleaseError("\n".join(f"- {problem}" for problem in found))
-        _say(f"{version} can be built from {git(root, 'rev-parse', '--short', 'HEAD')}")
+        _say(f"{version} can be built from {revision.commit[:10]}")
         if not chosen.dry_run:
-            _build(root, version, chosen.without, chosen.output)
+            _build(revision, chosen.without, chosen.output, chosen.image_option)
     except ReleaseError as error:
         sys.stderr.write(f"No release:\n{error}\n")
         return 1
@@ -67,27 +69,25 @@ def _occupied(output: Path) -> list[str]:
     return []
 
 
-def _build(root: Path, version: str, without: Sequence[str], output: Path) -> None:
-    epoch = git(root, "log", "-1", "--format=%ct")
+def _build(revision: Revision, without: Sequence[str], output: Path, image_options: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory(prefix="whaul-release-") as name:
         work = Path(name)
         made = work / "made"
         made.mkdir()
-        source, wheel = build_packages(root, made, epoch)
+        source, wheel = build_packages(revision, made)
         _say(f"{source.name}, {wheel.name}: built twice, equal to the byte")
         programs = install(wheel, work / "environment")
-        bill = made / f"whaul-{version}.cdx.json"
-        bill_of_materials(root, programs, version, bill, epoch)
+        bill = made / f"whaul-{revision.version}.cdx.json"
+        bill_of_materials(revision, programs, bill)
         _say(f"{bill.name}: the wheel and what it installs")
-        try_demo(programs, wheel, version)
+        try_demo(programs, wheel, revision.version)
         _say("whaul demo: ran from the wheel in an empty environment")
-        copy = clean_copy(root, work / "copy")
+        tree = unpack(source, work / "source")
         if "chart" not in without:
-            _say(f"{package_chart(copy, made).name}: linted and packaged")
+            _say(f"{package_chart(tree, made).name}: linted and packaged")
         if "image" not in without:
-            image = made / f"whaul-{version}.oci.tar"
-            build_image(copy, version, image, epoch)
-            _say(f"{image.name}: built by {builder()}, labelled {version}")
+            image = build_image(revision, tree, made, image_options)
+            _say(f"{image.name}: built by {builder()}, labelled {revision.version}")
         _sum(made)
         shutil.copytree(made, output, dirs_exist_ok=True)
     _say_what_to_upload(output, without)

@@ -16,10 +16,10 @@ def helm() -> str:
     return found
 
 
-def package_chart(copy: Path, folder: Path) -> Path:
-    """Lint and package the chart of a clean copy into `folder`."""
-    chart = copy / CHART
+def package_chart(source: Path, folder: Path) -> Path:
+    """Lint and package the chart of a source tree into `folder`."""
+    chart = source / CHART
     run([helm(), "lint", "--strict", chart])
     run([helm(), "package", chart, "--destination", folder])
-    (package,) = folder.glob("whaul-*.tgz")
+    (package,) = folder.glob("*.tgz")
     return package

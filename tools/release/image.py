@@ -1,12 +1,13 @@
-"""The container image, built by whichever of the usual programs is here, as an OCI archive."""
+"""The container image, built by whichever of the usual programs is here, as an archive that all of them load."""
 
 import json
 import shutil
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.release.programs import ReleaseError, run
+from tools.release.programs import ReleaseError, Revision, run
 
 CONTAINERFILE = "packaging/Containerfile"
 BUILDERS = ("buildah", "podman", "docker")
@@ -21,34 +22,35 @@ def builder() -> str:
     raise ReleaseError(f"None of {', '.join(BUILDERS)} is here, to build the image.")
 
 
-def build_image(copy: Path, version: str, archive: Path, epoch: str) -> None:
-    """Build the image of a clean copy, write it as an OCI archive, and check its label."""
-    name = f"localhost/whaul:{version}"
+def build_image(revision: Revision, source: Path, folder: Path, options: Sequence[str]) -> Path:
+    """Build the image of a source tree, check it, and write it as an archive into `folder`."""
+    version = revision.version
+    name = f"whaul:{version}"
+    archive = folder / "image.tar"
     program = builder()
-    options = ["--file", copy / CONTAINERFILE, "--build-arg", f"VERSION={version}", "--tag", name]
+    stated = [f"--build-arg=VERSION={version}", f"--build-arg=REVISION={revision.commit}"]
+    what = ["--file", source / CONTAINERFILE, "--tag", name, *stated, *options]
     if program == "docker":
-        run(["docker", "buildx", "build", *options, "--output", f"type=oci,dest={archive}", copy])
+        run(["docker", "buildx", "build", *what, "--output", f"type=docker,dest={archive}", source])
     else:
-        run([program, "build", "--format", "oci", "--timestamp", epoch, *options, copy])
-        run([program, "push", name, f"oci-archive:{archive}:{name}"])
-    label = labels(archive).get(VERSION_LABEL)
+        # `docker`: the other format, and the archives that go with it, have no health check.
+        run([program, "build", "--format", "docker", "--timestamp", revision.epoch, *what, source])
+        run([program, "push", name, f"docker-archive:{archive}:{name}"])
+    found = configuration(archive)
+    label = (found["config"].get("Labels") or {}).get(VERSION_LABEL)
     if label != version:
         raise ReleaseError(f"The image's label {VERSION_LABEL} is {label!r}; expected {version!r}.")
+    if "Healthcheck" not in found["config"]:
+        raise ReleaseError("The image has lost its health check.")
+    return archive.rename(folder / f"whaul-{version}-{found['os']}-{found['architecture']}.tar")
 
 
-def labels(archive: Path) -> dict[str, str]:
-    """Read the labels of the image in an OCI archive: https://specs.opencontainers.org/image-spec/image-layout/."""
+def configuration(archive: Path) -> Any:
+    """Read the configuration of the one image in an archive."""
     with tarfile.open(archive) as content:
 
         def document(name: str) -> Any:
             return json.loads(content.extractfile(name).read())  # type: ignore[union-attr] # a file, not a folder
 
-        found = document("index.json")
-        while manifests := found.get("manifests"):
-            found = document(_blob(manifests[0]))
-        config = document(_blob(found["config"]))
-    return config.get("config", {}).get("Labels") or {}
-
-
-def _blob(descriptor: dict[str, str]) -> str:
-    return "blobs/" + descriptor["digest"].replace(":", "/")
+        (image,) = document("manifest.json")
+        return document(image["Config"])

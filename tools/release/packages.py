@@ -9,41 +9,46 @@ import tempfile
 import venv
 from pathlib import Path
 
-from tools.release.programs import ReleaseError, git, run
+from tools.release.programs import ReleaseError, Revision, git, run
 
 
-def clean_copy(root: Path, folder: Path) -> Path:
-    """Clone the commit: what git ignores, and what is only on this machine, gets into no package."""
-    run(["git", "clone", "--quiet", "--depth", "1", "--no-tags", root.resolve().as_uri(), folder])
-    if git(folder, "rev-parse", "HEAD") != git(root, "rev-parse", "HEAD"):
-        raise ReleaseError("The checkout changed while it was copied.")
-    return folder
-
-
-def build_packages(root: Path, folder: Path, epoch: str) -> tuple[Path, Path]:
+def build_packages(revision: Revision, folder: Path) -> tuple[Path, Path]:
     """Build sdist and wheel into `folder`, the wheel from the sdist; build both again, and compare every byte."""
-    built = _build(root, folder, epoch)
+    built = _build(revision, folder)
     with tempfile.TemporaryDirectory() as other:
-        for package, again in zip(built, _build(root, Path(other), epoch), strict=True):
+        for package, again in zip(built, _build(revision, Path(other)), strict=True):
             if package.name != again.name or not filecmp.cmp(package, again, shallow=False):
                 raise ReleaseError(f"Two builds of {package.name} differ. A release must be reproducible.")
     return built
 
 
-def _build(root: Path, folder: Path, epoch: str) -> tuple[Path, Path]:
+def unpack(source: Path, folder: Path) -> Path:
+    """Unpack a source package, and return the folder in it."""
+    with tarfile.open(source) as archive:
+        archive.extractall(folder, filter="data")
+    (tree,) = folder.iterdir()
+    return tree
+
+
+def _build(revision: Revision, folder: Path) -> tuple[Path, Path]:
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        source = _hatch(clean_copy(root, work / "copy"), "sdist", work / "sdist", epoch)
-        with tarfile.open(source) as archive:
-            archive.extractall(work / "unpacked", filter="data")
-        (unpacked,) = (work / "unpacked").iterdir()
-        wheel = _hatch(unpacked, "wheel", work / "wheel", epoch)
+        source = _hatch(revision, "sdist", _clean_copy(revision, work / "copy"), work / "sdist")
+        wheel = _hatch(revision, "wheel", unpack(source, work / "unpacked"), work / "wheel")
         return source.rename(folder / source.name), wheel.rename(folder / wheel.name)
 
 
-def _hatch(source: Path, target: str, folder: Path, epoch: str) -> Path:
+def _clean_copy(revision: Revision, folder: Path) -> Path:
+    """Clone the commit: what git ignores, and what is only on this machine, gets into no package."""
+    run(["git", "clone", "--quiet", "--depth", "1", "--no-tags", revision.root.resolve().as_uri(), folder])
+    if git(folder, "rev-parse", "HEAD") != revision.commit:
+        raise ReleaseError("The checkout changed while it was copied.")
+    return folder
+
+
+def _hatch(revision: Revision, target: str, source: Path, folder: Path) -> Path:
     command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(folder)]
-    run(command, cwd=source, environ=os.environ | {"SOURCE_DATE_EPOCH": epoch})
+    run(command, cwd=source, environ=revision.build_environment)
     (package,) = folder.iterdir()
     return package
 
@@ -62,16 +67,18 @@ def add(programs: Path, requirement: str) -> None:
     run([*pip, "--disable-pip-version-check", requirement])
 
 
-def bill_of_materials(root: Path, programs: Path, version: str, file: Path, epoch: str) -> None:
+def bill_of_materials(revision: Revision, programs: Path, file: Path) -> None:
     """Write what the environment holds as CycloneDX; the product is whaul itself."""
-    text = (root / "pyproject.toml").read_text(encoding="utf-8")
+    text = (revision.root / "pyproject.toml").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder) / "pyproject.toml"
-        project.write_text(re.sub(r'^dynamic = \["version"\]$', f'version = "{version}"', text, flags=re.MULTILINE))
+        project.write_text(
+            re.sub(r'^dynamic = \["version"\]$', f'version = "{revision.version}"', text, flags=re.MULTILINE)
+        )
         maker = Path(sys.executable).with_name("cyclonedx-py")
         run(
             [maker, "environment", programs / "python", "--pyproject", project, "--output-reproducible", "-o", file],
-            environ=os.environ | {"SOURCE_DATE_EPOCH": epoch},
+            environ=revision.build_environment,
         )
 
 

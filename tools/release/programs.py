@@ -1,8 +1,11 @@
-"""The programs that build a release: which there are, and how they are run."""
+"""How the programs that build a release are run, and of which commit."""
 
+import os
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 
@@ -29,3 +32,26 @@ def run(command: Iterable[object], *, cwd: Path | None = None, environ: Mapping[
 def git(root: Path, *arguments: str) -> str:
     """Ask git about the checkout."""
     return run(["git", "-C", root, *arguments]).rstrip("\n")
+
+
+@dataclass(frozen=True)
+class Revision:
+    """The commit that is released, and as which version."""
+
+    root: Path
+    version: str
+
+    @cached_property
+    def commit(self) -> str:
+        """Its hash."""
+        return git(self.root, "rev-parse", "HEAD")
+
+    @cached_property
+    def build_environment(self) -> dict[str, str]:
+        """Our environment, with the time that a build is to write into its files: that of the commit."""
+        return os.environ | {"SOURCE_DATE_EPOCH": self.epoch}
+
+    @cached_property
+    def epoch(self) -> str:
+        """When it was made, in Unix time."""
+        return git(self.root, "log", "-1", "--format=%ct")
