@@ -94,18 +94,23 @@ class Containers:
         finally:
             self.podman("rm", "--force", "--time=0", "--volumes", "--ignore", name)
 
-    def build(self, tag: str, containerfile: Path, context: Path, *options: str) -> None:
-        """Build an image. apt and pip fetch from where they do on this machine."""
+    @contextmanager
+    def build_options(self) -> Iterator[list[str]]:
+        """What a build needs on this machine. apt and pip fetch from where they do here."""
         with tempfile.TemporaryDirectory() as folder:
             pip = Path(folder) / "pip.conf"
             pip.write_text(_pip_settings())
             mounts = [f"--volume={pip}:/etc/pip.conf:ro"]
             if CERTIFICATES.exists():
                 mounts.append(f"--volume={CERTIFICATES}:{CERTIFICATES}:ro")
+            yield ["--isolation=chroot", "--network=host", "--layers", *mounts]
+
+    def build(self, tag: str, containerfile: Path, context: Path, *options: str) -> None:
+        """Build an image."""
+        with self.build_options() as how:
             # `docker`: the other format has no health checks.
-            how = ["--format", "docker", "--isolation", "chroot", "--network", "host", "--layers", *mounts]
-            command = ["buildah", "build", *how, *options, "--tag", tag, "--file", str(containerfile), str(context)]
-            done(command, env=self.environment)
+            command = ["buildah", "build", "--format=docker", *how, *options, "--tag", tag]
+            done([*command, "--file", str(containerfile), str(context)], env=self.environment)
 
     def base(self) -> str:
         """The image that others are built on, made here once; return its name."""

@@ -80,7 +80,7 @@ def _build(revision: Revision, without: Sequence[str], output: Path, image_optio
         bill = made / f"whaul-{revision.version}.cdx.json"
         bill_of_materials(revision, programs, bill)
         _say(f"{bill.name}: the wheel and what it installs")
-        try_demo(programs, wheel, revision.version)
+        try_demo(revision, programs, wheel)
         _say("whaul demo: ran from the wheel in an empty environment")
         tree = unpack(source, work / "source")
         if "chart" not in without:

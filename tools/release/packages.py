@@ -82,12 +82,13 @@ def bill_of_materials(revision: Revision, programs: Path, file: Path) -> None:
         )
 
 
-def try_demo(programs: Path, wheel: Path, version: str) -> str:
-    """Run the demo from the installed wheel, with nothing of this machine's settings; return what it printed."""
+def try_demo(revision: Revision, programs: Path, wheel: Path) -> None:
+    """Run the demo from the installed wheel, with nothing of this machine's settings."""
     add(programs, f"{wheel}[demo]")
     with tempfile.TemporaryDirectory() as home:
         environ = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "LANG": "C.UTF-8"}
         said = run([programs / "whaul", "--version"], cwd=Path(home), environ=environ).strip()
-        if said.split()[:2] != ["whaul", version]:
-            raise ReleaseError(f"The wheel says that it is {said!r}; expected version {version}.")
-        return run([programs / "whaul", "demo"], cwd=Path(home), environ=environ)
+        expected = f"whaul {revision.version} (commit {revision.commit[:10]})"
+        if said != expected:
+            raise ReleaseError(f"The wheel says that it is {said!r}; expected {expected!r}.")
+        run([programs / "whaul", "demo"], cwd=Path(home), environ=environ)
