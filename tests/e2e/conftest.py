@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
 
+from harness.console import RunningConsole, Visitor, console_over
 from harness.store import BUCKET, StandIn, Store, s3_client, stand_in
 from harness.world import READER, Gateway, World
 from whaul.simulator import Simulator, simulator_in_thread
@@ -104,6 +106,25 @@ def brief_recorded_gateway(world: World, running_stand_in: StandIn) -> Iterator[
     """A gateway that stores into the stand-in, and gives up soon."""
     with world.gateway(AWS_ENDPOINT_URL_S3=running_stand_in.url, WHAUL_DEADLINE="2") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def console_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of `running_console`, its file."""
+    return tmp_path_factory.mktemp("console") / "whaul.db"
+
+
+@pytest.fixture(scope="session")
+def running_console(console_database: Path) -> Iterator[RunningConsole]:
+    """A console over a database with two linked accounts, which tests fill with `harness.console.put`."""
+    with console_over(console_database) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def operator(running_console: RunningConsole) -> Visitor:
+    """Somebody who is signed in to it and may do everything."""
+    return running_console.sign_in(running_console.key("--allow-all"))
 
 
 _numbers = itertools.count(1)

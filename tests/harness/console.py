@@ -1,24 +1,29 @@
 """A running console, and somebody with a browser that has no scripts."""
 
 import asyncio
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from harness.client import Reply, send
 from harness.commands import done, steered, whaul
-from harness.waiting import PATIENCE
-from harness.zygote import Forked, Zygote
+from harness.inbox import KEY, NUMBER, OWNER, REGION, WABA, Installation, installation, post
+from harness.waiting import PATIENCE, eventually
+from harness.world import ZYGOTE
+from harness.zygote import Forked
 from whaul.cli.console import checked
 from whaul.settings import Settings
 from whaul.stack.processes import answers, free_ports, wait_until
 
-ZYGOTE = Zygote()
+OTHER_WABA, OTHER_NUMBER = "102290129349999", "106540352249999"
+T = TypeVar("T")
 
 
 @dataclass
@@ -85,7 +90,28 @@ class RunningConsole:
         """Make an access key; return its id."""
         return str(whaul(["keys", "create", "--name", "operator", *arguments], self.environ)["accessKeyId"])
 
+    def with_policy(self, policy: str) -> tuple[str, Visitor]:
+        """Make an access key with a policy, and sign in as it; return its id, too."""
+        path = self.log.with_name("policy.json")
+        path.write_text(policy)
+        key = self.key("--policy", str(path))
+        return key, self.sign_in(key)
+
+    def audited(self, **members: object) -> list[dict[str, Any]]:
+        """Wait for records of the audit log with these members, such as `eventName`; return them."""
+        found: list[dict[str, Any]] = []
+
+        def are_written() -> bool:
+            path = Path(self.environ["WHAUL_AUDIT_LOG"])
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            found[:] = [record for record in map(json.loads, lines) if members.items() <= record.items()]
+            return bool(found)
+
+        eventually(are_written)
+        return found
+
     def do(self, *arguments: str) -> str:
+        """Run a command; return what it printed."""
         return done(list(arguments), self.environ)
 
 
@@ -101,6 +127,53 @@ def console(environ: Mapping[str, str], folder: Path) -> Iterator[RunningConsole
             url = f"http://127.0.0.1:{port}/healthz"
             wait_until(lambda: answers(url, (200,), None), process, "The console", log, PATIENCE)
             yield RunningConsole(port, environ, log, process)
+
+
+@contextmanager
+def console_over(database: Path) -> Iterator[RunningConsole]:
+    """Run a console over a SQLite database that is made for it, with two linked accounts."""
+    environ = {
+        "WHAUL_DATABASE_URL": f"sqlite:///{database}",
+        "WHAUL_SECRET_KEY": KEY.get_secret_value(),
+        "WHAUL_ACCOUNT_ID": OWNER,
+        "AWS_REGION": REGION,
+        "WHATSAPP_ACCESS_TOKEN": "token",
+        "WHAUL_AUDIT_LOG": str(database.with_name("audit.log")),
+    }
+    with console(environ, database.parent) as found:
+        link = ["link", "--no-verify", "--name", "Shop"]
+        found.do(*link, "--waba-id", WABA, f"--phone-number={NUMBER}=+15550100100")
+        found.do(*link, "--waba-id", OTHER_WABA, f"--phone-number={OTHER_NUMBER}=+15550100200")
+        yield found
+
+
+def allow(*actions: str, resource: str = "*") -> str:
+    """Write a policy."""
+    return json.dumps({"Statement": {"Effect": "Allow", "Action": list(actions), "Resource": resource}})
+
+
+def inside(database: Path, work: Callable[[Installation], Awaitable[T]]) -> T:
+    """Do something with the tables of events."""
+
+    async def do() -> T:
+        async with installation(f"sqlite:///{database}") as here:
+            return await work(here)
+
+    return asyncio.run(do())
+
+
+def put(database: Path, *messages: dict[str, Any], waba: str = WABA, number: str = NUMBER) -> list[str]:
+    """Have messages come; return the ids of their events."""
+
+    async def work(here: Installation) -> list[str]:
+        ids = []
+        for message in messages:
+            result = await here.inbox.put(post(message, waba=waba, number=number))
+            assert result.events == 1
+            ids.append(str(await here.value("SELECT message_id FROM events ORDER BY seq DESC LIMIT 1")))
+        return ids
+
+    return inside(database, work)
 
 
 def words(reply: Reply) -> str:
