@@ -105,9 +105,12 @@ async def _receiving(
 ) -> AsyncGenerator[asgi.Application]:
     """Build what webhooks need, and close it when the server stops."""
     async with AsyncExitStack() as stack:
+        tracing = await stack.enter_async_context(tracing_running())
         registry = await opened(stack, lambda: open_registry(settings))
         http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
-        inbound = await opened(stack, lambda: inbound_running(settings, http, listener.bodies, metrics.events))
+        inbound = await opened(
+            stack, lambda: inbound_running(settings, http, listener.bodies, metrics.events, tracing=tracing)
+        )
         await stack.enter_async_context(followed(registry.ping, lambda _: None, metrics.database_up.set))
         await stack.enter_async_context(UnfinishedHeads(settings.webhook_port or 0, listener.busy).watched())
         _collect_seldom()
@@ -148,7 +151,10 @@ async def _serving(
             deadline=settings.deadline,
             max_file_size=settings.max_file_size,
         )
-        inbound = await opened(stack, lambda: inbound_running(settings, http, gateway.bodies, metrics.events, fetching))
+        inbound = await opened(
+            stack,
+            lambda: inbound_running(settings, http, gateway.bodies, metrics.events, fetching=fetching, tracing=tracing),
+        )
         components = Components(
             rules=_rules(settings),
             registry=registry,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from whaul.arns import Arns
 from whaul.components import cipher, event_targets
@@ -22,6 +22,9 @@ from whaul.server.bodies import BodyBudget
 from whaul.server.webhooks import Webhooks
 from whaul.settings import Settings
 from whaul.telemetry.event_metrics import Backlog, EventMetrics, Waiting
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 READ_SECRETS: Final = 3.0
 """Seconds between two looks for new app secrets; one must be known within five."""
@@ -43,7 +46,9 @@ async def inbound_running(
     http: HttpClient,
     bodies: BodyBudget,
     metrics: EventMetrics,
+    *,
     fetching: Fetching | None = None,
+    tracing: "Tracing | None" = None,
 ) -> AsyncGenerator[Inbound]:
     """Run all that is done about events; with `fetching`, files are archived, too.
 
@@ -66,11 +71,12 @@ async def inbound_running(
             extensions=settings.extensions,
             fetching=fetching,
             archive_slots=settings.archive_slots,
+            tracing=tracing,
         )
         events = await stack.enter_async_context(events_running(url, seal, owner, limits, surroundings))
         secrets = AppSecrets(events.receiving, seal, owner, settings.app_secrets)
         accepted = AcceptedTokens(VerifyTokens(events.receiving, seal, owner), settings.webhook_verify_tokens)
-        webhooks = Webhooks(secrets, accepted, events.inbox, bodies, metrics)
+        webhooks = Webhooks(secrets, accepted, events.inbox, bodies, metrics, tracing=tracing)
         with suppress(RegistryUnavailableError):
             await webhooks.check()  # the first webhook need not wait
 

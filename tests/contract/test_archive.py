@@ -26,6 +26,7 @@ from harness.archive import (
     set_archive,
 )
 from harness.bucket import Bucket, Version, bucket
+from harness.collector import TRACE_ID, Memory
 from harness.inbox import ACCOUNT_ID, KEY, NOON, NUMBER, OWNER, REGION, WABA, image, installation, post
 from harness.killed import LIMITS
 from harness.killed_archive import surroundings
@@ -45,6 +46,7 @@ from whaul.secrets import Cipher
 from whaul.simulator import Simulator, simulator_in_thread
 from whaul.telemetry.call import Call
 from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.spans import Tracing
 from whaul.transfer.slots import TransferSlots
 
 pytestmark = pytest.mark.anyio
@@ -113,6 +115,32 @@ async def test_files_are_archived_once_and_told(url: str, simulator: Simulator, 
         assert s3.count() == {f"/bucket/{id_}": 1 for id_ in ids}
         assert await there.here.value("SELECT count(*) FROM events WHERE field = 'whaul_media'") == 30
         assert there.observer.outcomes["stored"] == 30
+
+
+async def test_another_process_archives_and_tells_in_the_trace_of_the_webhook(
+    url: str, simulator: Simulator, s3: Bucket
+) -> None:
+    [media_id] = images(simulator, 1)
+    trace, memory = f"00-{TRACE_ID}-b7ad6b7169203331-01", Memory()
+    async with installation(url) as here:
+        await link(here, simulator.token)
+        await set_archive(here)
+        await here.inbox.put(replace(pictures([media_id]), trace=trace))
+    async with archiver(url, simulator, s3, process="p2", tracing=Tracing(memory)) as there:
+        await there.states(stored=1)
+        assert await there.here.rows("SELECT field, trace FROM events ORDER BY seq") == [
+            ("messages", trace),
+            ("whaul_media", trace),
+        ]
+    spans = {span.name: span for span in memory.spans}
+    archive = spans.pop("archive")
+    assert (archive.parent and archive.parent.span_id, archive.attributes) == (
+        0xB7AD6B7169203331,
+        {"whaul.media_id": media_id, "whaul.attempt": 1},
+    )
+    assert spans.keys() == {"describe", "get", "put"}
+    for span in spans.values():
+        assert span.parent == archive.context
 
 
 async def test_an_outcome_is_an_event_for_those_who_name_its_field(

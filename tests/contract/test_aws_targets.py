@@ -166,6 +166,17 @@ async def test_the_parts_of_a_batch_fail_one_by_one(targets: Targets, monkeypatc
         outcomes = await targets.make(ARNS["events"], Options()).send(several(3))
         reasons = [outcome.reason if isinstance(outcome, Failed) else "accepted" for outcome in outcomes]
         assert reasons == ["accepted", "down", "rejected"]
+        assert b"TraceHeader" not in server.received[-1]
+
+
+async def test_a_bus_is_told_the_trace_as_x_ray_writes_it(targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:
+    with listening() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        server.reset(answer(200, json.dumps({"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}).encode()))
+        event = replace(EVENT, trace="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03 vendor=opaque")
+        await targets.make(ARNS["events"], Options()).send([event])
+        [entry] = json.loads(server.received[0].partition(b"\r\n\r\n")[2])["Entries"]
+    assert entry["TraceHeader"] == "Root=1-0af76519-16cd43dd8448eb211c80319c;Parent=b7ad6b7169203331;Sampled=1"
 
 
 async def test_a_batch_that_is_too_large_goes_in_parts(targets: Targets, monkeypatch: pytest.MonkeyPatch) -> None:

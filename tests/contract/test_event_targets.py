@@ -91,14 +91,17 @@ async def test_events_arrive_in_the_order_of_their_batches(target: Target, recei
     assert [arrival.id for arrival in await receiver.arrived(12)] == [event.message_id for event in events]
 
 
-async def test_a_replay_arrives_beside_the_event_and_says_so(target: Target, receiver: Receiver) -> None:
+async def test_a_replay_and_a_trace_are_told_beside_the_event(target: Target, receiver: Receiver) -> None:
     await target.send([EVENT])
-    assert reasons(await target.send([replace(EVENT, replay=True, delivery=7)])) == ["accepted"]
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    told = replace(EVENT, replay=True, delivery=7, trace=f"{traceparent} vendor=opaque")
+    assert reasons(await target.send([told])) == ["accepted"]
     first, second = await receiver.arrived(2)
     assert (first.id, second.id) == (EVENT.message_id, EVENT.message_id)
-    assert "whaul-replay" not in first.named
+    assert not {"whaul-replay", "traceparent", "tracestate"} & first.named.keys()
     if ":events:" not in receiver.address:  # a bus has nothing but the event
         assert second.named["whaul-replay"] == "1"
+        assert (second.named["traceparent"], second.named["tracestate"]) == (traceparent, "vendor=opaque")
 
 
 async def test_what_is_too_large_is_impossible_and_all_else_passes(target: Target, receiver: Receiver) -> None:

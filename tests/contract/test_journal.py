@@ -3,14 +3,17 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from opentelemetry.trace import format_trace_id
 from pydantic import SecretStr
 
+from harness.collector import TRACE_ID, Memory, named
 from harness.inbox import (
     ACCOUNT_ID,
     NOON,
@@ -43,6 +46,7 @@ from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
 from whaul.registry import schema
 from whaul.secrets import Cipher
+from whaul.telemetry.spans import Tracing
 
 pytestmark = pytest.mark.anyio
 
@@ -267,6 +271,21 @@ async def test_a_replay_sends_events_in_their_order_and_says_so(url: str) -> Non
         assert all(event.replay for event in target.sent)
         [found] = await replays(there).all()
         assert (found.id, found.state, found.matched, found.queued) == (job, "done", 5, 5)
+
+
+async def test_a_replay_is_a_trace_of_its_own_that_names_the_first(url: str) -> None:
+    target, memory = ScriptedTarget(), Memory()
+    async with delivering(url, {"orders": target}, tracing=Tracing(memory)) as there:
+        await there.here.link()
+        trace = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+        await there.here.inbox.put(replace(post(text("wamid.A")), trace=trace))
+        await there.here.add_destination()
+        await start(there)
+        await replays(there).run()
+        await there.settled()
+    [span] = memory.spans
+    assert (span.parent, [format_trace_id(link.context.trace_id) for link in span.links]) == (None, [TRACE_ID])
+    assert target.sent[0].trace == named(span) != trace
 
 
 async def test_what_waits_already_is_not_queued_again(url: str) -> None:

@@ -1,16 +1,19 @@
 """What becomes of deliveries, on both databases."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from harness.inbox import NUMBER, image, post, text
+from harness.collector import TRACE_ID, Memory, named
+from harness.inbox import NUMBER, image, installation, post, text
 from harness.outbox import ScriptedTarget, delivering
 from whaul.events.database.columns import microseconds
 from whaul.events.model import Accepted, Event, Failed
 from whaul.registry import schema
+from whaul.telemetry.spans import Tracing
 
 pytestmark = pytest.mark.anyio
 
@@ -428,3 +431,36 @@ async def test_a_clock_that_is_put_back_delays_nothing(url: str) -> None:
         assert target.sent == []
         there.outbox._clock += 86_400
         await there.settled()
+
+
+async def test_another_process_delivers_in_the_trace_of_the_webhook(url: str) -> None:
+    arrival = f"00-{TRACE_ID}-b7ad6b7169203331-01 vendor=opaque"
+    async with installation(url) as here:
+        await here.link()
+        await here.add_destination()
+        await here.inbox.put(replace(post(text("wamid.A")), trace=arrival))
+        await here.inbox.put(replace(post(text("wamid.B")), trace=arrival.replace("-01", "-00")))
+        await here.inbox.put(post(text("wamid.C")))
+    memory = Memory()
+    target = ScriptedTarget(lambda event: Accepted() if event.wamid != "wamid.A" else Failed("impossible", "its text"))
+    async with delivering(url, {"orders": target}, process="p2", tracing=Tracing(memory)) as there:
+        await there.settled()
+    sent = {event.wamid: event.trace or "" for event in target.sent}
+    of_a, of_c = sorted(memory.spans, key=lambda span: span.parent is None)
+    assert (of_a.name, of_a.parent and of_a.parent.span_id) == ("send orders", 0xB7AD6B7169203331)
+    assert sent["wamid.A"] == f"{named(of_a)} vendor=opaque"
+    assert (of_a.status.is_ok, of_a.status.description) == (False, None)
+    assert (of_a.attributes or {})["error.type"] == "impossible"
+    assert sent["wamid.B"].startswith(f"00-{TRACE_ID}-")
+    assert sent["wamid.B"].endswith("-00 vendor=opaque"), "it is not exported, and its receiver is told so"
+    assert (of_c.parent, sent["wamid.C"]) == (None, named(of_c))
+
+
+async def test_without_traces_nothing_of_one_is_sent(url: str) -> None:
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination()
+        await there.here.inbox.put(replace(post(text("wamid.A")), trace=f"00-{TRACE_ID}-b7ad6b7169203331-01"))
+        await there.settled()
+    assert target.sent[0].trace is None

@@ -1,18 +1,20 @@
 """Traces, from what a caller says to what a collector gets, through real processes."""
 
+import json
 import time
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from harness.collector import Collector, collecting
+from harness.receiver import receiving
 from harness.store import BUCKET, Store
 from harness.waiting import eventually
 from harness.world import Gateway, World
 from whaul.simulator import Simulator
+from whaul.simulator.apps import DEFAULT_APP_SECRET
 
 SERVER, CLIENT = 2, 3
 KEY = "header-of-the-collector-5e6f"
@@ -130,19 +132,10 @@ def test_who_is_not_proven_chooses_no_trace(traced: Gateway) -> None:
     assert logged["trace_id"] != trace_id
 
 
-def test_doctor_asks_the_collector(traced: Gateway, collector: Collector) -> None:
-    world = traced.world
-
-    def check(**environ: str) -> Any:
-        checks = world.whaul("doctor", **environ)["checks"]
-        return next((each["outcome"], each["detail"]) for each in checks if each["check"] == "traces")
-
-    endpoint = collector.url.replace("://", "://user:secret@")
-    assert check(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) == ("ok", f"{collector.url} takes them")
-    collector.answers = [401]
-    assert check(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) == ("warning", f"{collector.url} does not take them: HTTP 401")
-    outcome, detail = check(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
-    assert (outcome, "only http/protobuf" in detail) == ("warning", True)
+def test_doctor_asks_the_collector(world: World, collector: Collector) -> None:
+    done = world.run("doctor", "--json", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    checks = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    assert (checks["traces"]["outcome"], checks["traces"]["detail"]) == ("ok", f"{collector.url} takes them")
 
 
 def test_a_collector_that_is_away_is_told_once(world: World, collector: Collector, simulator: Simulator) -> None:
@@ -168,3 +161,74 @@ def test_a_collector_that_is_away_is_told_once(world: World, collector: Collecto
     log = running.log.read_text(encoding="utf-8")
     assert (log.count("traces_unsent"), log.count("HTTP 400"), log.count("traces_sent")) == (1, 1, 1)
     assert KEY not in log
+
+
+@pytest.fixture(scope="module")
+def inbound(world: World, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The simulated account, linked with its app's secret in a database of its own; every trace is exported."""
+    folder = tmp_path_factory.mktemp("traces")
+    environ = world.environ | {
+        "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
+        "WHAUL_EVENT_HOSTS": "127.0.0.1",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "20",
+        "OTEL_TRACES_SAMPLER_ARG": "1",
+    }
+    found = World(world.simulator, environ, folder)
+    (folder / "app-secret").write_text(DEFAULT_APP_SECRET)
+    found.link("--app-secret-file", str(folder / "app-secret"))
+    return found
+
+
+def test_a_message_is_one_trace_from_the_webhook_to_receiver_and_bucket(
+    inbound: World, collector: Collector, simulator: Simulator, store: Store, prefix: str
+) -> None:
+    media_id = simulator.add_generated(1000, "image/png")
+    inbound.whaul("archive", "set", simulator.waba_id, "--to", f"s3://{BUCKET}/{prefix}")
+    with receiving() as receiver:
+        receiver.answers = [500]
+        inbound.whaul("destinations", "add", "orders", "--account", simulator.waba_id, "--to", receiver.url)
+        with inbound.gateway() as first:
+            inbound.whaul("webhooks", "subscribe", simulator.waba_id, "--url", first.url)
+            simulator.send_webhook("image", media_id=media_id)
+            receiver.wait(1)
+            eventually(lambda: store.has(f"{prefix}{media_id}.png"))
+        with inbound.gateway():  # another process, hours later, say
+            receiver.wait(2)
+    (failed, delivered) = (post.headers["traceparent"] for post in receiver.posts)
+    trace_id = delivered[3:35]
+    assert failed[3:35] == trace_id
+    spans = [span for span in collector.spans if span.trace_id == trace_id]
+    by_id = {span.id: span for span in spans}
+    [root] = [span for span in spans if not span.parent]
+    assert root.name == "POST /webhooks/meta/{app}"
+    assert root.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/webhooks/meta/{app}",
+        "http.response.status_code": 200,
+        "messaging.batch.message_count": 1,
+        "whaul.webhook.outcome": "accepted",
+    }
+    attempts = [by_id[traceparent[36:52]] for traceparent in (failed, delivered)]
+    assert [(span.name, span.parent, span.failed) for span in attempts] == [
+        ("send orders", root.id, True),
+        ("send orders", root.id, False),
+    ]
+    assert attempts[0].attributes["error.type"] == "down"
+    assert attempts[1].attributes == {
+        "messaging.system": "http",
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": "orders",
+        "messaging.message.id": receiver.posts[1].headers["webhook-id"],
+        "whaul.event.field": "messages",
+        "whaul.event.kind": "message",
+        "whaul.attempt": 2,
+    }
+    [archive] = [span for span in spans if span.name == "archive"]
+    assert (archive.parent, archive.failed) == (root.id, False)
+    assert {span.name for span in spans if span.parent == archive.id} == {"describe", "get", "put"}
+    message = json.loads(receiver.posts[0].json()["whatsAppWebhookEntry"])["changes"][0]["value"]["messages"][0]
+    exported = b"".join(collector.bodies)
+    for private in (message["from"], message["id"], simulator.waba_id, simulator.token, BUCKET, prefix):
+        assert private.encode() not in exported

@@ -36,6 +36,7 @@ from whaul.storage.credentials import CredentialChain
 from whaul.storage.s3 import S3Store
 from whaul.storage.s3_config import S3Config
 from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.spans import Tracing
 from whaul.transfer.slots import TransferSlots
 
 MAX_FILE_SIZE = 5_000_000
@@ -121,6 +122,7 @@ async def archiver(
     process: str = "p1",
     concurrency: int = 4,
     slots: TransferSlots | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Archiver]:
     """Run an inbox with an archive."""
     async with installation(url, process=process) as here, HttpClient() as http:
@@ -135,6 +137,7 @@ async def archiver(
             backlog=here.backlog,
             concurrency=concurrency,
             rng=random.Random(1),  # noqa: S311
+            tracing=tracing,
         )
         drafting = replace(here.drafting, files=archiving)
         here.inbox = Inbox(here.store, here.routing, drafting, process=process)

@@ -17,6 +17,7 @@ from whaul.events.delivery.turns import Turns
 from whaul.events.model import Accepted, Event, Outcome, Outcomes
 from whaul.events.routing import Destination
 from whaul.registry.errors import RegistryUnavailableError
+from whaul.telemetry.spans import Tracing
 
 
 @dataclass
@@ -113,6 +114,7 @@ async def delivering(
     process: str = "p1",
     period: float = 3600.0,
     sweep: float = 0.1,
+    tracing: Tracing | None = None,
     **options: Any,
 ) -> AsyncIterator[Delivering]:
     """Run an inbox with an outbox."""
@@ -136,6 +138,7 @@ async def delivering(
             period=period,
             rng=random.Random(1),  # noqa: S311
             sweep=sweep,
+            tracing=tracing,
         )
         here.connect(outbox)
         async with outbox.running():

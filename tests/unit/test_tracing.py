@@ -1,5 +1,6 @@
 """When traces are made, which of them are exported, and what a bad variable or an absent collector leads to."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -7,13 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import Tracer
 
-from harness.collector import collecting
-from harness.waiting import eventually
+from harness.collector import Memory, collecting
+from harness.waiting import PATIENCE, eventually
+from whaul.doctor.traces import traces
 from whaul.telemetry import tracing
 from whaul.telemetry.call import Call, Hop, Hops
 from whaul.telemetry.span_export import SpanExport
@@ -28,24 +26,6 @@ PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
-
-
-class Memory:
-    """Keeps spans."""
-
-    def __init__(self) -> None:
-        self.spans = InMemorySpanExporter()
-        self._provider = TracerProvider()
-        self._provider.add_span_processor(SimpleSpanProcessor(self.spans))
-
-    def tracer(self) -> Tracer:
-        return self._provider.get_tracer("test")
-
-    def try_out(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -140,7 +120,7 @@ def proven() -> Iterator[Callable[[Headers], Call]]:
         return call
 
     yield trace
-    memory.spans.shutdown()
+    memory.exporter.shutdown()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +150,7 @@ def test_no_span_goes_on_after_its_call() -> None:
     hops = Hops([Hop("wait", now - 0.2, now - 0.1), Hop("retry", now - 0.1, now + 100.0, "DependencyException")])
     call = Call("id", hops=hops, error="DependencyException")
     Tracing(memory).call(call, [(b"host", b"[::1]:8080")], 502, 0.3)
-    *parts, root = memory.spans.get_finished_spans()
+    *parts, root = memory.spans
     assert [part.name for part in parts] == ["wait", "retry"]
     for part in parts:
         assert root.start_time < part.start_time < part.end_time <= root.end_time  # type: ignore[operator]
@@ -208,3 +188,22 @@ def test_a_collector_that_sends_elsewhere_is_not_followed(monkeypatch: pytest.Mo
         assert export.try_out() == "HTTP 302"
         export.close()
         eventually(lambda: len(collector.headers) == 1)
+
+
+def found_by_doctor() -> list[tuple[str, str]]:
+    async def found() -> list[tuple[str, str]]:
+        return [(each.outcome.value, each.detail) async for each in traces(os.environ, PATIENCE)]
+
+    return asyncio.run(found())
+
+
+def test_doctor_tries_the_collector_out_and_shows_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found_by_doctor() == []
+    with collecting() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url.replace("://", "://user:password@"))
+        collector.answers = [200, 401]
+        assert found_by_doctor() == [("ok", f"{collector.url} takes them")]
+        assert found_by_doctor() == [("warning", f"{collector.url} does not take them: HTTP 401")]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    [(outcome, detail)] = found_by_doctor()
+    assert (outcome, "only http/protobuf is spoken" in detail) == ("warning", True)

@@ -89,6 +89,10 @@ class Event:
     replay: bool = False
     delivery: int = 0
     """The number of this delivery, which a replay is told from the first one by."""
+    arrival: str | None = None
+    """The span of its webhook, as `telemetry.spans` writes it."""
+    trace: str | None = None
+    """The span of this attempt, which goes with it to the target."""
 
 
 Reason = Literal["down", "refused", "closed", "gone", "rejected", "impossible"]

@@ -103,7 +103,7 @@ class Reparse:
         """Read those that are there now; ones that are made meanwhile have higher numbers."""
         [(end,)] = await self.store.read("SELECT coalesce(max(seq), 0) FROM events")
         statement = f"""
-            SELECT seq, app, received_at, body_id, entry FROM events
+            SELECT seq, app, received_at, body_id, entry, trace FROM events
             WHERE owner = $1 AND state = 'unparsed' AND seq > $2 AND seq <= $3 AND received_at >= $4
             ORDER BY seq LIMIT {PAGE}"""
         last = 0
@@ -122,7 +122,7 @@ class Reparse:
 
     def _post(self, row: Row, found: Sequence[Item]) -> Post:
         app = row[1]
-        return Post(b"", found, _Remembered(app, app in self.operators), moment(row[2]))
+        return Post(b"", found, _Remembered(app, app in self.operators), moment(row[2]), row[5])
 
     async def _remove(self, seqs: Collection[int]) -> None:
         given = f"(SELECT id FROM {self.store.rows('$1', id='bigint')})"

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from whaul.database_url import is_postgresql
 from whaul.events.archive.archiving import Archiving
@@ -41,6 +41,9 @@ from whaul.events.routing import Archive, Destination, Routing
 from whaul.events.targets import Target
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import Cipher
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 RECEIVING: Final = 2
 DELIVERING: Final = 3
@@ -79,6 +82,7 @@ class Surroundings:
     """Files that are fetched at once."""
     operators: Collection[str] = ()
     """The apps, by id, whose secrets are the operator's."""
+    tracing: "Tracing | None" = None
     extensions: Mapping[str, str] = field(default_factory=dict)
     """Extensions of files by MIME type, beside those that are known."""
 
@@ -137,6 +141,7 @@ async def events_running(
             backlog=backlog,
             period=limits.delivery_period,
             rng=rng,
+            tracing=surroundings.tracing,
         )
         archiving = None
         if surroundings.fetching is not None:
@@ -150,6 +155,7 @@ async def events_running(
                 backlog=backlog,
                 concurrency=surroundings.archive_slots,
                 rng=rng,
+                tracing=surroundings.tracing,
             )
 
         def name_file(archive: Archive, item: Item, media: MediaRef, received_at: datetime) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qs
 
 import structlog
@@ -29,6 +29,9 @@ from whaul.server.asgi import Receive, Scope, Send
 from whaul.server.bodies import SMALL_BODY, BodyBudget, body_size, read_body
 from whaul.telemetry import logs
 from whaul.telemetry.event_metrics import EventMetrics
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -52,13 +55,21 @@ class Webhooks:
     """Takes webhooks in."""
 
     def __init__(
-        self, secrets: AppSecrets, tokens: AcceptedTokens, inbox: Inbox, bodies: BodyBudget, metrics: EventMetrics
+        self,
+        secrets: AppSecrets,
+        tokens: AcceptedTokens,
+        inbox: Inbox,
+        bodies: BodyBudget,
+        metrics: EventMetrics,
+        *,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self._secrets = secrets
         self._tokens = tokens
         self._inbox = inbox
         self._bodies = bodies
         self._metrics = metrics
+        self._tracing = tracing
         self._methods: dict[str, Callable[[Scope, Receive, str | None], Awaitable[Answer]]] = {
             "GET": self._verify,
             "POST": self._take,
@@ -101,11 +112,11 @@ class Webhooks:
 
     async def _take(self, scope: Scope, receive: Receive, app_id: str | None) -> Answer:
         started = time.monotonic()
-        outcome, answer = await self._taken(scope, receive, app_id)
+        outcome, answer = await self._taken(scope, receive, app_id, started)
         self._metrics.webhook(outcome, time.monotonic() - started)
         return answer
 
-    async def _taken(self, scope: Scope, receive: Receive, app_id: str | None) -> tuple[str, Answer]:
+    async def _taken(self, scope: Scope, receive: Receive, app_id: str | None, started: float) -> tuple[str, Answer]:
         """Read a body within its bounds, and keep it."""
         if not self._secrets.are_read:
             return "unavailable", _unavailable(RETRY_AFTER)
@@ -120,15 +131,17 @@ class Webhooks:
             else:
                 room = self._bodies.take(size)
                 body = await room.fill(read_body(receive, size))
-            return await self._keep(body, digest, app_id)
+            return await self._prove(scope, body, digest, app_id, started)
         except (RequestEntityTooLargeException, SerializationException, ThrottledRequestException) as error:
             return _unread(error)
         finally:
             if room is not None:
                 room.release()
 
-    async def _keep(self, body: bytes, digest: bytes, app_id: str | None) -> tuple[str, Answer]:
-        """Prove a body and keep what it tells."""
+    async def _prove(
+        self, scope: Scope, body: bytes, digest: bytes, app_id: str | None, started: float
+    ) -> tuple[str, Answer]:
+        """Prove a body and keep what it tells. One that is not proven has no trace: anybody can send those."""
         is_large = len(body) > INLINE_BODY
         speaker = await _run(is_large, lambda: self._secrets.find(digest, body, app_id))
         if speaker is None:
@@ -136,8 +149,24 @@ class Webhooks:
         app = speaker.app_id or "unknown"
         self._metrics.signed(app, speaker.position)
         found = await _run(is_large, lambda: items.split(body))
+        if self._tracing is None:
+            return await self._keep(Post(body, found, speaker, datetime.now(UTC)))
+        route = PATH if app_id is None else f"{PATH}/{{app}}"
+        span = self._tracing.webhook(scope["headers"], route, started)
+        outcome, answer = await self._keep(Post(body, found, speaker, datetime.now(UTC), span.context))
+        status = answer[0]
+        attributes = {
+            "http.response.status_code": status,
+            "messaging.batch.message_count": len(found),
+            "whaul.webhook.outcome": outcome,
+        }
+        span.end(attributes, outcome if status >= HTTPStatus.INTERNAL_SERVER_ERROR else None)
+        return outcome, answer
+
+    async def _keep(self, post: Post) -> tuple[str, Answer]:
+        """Keep what a webhook tells."""
         try:
-            result = await self._inbox.put(Post(body, found, speaker, datetime.now(UTC)))
+            result = await self._inbox.put(post)
         except InboxUnavailableError as error:
             log.warning("a webhook was not kept; Meta sends it again", reason=str(error))
             return "unavailable", _unavailable(error.retry_after)
@@ -145,14 +174,14 @@ class Webhooks:
             self._metrics.duplicates.inc(result.duplicates)
         if result.foreign:
             self._metrics.foreign.inc(result.foreign)
-        for item in found:
+        for item in post.items:
             if item.at is not None:
                 self._metrics.lag.observe(max(0.0, time.time() - item.at))
         if result.foreign and not result.events and not result.duplicates:
             return "foreign", _refused(HTTPStatus.UNAUTHORIZED)
         if not result.events and result.duplicates:
             return "duplicate_only", (HTTPStatus.OK, [], b"")
-        return "unparsed" if 0 < result.unparsed == len(found) else "accepted", (HTTPStatus.OK, [], b"")
+        return "unparsed" if 0 < result.unparsed == len(post.items) else "accepted", (HTTPStatus.OK, [], b"")
 
 
 async def _run(elsewhere: bool, work: Callable[[], T]) -> T:

@@ -11,21 +11,23 @@ https://opentelemetry.io/docs/specs/semconv/
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from opentelemetry.context import Context
 from opentelemetry.trace import (
+    Link,
     Span,
     SpanKind,
     StatusCode,
     Tracer,
     format_span_id,
     format_trace_id,
+    get_current_span,
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from whaul.telemetry.call import Call, Hop
+from whaul.telemetry.call import Call, Hop, Hops
 
 SERVICE: Final = "SocialMessaging"
 """The id of the service in AWS's model."""
@@ -43,10 +45,18 @@ _PEERS: Final[Mapping[str, str]] = {
     "open": "s3",
 }
 """Whom a hop calls; the others call nobody."""
+_SYSTEMS: Final[Mapping[str, str]] = {
+    "sns": "aws.sns",
+    "sqs": "aws_sqs",
+    "events": "aws.eventbridge",
+    "tls": "nats",
+}
+"""By service or scheme; the others are called so. https://opentelemetry.io/docs/specs/semconv/messaging/"""
 _SERVER_ERRORS: Final = 500
 
 Headers = Iterable[tuple[bytes, bytes]]
-Attributes = Mapping[str, str | int | float | bool | None]
+Attributes = Mapping[str, Any]
+"""Those that are None are left out."""
 
 
 class Export(Protocol):
@@ -105,6 +115,41 @@ class Tracing:
         self._parts(span, call.hops, clock)
         _end(span, attributes, call.error, clock, failed=status >= _SERVER_ERRORS)
 
+    def webhook(self, headers: Headers, route: str, started: float) -> "Begun":
+        """Begin the span of a webhook whose signature is proven; it came at `started`, by the monotonic clock."""
+        clock = _Clock()
+        span = self._tracer.start_span(f"POST {route}", _parent(headers), SpanKind.SERVER, start_time=clock.ns(started))
+        return Begun(span, {"http.request.method": "POST", "http.route": route})
+
+    def delivery(self, arrival: str | None, destination: str, target: str, *, is_replay: bool) -> "Begun":
+        """Begin the span of an attempt to deliver an event: in the trace of its webhook, as long as it is no replay."""
+        parent = _read(arrival)
+        links = []
+        if is_replay:  # days later, perhaps, and by somebody's command
+            links = [Link(get_current_span(parent).get_span_context())] if arrival else []
+            parent = _NONE
+        span = self._tracer.start_span(f"send {destination}", parent, SpanKind.PRODUCER, links=links)
+        return Begun(
+            span,
+            {
+                "messaging.system": _system(target),
+                "messaging.operation.name": "send",
+                "messaging.operation.type": "send",
+                "messaging.destination.name": destination,
+                "whaul.replay": is_replay or None,
+            },
+        )
+
+    def archive(
+        self, arrival: str | None, hops: Hops, started: float, attributes: Attributes, error: str | None
+    ) -> None:
+        """Make the spans of an attempt to archive a file that has just ended."""
+        clock = _Clock()
+        span = self._tracer.start_span("archive", _read(arrival), SpanKind.INTERNAL, start_time=clock.ns(started))
+        if span.is_recording():
+            self._parts(span, hops, clock)
+            _end(span, attributes, error, clock, failed=error is not None)
+
     def _parts(self, span: Span, hops: Iterable[Hop], clock: "_Clock") -> None:
         """Make the spans of the parts of something."""
         inside = set_span_in_context(span, _NONE)
@@ -113,6 +158,23 @@ class Tracing:
             kind = SpanKind.CLIENT if peer else SpanKind.INTERNAL
             part = self._tracer.start_span(name, inside, kind, start_time=clock.ns(started))
             _end(part, {"peer.service": peer}, error, clock, ended, failed=error is not None)
+
+
+class Begun:
+    """A span that is under way."""
+
+    def __init__(self, span: Span, attributes: Attributes) -> None:
+        self._span = span
+        self._attributes = attributes
+        context = span.get_span_context()
+        ids = f"00-{format_trace_id(context.trace_id)}-{format_span_id(context.span_id)}-{context.trace_flags:02x}"
+        self.context = f"{ids} {context.trace_state.to_header()}".rstrip()
+        """Names it, here and elsewhere: a `traceparent` and, after a space, a `tracestate`, if there is one."""
+
+    def end(self, attributes: Attributes, error: str | None) -> None:
+        """End it; `error` says why what it tells of failed."""
+        if self._span.is_recording():
+            _end(self._span, {**self._attributes, **attributes}, error, _Clock(), failed=error is not None)
 
 
 class _Clock:
@@ -157,6 +219,19 @@ def _context(traceparent: str, tracestate: str) -> Context:
     if 0 < len(tracestate) <= MAX_STATE:
         carrier["tracestate"] = tracestate
     return _W3C.extract(carrier, _NONE)
+
+
+def _read(arrival: str | None) -> Context:
+    """Read what `Begun.context` wrote."""
+    traceparent, _, tracestate = (arrival or "").partition(" ")
+    return _context(traceparent, tracestate)
+
+
+def _system(target: str) -> str:
+    """Name the kind of a target by its address, as far as there is a name."""
+    scheme, _, rest = target.partition(":")
+    service = rest.split(":")[1] if scheme == "arn" else scheme
+    return _SYSTEMS.get(service, service)
 
 
 def _host(headers: Headers) -> tuple[str | None, int | None]:

@@ -15,10 +15,11 @@ no process that dies leaves a file that is stored and not told.
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -36,6 +37,10 @@ from whaul.events.periodic import Tasks, every, watching
 from whaul.events.receiving.drafts import NewFileJob
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.telemetry import logs
+from whaul.telemetry.call import Hops
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -71,6 +76,7 @@ class Archiving:
         backlog: Backlog,
         concurrency: int,
         rng: random.Random,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """`concurrency` is how many files are fetched at once."""
         self._files = files
@@ -81,6 +87,7 @@ class Archiving:
         self._backlog = backlog
         self._concurrency = concurrency
         self._rng = rng
+        self._tracing = tracing
         self._healths = Healths(rng)
         self._queue: deque[FileJob] = deque()
         self._in_flight: dict[FileJob, asyncio.Task[None]] = {}
@@ -185,18 +192,22 @@ class Archiving:
     # Attempts.
 
     async def _attempt(self, job: FileJob) -> None:
-        token = ""
+        token, hops, started = "", Hops(), time.monotonic()
         try:
-            outcome, token = await self._try(job)
+            outcome, token = await self._try(job, hops)
         except RegistryUnavailableError:
             self._settle(Settled(job, "pending", wait=AGAIN, counted=False, missing=job.missing))
             return
         except Exception as error:  # noqa: BLE001 - a defect of one file must not end the others
             log.error("a file could not be archived", error=logs.without_text(error))
             outcome = Unstored("file", f"an error of whaul's: {type(error).__name__}")
+        if self._tracing is not None:
+            attributes = {"whaul.media_id": job.media_id, "whaul.attempt": job.attempts + 1}
+            reason = outcome.why if isinstance(outcome, Unstored) else None
+            self._tracing.archive(job.arrival, hops, started, attributes, reason)
         await self._judge(job, outcome, token)
 
-    async def _try(self, job: FileJob) -> tuple[Stored | Unstored, str]:
+    async def _try(self, job: FileJob, hops: Hops) -> tuple[Stored | Unstored, str]:
         """Try once; return what came of it, and the token as parking names it."""
         if job.takeovers >= MAX_TAKEOVERS:
             return Unstored("permanent", f"given up: {MAX_TAKEOVERS} processes ended while they had it"), ""
@@ -218,6 +229,7 @@ class Archiving:
             lambda: self._renew(job),
             is_conditional=is_conditional,
             is_first=job.is_first,
+            hops=hops,
         )
         return outcome, name
 

@@ -38,6 +38,7 @@ from whaul.model import GraphToken, MediaInfo, S3File
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import Body
 from whaul.storage.s3 import SHA256_METADATA, ObjectExistsError, S3Store
+from whaul.telemetry.call import Hops
 from whaul.transfer.attempts import Attempts
 from whaul.transfer.download import PART, Transfer
 from whaul.transfer.slots import TransferSlots
@@ -98,14 +99,20 @@ class Fetching:
         *,
         is_conditional: bool,
         is_first: bool,
+        hops: Hops | None = None,
     ) -> Stored | Unstored:
-        """Try once. `is_conditional` says whether the store honours `If-None-Match`; `is_first`, that nobody tried."""
+        """Try once. `is_conditional` says whether the store honours `If-None-Match`; `is_first`, that nobody tried.
+
+        `hops` receives `describe` and those of the transfer.
+        """
+        hops = Hops() if hops is None else hops
         async with self.slots.quiet_slot():
-            attempts = Attempts(asyncio.get_running_loop().time() + self.deadline, patience=self.patience)
+            attempts = Attempts(asyncio.get_running_loop().time() + self.deadline, patience=self.patience, hops=hops)
             source = MediaSource(self.graph, token, media_id, self.max_file_size)
             try:
-                async with attempts.bounded():
-                    info = await attempts.run(source.describe)
+                with hops.timed("describe"):
+                    async with attempts.bounded():
+                        info = await attempts.run(source.describe)
             except ApiError as error:
                 return _undescribed(error)
             put = _Put(self.store, place, renew, is_conditional=is_conditional)
@@ -115,7 +122,7 @@ class Fetching:
                         found = await attempts.run(lambda: self._found(place, info))
                         if found is not None:
                             return found
-                    stored = await Transfer(source, put, info, attempts).run()
+                    stored = await Transfer(source, put, info, attempts, hops).run()
             except ObjectExistsError:
                 return await self._taken(place, info, attempts)
             except _LostError:

@@ -21,7 +21,10 @@ _LOOKED_AT: Final = 1000
 """Due files among which those are chosen that end first."""
 _REVIVED: Final = 500
 """Files that are made due at a time."""
-_COLUMNS: Final = "seq, account_id, media_id, bucket, key, expires_at, attempts, missing, revoked"
+_COLUMNS: Final = (
+    "seq, account_id, media_id, bucket, key, expires_at, attempts, missing, revoked, "
+    "(SELECT trace FROM events WHERE events.seq = files.seq)"
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +49,8 @@ class FileJob:
     missing: bool = False
     """Whether Meta said the last time that there is no such id."""
     revoked: bool = False
+    arrival: str | None = None
+    """The span of that event's webhook."""
 
     @property
     def is_first(self) -> bool:
@@ -170,11 +175,13 @@ def born(job: NewFileJob) -> FileJob:
         expires_at=row.expires_at,
         until=job.until,
         size=len(event.entry),
+        arrival=event.arrival,
     )
 
 
 def _job(row: Row, now: float) -> FileJob:
-    id_, fence, takeovers, seq, account_id, media_id, bucket, key, expires_at, attempts, missing, revoked = row
+    id_, fence, takeovers, seq, account_id, media_id, bucket, key, expires_at, attempts, *rest = row
+    missing, revoked, arrival = rest
     return FileJob(
         id=id_,
         fence=fence,
@@ -188,4 +195,5 @@ def _job(row: Row, now: float) -> FileJob:
         takeovers=takeovers,
         missing=bool(missing),
         revoked=bool(revoked),
+        arrival=arrival,
     )

@@ -81,7 +81,8 @@ class Outcomes:
         if ids is not None:
             chosen = f"files.id IN (SELECT id FROM {self._store.rows('$2', id='text')})"
         statement = f"""
-            SELECT {_COLUMNS}, files.run, files.account_id, coalesce(files.done_at, files.created_at), events.entry
+            SELECT {_COLUMNS}, files.run, files.account_id, coalesce(files.done_at, files.created_at), events.trace,
+              events.entry
             FROM files LEFT JOIN events ON events.seq = files.seq
             WHERE files.owner = $1 AND (events.seq IS NULL OR events.{self._readable})
               AND files.state IN ('stored', 'failed') AND told = false AND {chosen} LIMIT {PAGE}"""
@@ -107,9 +108,9 @@ class Outcomes:
 
     def _post(self, row: Row) -> Post:
         """Make a post of our own, which says the same whoever makes it."""
-        *described, run, account_id, done_at, entry = row
+        *described, run, account_id, done_at, trace, entry = row
         when = moment(done_at)
-        return Post(b"", [self._item(described, run, when, entry)], _Ours(account_id), when)
+        return Post(b"", [self._item(described, run, when, entry)], _Ours(account_id), when, trace)
 
     def _item(self, row: Sequence[Any], run: int, when: datetime, entry: str) -> Item:
         [origin, *_] = items.of_entry(self._cipher.unseal(entry))

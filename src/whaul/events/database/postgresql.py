@@ -31,7 +31,7 @@ _EVENT: Final = """
     day int, key text, own_day int, message_id text, app text, received_at bigint, item_at bigint, field text,
     kind text, type text, waba_id text, account_id text, meta_phone_number_id text, wamid text, conversation text,
     state text, body_id text, size int, key_id text, entry text, parties json, revokes text, deliveries json,
-    files json"""
+    files json, trace text"""
 
 # One statement is one round of messages, and one transaction without a BEGIN. Keys, turns and files are made in
 # order, so that two groups wait for each other in one direction only. What the last SELECT does not refer to is done
@@ -51,9 +51,9 @@ WITH setting AS (
   ORDER BY day, binary_key ON CONFLICT DO NOTHING RETURNING day, key
 ), made AS (
   INSERT INTO events (message_id, owner, app, received_at, item_at, field, kind, type, waba_id, account_id,
-    meta_phone_number_id, wamid, conversation, state, body_id, size, key_id, entry)
+    meta_phone_number_id, wamid, conversation, state, body_id, size, key_id, entry, trace)
   SELECT message_id, $1, app, received_at, item_at, field, kind, type, waba_id, account_id,
-    meta_phone_number_id, wamid, decode(conversation, 'base64'), state, body_id, size, key_id, entry
+    meta_phone_number_id, wamid, decode(conversation, 'base64'), state, body_id, size, key_id, entry, trace
   FROM given JOIN fresh ON fresh.day = given.day AND fresh.key = given.binary_key ORDER BY ordinality
   RETURNING seq, message_id, body_id, received_at, size, key_id
 ), whole AS (

@@ -143,7 +143,7 @@ _KNOWN: Final = "SELECT 1 FROM event_keys WHERE day = ? AND key = ?"
 _EVENT: Final = _insert(
     "events",
     "message_id, owner, app, received_at, item_at, field, kind, type, waba_id, account_id, meta_phone_number_id, "
-    "wamid, conversation, state, body_id, size, key_id, entry",
+    "wamid, conversation, state, body_id, size, key_id, entry, trace",
 )
 _BODY: Final = _insert("webhook_bodies", "id, owner, app, received_at, key_id, body")
 _PARTY: Final = _insert("event_parties", "party, seq", "ON CONFLICT DO NOTHING")
@@ -200,7 +200,7 @@ class _Put:
 
     def _event(self, new: NewEvent) -> None:
         what = (new.item_at, new.field, new.kind, new.type, new.waba_id, new.account_id, new.meta_phone_number_id)
-        rest = (new.wamid, new.conversation, new.state, new.body_id, new.size, new.key_id, new.entry)
+        rest = (new.wamid, new.conversation, new.state, new.body_id, new.size, new.key_id, new.entry, new.trace)
         row = (new.message_id, self._group.owner, new.app, new.received_at, *what, *rest)
         seq = self._connection.execute(_EVENT, row).lastrowid or 0
         self._born.events[new.message_id] = seq

@@ -90,6 +90,7 @@ class NewEvent(msgspec.Struct):
     """The wamid of a message that it takes back; files of that one are not archived any more."""
     deliveries: list[NewDelivery]
     files: list[NewFile]
+    trace: str | None
 
 
 class Group(NamedTuple):

@@ -170,6 +170,7 @@ class EventRow(Table):
     size: Mapped[int] = mapped_column(Integer, doc="bytes of the entry")
     key_id: Mapped[str] = mapped_column(String(16))
     entry: Mapped[str] = mapped_column(Sealed)
+    trace: Mapped[str | None] = mapped_column(Text, doc="context of the webhook's span: see `Event.arrival`")
 
     __table_args__ = (
         Index(

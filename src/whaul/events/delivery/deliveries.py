@@ -24,7 +24,7 @@ PAGE: Final = 500
 COLUMNS: Final = "seq, destination, attempts, first_at, waits, replay, conversation"
 _EVENT_COLUMNS: Final = (
     "seq, message_id, received_at, kind, type, field, waba_id, meta_phone_number_id, wamid, events.conversation, "
-    "account_id, entry"
+    "account_id, trace, entry"
 )
 
 Results = Callable[[Sequence[int]], Awaitable[Mapping[int, bytes]]]
@@ -213,7 +213,8 @@ class Deliveries:
         return rows
 
     def _event(self, row: Row, outcome: bytes | None, id_: int, replay: bool) -> Event:
-        seq, message_id, received_at, kind, type_, field, waba_id, number, wamid, conversation, account_id, entry = row
+        seq, message_id, received_at, kind, type_, field, waba_id, number, wamid, conversation, account_id, *rest = row
+        trace, entry = rest
         return Event(
             message_id=message_id,
             received_at=moment(received_at),
@@ -230,6 +231,7 @@ class Deliveries:
             outcome=outcome,
             replay=replay,
             delivery=id_,
+            arrival=trace,
         )
 
     def _record(self, attempts: Sequence[Attempt]) -> Statement:

@@ -4,8 +4,9 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -15,6 +16,9 @@ from whaul.events.model import Event, Failed, Outcome, Outcomes
 from whaul.events.routing import Destination, Routes
 from whaul.events.targets import Target, TargetError
 from whaul.telemetry import logs
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -155,13 +159,33 @@ class Lanes:
             return UnusableTarget(str(error))
 
 
-async def send(lane: Lane, batch: Sequence[Delivery]) -> Sequence[Outcome]:
+async def send(lane: Lane, batch: Sequence[Delivery], tracing: "Tracing | None") -> Sequence[Outcome]:
     """Send a batch. Whatever goes wrong is an outcome: a defect of one target ends no others' deliveries."""
+    events = [delivery.event for delivery in batch]
+    if tracing is None:
+        return await _bounded(lane, events)
+    name, target = lane.destination.name, lane.destination.target
+    spans = [tracing.delivery(event.arrival, name, target, is_replay=event.replay) for event in events]
+    outcomes = await _bounded(
+        lane, [replace(event, trace=span.context) for event, span in zip(events, spans, strict=True)]
+    )
+    for delivery, span, outcome in zip(batch, spans, outcomes, strict=True):
+        attributes = {
+            "messaging.message.id": delivery.event.message_id,
+            "whaul.event.field": delivery.event.field,
+            "whaul.event.kind": delivery.event.kind,
+            "whaul.attempt": delivery.attempts + 1,
+        }
+        span.end(attributes, outcome.reason if isinstance(outcome, Failed) else None)
+    return outcomes
+
+
+async def _bounded(lane: Lane, events: Sequence[Event]) -> Sequence[Outcome]:
     try:
         async with asyncio.timeout(ATTEMPT):
-            return await _send(lane, [delivery.event for delivery in batch])
+            return await _send(lane, events)
     except TimeoutError:
-        return [Failed("down", f"no answer in {ATTEMPT:.0f} seconds")] * len(batch)
+        return [Failed("down", f"no answer in {ATTEMPT:.0f} seconds")] * len(events)
 
 
 async def _send(lane: Lane, events: Sequence[Event]) -> Sequence[Outcome]:

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from math import inf
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -42,6 +42,9 @@ from whaul.events.receiving.drafts import NewDeliveryJob
 from whaul.events.routing import Destination, Routes, Routing
 from whaul.events.targets import Target
 from whaul.registry.errors import RegistryUnavailableError
+
+if TYPE_CHECKING:
+    from whaul.telemetry.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -72,6 +75,7 @@ class Outbox:
         period: float,
         rng: random.Random,
         sweep: float = SWEEP,
+        tracing: "Tracing | None" = None,
     ) -> None:
         """`period` is how long a delivery is tried, `sweep` how often we look for what is due, both in seconds."""
         self._store = store
@@ -83,6 +87,7 @@ class Outbox:
         self._period = period
         self._rng = rng
         self._sweep = sweep
+        self._tracing = tracing
         self._clock = -inf
         """By how much the database's clock is ahead of the event loop's."""
         self._lanes = Lanes(targets, rng)
@@ -210,7 +215,7 @@ class Outbox:
         try:
             sent = [delivery for delivery in batch if delivery.until - begun >= MIN_LEFT]
             if sent:
-                outcomes = await send(lane, sent)
+                outcomes = await send(lane, sent, self._tracing)
                 for delivery, outcome in zip(sent, outcomes, strict=True):
                     self._judge(lane, delivery, outcome, at, loop.time() - begun)
         finally:

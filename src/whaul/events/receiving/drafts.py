@@ -69,6 +69,8 @@ class Post:
     speaker: Speaker
     received_at: datetime
     """UTC."""
+    trace: str | None = None
+    """Its span; of items that are put again, that of the webhook in which they came."""
 
 
 class _Part(NamedTuple):
@@ -179,6 +181,7 @@ class Drafting:
             revokes=None if account is None else item.revokes,
             deliveries=[self._delivery(destination, part, bool(files)) for destination in wanted],
             files=files,
+            trace=post.trace,
         )
         return Candidate(item, row)
 

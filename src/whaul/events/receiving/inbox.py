@@ -196,7 +196,7 @@ class Inbox:
     async def _unparsed(self, draft: Draft) -> PutResult | InboxUnavailableError:
         """Keep a webhook that the database refuses as bytes."""
         post = draft.post
-        unread = Post(post.body, [items.unparsed(post.body)], post.speaker, post.received_at)
+        unread = Post(post.body, [items.unparsed(post.body)], post.speaker, post.received_at, post.trace)
         try:
             [result] = await self._put([self._drafting.draft(unread)])
         except (UnfitDataError, RegistryUnavailableError) as error:
@@ -318,6 +318,7 @@ def _event(candidate: Candidate, seq: int) -> Event:
         entry=item.entry,
         seq=seq,
         account_id=row.account_id,
+        arrival=row.trace,
     )
 
 

@@ -82,7 +82,7 @@ class Unrouted:
 
     async def _page(self, last: int) -> list[Row]:
         statement = f"""
-            SELECT seq, app, received_at, body_id, entry FROM events
+            SELECT seq, app, received_at, body_id, trace, entry FROM events
             WHERE owner = $1 AND state = 'unrouted' AND seq > $2
               AND waba_id IN (SELECT meta_waba_id FROM accounts WHERE owner = $1)
             ORDER BY seq LIMIT {PAGE}"""
@@ -90,9 +90,9 @@ class Unrouted:
         return rows
 
     def _post(self, row: Row) -> Post:
-        _, app, received_at, _, entry = row
+        _, app, received_at, _, trace, entry = row
         found = items.of_entry(self._cipher.unseal(entry))
-        return Post(b"", found, _Remembered(app, app in self._operators), moment(received_at))
+        return Post(b"", found, _Remembered(app, app in self._operators), moment(received_at), trace)
 
     async def _remove(self, seqs: Collection[int]) -> None:
         given = f"(SELECT id FROM {self._store.rows('$1', id='bigint')})"

@@ -51,8 +51,12 @@ class Target(Protocol):
 
 
 def attributes(event: Event, *, described: bool) -> dict[str, str]:
-    """Name an event outside its body, for targets with attributes or headers; those without a value are left out."""
-    named = {REPLAY: "1" if event.replay else None}
+    """Name an event outside its body, for targets with attributes or headers; those without a value are left out.
+
+    The names of its trace are the same for all of them. https://www.w3.org/TR/trace-context/
+    """
+    traceparent, _, tracestate = (event.trace or "").partition(" ")
+    named = {REPLAY: "1" if event.replay else None, "traceparent": traceparent, "tracestate": tracestate}
     if described:
         named |= {
             "field": event.field,

@@ -46,6 +46,8 @@ class EventBridgeTarget:
             "Detail": detail.decode(),
             "EventBusName": ":".join(("arn", *self._arn)),
         }
+        if event.trace is not None:
+            entry["TraceHeader"] = _trace_header(event.trace)
         return len(detail) + _ENTRY_ROOM, entry
 
     async def _batch(self, entries: Sequence[dict[str, Any]]) -> list[Outcome]:
@@ -58,6 +60,15 @@ class EventBridgeTarget:
         if not isinstance(found, list) or len(found) != len(entries):
             return [Failed("down", "The answer does not say what became of the events.")] * len(entries)
         return [_of_entry(entry) for entry in found]
+
+
+def _trace_header(trace: str) -> str:
+    """Write a trace as X-Ray does.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+    _, trace_id, span_id, flags, *_ = trace.partition(" ")[0].split("-")
+    return f"Root=1-{trace_id[:8]}-{trace_id[8:]};Parent={span_id};Sampled={int(flags, 16) & 1}"
 
 
 def _of_entry(entry: Mapping[str, Any]) -> Outcome:

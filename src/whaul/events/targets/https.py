@@ -22,7 +22,9 @@ from whaul.outbound.public import PublicClient
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
-_OURS: Final = re.compile(r"host|content-.*|webhook-.*|ce-.*|x-hub-signature.*|whaul-.*|connection|te|trailer|upgrade")
+_OURS: Final = re.compile(
+    r"host|content-.*|webhook-.*|ce-.*|x-hub-signature.*|whaul-.*|trace(?:parent|state)|connection|te|trailer|upgrade"
+)
 _REASONS: Final[Mapping[int, Reason]] = {
     HTTPStatus.UNAUTHORIZED: "refused",
     HTTPStatus.FORBIDDEN: "refused",

@@ -1,0 +1,15 @@
+"""In which trace an event came, so that what becomes of it is in the same one."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+additive = True
+
+
+def upgrade() -> None:
+    """Add the column; servers that make traces fill it from now on."""
+    op.add_column("events", sa.Column("trace", sa.Text(), nullable=True))
