@@ -66,7 +66,7 @@ def page(generated: str) -> str:
     for group in GROUPS:
         parts += [f"## {group.title}", ""]
         for alert in group.alerts:
-            lasts = f", for {alert.wait}" if alert.wait else ""
+            lasts = f" for {alert.wait.removesuffix('m')} minutes" if alert.wait else ""
             parts += [f"### {alert.name}", "", f"{alert.meaning}", "", *(f"- {advice}" for advice in alert.advice), ""]
             parts += [f"It is `{alert.severity}`, and fires when this is so{lasts}:", ""]
             parts += ["```promql", alert.expr, "```", ""]

@@ -105,9 +105,9 @@ CALLS: Final = Group(
             expr=f"{burning(14.4, '5m', '1h')}\nor\n{burning(6, '30m', '6h')}",
             wait="2m",
             summary="{{ $value | humanizePercentage }} of calls take more than 10 s",
-            meaning="If 99 % of calls are to end within 10 s, the others use up what a month may have of them within "
-            "two days (14.4 times as fast, for an hour) or five (6 times, for six hours). Large files take longer by "
-            "nature: change the time if you move many.",
+            meaning="Too many calls take more than 10 s: 14 % of them for an hour, or 6 % for six hours. One in a "
+            "hundred is what this alert takes for usual; at these shares, a month's slow calls are used up in two "
+            "days, or in five. Large files take longer by nature: change the time if you move many.",
             advice=[
                 (
                     "The board's row *Meta and stores* shows which part takes long: `get` and `describe` are Meta, "
@@ -186,7 +186,7 @@ CALLS: Final = Group(
             advice=[
                 "`host`: the store or Meta does not answer; the log names it.",
                 "`phone_number`, `account`: Meta refuses it; see [WhaulTokenRefused](#whaultokenrefused).",
-                "It ends by itself, with the first call that succeeds.",
+                "It ends by itself, with the first call that succeeds. Until somebody calls, it counts as open.",
             ],
             fires={'whaul_open_circuits{job="whaul",instance="a:8080",kind="host"}': "1x20"},
             labels={"job": "whaul", "instance": "a:8080", "kind": "host"},
@@ -206,7 +206,8 @@ META: Final = Group(
             expr="max by (job, kind) (whaul_meta_usage_percent) > 80",
             wait="5m",
             summary="{{ $value }} % of Meta's rate limit ({{ $labels.kind }}) is used",
-            meaning="Meta said so with its last answers. At 100 % it throttles the app or the business, whatever "
+            meaning="More than four fifths of Meta's rate limit are used, as Meta said with its last answers. At 100 "
+            "% it throttles the app or the business, whatever "
             "server the calls come from.",
             advice=[
                 (

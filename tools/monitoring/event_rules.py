@@ -52,7 +52,7 @@ WEBHOOKS: Final = Group(
             wait="2m",
             summary="Webhooks are answered with 503",
             meaning="The database is away, or so much waits that no more is taken. Meta sends again what was answered "
-            "so, later each time, and turns a webhook off that fails for long.",
+            "so, less and less often, for days.",
             advice=[
                 "See [WhaulDatabaseDown](#whauldatabasedown).",
                 (
@@ -176,7 +176,8 @@ DELIVERIES: Final = Group(
             expr=f"max by (job, destination) (whaul_oldest_overdue_seconds) > 300\n{ACTIVE}",
             wait="2m",
             summary="Events to {{ $labels.destination }} have been due for {{ $value | humanizeDuration }}",
-            meaning="They are due, and nobody sends them, although the destination is active: more comes than is sent. "
+            meaning="Events have been due for minutes, and nobody sends them, although the destination is active: "
+            "more comes than is sent. "
             "This goes by when an event is due and not by its age, so events that wait for their next try do not "
             "count.",
             advice=[
@@ -233,8 +234,8 @@ DELIVERIES: Final = Group(
             severity="warning",
             expr="max by (job, destination) (whaul_dead_events - min_over_time(whaul_dead_events[1h])) > 0",
             summary="{{ $value }} events for {{ $labels.destination }} were given up within the last hour",
-            meaning="The destination will not get them unless somebody sends them again: the target refused them, they "
-            "were too large for it, it was down for the whole of "
+            meaning="Events were given up; the destination does not get them unless somebody sends them again. The "
+            "target refused them, they were too large for it, it was down for the whole of "
             "[`WHAUL_DELIVERY_PERIOD`](settings.md#whaul_delivery_period), or its share of the backlog was full.",
             advice=[
                 "`whaul events dead list` says why, for each.",
@@ -250,8 +251,8 @@ DELIVERIES: Final = Group(
             severity="critical",
             expr="max by (job, destination) (whaul_backlog_share) > 0.5",
             summary="What waits for {{ $labels.destination }} is {{ $value | humanizePercentage }} of its share",
-            meaning="A destination may hold a quarter of the backlog. At 100 % of that, what comes is a dead letter at "
-            "once. Paused destinations count, too.",
+            meaning="More than half of what a destination may hold waits for it: its share is a quarter of the "
+            "backlog. At 100 %, what comes is a dead letter at once. Paused destinations count, too.",
             advice=[
                 (
                     "See why it takes nothing: `whaul destinations show NAME`. One that was paused and forgotten goes "
@@ -277,10 +278,10 @@ ARCHIVE: Final = Group(
             severity="warning",
             expr='sum by (job) (increase(whaul_archive_files_total{outcome="failed"}[1h])) > 0',
             summary="Files of messages could not be archived",
-            meaning="They were given up within the last hour: Meta no longer has them, or the store refuses them for "
-            "good. An event of kind `media` says so for each.",
+            meaning="Files of messages were given up within the last hour: Meta no longer has them, or the store "
+            "refuses them for good. An event of kind `media` says so for each.",
             advice=[
-                "`whaul archive status` counts them by reason; see [The archive](archive.md).",
+                "`whaul archive status` counts them; [The archive](archive.md) says what to do when files fail.",
                 "Once the reason is gone, `whaul archive backfill` tries them again, as long as Meta has them.",
             ],
             fires={'whaul_archive_files_total{job="whaul",outcome="failed"}': "0x10 1x20"},
@@ -297,10 +298,10 @@ ARCHIVE: Final = Group(
             expr="max by (job) (whaul_oldest_unarchived_seconds) > 3600",
             wait="5m",
             summary="A file of a message has waited for {{ $value | humanizeDuration }} to be archived",
-            meaning="It could not be fetched from Meta or stored so far. It is tried again until Meta forgets it, "
-            "7 days after it came.",
+            meaning="A file of a message could not be fetched from Meta or stored for an hour. It is tried again "
+            "until Meta forgets it, 7 days after it came.",
             advice=[
-                "`whaul archive status` says what holds it up; `whaul doctor` says when the first file is lost.",
+                "`whaul archive status` says how many wait; `whaul doctor` says when the first one is lost.",
                 "Mostly it is a token: see [WhaulTokenRefused](#whaultokenrefused). Else the store, or its rights.",
             ],
             fires={'whaul_oldest_unarchived_seconds{job="whaul",instance="a:8080"}': "7200x20"},
@@ -313,7 +314,8 @@ ARCHIVE: Final = Group(
             severity="critical",
             expr="max by (job) (whaul_oldest_unarchived_seconds) > 6 * 86400",
             summary="A file of a message is lost within a day if it is not archived",
-            meaning="Meta forgets a file after 7 days, and this one came 6 days ago. The alert goes by the time at "
+            meaning="Meta forgets a file after 7 days, and one that is not archived came 6 days ago. The alert goes "
+            "by the time at "
             "which whaul heard of a file; `whaul doctor` knows the day of each, also of those that a backfill brought.",
             advice=["Mend today what holds it up: see [WhaulFilesWait](#whaulfileswait)."],
             fires={'whaul_oldest_unarchived_seconds{job="whaul",instance="a:8080"}': "530000x20"},

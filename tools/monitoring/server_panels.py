@@ -40,7 +40,7 @@ GLANCE: Final = Row(
             kind="stat",
             title="Failed by our fault",
             description="Share of calls that fail by whaul's own fault, or its database's. Alert: WhaulCallErrors.",
-            queries={"ours": f"({failing(*OURS)}) / {rate('whaul_calls_total')}"},
+            queries={"ours": f"({failing(*OURS)}) / ({rate('whaul_calls_total')} > 0)"},
             unit="percentunit",
             thresholds=[(None, GREEN), (0.001, YELLOW), (0.01, RED)],
             width=3,
@@ -51,7 +51,8 @@ GLANCE: Final = Row(
             title="Slow calls",
             description=f"Share of calls that take more than {LATE} s. Alert: WhaulCallsSlow.",
             queries={
-                "slow": f"1 - {rate('whaul_call_seconds_bucket', where=IN_TIME)} / {rate('whaul_call_seconds_count')}",
+                "slow": f"1 - {rate('whaul_call_seconds_bucket', where=IN_TIME)}"
+                f" / ({rate('whaul_call_seconds_count')} > 0)",
             },
             unit="percentunit",
             thresholds=[(None, GREEN), (BUDGET, YELLOW), (14.4 * BUDGET, RED)],

@@ -102,7 +102,8 @@ SERVERS: Final = Group(
             severity="warning",
             expr="whaul_disk_free_bytes / whaul_disk_bytes < 0.1\n"
             "or\n(\n    whaul_disk_free_bytes / whaul_disk_bytes < 0.5\n"
-            "  and\n    predict_linear(whaul_disk_free_bytes[6h], 24 * 3600) < 0\n)",
+            "  and\n    predict_linear(whaul_disk_free_bytes[6h], 24 * 3600) < 0\n"
+            "  and\n    whaul_disk_free_bytes offset 3h > 0\n)",
             wait="15m",
             summary="The disk of whaul's database at {{ $labels.instance }} fills",
             meaning="Less than a tenth of the disk with the SQLite database is free, or less than half, and at the "
@@ -126,10 +127,10 @@ SERVERS: Final = Group(
             labels={"job": "whaul", "instance": "a:8080"},
             says="The disk of whaul's database at a:8080 fills",
             silent={
-                'whaul_disk_free_bytes{job="whaul",instance="a:8080"}': "90-0.1x400",
+                'whaul_disk_free_bytes{job="whaul",instance="a:8080"}': "90-0.05x400",
                 'whaul_disk_bytes{job="whaul",instance="a:8080"}': "100x400",
             },
-            at="60m",
+            at="220m",
         ),
         Alert(
             name="WhaulDiskFull",
