@@ -226,9 +226,10 @@ def test_promtool_finds_nothing_wrong_with_the_metrics(debian: Programs, watched
         assert debian.check("check", "metrics", given=answer.read()) == ""
 
 
-def test_a_database_that_is_away_is_seen(watched: Watched) -> None:
-    """Last, since it does not come back."""
+def test_a_database_that_is_away_is_seen_until_it_is_back(watched: Watched) -> None:
     file = Path(watched.running.database_url.removeprefix("sqlite:///"))
-    file.rename(file.with_suffix(".away"))
+    away = file.rename(file.with_suffix(".away"))
     eventually(lambda: numbers(watched.prometheus.ask("whaul_database_up")) == [0])
     eventually(lambda: "WhaulDatabaseDown" in {a["labels"]["alertname"] for a in watched.prometheus.alerts()})
+    away.rename(file)
+    eventually(lambda: numbers(watched.prometheus.ask("whaul_database_up")) == [1])
