@@ -1,24 +1,31 @@
-"""The Helm chart: what it makes of values, held against the schemas of several versions of Kubernetes.
+"""The Helm chart: what it makes of values, held against the schemas of several versions of Kubernetes, and run.
 
-There is no Kubernetes here: nobody obeys a NetworkPolicy, say. `test_chart_running.py` runs the pods.
+There is no Kubernetes here: podman runs the pods, and nobody obeys a NetworkPolicy, say.
 """
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 import whaul
+from harness.first_call import GRAPH_URL, SIMULATOR, first_call
 from harness.installs import helm, kubernetes_schemas
+from harness.waiting import eventually
+from tools.containers import Container, Containers
+from tools.postgresql import PostgresqlServer
 from whaul.environment import environment_name, is_secret
 from whaul.settings import Settings
 
 CHART = Path(__file__).parents[2] / "packaging" / "chart" / "whaul"
+ALERTS = (CHART.parents[1] / "monitoring" / "alerts.yaml").read_text(encoding="utf-8").splitlines()
 KUBERNETES = ["1.27", "1.32", "1.37"]
-FOREIGN = ["HTTPRoute", "ServiceMonitor"]
+FOREIGN = ["HTTPRoute", "PrometheusRule", "ServiceMonitor"]
 """Kinds that Kubernetes itself does not have."""
 READ = """
 import json, sys, yaml, kubernetes_validate
@@ -33,6 +40,13 @@ for each in manifests:
         except kubernetes_validate.ValidationError as error:
             problems.append(f"{version} {each['kind']}: {error.message}")
 json.dump([manifests, problems, foreign], sys.stdout)
+"""
+ASK = """
+import sys, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1]).status)
+except OSError as error:
+    print(error)
 """
 EVERYTHING = {
     "image": {"repository": "registry.example/whaul", "digest": f"sha256:{64 * '0'}"},
@@ -63,6 +77,7 @@ EVERYTHING = {
         "egress": [{"ports": [{"port": 443}, {"port": 5432}]}],
     },
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True},
     "affinity": {"nodeAffinity": {}},
     "nodeSelector": {"kubernetes.io/arch": "amd64"},
     "tolerations": [{"key": "whatsapp", "operator": "Exists"}],
@@ -242,6 +257,14 @@ def test_what_finds_the_servers_finds_only_them(made: Callable[[str], list[Manif
     assert not metrics.items() <= one(manifests, "Service", "shop-whaul-webhooks")["metadata"]["labels"].items()
 
 
+def test_the_alerts_are_those_of_the_monitoring_and_know_the_job(made: Callable[[str], list[Manifest]]) -> None:
+    rule = one(made("everything"), "PrometheusRule")["spec"]
+    alerts = [each["alert"] for group in rule["groups"] for each in group["rules"]]
+    assert [f"- alert: {name}" for name in alerts] == [line.strip() for line in ALERTS if "- alert:" in line]
+    [endpoint] = one(made("everything"), "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "whaul/default/shop"}]
+
+
 def test_tls_of_the_server_itself_is_known_to_all_who_ask_it(made: Callable[[str], list[Manifest]]) -> None:
     container = one(made("everything"), "Deployment")["spec"]["template"]["spec"]["containers"][0]
     probes = [container[f"{kind}Probe"]["httpGet"]["scheme"] for kind in ("startup", "liveness", "readiness")]
@@ -293,3 +316,69 @@ def test_it_is_of_the_same_version() -> None:
     lines = (CHART / "Chart.yaml").read_text().splitlines()
     assert f"version: {whaul.__version__}" in lines
     assert f'appVersion: "{whaul.__version__}"' in lines
+
+
+# --- run
+
+
+@pytest.fixture
+def deployed(chart: Chart, machine: Containers, image: str, postgresql: PostgresqlServer) -> Iterator[Container]:
+    """A server of the Deployment, on PostgreSQL by its socket, since nothing outside is reached."""
+    postgresql.folder.chmod(0o711)  # for the pod's user
+    url = f"postgresql://whaul:{postgresql.password}@/{postgresql.create_database()}?host=/run/postgresql"
+    name, _, tag = image.rpartition(":")
+    values = {
+        "image": {"repository": name, "tag": tag},
+        "replicaCount": 1,
+        "config": {"WHAUL_GRAPH_URL": GRAPH_URL, "WHAUL_SHUTDOWN_NOTICE": "1", "AWS_EC2_METADATA_DISABLED": "true"},
+        "extraEnv": [
+            {"name": "WHAUL_DATABASE_URL", "value": f"{url}&port={postgresql.port}"},
+            {"name": "WHAUL_SECRET_KEY", "value": Fernet.generate_key().decode()},
+            {"name": "AWS_ACCESS_KEY_ID", "value": "AKIDEXAMPLE"},
+            {"name": "AWS_SECRET_ACCESS_KEY", "value": "example"},
+        ],
+        "extraVolumes": [{"name": "database", "hostPath": {"path": str(postgresql.folder)}}],
+        "extraVolumeMounts": [{"name": "database", "mountPath": "/run/postgresql"}],
+    }
+    manifests, *_ = chart.read(values)
+    job = one(manifests, "Job")
+    migration = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": job["metadata"],
+        "spec": job["spec"]["template"]["spec"],
+    }
+    with played(machine, migration) as [container]:
+        assert machine.podman("wait", container.name).strip() == "0", container.logs()
+    with played(machine, one(manifests, "Deployment")) as [container]:
+        yield container
+
+
+@contextmanager
+def played(machine: Containers, manifest: Manifest) -> Iterator[list[Container]]:
+    """Have podman run the pod of a manifest, without a network; its containers are the answer."""
+    for pod in pods([manifest]):
+        for container in pod["containers"]:
+            container.pop("ports", None)  # podman would publish them to everybody
+            for probe in [name for name in container if name.endswith("Probe")]:
+                del container[probe]  # named ports are unknown then
+    text = json.dumps(manifest)
+    made = machine.podman("play", "kube", "--network=none", "-", stdin=None, input=text)
+    try:
+        yield [Container(line, machine) for line in made.partition("Container")[2].splitlines()[1:] if line]
+    finally:
+        machine.podman("play", "kube", "--down", "-", stdin=None, input=text)
+
+
+def test_its_pods_migrate_serve_and_stop(deployed: Container) -> None:
+    def run(*command: str, text: str = "") -> str:
+        called = ("exec", "--interactive", deployed.name, *command)
+        return deployed.containers.podman(*called, stdin=None, input=text)
+
+    deployed.containers.podman("exec", "--detach", deployed.name, "whaul", *SIMULATOR)
+    for url in ("http://127.0.0.1:8080/readyz", "http://127.0.0.1:8080/healthz", "http://127.0.0.1:8081/healthz"):
+        eventually(lambda url=url: run("python", "-c", ASK, url).strip() == "200")
+    assert first_call(run).startswith("wamid.")
+    assert run("id", "-u").strip() == "10001"
+    assert deployed.stop() == 0
+    assert '"event":"stopped"' in deployed.logs()

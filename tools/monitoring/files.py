@@ -8,6 +8,7 @@ from tools.monitoring.board import board
 
 ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = ROOT / "packaging" / "monitoring"
+CHART: Final = ROOT / "packaging" / "chart" / "whaul"
 GENERATED: Final = "<!-- Written by tools/monitoring; `./run docs` updates it. -->"
 
 
@@ -16,6 +17,7 @@ def files() -> dict[Path, str]:
     return {
         FOLDER / "dashboard.json": board(),
         FOLDER / "alerts.yaml": alerts.rules(),
+        CHART / "files" / "alerts.yaml": alerts.rules(),
         FOLDER / "alerts.test.yaml": alerts.cases("alerts.yaml"),
         ROOT / "docs" / "alerts.md": alerts.page(GENERATED),
     }
