@@ -36,8 +36,11 @@ LEFT_OUT = [
 ]
 """As in the published image of that name."""
 CHECKOUT = Path(__file__).parents[1]
-SOURCES = (".dockerignore", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "CHANGELOG.md")
-FOLDERS = ("docs", "src", "packaging")
+SOURCES = (
+    *(".dockerignore", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "CHANGELOG.md"),
+    *("docs", "src", "packaging/Containerfile", "packaging/prune.py"),
+)
+"""What goes into the image."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whaul-containers"
 SUBNET = "10.213.77.0/24"
@@ -203,7 +206,7 @@ def _pip_settings() -> str:
 
 def _fingerprint() -> str:
     """A name for what goes into the image."""
-    listed = done(["git", "ls-files", "--cached", "--others", "--exclude-standard", *SOURCES, *FOLDERS], cwd=CHECKOUT)
+    listed = done(["git", "ls-files", "--cached", "--others", "--exclude-standard", *SOURCES], cwd=CHECKOUT)
     digest = hashlib.sha256()
     for name in sorted(listed.splitlines()):
         path = CHECKOUT / name
