@@ -238,7 +238,7 @@ def test_the_readme_says_first_what_whaul_is_and_stays_short() -> None:
     assert lines[0] == "# whaul"
     assert lines[2].startswith("whaul is ")
     assert "GetWhatsAppMessageMedia" in lines[2]
-    assert len(lines) < 120
+    assert len(lines) < 90
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -248,10 +248,11 @@ def test_tasks_that_are_named_exist(path: Path) -> None:
     assert set(named) <= set(tasks)
 
 
-def test_the_readme_names_the_demo_and_the_tests() -> None:
+def test_the_readme_names_the_demo_the_stack_and_the_tests() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "$ ./run demo" in text
-    assert "$ ./run test" in text
+    assert "$ ./run dev" in text
+    assert "./run test" in text
 
 
 @pytest.mark.parametrize("code", snippets("python"))
