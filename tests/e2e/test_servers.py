@@ -46,6 +46,9 @@ def test_two_workers_answer_together_and_their_counters_are_joined(
         eventually(lambda: count() == {20.0})
         text = send(running.port, "GET", "/metrics", b"", {}).body.decode()
         assert f"whaul_stored_bytes_total {float(simulator.media[VOICE].size)}" in text
+        assert "\nwhaul_workers 2.0\n" in text
+        assert "\nwhaul_worker_starts_total 2.0\n" in text
+        assert "\nwhaul_database_up 1.0\n" in text
         log = running.log.read_text(encoding="utf-8")
         workers = re.findall(r"Spawning worker-(\d) with PID: (\d+)", log)
         callers = {line["worker"] for line in running.calls()}
