@@ -23,13 +23,12 @@ from harness.waiting import PATIENCE, eventually
 from tools.debian import MachineError
 from tools.monitoring.alerts import GROUPS
 from tools.monitoring.files import FOLDER
+from tools.monitoring.queries import chosen
 from whaul.local import Stack, stack
 from whaul.simulator import Simulator
 from whaul.stack.customer import send_events_to
 from whaul.stack.local import whaul
 
-WINDOW = "1m"
-"""That of the board's rates. Prometheus reads every second here."""
 SELECTOR = re.compile(r"\b((?:whaul|process)_\w+|up)(\{[^}]*\})?")
 NEVER_HERE = {
     'whaul_calls_total{outcome=~"InternalServiceException|ServiceUnavailable"}',
@@ -156,8 +155,7 @@ def queries() -> dict[str, str]:
     found = {}
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
-            expr = target["expr"].replace("$__rate_interval", WINDOW)
-            found[f"{panel['title']} {target['refId']}"] = re.sub(r"\$(job|instance|destination)\b", ".*", expr)
+            found[f"{panel['title']} {target['refId']}"] = chosen(target["expr"])
     return found
 
 

@@ -14,18 +14,24 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from tools.monitoring.files import FOLDER
+from tools.monitoring.queries import chosen
 
 CANVAS, PANEL, TEXT, FAINT, GRID = "#111217", "#181b1f", "#ccccdc", "#8e8e9a", "#2a2d33"
 PALETTE: Final = ["#73bf69", "#f2cc0c", "#8ab8ff", "#ff780a", "#f2495c", "#5794f2", "#b877d9", "#705da0", "#37872d"]
-NAMED: Final = {"green": "#73bf69", "orange": "#ff9830", "red": "#f2495c", "dark-red": "#c4162a", "yellow": "#fade2a"}
-NAMED_MORE: Final = {"blue": "#5794f2", "purple": "#b877d9"}
+NAMED: Final = {
+    "green": "#73bf69",
+    "yellow": "#fade2a",
+    "orange": "#ff9830",
+    "red": "#f2495c",
+    "dark-red": "#c4162a",
+    "purple": "#b877d9",
+    "blue": "#5794f2",
+}
+"""Grafana's names of colours."""
 COLUMN, LINE, GAP = 0.66, 0.36, 0.04
 """Inches of a column and a line of the board, and around a panel."""
 UNITS: Final = {"reqps": "/s", "ops": "/s", "short": ""}
@@ -37,11 +43,6 @@ def ask(url: str, path: str, **query: str | float) -> Samples:
     with urllib.request.urlopen(f"{url}/api/v1/{path}?{urlencode(query)}", timeout=60) as answer:
         found: Samples = json.load(answer)["data"]["result"]
         return found
-
-
-def chosen(expr: str) -> str:
-    """An expression as Grafana asks it when everything is chosen."""
-    return re.sub(r"\$(job|instance|destination)\b", ".*", expr.replace("$__rate_interval", "1m"))
 
 
 def legend(template: str, labels: dict[str, str]) -> str:
@@ -114,10 +115,7 @@ def draw_lines(part: Area, panel: dict[str, Any], url: str, minutes: float) -> N
                 (legend(target["legendFormat"], series["metric"]), at, [float(v) for _, v in series["values"]])
             )
     axes = part.axes(0.13, 0.30, 0.84, 0.55)
-    colours = [
-        (NAMED | NAMED_MORE)[fixed[name]] if name in fixed else PALETTE[i % len(PALETTE)]
-        for i, (name, *_) in enumerate(lines)
-    ]
+    colours = [NAMED[fixed[name]] if name in fixed else PALETTE[i % len(PALETTE)] for i, (name, *_) in enumerate(lines)]
     base: dict[float, float] = {}
     for (_, at, values), colour in zip(lines, colours, strict=True):
         bottom = [base.get(moment, 0.0) if stacked else 0.0 for moment in at]
@@ -168,7 +166,7 @@ def draw(url: str, minutes: float, file: str) -> None:
     panels = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))["panels"]
     lines = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in panels)
     width, height = 24 * COLUMN, lines * LINE
-    figure = plt.figure(figsize=(width, height), facecolor=CANVAS)
+    figure = Figure(figsize=(width, height), facecolor=CANVAS)
     for panel in panels:
         at = panel["gridPos"]
         top = at["y"] * LINE

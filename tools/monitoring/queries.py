@@ -1,5 +1,6 @@
 """The queries of the board, as Prometheus takes them."""
 
+import re
 from typing import Final
 
 from tools.monitoring.call_rules import LATE, OURS, codes
@@ -43,3 +44,8 @@ def total(metric: str, by: str = "", *, how: str = "sum", of: str = HERE) -> str
     """Write a gauge of several servers as one; what all of them show alike is a `max`."""
     grouped = f"{how} by ({by})" if by else how
     return f"{grouped} ({metric}{{{of}}})"
+
+
+def chosen(expr: str, window: str = "1m") -> str:
+    """Write a query as Grafana asks it when everything is chosen."""
+    return re.sub(r"\$(job|instance|destination)\b", ".*", expr.replace("$__rate_interval", window))
