@@ -7,6 +7,12 @@ from tools.monitoring.rules import Alert, Group, share
 REFUSED: Final = 'outcome=~"bad_signature|foreign"'
 ACTIVE: Final = 'unless on (job, destination)\n  whaul_destination_state{state!="active"}'
 """Leaves out destinations that get nothing on purpose, or that have an alert of their own."""
+ANSWERING: Final = """unless on (job, destination) (
+    sum by (job, destination) (increase(whaul_deliveries_total{outcome="down"}[1h])) > 0
+  unless
+    sum by (job, destination) (rate(whaul_deliveries_total{outcome="delivered"}[10m])) > 0
+)"""
+"""Leaves out destinations whose target is down: one delivery at a time asks whether it is back, and the rest waits."""
 
 WEBHOOKS: Final = Group(
     "whaul-webhooks",
@@ -173,28 +179,28 @@ DELIVERIES: Final = Group(
         Alert(
             name="WhaulDeliveriesOverdue",
             severity="critical",
-            expr=f"max by (job, destination) (whaul_oldest_overdue_seconds) > 300\n{ACTIVE}",
+            expr=f"max by (job, destination) (whaul_oldest_overdue_seconds) > 300\n{ACTIVE}\n{ANSWERING}",
             wait="2m",
             summary="Events to {{ $labels.destination }} have been due for {{ $value | humanizeDuration }}",
-            meaning="Events have been due for minutes, and nobody sends them, although the destination is active: "
-            "more comes than is sent. "
-            "This goes by when an event is due and not by its age, so events that wait for their next try do not "
-            "count.",
+            meaning="Events have been due for minutes, and nobody sends them, although the target takes what it gets: "
+            "more comes than is sent, or no server sends at all. This goes by when an event is due and not by its age, "
+            "so events that wait for their next try do not count.",
             advice=[
                 (
                     "If the target takes long to answer, let more go at once: `--concurrency` of "
                     "[the destination](cli.md#whaul-destinations-add)."
                 ),
                 "If the CPU is busy, run more workers or servers: all of them deliver.",
-                (
-                    "If the target fails now and then, one delivery at a time asks whether it is back: "
-                    "`whaul destinations show NAME`."
-                ),
                 "If `whaul_lease_takeovers_total` grows, processes die while they deliver.",
+                "If the board shows no attempts at all, look for errors in the servers' logs, and restart them.",
             ],
             fires={
                 'whaul_oldest_overdue_seconds{job="whaul",instance="a:8080",destination="orders"}': "420x20",
                 'whaul_destination_state{job="whaul",instance="a:8080",destination="orders",state="active"}': "1x20",
+                'whaul_deliveries_total{job="whaul",instance="a:8080",destination="orders",outcome="down"}': "0+1x20",
+                'whaul_deliveries_total{job="whaul",instance="a:8080",destination="orders",outcome="delivered"}': (
+                    "0+9x20"
+                ),
             },
             labels={"job": "whaul", "destination": "orders"},
             says="Events to orders have been due for 7m 0s",
@@ -202,6 +208,9 @@ DELIVERIES: Final = Group(
                 'whaul_oldest_overdue_seconds{job="whaul",instance="a:8080",destination="orders"}': "200x20",
                 'whaul_oldest_overdue_seconds{job="whaul",instance="a:8080",destination="crm"}': "5000x20",
                 'whaul_destination_state{job="whaul",instance="a:8080",destination="crm",state="paused"}': "1x20",
+                'whaul_oldest_overdue_seconds{job="whaul",instance="a:8080",destination="erp"}': "5000x20",
+                'whaul_deliveries_total{job="whaul",instance="a:8080",destination="erp",outcome="down"}': "0+1x20",
+                'whaul_deliveries_total{job="whaul",instance="a:8080",destination="erp",outcome="delivered"}': "7x20",
             },
         ),
         Alert(
