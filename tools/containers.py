@@ -55,9 +55,9 @@ class Container:
     name: str
     containers: "Containers"
 
-    def execute(self, *command: str) -> str:
-        """Run a command in it; return what it printed."""
-        return self.containers.podman("exec", self.name, *command)
+    def execute(self, *command: str, text: str = "") -> str:
+        """Run a command in it, with a text as its standard input; return what it printed."""
+        return self.containers.podman("exec", "--interactive", self.name, *command, stdin=None, input=text)
 
     def published(self, port: int) -> int:
         """The port of 127.0.0.1 at which a port of the container is reached."""

@@ -41,13 +41,6 @@ for each in manifests:
             problems.append(f"{version} {each['kind']}: {error.message}")
 json.dump([manifests, problems, foreign], sys.stdout)
 """
-ASK = """
-import sys, urllib.request
-try:
-    print(urllib.request.urlopen(sys.argv[1]).status)
-except OSError as error:
-    print(error)
-"""
 EVERYTHING = {
     "image": {"repository": "registry.example/whaul", "digest": f"sha256:{64 * '0'}"},
     "imagePullSecrets": [{"name": "registry"}],
@@ -273,6 +266,12 @@ def test_tls_of_the_server_itself_is_known_to_all_who_ask_it(made: Callable[[str
     assert "https://shop-whaul:8080/readyz" in one(made("everything"), "Pod")["spec"]["containers"][0]["command"]
 
 
+def test_a_key_without_a_value_is_no_mistake_where_nothing_is_a_value(chart: Chart) -> None:
+    """As in YAML whose lines beneath it are comments."""
+    bare = {"config": None, "secretFiles": None, "nameOverride": None, "podLabels": None, "tolerations": None}
+    assert chart.run("template shop", VALUES["postgresql"] | bare).returncode == 0
+
+
 def test_a_pod_has_the_time_that_a_stop_takes(made: Callable[[str], list[Manifest]]) -> None:
     assert one(made("postgresql"), "Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 70
 
@@ -322,14 +321,13 @@ def test_it_is_of_the_same_version() -> None:
 
 
 @pytest.fixture
-def deployed(chart: Chart, machine: Containers, image: str, postgresql: PostgresqlServer) -> Iterator[Container]:
-    """A server of the Deployment, on PostgreSQL by its socket, since nothing outside is reached."""
-    postgresql.folder.chmod(0o711)  # for the pod's user
+def manifests(chart: Chart, image: str, postgresql: PostgresqlServer) -> list[Manifest]:
+    """What the chart makes for a PostgreSQL that is reached by its socket, since nothing outside is."""
+    postgresql.folder.chmod(0o711)  # for the pods' user
     url = f"postgresql://whaul:{postgresql.password}@/{postgresql.create_database()}?host=/run/postgresql"
     name, _, tag = image.rpartition(":")
     values = {
         "image": {"repository": name, "tag": tag},
-        "replicaCount": 1,
         "config": {"WHAUL_GRAPH_URL": GRAPH_URL, "WHAUL_SHUTDOWN_NOTICE": "1", "AWS_EC2_METADATA_DISABLED": "true"},
         "extraEnv": [
             {"name": "WHAUL_DATABASE_URL", "value": f"{url}&port={postgresql.port}"},
@@ -340,18 +338,8 @@ def deployed(chart: Chart, machine: Containers, image: str, postgresql: Postgres
         "extraVolumes": [{"name": "database", "hostPath": {"path": str(postgresql.folder)}}],
         "extraVolumeMounts": [{"name": "database", "mountPath": "/run/postgresql"}],
     }
-    manifests, *_ = chart.read(values)
-    job = one(manifests, "Job")
-    migration = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": job["metadata"],
-        "spec": job["spec"]["template"]["spec"],
-    }
-    with played(machine, migration) as [container]:
-        assert machine.podman("wait", container.name).strip() == "0", container.logs()
-    with played(machine, one(manifests, "Deployment")) as [container]:
-        yield container
+    made, _, _ = chart.read(values | {"replicaCount": 1})
+    return made
 
 
 @contextmanager
@@ -370,15 +358,19 @@ def played(machine: Containers, manifest: Manifest) -> Iterator[list[Container]]
         machine.podman("play", "kube", "--down", "-", stdin=None, input=text)
 
 
-def test_its_pods_migrate_serve_and_stop(deployed: Container) -> None:
-    def run(*command: str, text: str = "") -> str:
-        called = ("exec", "--interactive", deployed.name, *command)
-        return deployed.containers.podman(*called, stdin=None, input=text)
-
-    deployed.containers.podman("exec", "--detach", deployed.name, "whaul", *SIMULATOR)
-    for url in ("http://127.0.0.1:8080/readyz", "http://127.0.0.1:8080/healthz", "http://127.0.0.1:8081/healthz"):
-        eventually(lambda url=url: run("python", "-c", ASK, url).strip() == "200")
-    assert first_call(run).startswith("wamid.")
-    assert run("id", "-u").strip() == "10001"
-    assert deployed.stop() == 0
-    assert '"event":"stopped"' in deployed.logs()
+def test_its_pods_migrate_serve_and_stop(machine: Containers, manifests: list[Manifest]) -> None:
+    job = one(manifests, "Job")  # which this podman does not know: its pod alone
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": job["metadata"], "spec": job["spec"]["template"]["spec"]}
+    with played(machine, pod) as [migration]:
+        assert machine.podman("wait", migration.name).strip() == "0", migration.logs()
+    with played(machine, one(manifests, "Deployment")) as [server]:
+        machine.podman("exec", "--detach", server.name, "whaul", *SIMULATOR)
+        eventually(lambda: '"event":"ready"' in server.logs())
+        asking = one(manifests, "Pod")["spec"]["containers"][0]["command"][:3]  # as `helm test` does
+        paths = ("8080/readyz", "8080/healthz", "8081/healthz")
+        told = server.execute(*asking, *(f"http://127.0.0.1:{path}" for path in paths))
+        assert told.count(" 200 ") == len(paths)
+        assert first_call(server.execute).startswith("wamid.")
+        assert server.execute("id", "-u").strip() == "10001"
+        assert server.stop() == 0
+        assert '"event":"stopped"' in server.logs()

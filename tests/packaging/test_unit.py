@@ -44,11 +44,7 @@ class Host:
     """A machine with systemd."""
 
     def __init__(self, container: Container) -> None:
-        self.container = container
-
-    def run(self, *command: str, text: str = "") -> str:
-        called = ("exec", "--interactive", self.container.name, *command)
-        return self.container.containers.podman(*called, stdin=None, input=text)
+        self.run = container.execute
 
     def write(self, path: str, text: str, mode: str = "600") -> None:
         self.run("sh", "-c", f'mkdir -p "$(dirname {path})" && cat > {path} && chmod {mode} {path}', text=text)

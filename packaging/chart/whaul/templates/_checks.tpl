@@ -6,7 +6,7 @@
 {{- fail "SQLite is for one pod: set replicaCount to 1 and leave autoscaling off, or use database: postgresql" }}
 {{- end }}
 {{- else if not (or .existingSecret .extraEnvFrom) }}
-{{- $given := keys .secretFiles }}
+{{- $given := keys (default dict .secretFiles) }}
 {{- range .extraEnv }}{{ $given = append $given .name }}{{ end }}
 {{- range list "WHAUL_DATABASE_URL" "WHAUL_SECRET_KEY" }}
 {{- if not (has . $given) }}
@@ -14,7 +14,8 @@
 {{- end }}
 {{- end }}
 {{- end }}
-{{- range $name, $_ := .config }}
+{{- $config := default dict .config }}
+{{- range $name, $_ := $config }}
 {{- if has $name (list "WHAUL_PORT" "WHAUL_WEBHOOK_PORT") }}
 {{- fail (printf "config.%s: the ports in the pod are fixed; set service.port or webhooks.service.port" $name) }}
 {{- end }}
@@ -22,7 +23,7 @@
 {{- fail (printf "config.%s: a secret does not belong into the values; put it into a Secret and name that in existingSecret or secretFiles" $name) }}
 {{- end }}
 {{- end }}
-{{- $stop := addf (get .config "WHAUL_SHUTDOWN_NOTICE" | default 15 | float64) (get .config "WHAUL_DEADLINE" | default 55 | float64) 5 }}
+{{- $stop := addf (get $config "WHAUL_SHUTDOWN_NOTICE" | default 10 | float64) (get $config "WHAUL_DEADLINE" | default 55 | float64) 5 }}
 {{- if lt (float64 .terminationGracePeriodSeconds) $stop }}
 {{- fail (printf "terminationGracePeriodSeconds must be at least %v: WHAUL_SHUTDOWN_NOTICE, WHAUL_DEADLINE and 5 seconds" $stop) }}
 {{- end }}

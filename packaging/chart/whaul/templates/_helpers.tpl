@@ -33,7 +33,7 @@ app.kubernetes.io/component: server
 {{- end }}
 
 {{- define "whaul.scheme" -}}
-{{- hasKey .Values.config "WHAUL_TLS_CERT_FILE" | ternary "https" "http" }}
+{{- hasKey (default dict .Values.config) "WHAUL_TLS_CERT_FILE" | ternary "https" "http" }}
 {{- end }}
 
 {{/* What a container of this image has in common with the others. */}}
@@ -47,12 +47,12 @@ securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
 
 {{/* The settings, and the files and folders that they need: of the server and of the migration. */}}
 {{- define "whaul.settings" -}}
-{{- $env := dict "WHAUL_HOST" "0.0.0.0" "WHAUL_PORT" "8080" }}
+{{- $env := dict "WHAUL_HOST" "0.0.0.0" "WHAUL_PORT" "8080" "WHAUL_SHUTDOWN_NOTICE" "10" }}
 {{- if .Values.webhooks.enabled }}{{ $_ := set $env "WHAUL_WEBHOOK_PORT" "8081" }}{{ end -}}
 {{- if eq .Values.database "sqlite" }}{{ $_ := set $env "WHAUL_DATABASE_URL" "sqlite:////var/lib/whaul/whaul.db" }}{{ end -}}
 {{- range $name, $_ := .Values.secretFiles }}{{ $_ := set $env (printf "%s_FILE" $name) (printf "/run/secrets/whaul/%s" $name) }}{{ end -}}
 env:
-  {{- range $name, $value := mergeOverwrite $env .Values.config }}
+  {{- range $name, $value := mergeOverwrite $env (default dict .Values.config) }}
   - {name: {{ $name }}, value: {{ $value | quote }}}
   {{- end }}
   {{- with .Values.extraEnv }}{{ tpl (toYaml .) $ | nindent 2 }}{{ end }}
