@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from harness.client import Reply, send
-from harness.commands import done, steered, whaul
+from harness.commands import steered
 from harness.inbox import KEY, NUMBER, OWNER, REGION, WABA, Installation, installation, post
 from harness.waiting import PATIENCE, eventually
 from harness.world import ZYGOTE
@@ -80,7 +80,7 @@ class RunningConsole:
 
     def sign_in(self, key: str) -> Visitor:
         """Somebody who has signed in with a link for an access key."""
-        url = whaul(["console", "link", "--key", key], self.environ)["url"]
+        url = json.loads(self.do("console", "link", "--key", key, "--json"))["url"]
         visitor = self.visitor()
         reply = visitor.post("/sign-in/link", {"token": url.partition("#")[2]})
         assert reply.status == 303, reply.text
@@ -88,7 +88,8 @@ class RunningConsole:
 
     def key(self, *arguments: str) -> str:
         """Make an access key; return its id."""
-        return str(whaul(["keys", "create", "--name", "operator", *arguments], self.environ)["accessKeyId"])
+        made = json.loads(self.do("keys", "create", "--name", "operator", *arguments, "--json"))
+        return str(made["accessKeyId"])
 
     def with_policy(self, policy: str) -> tuple[str, Visitor]:
         """Make an access key with a policy, and sign in as it; return its id, too."""
@@ -111,8 +112,10 @@ class RunningConsole:
         return found
 
     def do(self, *arguments: str) -> str:
-        """Run a command; return what it printed."""
-        return done(list(arguments), self.environ)
+        """Run a command in a process of its own; return what it printed."""
+        result = ZYGOTE.run(list(arguments), self.environ)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
 
 @contextmanager

@@ -157,6 +157,17 @@ def test_lists_are_paged(url: str) -> None:
     assert f"--next-token {first['nextToken']}" in done("list", "--limit", "2")
 
 
+def test_events_are_chosen_by_whom_and_which_file_they_are_about(url: str) -> None:
+    inside(url, lambda here: here.add_archive())
+    put(url, text("wamid.1", "15550100222"), image("wamid.2", "7711"), text("wamid.3"))
+    [theirs] = document("list", "--sender", "+1 555 0100222")["events"]
+    assert theirs["whatsAppMessageId"] == "wamid.1"
+    [named] = document("list", "--media-id", "7711")["events"]
+    assert named["whatsAppMessageId"] == "wamid.2"
+    for options in (("--sender", "4900"), ("--media-id", "4900"), ("--media-id", "7711", "--sender", "15550100222")):
+        assert document("list", *options)["events"] == []
+
+
 def test_events_are_chosen_by_filters(url: str) -> None:
     put(url, text("wamid.1"), image("wamid.2", "77"))
 

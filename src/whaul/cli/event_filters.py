@@ -31,6 +31,12 @@ TypeOf = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Of t
 NumberOf = Annotated[str | None, typer.Option("--phone-number", metavar="ID", help="Of this phone number.")]
 DestinationOf = Annotated[str | None, typer.Option("--destination", metavar="NAME", help="For this destination.")]
 StateOf = Annotated[State | None, typer.Option("--state", help="pending, delivered, dead, unrouted or unparsed.")]
+SenderOf = Annotated[
+    str | None, typer.Option("--sender", metavar="NUMBER", help="With this person: a phone number or a user id.")
+]
+MediaOf = Annotated[
+    str | None, typer.Option("--media-id", metavar="ID", help="That name this file, if it is or was to be archived.")
+]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Received since then: a time, or 15m, 2h, 7d ago.")
 ]
@@ -48,6 +54,8 @@ class Filters:
     type: str | None = None
     phone_number: str | None = None
     destination: str | None = None
+    sender: str | None = None
+    media_id: str | None = None
     state: State | None = None
     since: str | None = None
     until: str | None = None
@@ -70,6 +78,8 @@ class Filters:
             else None,
             destination=None if self.destination is None else (await inbound.destination(self.destination)).number,
             state=None if self.state is None else self.state.value,
+            party=None if self.sender is None else await _party(inbound, self.sender),
+            files=None if self.media_id is None else await _files(inbound, self.media_id),
             since=None if since is None else microseconds(since),
             until=None if until is None else microseconds(until),
         )
@@ -83,6 +93,20 @@ async def _numbers(inbound: Inbound, ids: list[str]) -> tuple[int, ...]:
         if id_ not in found:
             raise no_event(id_)
     return tuple(sorted(found.values()))
+
+
+async def _party(inbound: Inbound, person: str) -> str:
+    from whaul.events.people import Hashes
+
+    hashes = Hashes(inbound.store, inbound.cipher, inbound.owner)
+    await hashes.load()
+    return hashes.named(person)
+
+
+async def _files(inbound: Inbound, media_id: str) -> tuple[str, ...]:
+    from whaul.events.receiving.drafts import file_ids
+
+    return file_ids(inbound.owner, [account.id for account in await inbound.registry.accounts.all()], media_id)
 
 
 def no_event(id_: str) -> CommandError:

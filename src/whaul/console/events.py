@@ -114,6 +114,18 @@ FILE_STATES: Final = {
 }
 
 
+OUTCOMES: Final = {
+    "delivered": "delivered",
+    "down": "no answer that counts",
+    "refused": "refused, as perhaps everything",
+    "closed": "refused, as everything",
+    "gone": "gone for good",
+    "rejected": "refused this event",
+    "impossible": "can never take this event",
+}
+"""What came of an attempt to deliver; see `events.model.Reason`."""
+
+
 class Recent:
     """The newest events of a selection, read once for all who ask within a second."""
 

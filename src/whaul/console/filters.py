@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from whaul.console.visit import PageError, Visit
 from whaul.events.database.columns import microseconds
-from whaul.events.receiving.drafts import file_id
+from whaul.events.receiving.drafts import file_ids
 from whaul.events.selecting import LOOSE, Selection
 from whaul.setting_types import moment
 
@@ -49,6 +49,11 @@ class Filters:
         """Whether nothing was chosen."""
         return self == Filters()
 
+    @property
+    def has_more(self) -> bool:
+        """Whether any was chosen of those that are seldom used."""
+        return any((self.phone_number, self.destination, self.until, self.sender, self.media_id))
+
     def query(self, **more: object) -> str:
         """Write them as an address has them, with further parameters."""
         given = {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(Filters(), name)}
@@ -76,11 +81,11 @@ class Filters:
         party = None
         if self.sender:
             await console.people.load()
-            party = console.people.person("".join(self.sender.split()).removeprefix("+")).hex()
+            party = console.people.named(self.sender)
         files = None
         if self.media_id:
             accounts = await console.registry.accounts.all()
-            files = tuple(file_id(console.owner, account.id, self.media_id) for account in accounts)
+            files = file_ids(console.owner, [account.id for account in accounts], self.media_id)
         return Selection(
             account_ids=account_ids,
             kind=None if self.kind == ALL else self.kind,

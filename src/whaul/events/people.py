@@ -40,6 +40,10 @@ class Hashes:
         """Hash a phone number or a business-scoped user id."""
         return self._hash(b"person:", id_)
 
+    def named(self, person: str) -> str:
+        """Hash a person as somebody writes one, such as `+49 1511 234567`, in hexadecimal."""
+        return self.person("".join(person.split()).removeprefix("+")).hex()
+
     def conversation(self, conversation: str) -> bytes:
         """Hash a conversation, as `Item.conversation` names it."""
         return self._hash(b"conversation:", conversation)

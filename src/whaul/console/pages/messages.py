@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from whaul.console import events
 from whaul.console.content import summary
-from whaul.console.events import CONTENT, FILE_STATES, MAX_STREAMS, ROWS, VIEW, EventRows
+from whaul.console.events import CONTENT, FILE_STATES, MAX_STREAMS, OUTCOMES, ROWS, VIEW, EventRows
 from whaul.console.filters import KINDS, STATES, Filters
 from whaul.console.page import Page
 from whaul.console.visit import PageError, Visit
@@ -214,7 +214,7 @@ def timeline(event: EventRecord, attempts: list[AttemptRecord]) -> list[Step]:
         steps += _of_file(file)
     for attempt in attempts:
         mood = "good" if attempt.outcome == "delivered" else "bad"
-        title = f"{attempt.destination}: {attempt.outcome}"
+        title = f"{attempt.destination}: {OUTCOMES.get(attempt.outcome, attempt.outcome)}"
         steps.append(Step(attempt.at, title, mood, attempt.detail, attempt.seconds))
     for each in event.deliveries:
         if each.state != "delivered":

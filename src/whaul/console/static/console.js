@@ -112,11 +112,16 @@ for (const body of all("[data-live]")) follow(body);
 // Signing in with a link: what is behind the # comes to the server in a form, and leaves the address.
 
 const byLink = document.querySelector("[data-by-link]");
-if (byLink && location.hash.length > 1) {
+
+function useLink() {
+  if (!byLink || location.hash.length < 2) return;
   byLink.elements.token.value = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
   byLink.submit();
 }
+
+useLink();
+addEventListener("hashchange", useLink); // a link that is opened where the page is already
 
 // Signing in with an access key: one request, signed as AWS SDKs sign. The secret stays here.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html

@@ -1,0 +1,267 @@
+"""The console in a real browser, over a whole stack: simulated Meta, S3 server, gateway, receivers of events."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from harness.browser import chromium, window
+from harness.console import RunningConsole, allow, console
+from harness.receiver import Receiver, receiving
+from harness.world import Key
+from whaul.console.pages import PAGES
+from whaul.stack.customer import send_events_to
+from whaul.stack.local import Stack, stack
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`--></textarea><svg onload=alert(3)>{{7*7}}"
+SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 360, "height": 740}}
+
+
+@dataclass
+class Site:
+    """Everything that runs."""
+
+    stack: Stack
+    console: RunningConsole
+    orders: Receiver
+    browser: Browser
+    ids: dict[str, str]
+    """Events by what they are."""
+
+    def link(self, key: str = "root") -> str:
+        return str(json.loads(self.console.do("console", "link", "--key", key, "--json"))["url"])
+
+    @contextmanager
+    def signed_in(self, key: str = "root", **options: Any) -> Iterator[Page]:
+        with window(self.browser, **options) as page:
+            page.goto(self.link(key))
+            page.wait_for_url("**/messages")
+            yield page
+
+    def open(self, page: Page, path: str) -> None:
+        page.goto(f"{self.console.url}{path}")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with ExitStack() as parts:
+        running = parts.enter_context(stack(bucket="inbox"))
+        orders = parts.enter_context(receiving())
+        send_events_to(orders.url, "orders", running.account_id, running.installation)
+        environ = os.environ | running.environment()
+        environ |= {"WHAUL_ROOT_ACCESS_KEY_ID": running.access_key_id}
+        environ |= {"WHAUL_ROOT_SECRET_ACCESS_KEY": running.secret_access_key}
+        found = parts.enter_context(console(environ, tmp_path_factory.mktemp("browser")))
+        ids = _written(running, orders)
+        # Playwright runs an event loop in this thread from here on.
+        yield Site(running, found, orders, parts.enter_context(chromium()), ids)
+
+
+def _written(running: Stack, orders: Receiver) -> dict[str, str]:
+    media = {media.mime_type.split("/")[0]: media.id for media in running.simulator.media.values()}
+    orders.answers = [413]
+    ids = {"dead": running.receive(text="Where is my order?", sender="447700900123").event_id}
+    for kind in ("image", "audio", "application"):
+        ids[kind] = running.receive(media[kind]).event_id
+    ids["hostile"] = running.receive(text=HOSTILE, sender="4915112345670").event_id
+    return ids
+
+
+def pages(site: Site) -> list[str]:
+    """Every page that can be opened, and some of each kind that takes a parameter."""
+    whole = [page.path for page in PAGES if page.title is not None]
+    messages = [f"/messages/{id_}" for id_ in site.ids.values()]
+    return [*whole, *messages, "/messages?type=nothing", "/sign-in", "/nowhere"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_is_accessible_and_fits(site: Site, scheme: str, size: str) -> None:
+    with site.signed_in(color_scheme=scheme, viewport=SIZES[size]) as page:
+        page.expected = ("404",)
+        for path in pages(site):
+            site.open(page, path)
+            found = Axe().run(page)
+            assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+            assert page.locator("h1").count() == 1, path
+
+
+def test_a_link_signs_in_and_leaves_the_address(site: Site) -> None:
+    url = site.link()
+    with window(site.browser) as page:
+        page.expected = ("403",)
+        page.goto(url)
+        page.wait_for_url("**/messages")
+        assert url.partition("#")[2] not in page.evaluate("JSON.stringify(performance.getEntries())")
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/sign-in")
+        page.goto(url)
+        expect(page.get_by_role("alert").first).to_contain_text("used already")
+
+
+def test_an_access_key_signs_in_and_its_secret_stays_in_the_browser(site: Site) -> None:
+    make = ("keys", "create", "--name", "typed", "--allow-all", "--expires-in", "1h", "--json")
+    made = json.loads(site.console.do(*make))
+    key = Key(made["accessKeyId"], made["secretAccessKey"], made["sessionToken"])
+    sent: list[str] = []
+    with window(site.browser) as page:
+        page.expected = ("403",)
+        page.on("request", lambda request: sent.append(f"{request.url} {request.all_headers()} {request.post_data}"))
+        site.open(page, "/sign-in")
+        page.get_by_label("Access key id").fill(key.id)
+        page.get_by_label("Secret access key").fill("x" * 40)
+        page.get_by_label("Session token").fill(key.token or "")
+        button = page.locator("[data-by-key] button")
+        button.click()
+        expect(page.locator(".problem")).to_contain_text("signature")
+        page.get_by_label("Secret access key").fill(key.secret)
+        button.click()
+        page.wait_for_url("**/messages")
+    assert not [request for request in sent if key.secret in request]
+    assert [request for request in sent if f"Credential={key.id}/" in request]
+
+
+def test_messages_come_by_themselves_and_do_not_move_what_is_read(site: Site) -> None:
+    with site.signed_in() as page:
+        expect(page.get_by_role("status")).to_contain_text("Live")
+        site.stack.receive(text="Here I am", sender="15550100888")
+        row = page.locator("tr", has_text="Here I am")
+        expect(row).to_contain_text("delivered 1/1")
+        first = page.locator("tbody tr").first
+        first.hover()
+        site.stack.receive(text="And again", sender="15550100888")
+        expect(page.get_by_role("button", name="Show 1 new")).to_be_visible()
+        assert "And again" not in page.locator("tbody").inner_text()
+        page.mouse.move(5, 5)
+        expect(page.locator("tbody tr").first).to_contain_text("And again")
+
+
+def test_a_dead_letter_is_sent_once_more_to_the_end(site: Site) -> None:
+    with site.signed_in() as page:
+        site.open(page, f"/messages/{site.ids['dead']}")
+        expect(page.locator(".timeline")).to_contain_text("orders: given up")
+        page.get_by_role("button", name="Replay").click()
+        expect(page.locator(".notice")).to_contain_text("Sent to orders once more")
+        delivered = page.locator(".timeline li", has_text="orders: delivered")
+        for _ in range(600):
+            page.reload()
+            if delivered.count():
+                break
+            page.wait_for_timeout(100)
+        expect(delivered).to_be_visible()
+
+
+def test_files_are_shown_and_played_but_do_nothing(site: Site) -> None:
+    with site.signed_in() as page:
+        site.open(page, f"/messages/{site.ids['image']}")
+        image = page.locator("img.media")
+        expect(image).to_have_js_property("complete", value=True)
+        assert image.evaluate("image => image.naturalWidth") > 100
+        site.open(page, f"/messages/{site.ids['audio']}")
+        page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
+        site.open(page, f"/messages/{site.ids['application']}")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download").click()
+        assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
+
+
+def test_a_hostile_message_stays_text(site: Site) -> None:
+    with site.signed_in() as page:
+        expect(page.locator("tr", has_text="alert(1)")).to_contain_text("<script>alert(1)</script>")
+        site.open(page, f"/messages/{site.ids['hostile']}")
+        expect(page.locator("blockquote")).to_have_text(HOSTILE)
+        for summary in page.locator("summary").all():
+            summary.click()
+        assert page.evaluate("document.scripts.length") == 1
+    with window(site.browser) as stranger:  # whose text is in the address
+        stranger.expected = ("404", "403")
+        site.open(stranger, f"/{HOSTILE}")
+        site.open(stranger, f"/sign-in?{HOSTILE}#{HOSTILE}")
+
+
+def test_without_the_right_content_is_masked(site: Site) -> None:
+    policy = site.console.log.with_name("masked.json")
+    policy.write_text(allow("whaul:ViewMessages"))
+    made = json.loads(site.console.do("keys", "create", "--name", "masked", "--policy", str(policy), "--json"))
+    with site.signed_in(made["accessKeyId"]) as page:
+        expect(page.locator("tbody tr").first).to_contain_text("•••")
+        site.open(page, f"/messages/{site.ids['image']}")
+        assert page.locator("img").count() == 0
+        shown = page.content()
+        for secret in ("15550100099", "wamid.", "inbox/archive"):
+            assert secret not in shown
+
+
+def test_the_keyboard_is_enough(site: Site) -> None:
+    with site.signed_in() as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+        page.keyboard.press("Enter")
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+            assert outline != "none", page.evaluate("document.activeElement.outerHTML")
+            if "alert(1)" in page.evaluate("document.activeElement.textContent"):
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**/messages/{site.ids['hostile']}")
+        page.get_by_role("button", name="Replay").focus()
+        page.keyboard.press("Enter")
+        expect(page.locator(".notice")).to_contain_text("orders")
+
+
+def test_pages_work_without_scripts(site: Site) -> None:
+    with window(site.browser, java_script_enabled=False) as page:
+        site.open(page, "/sign-in")
+        page.get_by_label("The link").fill(site.link())
+        page.locator("[data-by-link] button").click()
+        page.wait_for_url("**/messages")
+        page.get_by_label("Type").fill("audio")
+        page.get_by_role("button", name="Filter").click()
+        expect(page.locator("tbody tr")).to_have_count(1)
+        page.locator("tbody a").click()
+        page.wait_for_url(f"**/messages/{site.ids['audio']}")
+
+
+class Evil(BaseHTTPRequestHandler):
+    """A page of another origin that posts to the console as soon as it is opened."""
+
+    def do_GET(self) -> None:
+        body = f"""<form method=post action="{self.server.target}/sign-out"></form>
+            <script>
+              fetch("{self.server.target}/sign-out", {{method: "POST", mode: "no-cors", credentials: "include"}})
+                .finally(() => document.forms[0].submit())
+            </script>""".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_page_of_another_origin_changes_nothing(site: Site) -> None:
+    with HTTPServer(("127.0.0.1", 0), Evil) as server, site.signed_in() as page:
+        server.target = site.console.url
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        page.expected = ("403", "a popup")
+        with page.context.expect_page() as opened:
+            page.evaluate(f"window.open('http://localhost:{server.server_port}/')")
+        other = opened.value
+        other.wait_for_url("**/sign-out")
+        expect(other.locator("body")).to_contain_text("not made by a page of the console")
+        server.shutdown()
+        page.reload()
+        assert page.url.endswith("/messages")
