@@ -69,10 +69,10 @@ def watched(debian: Programs, tmp_path_factory: pytest.TempPathFactory) -> Itera
         running = parts.enter_context(stack(settings=settings, folder=folder / "stack"))
         target = running.gateway_url.removeprefix("http://")
         reader = parts.enter_context(prometheus(debian, folder, [target], FOLDER / "alerts.yaml"))
-        taker, refuser, leaver = (parts.enter_context(receiving()) for _ in range(3))
-        refuser.status, leaver.status = 413, 410  # too large: dead at once; gone: disabled
+        taker, refuser, leaver, faller = (parts.enter_context(receiving()) for _ in range(4))
+        refuser.status, leaver.status, faller.status = 413, 410, 503  # too large: dead at once; gone; down
         traffic = Traffic(running)
-        for name, receiver in (("orders", taker), ("crm", refuser), ("old", leaver)):
+        for name, receiver in (("orders", taker), ("crm", refuser), ("old", leaver), ("erp", faller)):
             send_events_to(receiver.url, name, running.account_id, running.installation)
         traffic.prepare()
         yield Watched(running, reader, traffic.round)
