@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tools.bench import traces
 from tools.bench.contestants import CONTESTANTS, Ground
 from tools.bench.events import bench as events
 from tools.bench.figures import WHAUL, cpu_ratio, paired
@@ -59,6 +60,8 @@ def _measured(chosen: argparse.Namespace) -> int:
             ground = Ground(running, environ)
             if chosen.quick:
                 return _quick(ground)
+            if chosen.traces:
+                return traces.bench(ground, chosen.rounds, _say)
             if chosen.workload or chosen.contestant:
                 return _some(ground, chosen)
             results = _all(ground, chosen.rounds, resume=chosen.resume)
@@ -73,6 +76,7 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="the guard: under a minute; of --events about two",
     )
+    parser.add_argument("--traces", action="store_true", help="what traces cost a call; the more --rounds the better")
     parser.add_argument(
         "--workload", action="append", default=[], metavar="TEXT", help="only workloads whose name holds this"
     )

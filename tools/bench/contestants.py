@@ -3,11 +3,12 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tools.bench.installs import NotThere, environment, rclone
@@ -91,13 +92,14 @@ def _limits(workload: Workload) -> dict[str, str]:
 
 
 @contextmanager
-def _serve(ground: Ground, workload: Workload) -> Iterator[Prepared]:
+def serve(ground: Ground, workload: Workload, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Prepared]:
+    """Run whaul with further settings."""
     account = ground.account
     with ExitStack() as stack:
         [port] = stack.enter_context(free_ports(1))
         line = [*ITSELF, "serve", "--port", str(port), "--workers", str(workload.workers)]
         log = ground.stage.folder / f"whaul-{port}.log"
-        process = stack.enter_context(program(line, ground.whaul_environ | _limits(workload), log))
+        process = stack.enter_context(program(line, ground.whaul_environ | _limits(workload) | dict(environ), log))
         ready = f"http://127.0.0.1:{port}/healthz"
         wait_until(lambda: answers(ready), process, "whaul", log, START_TIMEOUT)
         yield Prepared(
@@ -166,7 +168,7 @@ def _plain(workload: Workload) -> bool:
 
 
 _ALL = [
-    Contestant("whaul", "whaul", _serve, _always),
+    Contestant("whaul", "whaul", serve, _always),
     Contestant("get", "whaul get", _get, _files),
     Contestant("boto3", "boto3 + requests", _script("boto3_requests", "threads"), _always),
     Contestant("plain", "boto3 + requests, as often written", _script("boto3_plain", "threads"), _plain),
