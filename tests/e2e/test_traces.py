@@ -171,7 +171,7 @@ def inbound(world: World, collector: Collector, tmp_path_factory: pytest.TempPat
         "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
         "WHAUL_EVENT_HOSTS": "127.0.0.1",
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        "OTEL_BSP_SCHEDULE_DELAY": "20",
+        "OTEL_BSP_SCHEDULE_DELAY": "600000",  # so that only a stop sends them
         "OTEL_TRACES_SAMPLER_ARG": "1",
     }
     found = World(world.simulator, environ, folder)
