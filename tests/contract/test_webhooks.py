@@ -17,6 +17,7 @@ from harness.inbox import ACCOUNT_ID, KEY, NUMBER, OWNER, REGION, WABA, Installa
 from whaul.events.receiving.app_secrets import LARGE_BODY, MAX_TRIED, AppSecrets
 from whaul.events.receiving.items import MAX_ITEMS
 from whaul.events.receiving.verify_tokens import AcceptedTokens, VerifyTokens
+from whaul.events.routing import raise_generation
 from whaul.inbound import inbound_running
 from whaul.outbound.http import HttpClient
 from whaul.registry import schema
@@ -339,8 +340,21 @@ WABA_B, NUMBER_B = "202290129340398", "206540352242922"
 async def linked(here: Installation, secret: str, app_id: str | None, waba: str = WABA) -> None:
     """Give a linked account a secret, as linking it does."""
     update = "UPDATE accounts SET app_secret = $1, app_id = $2 WHERE meta_waba_id = $3"
-    await here.store.run((update, (here.cipher.encrypt(SecretStr(secret)), app_id, waba)))
+    changed = (update, (here.cipher.encrypt(SecretStr(secret)), app_id, waba))
+    await here.store.run(changed, raise_generation(OWNER))
     await here.routing.refresh()
+
+
+async def test_secrets_are_read_again_only_when_accounts_have_changed(here: Installation) -> None:
+    receiver = await receiver_of(here, operators={})
+    await linked(here, SECRET, "900")
+    await receiver.secrets.read()
+    await here.store.run(("UPDATE accounts SET app_secret = 'nobody raised the generation'", ()))
+    await receiver.secrets.read()
+    assert (await receiver.post(BODY)).status == 200
+    await linked(here, "another secret", "900")
+    await receiver.secrets.read()
+    assert (await receiver.post(BODY)).status == 401
 
 
 async def test_the_secret_of_a_linked_account_turns_webhooks_on(here: Installation) -> None:

@@ -5,6 +5,7 @@ it is good for the accounts of the same app, and for accounts that nobody has li
 secret can neither write another's messages, nor make them vanish as duplicates.
 """
 
+import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 
 from whaul.events.database.store import Store
 from whaul.events.receiving.signatures import meta_matches
-from whaul.events.routing import Account
+from whaul.events.routing import GENERATION, Account
 from whaul.secrets import Cipher
 
 MAX_TRIED: Final = 32
@@ -21,6 +22,8 @@ MAX_TRIED: Final = 32
 LARGE_BODY: Final = 256 * 1024
 """Bytes of a body from which fewer are tried, since each costs as much as the body is long."""
 MAX_TRIED_LARGE: Final = 8
+STEP: Final = 500
+"""Secrets that are decrypted in a row; each takes some 25 microseconds, and other work goes on in between."""
 _LINKED: Final = """
     SELECT id, app_id, app_secret FROM accounts WHERE owner = $1 AND app_secret IS NOT NULL ORDER BY linked_at, id"""
 
@@ -48,7 +51,7 @@ class AppSecret:
 
 
 class AppSecrets:
-    """Those that are known. What is in the database is read anew every few seconds."""
+    """Those that are known. What is in the database is read anew within seconds of a change of the accounts."""
 
     def __init__(self, store: Store, cipher: Cipher, owner: str, operators: Mapping[str, Sequence[SecretStr]]) -> None:
         """`operators` are the secrets of the settings by app id."""
@@ -61,6 +64,10 @@ class AppSecrets:
             for position, secret in enumerate(secrets, start=1)
         )
         self._known: tuple[AppSecret, ...] | None = None
+        self._generation: int | None = None
+        """Of the accounts that they are of."""
+        self._decrypted: dict[str, str] = {}
+        """What they are stored as, and what that is in plain text: there may be a hundred thousand."""
         self._last: AppSecret | None = None
         """The one that matched last."""
 
@@ -73,10 +80,20 @@ class AppSecrets:
         return len(self._known or ())
 
     async def read(self) -> None:
-        """Read them. Raises RegistryUnavailableError, SecretKeyError; those that are known stay so."""
+        """Read them, if accounts have changed. Raises RegistryUnavailableError, SecretKeyError; the known stay so."""
+        [(generation,)] = await self._store.read(GENERATION, self._owner)
+        if generation == self._generation:
+            return
         linked: dict[tuple[str | None, str], set[str]] = {}
+        decrypted: dict[str, str] = {}
         for account_id, app_id, sealed in await self._store.read(_LINKED, self._owner):
-            linked.setdefault((app_id, self._cipher.decrypt(sealed).get_secret_value()), set()).add(account_id)
+            secret = self._decrypted.get(sealed)
+            if secret is None:
+                secret = self._cipher.decrypt(sealed).get_secret_value()
+                if len(decrypted) % STEP == 0:
+                    await asyncio.sleep(0)
+            decrypted[sealed] = secret
+            linked.setdefault((app_id, secret), set()).add(account_id)
         theirs = {(secret.app_id, secret.secret.get_secret_value()) for secret in self._operators}
         positions: dict[str | None, int] = {}
         found = list(self._operators)
@@ -86,7 +103,7 @@ class AppSecrets:
                 found.append(
                     AppSecret(SecretStr(secret), app_id, positions[app_id], account_ids=frozenset(account_ids))
                 )
-        self._known = tuple(found)
+        self._known, self._decrypted, self._generation = tuple(found), decrypted, generation
 
     def find(self, digest: bytes, body: bytes, app_id: str | None) -> AppSecret | None:
         """Find the secret that signed a body: one of the app's if the URL named it, else one of all that are tried."""
