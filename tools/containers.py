@@ -161,6 +161,7 @@ log_driver = "k8s-file"
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+compat_api_enforce_docker_hub = false
 [network]
 network_backend = "netavark"
 network_config_dir = "{STORE}/networks"

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,20 +55,37 @@ def mirror() -> str:
     raise MachineError("apt knows no mirror of Debian here")
 
 
-def unpacked(package: str, folder: Path) -> Path:
-    """Fetch a package and unpack it into `folder`, without root: nothing is installed, and no service is started."""
+def unpacked(package: str, folder: Path, suite: str | None = None) -> Path:
+    """Fetch a package and unpack it into `folder`, without root: nothing is installed, and no service is started.
+
+    It is of this machine's own suite of Debian, or of another one.
+    """
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise MachineError(f"Debian's package {package} is fetched with apt, which is not here")
     folder.mkdir(parents=True, exist_ok=True)
-    download = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", package]
-    try:
-        done(download, cwd=folder)
-    except MachineError:
-        if os.geteuid() != 0:
-            raise
-        done(["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "update"])  # its lists may be missing or old
-        done(download, cwd=folder)
+    with tempfile.TemporaryDirectory() as lists:
+        apt_get = ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "-o", "DPkg::Lock::Timeout=300"]
+        if suite is not None:
+            apt_get += _other_suite(suite, Path(lists))
+        try:
+            done([*apt_get, "download", package], cwd=folder)
+        except MachineError:
+            if suite is None and os.geteuid() != 0:
+                raise
+            done([*apt_get, "update"])  # its lists may be missing or old
+            done([*apt_get, "download", package], cwd=folder)
     for archive in folder.glob("*.deb"):
         done(["dpkg-deb", "--extract", archive, folder])
         archive.unlink()
     return folder
+
+
+def _other_suite(suite: str, folder: Path) -> list[str]:
+    """Have apt know that suite and nothing else, and keep what it knows in the folder."""
+    sources = folder / "sources.list"
+    sources.write_text(f"deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] {mirror()} {suite} main\n")
+    for needed in ("lists/partial", "cache/archives/partial"):
+        (folder / needed).mkdir(parents=True)
+    places = {"Etc::sourcelist": sources, "Etc::sourceparts": "-", "State::lists": folder / "lists"}
+    options = [f"Dir::{name}={place}" for name, place in (places | {"Cache": folder / "cache"}).items()]
+    return [part for option in options for part in ("-o", option)]

@@ -47,7 +47,7 @@ def test_the_health_check_finds_the_server_healthy(machine: Containers, server: 
 
 def test_the_health_check_finds_a_server_on_another_port_unhealthy(server: Container) -> None:
     asked = server.execute("env", "WHAUL_PORT=1", "sh", "-c", "python -m whaul.server.liveness 2>&1; echo $?")
-    assert asked.splitlines() == ["whaul does not answer /healthz", "1"]
+    assert asked.splitlines() == ["nobody answers /healthz on port 1", "1"]
 
 
 def test_commands_use_the_server_s_database(server: Container) -> None:

@@ -1,7 +1,7 @@
 """Whether a server on this machine answers: its main process asks, and so does a container's health check.
 
-`python -m whaul.server.liveness` is that check. It reads the listener from the environment, and loads no settings: it
-runs every few seconds.
+`python -m whaul.server.liveness [PORT PATH]` is that check. It reads the listener from the environment, and loads no
+settings: it runs every few seconds. With port and path it asks something else in the container, such as a simulator.
 """
 
 import http.client
@@ -15,8 +15,8 @@ TIMEOUT: Final = 5.0
 """Seconds in which the health check must be answered."""
 
 
-def answers(address: str, port: int, *, tls: bool, timeout: float) -> bool:
-    """Whether `/healthz` is answered with 200 within `timeout` seconds, at the address that the server listens on."""
+def answers(address: str, port: int, path: str = "/healthz", *, tls: bool, timeout: float) -> bool:
+    """Whether the path is answered with 200 within `timeout` seconds, at the address that the server listens on."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - not listened on here
     connection: http.client.HTTPConnection
     if tls:
@@ -26,7 +26,7 @@ def answers(address: str, port: int, *, tls: bool, timeout: float) -> bool:
         connection = http.client.HTTPConnection(host, port, timeout=timeout)
     with closing(connection):
         try:
-            connection.request("GET", "/healthz")
+            connection.request("GET", path)
             return connection.getresponse().status == http.client.OK
         except (OSError, http.client.HTTPException):
             return False
@@ -34,10 +34,7 @@ def answers(address: str, port: int, *, tls: bool, timeout: float) -> bool:
 
 if __name__ == "__main__":
     of = os.environ.get
-    alive = answers(
-        of("WHAUL_HOST") or "127.0.0.1",
-        int(of("WHAUL_PORT") or 8080),
-        tls=bool(of("WHAUL_TLS_CERT_FILE")),
-        timeout=TIMEOUT,
-    )
-    sys.exit(0 if alive else "whaul does not answer /healthz")
+    port, path = sys.argv[1:] or (of("WHAUL_PORT") or "8080", "/healthz")
+    tls = bool(of("WHAUL_TLS_CERT_FILE")) and len(sys.argv) == 1
+    alive = answers(of("WHAUL_HOST") or "127.0.0.1", int(port), path, tls=tls, timeout=TIMEOUT)
+    sys.exit(0 if alive else f"nobody answers {path} on port {port}")
