@@ -81,6 +81,9 @@ def test_a_call_is_a_span_of_the_callers_trace_and_its_hops_are_spans_inside(
     assert (spans["put"].kind, spans["put"].attributes) == (CLIENT, {"peer.service": "s3"})
     assert root.resource.items() >= {"service.name": "whaul", "deployment.environment.name": "test"}.items()
     assert traced.logged(reply)["trace_id"] == trace_id
+    asked = [request.headers.keys() for request in simulator.requests]
+    assert asked
+    assert not any({"traceparent", "tracestate"} & names for names in asked), "Meta is told nothing"
     assert collector.headers[-1]["x-key"] == KEY
     exported = b"".join(collector.bodies)
     for secret in (simulator.token, traced.world.key.id, "X-Amz-Signature", "secret-name", BUCKET, KEY):

@@ -180,6 +180,23 @@ def test_a_collector_that_is_not_there_is_told_once_and_without_secrets(
     assert "token-of-the-collector" not in written
 
 
+def test_a_collector_that_comes_and_goes_is_told_seldom(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with collecting() as collector:
+        monkeypatch.setenv(ENDPOINT, collector.url)
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_on")
+        collector.answers = [400, 200] * 5
+        export = SpanExport(os.environ)
+        for _ in range(10):
+            export.tracer().start_span("one").end()
+            export._provider.force_flush()
+        export.close()
+    assert len(collector.bodies) == 5
+    written = capsys.readouterr().out
+    assert (written.count("traces_unsent"), written.count("traces_sent")) == (1, 1)
+
+
 def test_a_collector_that_sends_elsewhere_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     with collecting() as collector:
         monkeypatch.setenv(ENDPOINT, collector.url)

@@ -6,7 +6,9 @@ with every batch, and repeat what the collector said.
 """
 
 import logging
+import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +28,8 @@ log = structlog.get_logger()
 
 DEFAULT_SHARE: Final = 0.05
 """Of the traces that begin here, unless the variables say otherwise."""
+QUIET: Final = 600.0
+"""Seconds between two messages that spans are lost."""
 _SAMPLER: Final = "OTEL_TRACES_SAMPLER"
 _SHARE: Final = "OTEL_TRACES_SAMPLER_ARG"
 _PARENT_BASED: Final = "parentbased_"
@@ -75,22 +79,26 @@ class _Session(requests.Session):
 
 
 class _Discreet(SpanExporter):
-    """Tells when spans begin to be lost, and when no longer."""
+    """Tells when spans begin to be lost, and when no longer; not more often than is bearable."""
 
     def __init__(self, exporter: SpanExporter, session: _Session) -> None:
         self._exporter = exporter
         self._session = session
-        self._fails = False
+        self._told = False
+        """Whether it was told last that spans are lost."""
+        self._told_at = -math.inf
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans."""
         result = self._exporter.export(spans)
         fails = result is not SpanExportResult.SUCCESS
-        if fails and not self._fails:
+        now = time.monotonic()
+        if fails and not self._told and now - self._told_at >= QUIET:
+            self._told, self._told_at = True, now
             log.warning("traces_unsent", reason=self._session.problem)
-        elif self._fails and not fails:
+        elif self._told and not fails:
+            self._told = False
             log.info("traces_sent")
-        self._fails = fails
         return result
 
     def shutdown(self) -> None:
