@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from harness.commands import STEERING
+from harness.databases import Databases
 from harness.pgbouncer import PgbouncerMissingError, pgbouncer
 from tools.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
@@ -81,12 +82,17 @@ def postgresql_template(postgresql: PostgresqlServer) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql: PostgresqlServer, postgresql_template: str) -> Databases:
+    return Databases(postgresql, postgresql_template)
+
+
 @pytest.fixture
-def postgresql_url(postgresql: PostgresqlServer, postgresql_template: str) -> Iterator[str]:
+def postgresql_url(postgresql: PostgresqlServer, postgresql_databases: Databases) -> Iterator[str]:
     """The URL of a migrated database without rows."""
-    name = postgresql.create_database(postgresql_template)
+    name = postgresql_databases.take()
     yield postgresql.url(name)
-    postgresql.drop_database(name)
+    postgresql_databases.give_back(name)
 
 
 @pytest.fixture

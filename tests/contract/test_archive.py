@@ -40,7 +40,6 @@ from whaul.events.model import Accepted, Failed
 from whaul.events.routing import Archive, write_filter
 from whaul.events.running import events_running
 from whaul.outbound.http import HttpClient
-from whaul.registry import schema
 from whaul.registry.registry import open_registry
 from whaul.secrets import Cipher
 from whaul.simulator import Simulator, simulator_in_thread
@@ -50,11 +49,6 @@ from whaul.telemetry.spans import Tracing
 from whaul.transfer.slots import TransferSlots
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +69,6 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with bucket() as found:
         yield found
-
-
-@pytest.fixture
-async def sqlite_url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 async def test_events_that_were_routed_late_hide_no_files_that_came_since(

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -14,26 +13,8 @@ from whaul.events.database.leases import MAX_TAKEOVERS
 from whaul.events.model import Accepted, Failed
 from whaul.events.processes import Processes
 from whaul.events.receiving.inbox import InboxUnavailableError, PutResult
-from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def sqlite_url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgresql_url"))
 
 
 async def test_a_webhook_outlives_the_sessions_of_the_database(

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +29,6 @@ from whaul.events.database.columns import microseconds
 from whaul.events.receiving.app_secrets import MAX_TRIED
 from whaul.events.risks import Promises, key_ids, promises, waiting_files
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
-from whaul.registry import schema
 from whaul.registry.registry import open_registry
 from whaul.secrets import Cipher
 from whaul.settings import Settings
@@ -43,18 +41,8 @@ ORDERS = "destination orders"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def here(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Installation]:
+async def here(url: str) -> AsyncIterator[Installation]:
     """An installation with a linked account and a destination."""
-    if request.param == "postgresql":
-        url = str(request.getfixturevalue("postgresql_url"))
-    else:
-        url = f"sqlite:///{tmp_path / 'registry.db'}"
-        await schema.migrate(url)
     async with installation(url) as found:
         await found.link()
         await found.add_destination()

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -37,27 +36,12 @@ from whaul.events.receiving.unrouted import Unrouted
 from whaul.events.retention import KEPT_DAYS, Retention
 from whaul.events.risks import key_ids
 from whaul.events.rotation import Rotation
-from whaul.registry import schema
 from whaul.secrets import Cipher, SecretKeyError
 
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_url"))
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
 
 
 def _unrouted(here: Installation, operators: tuple[str, ...] = ()) -> Unrouted:

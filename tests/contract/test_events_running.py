@@ -16,29 +16,14 @@ from whaul.events.delivery.replays import Replays
 from whaul.events.processes import Processes
 from whaul.events.running import Events, events_running
 from whaul.events.selecting import Selection
-from whaul.registry import schema
 from whaul.secrets import Cipher
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def zygote() -> Zygote:
     return Zygote()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_url"))
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
 
 
 async def _prepared(url: str) -> None:

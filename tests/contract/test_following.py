@@ -1,7 +1,5 @@
 """Events and replays as they come, on both databases."""
 
-from pathlib import Path
-
 import pytest
 
 from harness.inbox import OWNER, Installation, installation, post, text
@@ -12,23 +10,8 @@ from whaul.events.delivery.following import Coming, Replayed
 from whaul.events.delivery.replays import Replays
 from whaul.events.journal import Journal
 from whaul.events.selecting import Selection
-from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_url"))
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
 
 
 async def put(here: Installation, *numbers: int) -> None:
@@ -80,11 +63,9 @@ async def test_events_and_replays_are_told_once(url: str, monkeypatch: pytest.Mo
         assert {job.queued for job in await jobs.all()} == {0}
 
 
-async def test_a_replay_that_is_cancelled_is_told_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_replay_that_is_cancelled_is_told_no_further(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whaul.events.delivery.replays.PAGE", 2)
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    async with installation(url) as here:
+    async with installation(sqlite_url) as here:
         await here.link()
         await put(here, *range(5))
         number = await here.add_destination(state="paused")
@@ -98,12 +79,10 @@ async def test_a_replay_that_is_cancelled_is_told_no_further(tmp_path: Path, mon
         assert await replayed.look() == []
 
 
-async def test_a_database_that_is_away_is_told_of_once_and_waited_for(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    async with installation(url) as here:
+async def test_a_database_that_is_away_is_told_of_once_and_waited_for(sqlite_url: str) -> None:
+    async with installation(sqlite_url) as here:
         await here.link()
-        store = open_store(url, connections=1, timeout=PATIENCE)
+        store = open_store(sqlite_url, connections=1, timeout=PATIENCE)
         calls: list[None] = []
         found = Coming(Journal(store, here.cipher, OWNER), Selection(), lambda: calls.append(None))
         await found.begin()

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -24,23 +23,8 @@ from harness.inbox import (
 from harness.outbox import Counted
 from whaul.arns import Arns
 from whaul.events.receiving.inbox import Inbox, InboxUnavailableError, PutResult
-from whaul.registry import schema
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_url"))
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +43,6 @@ from whaul.events.receiving.drafts import Post
 from whaul.events.reparse import Reparse, Reparsed
 from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
-from whaul.registry import schema
 from whaul.secrets import Cipher
 from whaul.telemetry.spans import Tracing
 
@@ -53,20 +51,6 @@ pytestmark = pytest.mark.anyio
 ON_SQLITE = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 """For what is the same on both: a database of PostgreSQL takes long to make."""
 TOO_LARGE = Failed("impossible", "too large")
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_url"))
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -12,27 +11,12 @@ from harness.inbox import NUMBER, image, installation, post, text
 from harness.outbox import ScriptedTarget, delivering
 from whaul.events.database.columns import microseconds
 from whaul.events.model import Accepted, Event, Failed
-from whaul.registry import schema
 from whaul.telemetry.spans import Tracing
 
 pytestmark = pytest.mark.anyio
 
 DOWN = Failed("down", "no connection")
 DEAD = "SELECT state, attempts FROM deliveries"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql_url"))
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
 
 
 async def test_an_event_is_delivered_and_leaves_one_row(url: str) -> None:

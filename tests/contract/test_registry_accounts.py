@@ -48,11 +48,6 @@ class Clock:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
@@ -60,11 +55,6 @@ def clock() -> Clock:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "registry.db"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, path: Path) -> str:
-    return f"sqlite:///{path}" if request.param == "sqlite" else str(request.getfixturevalue("postgresql_url"))
 
 
 def opened(url: str, clock: Clock, keys: str = KEY, owner: str = OWNER) -> AbstractAsyncContextManager[Registry]:

@@ -67,11 +67,6 @@ def over(registry: Counted, **options: Any) -> CachedRegistry:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 

@@ -28,11 +28,6 @@ pytestmark = pytest.mark.anyio
 CIPHER = Cipher(SecretStr(Fernet.generate_key().decode()))
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def opened(url: str) -> AbstractAsyncContextManager[Registry]:
     return open_registry(url, CIPHER, account_id="111122223333", region="eu-west-1", create=True)
 

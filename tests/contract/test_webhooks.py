@@ -6,7 +6,6 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +19,6 @@ from whaul.events.receiving.verify_tokens import AcceptedTokens, VerifyTokens
 from whaul.events.routing import raise_generation
 from whaul.inbound import inbound_running
 from whaul.outbound.http import HttpClient
-from whaul.registry import schema
 from whaul.server.bodies import BodyBudget
 from whaul.server.webhooks import MAX_BODY, Webhooks
 from whaul.settings import Settings
@@ -34,15 +32,8 @@ TOKEN = "of the settings"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-async def url(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path / 'registry.db'}"
-    await schema.migrate(url)
-    return url
+def url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 @dataclass
