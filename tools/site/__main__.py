@@ -21,7 +21,6 @@ def build(folder: Path = SITE) -> list[str]:
     shutil.rmtree(folder, ignore_errors=True)
     markdown = folder / "pages"
     pages.write(markdown)
-    shutil.copytree(pages.HERE / "templates", folder / "templates")
     groups = [{title: [{one.title: one.place} for one in found]} for title, found in pages.groups()]
     settings = (pages.HERE / "zensical.toml").read_text(encoding="utf-8")
     lines = [f"    {_toml(entry)}," for entry in ({"Home": pages.HOME}, *groups)]
