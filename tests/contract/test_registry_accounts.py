@@ -394,3 +394,39 @@ async def test_neither_token_of_a_signup_is_readable_in_the_database_and_old_one
     assert len(rows) == 1
     for secret in (TOKEN, token.get_secret_value(), newer.get_secret_value()):
         assert secret not in repr(rows)
+
+
+# The console
+
+
+async def test_a_link_to_the_console_is_good_once_and_for_a_minute(registry: Registry, clock: Clock) -> None:
+    sign_ins = registry.console_sign_ins
+    first, second = [(await sign_ins.make_link("AKIA1")).get_secret_value() for _ in range(2)]
+    assert len(first) == 43
+    assert await sign_ins.use_link(first[:-1]) is None
+    assert await sign_ins.use_link(first) == "AKIA1"
+    assert await sign_ins.use_link(first) is None
+    clock.now += timedelta(seconds=60)
+    assert await sign_ins.use_link(second) is None
+
+
+async def test_a_session_lasts_eight_hours_and_half_an_hour_without_use(registry: Registry, clock: Clock) -> None:
+    sign_ins = registry.console_sign_ins
+    used, idle, looked_at, brief, ended = [
+        (await sign_ins.begin("AKIA1", until)).get_secret_value()
+        for until in (None, None, None, clock() + timedelta(minutes=10), None)
+    ]
+    await sign_ins.end(ended)
+    assert await sign_ins.find(ended, uses=True) is None
+    clock.now += timedelta(minutes=10)
+    assert await sign_ins.find(brief, uses=True) is None
+    for _ in range(23):
+        assert await sign_ins.find(used, uses=True) == "AKIA1"
+        await sign_ins.find(looked_at, uses=False)
+        clock.now += timedelta(minutes=20)
+    assert await sign_ins.find(idle, uses=True) is None
+    assert await sign_ins.find(looked_at, uses=True) is None
+    assert await sign_ins.find(used, uses=True) == "AKIA1"
+    clock.now += timedelta(minutes=10)
+    assert await sign_ins.find(used, uses=True) is None
+    assert await sign_ins.find("\ud800", uses=True) is None

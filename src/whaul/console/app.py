@@ -69,7 +69,7 @@ class ConsoleApp(HttpApp):
             is_open = not is_loopback(host)
             sign_ins = SignIns(console.registry, self._authenticator(console), port=port, has_tls=has_tls)
             site = Site(console, sign_ins, self._assets, clients, audit)
-            hosts = (*settings.console_hosts, host)
+            hosts = (*settings.console_hosts, f"[{host}]" if ":" in host else host)
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
             await stack.enter_async_context(UnfinishedHeads(port, self.busy).watched())

@@ -35,9 +35,9 @@ def summary(entry: bytes) -> Summary:
     """Read an event's entry."""
     try:
         value = json.loads(entry)["changes"][0]["value"]
-        members = value.get("standby", value)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return Summary(text=_cut(entry.decode(errors="replace")))
+    members = value.get("standby", value) if isinstance(value, dict) else None
     if not isinstance(members, dict):
         return Summary()
     element = next(_elements(members), {})

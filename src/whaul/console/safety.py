@@ -5,6 +5,7 @@ as somebody; here the same is checked for what changes something, by headers tha
 https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site
 """
 
+import re
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from typing import Final
@@ -30,6 +31,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
 }
 """Of every answer, unless it has its own."""
+_HOST: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 READ: Final = frozenset({"GET", "HEAD"})
 _ENCODED: Final = {name.encode(): value.encode() for name, value in HEADERS.items()}
 
@@ -76,11 +78,10 @@ class Guard:
         return None
 
     def _is_known(self, host: str) -> bool:
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
+        found = _HOST.fullmatch(host)
+        if found is None:
             return False
-        return name in self._hosts or f"[{name}]" in self._hosts or is_loopback(name)
+        return found[1] in self._hosts or is_loopback(found[1].strip("[]"))
 
 
 def _is_of_our_own_page(scope: Scope, host: str) -> bool:

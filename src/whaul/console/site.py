@@ -134,7 +134,11 @@ class Site:
         self._sign_ins.attempts.check(self._client(request))
         form = await bounded(request, SMALL_FORM).form()
         token = form.get("token")
-        caller = await self._sign_ins.by_link(token) if isinstance(token, str) else None
+        try:
+            caller = await self._sign_ins.by_link(token) if isinstance(token, str) else None
+        except ApiError as error:  # the key was disabled meanwhile
+            self._tell_of_sign_in(request, "link", None, error.message)
+            raise
         if caller is None:
             self._tell_of_sign_in(request, "link", None, "the link is unknown, used or too old")
             refused = "This link is used already, or older than a minute. Make another one: whaul console link"

@@ -30,6 +30,7 @@ PLAYED: Final = frozenset(
     {"audio/aac", "audio/amr", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/opus", "video/3gpp", "video/mp4"}
 )
 PART: Final = 64 * 1024
+STREAM: Final = "text/event-stream"
 
 
 class Step(NamedTuple):
@@ -78,11 +79,13 @@ async def show_list(visit: Visit) -> Response:
 async def show_live(visit: Visit) -> Response:
     """Send the rows of the newest messages as they come and change."""
     recent = visit.console.recent
+    if visit.request.method == "HEAD":
+        return Response(media_type=STREAM)
     if recent.streams >= MAX_STREAMS:
         raise PageError("Too many lists are live at the moment.", 503)
     selection = await _selection(visit, Filters.of(visit.request.query_params))
     rows = EventRows(visit, await visit.console.registry.accounts.all())
-    return StreamingResponse(events.stream(visit, recent, rows, selection), media_type="text/event-stream")
+    return StreamingResponse(events.stream(visit, recent, rows, selection), media_type=STREAM)
 
 
 async def _selection(visit: Visit, filters: Filters) -> Selection:
