@@ -85,7 +85,7 @@ SETTINGS = {
     "WHAUL_WORKERS": "2",
 }
 """A value of every setting that a release had; not the default where there is another."""
-PAUSE = 0.1
+PAUSE = 0.2
 """Seconds between two webhooks."""
 KINDS = ("text", "image", "status_read")
 """Examples of webhooks, sent in turn."""
@@ -117,7 +117,7 @@ def more_calls(number: str) -> list[Call]:
 
 def goes_on(load: Load) -> None:
     """Wait until each server has had several more calls."""
-    enough = load.calls + 20
+    enough = load.calls + 10
     eventually(lambda: load.calls > enough)
 
 
@@ -175,7 +175,7 @@ def test_from_the_first_release_no_call_fails_that_the_sdk_repeats(world: World,
     key = whaul(["keys", "create", "--name", "caller", "--allow-all"], environ)
     with free_ports(2) as ports, fleet(ports, environ, tmp_path) as servers, nginx(tmp_path, ports) as balancer:
         calls = fetches(account["phoneNumbers"][0]["phoneNumberId"])
-        with Load(Caller(balancer, key["accessKeyId"], key["secretAccessKey"], calls, attempts=10), callers=4) as load:
+        with Load(Caller(balancer, key["accessKeyId"], key["secretAccessKey"], calls, attempts=10), callers=2) as load:
             migrate(environ | THIS)
             goes_on(load)
             assert not any(answers(server.ready) for server in servers)  # docs/upgrade.md says what to do
@@ -217,7 +217,7 @@ def test_no_call_and_no_event_is_lost_on_the_way_forth_and_back(
         number = account["phoneNumbers"][0]["phoneNumberId"]
         caller = Caller(balancer, key["accessKeyId"], key["secretAccessKey"], [*fetches(number), *more_calls(number)])
         with fleet(ports, then, tmp_path) as servers:
-            with Load(caller, callers=3) as load, webhooks(simulator) as posted:
+            with Load(caller, callers=2) as load, webhooks(simulator) as posted:
                 migrate(own.environ)
                 goes_on(load)
                 for server in servers:
