@@ -9,6 +9,8 @@ from cryptography.fernet import Fernet
 from harness.first_call import GRAPH_URL, SIMULATOR, first_call
 from harness.waiting import eventually
 from tools.containers import Container, Containers
+from whaul.environment import environment_name, is_secret
+from whaul.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "packaging" / "systemd"
 COMMAND = "/usr/local/bin/whaul"
@@ -80,6 +82,12 @@ def host(machine: Containers, image: str, tmp_path_factory: pytest.TempPathFacto
 
 def machine_runs(host: Host) -> bool:
     return host.run("sh", "-c", "systemctl is-system-running || true").strip() in {"running", "degraded"}
+
+
+def test_every_secret_can_be_a_credential() -> None:
+    secrets = [environment_name(name) for name, field in Settings.model_fields.items() if is_secret(field)]
+    lines = (FOLDER / "whaul.service").read_text().splitlines()
+    assert sorted(line.partition("=")[2] for line in lines if line.startswith("LoadCredential=")) == sorted(secrets)
 
 
 def test_systemd_finds_no_fault_in_the_unit(host: Host) -> None:
