@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tools.site import checks, pages
@@ -58,8 +59,8 @@ def main() -> int:
     sys.stdout.write(f"{len(list(HTML.rglob('*.html')))} pages in {HTML.relative_to(pages.ROOT)}\n")
     if serve:
         handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=HTML)
-        with http.server.ThreadingHTTPServer(("127.0.0.1", PORT), handler) as server:
-            sys.stdout.write(f"http://127.0.0.1:{PORT}\n")
+        with http.server.ThreadingHTTPServer(("127.0.0.1", PORT), handler) as server, suppress(KeyboardInterrupt):
+            print(f"http://127.0.0.1:{PORT}", flush=True)
             server.serve_forever()
     return 0
 

@@ -16,7 +16,7 @@ HOME = "index.md"
 BLOCK = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 ITEM = re.compile(r"(?:-|\d\.) ")
-CONTENTS = re.compile(r"^On this page:\n\n(?:- \[[^]]+\]\(#[^)]+\)\n)+\n", re.MULTILINE)
+CONTENTS = re.compile(r"^(?:On this page:\n\n)?(?:- \[[^]]+\]\(#[^)]+\)\n)+\n", re.MULTILINE)
 """A list of sections, which the site shows beside the page."""
 ENTRY = re.compile(r"^(?:\| |\d+\. )\[(?P<title>[^\]]+)\]\((?P<target>[^)]+)\)(?: \| (?P<about>.*) \|)?$", re.MULTILINE)
 
