@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,7 @@ import whaul
 from harness.store import BUCKET, s3_client
 from harness.waiting import eventually
 from harness.world import Gateway, World
-from tools.containers import Container, Containers
+from tools.containers import CHECKOUT, Container, Containers
 from whaul.simulator import simulator_in_thread
 from whaul.stack.local import REGION, clean_environment
 from whaul.stack.processes import answers, free_ports
@@ -22,7 +24,10 @@ ANYBODY = 12345
 HARDENED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", f"--user={ANYBODY}:{ANYBODY}")
 """Any user id will do, and nothing but the two folders is written to."""
 FOLDERS = ("--tmpfs=/var/lib/whaul:mode=1777", "--tmpfs=/tmp")
-MAX_MEGABYTES = 275
+SERVICES = ("s3", "sns", "sqs", "events")
+OF_CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")
+"""What botocore calls to find credentials."""
+MAX_MEGABYTES = 285
 AT_ONCE = 48
 
 
@@ -63,6 +68,14 @@ def test_the_image_is_the_simulator_too(machine: Containers, image: str) -> None
         eventually(lambda: answers(f"{url}/_simulator/state"))
 
 
+def test_every_extra_that_users_may_want_is_in_the_image() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"].keys()
+    ours = project["tool"]["deptry"]["optional_dependencies_dev_groups"]
+    [stated] = re.findall(r"^ARG EXTRAS=(.*)$", (CHECKOUT / "packaging" / "Containerfile").read_text(), re.MULTILINE)
+    assert {*stated.split(","), "demo", *ours} == extras
+
+
 def test_the_image_is_small(machine: Containers, image: str) -> None:
     size = int(machine.podman("image", "inspect", "--format", "{{.Size}}", image))
     assert size < MAX_MEGABYTES * 1_000_000
@@ -80,6 +93,15 @@ def test_nothing_that_installs_packages_is_in_the_environment(server: Container)
         "from importlib.util import find_spec; print(find_spec('pip'), find_spec('setuptools'), find_spec('cyclonedx'))"
     )
     assert server.execute("python", "-c", code).split() == ["None"] * 3
+
+
+def test_what_is_called_of_aws_was_left_in_the_image(server: Container) -> None:
+    code = f"""
+import botocore.session
+for service in {(*SERVICES, *OF_CREDENTIALS)}:
+    botocore.session.Session().create_client(service, region_name="eu-west-1")
+"""
+    server.execute("python", "-c", code)
 
 
 def test_what_is_loaded_is_compiled(server: Container) -> None:
