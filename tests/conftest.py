@@ -1,6 +1,7 @@
 """What all tests share: an environment in which nothing of this machine's steers whaul or AWS tools."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,15 @@ from harness.pgbouncer import PgbouncerMissingError, pgbouncer
 from tools.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
 from whaul.stack.processes import free_ports
+
+# Ten thousand tests are found, and stay: to look again and again for garbage among them doubles the time for that.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+
 
 # The same examples in every run, however long each takes; `harness.examples` says how to try more.
 hypothesis.settings.register_profile(

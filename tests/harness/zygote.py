@@ -5,6 +5,7 @@ of a pipe, on which it tells the process's id at once and its exit code at the e
 """
 
 import atexit
+import gc
 import json
 import os
 import select
@@ -131,6 +132,7 @@ def _serve(jobs: socket.socket) -> None:
         import_module(f"whaul.cli.{place.partition(':')[0]}")
     for name in ("whaul.app", "whaul.doctor", "whaul.bulk.run", "aiosqlite", "asyncpg", "uvloop"):
         import_module(name)
+    gc.freeze()
     assert threading.active_count() == 1, "what has threads cannot be forked"
     telling: dict[int, int] = {}
 
