@@ -276,6 +276,23 @@ def test_a_file_that_failed_is_fetched_again(operator: Visitor, console_database
     inside(console_database, lambda here: here.rows("DELETE FROM archives"))
 
 
+def test_what_an_error_means_is_a_click_away(running_console: RunningConsole, console_database: Path) -> None:
+    body = json.dumps({"object": "whatsapp_business_account", "entry": [{"id": WABA, "changes": 7}]}).encode()
+
+    async def work(here: Installation) -> str:
+        await here.inbox.put(webhook(body, AnySpeaker()))
+        return str(await here.value("SELECT message_id FROM events ORDER BY seq DESC LIMIT 1"))
+
+    id_ = inside(console_database, work)
+    _, visitor = running_console.with_policy(allow("whaul:View*"))
+    shown = visitor.get(f"/messages/{id_}")
+    assert "Not understood" in words(shown)
+    [place] = re.findall(r'href="(/docs/[^"]+)">What it means', shown.body.decode())
+    page, _, anchor = place.partition("#")
+    assert f'id="{anchor}"' in visitor.get(page).body.decode()
+    assert visitor.get("/docs/nothing").status == 404
+
+
 # Live
 
 

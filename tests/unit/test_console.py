@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.console import allow
+from whaul import documentation
 from whaul.auth.policy import Policy
+from whaul.console import manual
 from whaul.console.content import MAX_TEXT, Summary, summary
 from whaul.console.filters import Filters
 from whaul.console.listener import base_url, check_listener
@@ -264,3 +268,31 @@ def test_amounts_are_told_in_their_units() -> None:
     assert [size(count) for count in (7, 1500, 2_500_000, 3 * 10**13)] == ["7 B", "1.5 kB", "2.5 MB", "30.0 TB"]
     assert pretty(b'{"a":"\\u00e9"}') == '{\n  "a": "é"\n}'
     assert pretty(b"{\xff") == "{�"
+
+
+# The documentation
+
+
+@pytest.mark.parametrize("path", sorted(documentation.folder().glob("*.md")), ids=lambda path: path.stem)
+def test_every_page_of_the_documentation_can_be_shown(path: Path) -> None:
+    found = manual.page(path.stem)
+    assert found is not None
+    title, content = found
+    assert title
+    for place in re.findall(r'href="([^"]*)"', content):
+        page, _, anchor = place.removeprefix("/docs/").partition("#")
+        linked = content if place.startswith("#") else (manual.page(page) or ("", ""))[1]
+        assert place.startswith("https://") or (linked and (not anchor or f'id="{anchor}"' in linked)), place
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "../README", "console.md", "benchmarks/README", "x" * 100])
+def test_what_is_no_page_of_the_documentation_is_not_read(name: str) -> None:
+    assert manual.page(name) is None
+
+
+def test_errors_that_a_text_names_are_linked_and_the_rest_stays_text() -> None:
+    told = "<b>ResourceNotFoundException</b>: see ForeignException & DependencyException"
+    assert manual.explained(told) == (
+        '&lt;b&gt;<a href="/docs/errors#resourcenotfoundexception">ResourceNotFoundException</a>&lt;/b&gt;: see '
+        'ForeignException &amp; <a href="/docs/errors#dependencyexception">DependencyException</a>'
+    )

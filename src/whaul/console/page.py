@@ -19,8 +19,8 @@ class Page:
 
     path: str
     """With parameters, as Starlette has them: `/messages/{id}`."""
-    action: str
-    """What the caller's policy must allow on something for the page to be opened."""
+    action: str | None
+    """What the caller's policy must allow on something for the page to be opened; None for whoever is signed in."""
     answer: "Callable[[Visit], Awaitable[Response]]"
     title: str | None = None
     """In the navigation; None for a page that is not there."""

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from whaul.console.manual import explained
+
 _HERE: Final = Path(__file__).parent
 _TYPES: Final[Mapping[str, str]] = {
     ".css": "text/css; charset=utf-8",
@@ -60,9 +62,8 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(
-            exact=exact, ago=ago, size=size, seconds=seconds, pretty=pretty, iso=iso, counted=counted
-        )
+        filters = (exact, ago, size, seconds, pretty, iso, counted, explained)
+        self._environment.filters.update({each.__name__: each for each in filters})
         self._environment.globals.update(asset=assets.url, **values)
 
     def render(self, name: str, **values: Any) -> str:

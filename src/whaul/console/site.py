@@ -70,13 +70,14 @@ class Site:
             visit = Visit(bounded(request, page.max_body), session.caller, session.token, self._console, renew)
             error: ApiError | None = None
             try:
-                visit.require_somewhere(page.action)
+                if page.action is not None:
+                    visit.require_somewhere(page.action)
                 return await page.answer(visit)
             except ApiError as raised:
                 error = raised
                 raise
             finally:
-                if page.is_recorded:
+                if page.is_recorded and page.action is not None:
                     self._record(request, page.action.rpartition(":")[2], session.caller, error, _parameters(visit))
 
         return Route(page.path, self._answered(endpoint), methods=["POST"] if page.posts else ["GET"])

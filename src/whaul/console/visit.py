@@ -83,7 +83,9 @@ class Visit:
         """Show a page."""
         notice = self.console.notices.pop(self.session, None)
         pages = [
-            (page.title, page.path) for page in self.console.pages if page.title and self.may_somewhere(page.action)
+            (page.title, page.path)
+            for page in self.console.pages
+            if page.title and (page.action is None or self.may_somewhere(page.action))
         ]
         html = self.console.templates.render(
             template, visit=self, path=self.request.url.path, pages=pages, notice=notice, **values

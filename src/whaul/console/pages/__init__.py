@@ -3,6 +3,6 @@
 from typing import Final
 
 from whaul.console.page import Page
-from whaul.console.pages import messages
+from whaul.console.pages import manual, messages
 
-PAGES: Final[tuple[Page, ...]] = (*messages.PAGES,)
+PAGES: Final[tuple[Page, ...]] = (*messages.PAGES, *manual.PAGES)

@@ -43,6 +43,8 @@ class Step(NamedTuple):
     detail: str = ""
     took: float | None = None
     """Seconds."""
+    more: str | None = None
+    """Where the documentation says more."""
 
 
 async def show_list(visit: Visit) -> Response:
@@ -210,38 +212,51 @@ def timeline(event: EventRecord, attempts: list[AttemptRecord]) -> list[Step]:
     lag = None if event.sent_at is None else max(0.0, (event.received_at - event.sent_at).total_seconds())
     steps.append(Step(event.received_at, "Received and kept", "good", took=lag))
     if event.state != "routed":
-        steps.append(
-            Step(None, "Not routed" if event.state == "unrouted" else "Not understood", "bad", _WHY[event.state])
-        )
+        steps.append(_UNUSED[event.state])
     for file in event.files:
         steps += _of_file(file)
     for attempt in attempts:
         mood = "good" if attempt.outcome == "delivered" else "bad"
         title = f"{attempt.destination}: {OUTCOMES.get(attempt.outcome, attempt.outcome)}"
-        steps.append(Step(attempt.at, title, mood, attempt.detail, attempt.seconds))
+        more = None if mood == "good" else "/docs/events#see-what-happened"
+        steps.append(Step(attempt.at, title, mood, attempt.detail, attempt.seconds, more))
     for each in event.deliveries:
         if each.state != "delivered":
             tried = f"{each.attempts} attempt{'' if each.attempts == 1 else 's'}"
             mood = "bad" if each.state == "dead" else "wait"
             title = f"{each.destination}: {'given up' if each.state == 'dead' else each.state}, {tried}"
-            steps.append(Step(None, title, mood, each.last_error or ""))
+            steps.append(Step(None, title, mood, each.last_error or "", more=_TROUBLE if mood == "bad" else None))
     return sorted(steps, key=lambda step: (step.at is None, step.at or event.received_at))
 
 
-_WHY: Final = {
-    "unrouted": "No account is linked for it, or its app may not speak for the account. `whaul doctor` says more.",
-    "unparsed": "It is kept as it came. `whaul events reparse` reads it again, with a newer version.",
+_TROUBLE: Final = "/docs/events#when-a-destination-has-trouble"
+_UNUSED: Final = {
+    "unrouted": Step(
+        None,
+        "Not routed",
+        "bad",
+        "No account is linked for it, or its app may not speak for the account. `whaul doctor` says more.",
+        more="/docs/receive#when-nothing-arrives",
+    ),
+    "unparsed": Step(
+        None,
+        "Not understood",
+        "bad",
+        "It is kept as it came. `whaul events reparse` reads it again, with a newer version.",
+        more="/docs/events#what-could-not-be-parsed",
+    ),
 }
 
 
 def _of_file(file: FileRecord) -> list[Step]:
     word, mood = FILE_STATES[file.state]
     tried = f", {file.attempts} attempts" if file.attempts > 1 else ""
-    told = f"{file.last_error or ''}"
+    title, told = f"File {word}{tried}", file.last_error or ""
+    more = "/docs/archive#when-files-fail" if told else None
     if file.done_at is None:
-        return [Step(file.created_at, f"File {word}{tried}", mood, told)]
+        return [Step(file.created_at, title, mood, told, more=more)]
     took = (file.done_at - file.created_at).total_seconds()
-    return [Step(file.done_at, f"File {word}{tried}", mood, told, took)]
+    return [Step(file.done_at, title, mood, told, took, more)]
 
 
 def _shown_as(file: FileRecord) -> str | None:

@@ -95,14 +95,24 @@ function follow(body) {
     }
   }
 
-  const source = new EventSource(body.dataset.live);
-  source.addEventListener("open", () => show("Live", ""));
-  source.addEventListener("row", (event) => take(JSON.parse(event.data)));
-  source.addEventListener("end", () => { source.close(); location.reload(); });
-  source.addEventListener("error", () => {
-    const isOver = source.readyState === EventSource.CLOSED;
-    show(isOver ? "Not live any more. Load the page again." : "The console does not answer; trying again.", "lost");
+  let source;
+  function open() {
+    source = new EventSource(body.dataset.live);
+    source.addEventListener("open", () => show("Live", ""));
+    source.addEventListener("row", (event) => take(JSON.parse(event.data)));
+    source.addEventListener("end", () => { source.close(); location.reload(); });
+    source.addEventListener("error", () => {
+      const isOver = source.readyState === EventSource.CLOSED;
+      show(isOver ? "Not live any more. Load the page again." : "The console does not answer; trying again.", "lost");
+    });
+  }
+
+  // A browser has few connections for all tabs: one that nobody sees needs none. What it missed comes at once.
+  document.addEventListener("visibilitychange", () => {
+    source?.close();
+    if (!document.hidden) open();
   });
+  if (!document.hidden) open();
   const look = () => { if (held.size && !mustHold()) release(); };
   for (const name of ["scroll", "pointermove", "focusin"]) addEventListener(name, look, { passive: true });
 }
