@@ -25,7 +25,7 @@ def chromium() -> Iterator[Browser]:
         except MachineError as missing:
             if os.environ.get("CI"):
                 raise
-            pytest.skip(f"NOT TESTED: THE CONSOLE IN A BROWSER. {missing}")
+            pytest.skip(f"NOT TESTED: PAGES IN A BROWSER. {missing}")
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         stack.callback(browser.close)
