@@ -4,7 +4,9 @@ import asyncio
 import json
 import os
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -119,16 +121,18 @@ class RunningConsole:
 
 
 @contextmanager
-def console(environ: Mapping[str, str], folder: Path) -> Iterator[RunningConsole]:
-    """Run a console."""
+def console(environ: Mapping[str, str], folder: Path, ca_file: Path | None = None) -> Iterator[RunningConsole]:
+    """Run a console; with `ca_file` it speaks TLS, with a certificate that this authority signed."""
     with free_ports(1) as [port]:
         environ = {**os.environ, **environ, "WHAUL_CONSOLE_LISTEN": f"127.0.0.1:{port}"}
-        with steered(environ):
-            plan = asyncio.run(checked(Settings.load()))
+        with steered(environ), ThreadPoolExecutor(1) as thread:  # Playwright has an event loop in this one
+            settings = Settings.load()
+            plan = thread.submit(asyncio.run, checked(settings)).result()
         log = folder / f"console-{port}.log"
         with ZYGOTE.server(plan, environ, log) as process:
-            url = f"http://127.0.0.1:{port}/healthz"
-            wait_until(lambda: answers(url, (200,), None), process, "The console", log, PATIENCE)
+            tls = None if ca_file is None else ssl.create_default_context(cafile=ca_file)
+            url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}/healthz"
+            wait_until(lambda: answers(url, (200,), tls), process, "The console", log, PATIENCE)
             yield RunningConsole(port, environ, log, process)
 
 

@@ -18,6 +18,7 @@ from harness.browser import chromium, window
 from harness.console import RunningConsole, allow, console
 from harness.receiver import Receiver, receiving
 from harness.world import Key
+from tools.certificates import make_certificates
 from whaul.console.pages import PAGES
 from whaul.stack.customer import send_events_to
 from whaul.stack.local import Stack, stack
@@ -83,8 +84,7 @@ def pages(site: Site) -> list[str]:
     return [*whole, *messages, "/messages?type=nothing", "/sign-in", "/nowhere"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
 def test_every_page_is_accessible_and_fits(site: Site, scheme: str, size: str) -> None:
     with site.signed_in(color_scheme=scheme, viewport=SIZES[size]) as page:
         page.expected = ("404",)
@@ -265,3 +265,16 @@ def test_a_page_of_another_origin_changes_nothing(site: Site) -> None:
         server.shutdown()
         page.reload()
         assert page.url.endswith("/messages")
+
+
+def test_with_tls_the_cookie_is_bound_to_the_host(site: Site, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+    files = {"WHAUL_TLS_CERT_FILE": str(certificates.chain), "WHAUL_TLS_KEY_FILE": str(certificates.key)}
+    with (
+        console({**site.console.environ, **files}, tmp_path, certificates.authority) as secured,
+        window(site.browser, ignore_https_errors=True) as page,
+    ):
+        page.goto(json.loads(secured.do("console", "link", "--json"))["url"])
+        page.wait_for_url("**/messages")
+        [cookie] = page.context.cookies()
+        assert (cookie["name"], cookie["secure"], cookie["sameSite"]) == ("__Host-whaul", True, "Strict")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +63,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = (exact, ago, size, seconds, pretty, iso, counted, explained)
+        filters = (exact, ago, size, seconds, pretty, iso, counted, explained, quoted)
         self._environment.filters.update({each.__name__: each for each in filters})
         self._environment.globals.update(asset=assets.url, **values)
 
@@ -125,3 +126,8 @@ def pretty(document: bytes | str) -> str:
         return json.dumps(json.loads(document), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return document.decode(errors="replace") if isinstance(document, bytes) else document
+
+
+def quoted(text: str) -> str:
+    """Write a text as a word of a command, whatever is in it."""
+    return shlex.quote(text)

@@ -133,6 +133,9 @@ async def show_one(visit: Visit) -> Response:
             for each in await console.destinations.all()
             if event.account_id in each.account_ids and visit.may(REPLAY, console.arns.event_destination(each.name))
         ],
+        phone_number_id=event.meta_phone_number_id
+        and event.account_id
+        and console.arns.phone_number_id(event.meta_phone_number_id),
         since=event.received_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
