@@ -54,8 +54,9 @@ class Project:
 
     def look_after_health(self) -> None:
         """Run health checks, as an engine with timers does by itself; podman leaves that to systemd."""
-        while not self._stop.wait(0.5):
-            shown = self.containers.podman("ps", "--quiet", f"--filter=label=com.docker.compose.project={self.name}")
+        starting = ("--filter=health=starting", f"--filter=label=com.docker.compose.project={self.name}")
+        while not self._stop.wait(1):
+            shown = self.containers.podman("ps", "--quiet", *starting)
             for container in shown.split():
                 subprocess.run(
                     ["podman", "healthcheck", "run", container],
