@@ -32,6 +32,7 @@ from whaul.events import journal as journal_module
 from whaul.events.database.columns import microseconds
 from whaul.events.delivery import replays as replays_module
 from whaul.events.delivery.dead import DeadLetters
+from whaul.events.delivery.history import History
 from whaul.events.delivery.replays import Replays
 from whaul.events.delivery.waiting import waiting_for
 from whaul.events.filters import Filter
@@ -506,6 +507,73 @@ async def test_those_of_some_events_are_tried_again_or_dropped(dying: tuple[Deli
     rows = await there.here.rows("SELECT seq, state FROM deliveries WHERE destination = $1 ORDER BY seq", orders.number)
     assert rows == [(2, "pending"), (3, "dead")]
     assert await there.here.value("SELECT count(*) FROM deliveries WHERE destination < 0") == 0
+
+
+async def test_those_of_a_cause_are_grouped_and_tried_again(dying: tuple[Delivering, list[bool]]) -> None:
+    there, _ = dying
+    orders = await destination(there)
+    other = there.here.cipher.seal(b"HTTP 500: no room for 4711")
+    await there.here.rows("UPDATE deliveries SET last_error = $1 WHERE seq = 2", other)
+    await there.destinations.pause("orders")
+    await there.here.routing.refresh()
+    found = await dead(there).causes(orders)
+    assert [(each.text, each.count, each.example) for each in found] == [
+        ("too large", 2, "too large"),
+        ("HTTP 500", 1, "HTTP 500: no room for 4711"),
+    ]
+    one, place = await dead(there).page([orders], 1, None, "too large")
+    assert place is not None
+    rest, end = await dead(there).page([orders], 1, place, "too large")
+    assert ({letter.cause for letter in one + rest}, len({letter.id for letter in one + rest})) == ({"too large"}, 2)
+    assert end is None
+    assert await dead(there).count(orders, cause="HTTP 500") == 1
+    assert await dead(there).retry(orders, cause="HTTP 500") == 1
+    assert await dead(there).drop(orders, cause="HTTP 500") == 0
+    assert await dead(there).drop(orders, cause="too large") == 2
+    assert await there.here.rows("SELECT seq FROM deliveries WHERE destination = $1", orders.number) == [(2,)]
+
+
+async def test_attempts_are_counted_and_say_what_comes_next(dying: tuple[Delivering, list[bool]]) -> None:
+    there, takes = dying
+    orders, history = await destination(there), History(there.here.store, there.here.cipher, OWNER)
+    assert (await history.paces())[orders.number][:2] == (0, 3)
+    first, place = await history.attempts(orders, 2)
+    rest, end = await history.attempts(orders, 2, place)
+    assert [(each.outcome, each.detail, each.state, each.next_at) for each in first + rest] == [
+        ("impossible", "too large", "dead", None)
+    ] * 3
+    assert end is None
+    assert await history.attempts(orders, 2, outcome="delivered") == ([], None)
+    assert len((await history.attempts(orders, 5, outcome="failed"))[0]) == 3
+    await there.destinations.pause("orders")
+    await there.here.routing.refresh()
+    await dead(there).retry(orders, [])
+    waiting = await history.waiting(orders, 2)
+    assert [(each.attempts, each.is_replay, each.next_at is not None) for each in waiting] == [(0, True, True)] * 2
+    takes[0] = True
+    await there.destinations.resume("orders")
+    await there.here.routing.refresh()
+    there.outbox.wake(orders.number)
+    await there.settled()
+    [newest, *_], _ = await history.attempts(orders, 1, outcome="delivered")
+    assert (newest.outcome, newest.state) == ("delivered", None)
+
+
+async def test_a_conversation_waits_for_its_turn(url: str) -> None:
+    away = Failed("down", "HTTP 503", retry_after=3600.0)
+    async with delivering(url, {"orders": ScriptedTarget(lambda _: away)}) as there:
+        await there.here.link()
+        await there.here.add_destination(ordered=True)
+        await put(there.here, 1, 2)
+        attempted = "SELECT count(*) FROM attempts WHERE (SELECT lease_owner FROM conversation_turns) IS NULL"
+        await there.until(attempted, 1)
+        history, orders = History(there.here.store, there.here.cipher, OWNER), await destination(there)
+        [turn] = await there.here.rows("SELECT due_at FROM conversation_turns")
+        [attempt], _ = await history.attempts(orders, 5)
+        assert attempt.state == "pending"
+        assert attempt.next_at is not None
+        assert microseconds(attempt.next_at) == turn[0]
+        assert {each.next_at for each in await history.waiting(orders, 5)} == {attempt.next_at}
 
 
 async def test_one_that_is_tried_again_stands_at_the_end(dying: tuple[Delivering, list[bool]]) -> None:

@@ -323,13 +323,8 @@ async def _test(settings: "Settings", name: str) -> "Answer":
     async with opened(settings) as inbound:
         found = await inbound.destination(name)
         accounts = {account.id: account.meta_waba_id for account in await inbound.registry.accounts.all()}
-    account_id = next((id_ for id_ in found.account_ids if id_ in accounts), None)
     async with http_client(settings) as http, event_targets(settings, http) as targets:
         try:
-            target = targets.make(found.target, sending.options_of(found))
+            return await sending.try_destination(targets, found, accounts)
         except TargetError as error:
             raise CommandError(str(error)) from None
-        try:
-            return await sending.try_out(target, sending.sample(accounts.get(account_id or "", "0"), account_id))
-        finally:
-            await target.close()

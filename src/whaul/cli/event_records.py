@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from whaul.cli.inbound import Inbound, timestamp
 
 if TYPE_CHECKING:
-    from whaul.events.delivery.dead import DeadLetter
+    from whaul.events.delivery.dead import Cause, DeadLetter
     from whaul.events.delivery.replays import Replay
     from whaul.events.journal import AttemptRecord, DeliveryRecord, EventRecord, FileRecord
 
@@ -67,6 +67,17 @@ def dead_document(letter: "DeadLetter") -> dict[str, Any]:
         "attempts": letter.attempts,
         "diedAt": timestamp(letter.died_at),
         "lastError": letter.last_error,
+    }
+
+
+def cause_document(cause: "Cause", destination: str) -> dict[str, Any]:
+    """Shape a cause of dead letters."""
+    return {
+        "destination": destination,
+        "cause": cause.text,
+        "count": cause.count,
+        "newestAt": timestamp(cause.newest),
+        "example": cause.example,
     }
 
 

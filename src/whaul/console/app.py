@@ -8,7 +8,16 @@ from typing import Final, cast
 from whaul import __version__
 from whaul.arns import Arns
 from whaul.auth.authenticator import Authenticator
-from whaul.components import audit_log, cipher, event_store, http_client, open_registry, root_key, s3_store
+from whaul.components import (
+    audit_log,
+    cipher,
+    event_store,
+    event_targets,
+    http_client,
+    open_registry,
+    root_key,
+    s3_store,
+)
 from whaul.console.console import Console
 from whaul.console.listener import check_listener
 from whaul.console.pages import PAGES
@@ -97,6 +106,7 @@ class ConsoleApp(HttpApp):
             cipher=cipher(settings),
             http=http,
             s3=s3_store(settings, http),
+            targets=await stack.enter_async_context(event_targets(settings, http)),
             templates=Templates(self._assets, {"version": __version__, "service": SERVICE, "region": settings.region}),
             pages=PAGES,
             is_ending=lambda: self.is_closing,

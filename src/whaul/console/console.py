@@ -13,9 +13,11 @@ from whaul.events.archive.archives import Archives
 from whaul.events.database.store import Store
 from whaul.events.delivery.dead import DeadLetters
 from whaul.events.delivery.destinations import Destinations
+from whaul.events.delivery.history import History
 from whaul.events.delivery.replays import Replays
 from whaul.events.journal import Journal
 from whaul.events.people import Hashes
+from whaul.events.targets.addresses import Targets
 from whaul.outbound.http import HttpClient
 from whaul.registry.registry import Registry
 from whaul.secrets import Cipher
@@ -46,6 +48,8 @@ class Console:
     cipher: Cipher = field(repr=False)
     http: HttpClient
     s3: S3Store
+    targets: Targets
+    """Makes what events are sent by, for test events."""
     templates: Templates
     pages: tuple[Page, ...]
     is_ending: Callable[[], bool]
@@ -80,6 +84,11 @@ class Console:
     def destinations(self) -> Destinations:
         """Where events go."""
         return Destinations(self.store, self.cipher, self.owner)
+
+    @cached_property
+    def history(self) -> History:
+        """How destinations take events."""
+        return History(self.store, self.cipher, self.owner)
 
     @cached_property
     def replays(self) -> Replays:

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from whaul.console.content import Summary, summary
+from whaul.console.filters import CONTENT, VIEW
 from whaul.console.visit import Visit
 from whaul.events.journal import EventRecord, FileRecord, Journal, Page
 from whaul.events.selecting import Selection
@@ -29,8 +30,6 @@ BEAT: Final = 15.0
 """Seconds after which a stream says something, if there is nothing to say: proxies end what is silent."""
 MAX_STREAMS: Final = 200
 """Lists that are live at once."""
-VIEW: Final = "whaul:ViewMessages"
-CONTENT: Final = "whaul:ViewContent"
 
 
 class State(NamedTuple):
@@ -149,13 +148,6 @@ async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selec
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
-
-    async def look() -> dict[int, str] | None:
-        if not await visit.renew():
-            return None
-        found = await rows.of((await recent.page(selection)).events)
-        return {row.seq: visit.part("message_row.html", "row", row) for row in reversed(found)}
-
     shown: dict[int, str] = {}
     spoke = time.monotonic()
     recent.streams += 1
@@ -163,16 +155,18 @@ async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selec
         yield "retry: 2000\n\n"
         while not visit.is_over():
             try:
-                # A visitor who leaves ends this, but no query: a connection to the database would be lost with it.
-                written = await asyncio.shield(asyncio.create_task(look()))
+                if not await visit.renew():
+                    yield "event: end\ndata:\n\n"
+                    return
+                found = await rows.of((await recent.page(selection)).events)
             except RegistryUnavailableError:
-                written = shown
-            if written is None:
-                yield "event: end\ndata:\n\n"
-                return
+                await asyncio.sleep(LOOK)
+                continue
+            written = {row.seq: visit.part("message_row.html", "row", row) for row in reversed(found)}
             for seq, html in written.items():
                 if shown.get(seq) != html:
-                    yield f"event: row\ndata: {msgspec.json.encode({'seq': seq, 'html': html}).decode()}\n\n"
+                    data = msgspec.json.encode({"seq": seq, "html": html}).decode()
+                    yield f"event: row\ndata: {data}\n\n"
                     spoke = time.monotonic()
             shown = written
             if time.monotonic() - spoke > BEAT:

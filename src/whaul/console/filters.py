@@ -2,13 +2,14 @@
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Self
 from urllib.parse import urlencode
 
 from whaul.console.visit import PageError, Visit
 from whaul.events.database.columns import microseconds
+from whaul.events.database.columns import moment as instant
 from whaul.events.receiving.drafts import file_ids
 from whaul.events.selecting import LOOSE, Selection
 from whaul.setting_types import moment
@@ -18,6 +19,8 @@ STATES: Final = ("delivered", "pending", "dead", *sorted(LOOSE))
 ALL: Final = "all"
 NAMES: Final = ("kind", "type", "phone_number", "state", "destination", "since", "until", "sender", "media_id")
 _OPTIONS: Final[Mapping[str, str]] = {name: f"--{name.replace('_', '-')}" for name in NAMES}
+VIEW: Final = "whaul:ViewMessages"
+CONTENT: Final = "whaul:ViewContent"
 MAX_FILTER: Final = 200
 """Characters."""
 
@@ -59,13 +62,38 @@ class Filters:
         given = {name: getattr(self, name) for name in NAMES if getattr(self, name) != getattr(Filters(), name)}
         return urlencode(given | {name: str(value) for name, value in more.items()})
 
-    def command(self) -> str:
-        """Write the command that lists the same."""
-        chosen = {name: getattr(self, name) for name in NAMES if getattr(self, name)}
+    @property
+    def members(self) -> dict[str, str]:
+        """As a form has them."""
+        return {name: getattr(self, name) for name in NAMES if getattr(self, name)}
+
+    def pinned(self) -> Self:
+        """Write times that are so long ago as moments, and end now: it stays the same events. Raises PageError."""
+        now = datetime.now(UTC)
+        since, until = (_moment(name, getattr(self, name)) for name in ("since", "until"))
+        return replace(
+            self,
+            since="" if since is None else instant(since).isoformat(),
+            until=(now if until is None else instant(until)).isoformat(),
+        )
+
+    def command(self, command: str = "whaul events list") -> str:
+        """Write the command that lists the same, or does something with it."""
+        chosen = self.members
         if self.kind == ALL:
             del chosen["kind"]
-        return " ".join(
-            ["whaul events list", *(f"{_OPTIONS[name]} {shlex.quote(text)}" for name, text in chosen.items())]
+        return " ".join([command, *(f"{_OPTIONS[name]} {shlex.quote(text)}" for name, text in chosen.items())])
+
+    async def seen(self, visit: Visit) -> Selection:
+        """Look up what they name, within what the visitor may see. Raises PageError."""
+        if self.sender:
+            visit.require_somewhere(CONTENT)  # it would tell who wrote
+        accounts = await visit.console.registry.accounts.all()
+        action = CONTENT if self.sender else VIEW
+        arns = visit.console.arns
+        everything = visit.may(action, arns.arn("waba-*")) and all(visit.may(action, each.arn) for each in accounts)
+        return await self.selection(
+            visit, None if everything else tuple(each.id for each in accounts if visit.may(action, each.arn))
         )
 
     async def selection(self, visit: Visit, account_ids: tuple[str, ...] | None) -> Selection:

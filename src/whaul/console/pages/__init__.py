@@ -3,6 +3,12 @@
 from typing import Final
 
 from whaul.console.page import Page
-from whaul.console.pages import manual, messages
+from whaul.console.pages import dead_letters, deliveries, manual, messages, replays
 
-PAGES: Final[tuple[Page, ...]] = (*messages.PAGES, *manual.PAGES)
+PAGES: Final[tuple[Page, ...]] = (
+    *messages.PAGES,
+    *deliveries.PAGES,
+    *dead_letters.PAGES,
+    *replays.PAGES,
+    *manual.PAGES,
+)

@@ -10,8 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from whaul.console import events
 from whaul.console.content import summary
-from whaul.console.events import CONTENT, FILE_STATES, MAX_STREAMS, OUTCOMES, ROWS, VIEW, EventRows
-from whaul.console.filters import KINDS, STATES, Filters
+from whaul.console.events import FILE_STATES, MAX_STREAMS, OUTCOMES, ROWS, EventRows
+from whaul.console.filters import CONTENT, KINDS, STATES, VIEW, Filters
 from whaul.console.page import Page
 from whaul.console.visit import PageError, Visit
 from whaul.events.archive.backfill import fetch_again
@@ -54,7 +54,7 @@ async def show_list(visit: Visit) -> Response:
     if before and not (before.isascii() and before.isdigit() and len(before) < 19):
         raise PageError("This address is not whole: begin with the first page.", 400)
     accounts = await visit.console.registry.accounts.all()
-    selection = await _selection(visit, filters)
+    selection = await filters.seen(visit)
     page = await visit.console.journal.page(selection, ROWS, int(before) if before else None)
     rows = await EventRows(visit, accounts).of(page.events)
     return await visit.page(
@@ -85,20 +85,9 @@ async def show_live(visit: Visit) -> Response:
         return Response(media_type=STREAM)
     if recent.streams >= MAX_STREAMS:
         raise PageError("Too many lists are live at the moment.", 503)
-    selection = await _selection(visit, Filters.of(visit.request.query_params))
+    selection = await Filters.of(visit.request.query_params).seen(visit)
     rows = EventRows(visit, await visit.console.registry.accounts.all())
     return StreamingResponse(events.stream(visit, recent, rows, selection), media_type=STREAM)
-
-
-async def _selection(visit: Visit, filters: Filters) -> Selection:
-    """Look up filters, within what the visitor may see."""
-    if filters.sender:
-        visit.require_somewhere(CONTENT)  # it would tell who wrote
-    accounts = await visit.console.registry.accounts.all()
-    action = CONTENT if filters.sender else VIEW
-    everything = visit.may(action, visit.console.arns.arn("waba-*")) and all(visit.may(action, a.arn) for a in accounts)
-    seen = None if everything else tuple(account.id for account in accounts if visit.may(action, account.arn))
-    return await filters.selection(visit, seen)
 
 
 async def show_one(visit: Visit) -> Response:

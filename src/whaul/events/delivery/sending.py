@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -10,6 +11,7 @@ from uuid import uuid4
 from whaul.events.model import TEST_FIELD, Accepted, Event
 from whaul.events.routing import Destination
 from whaul.events.targets import Options, Target
+from whaul.events.targets.addresses import Targets
 
 _SAMPLE: Final = {"messaging_product": "whatsapp", "sample": "whaul destinations test"}
 
@@ -51,6 +53,19 @@ def sample(waba_id: str, account_id: str | None) -> Event:
         entry=json.dumps(entry, separators=(",", ":")).encode(),
         account_id=account_id,
     )
+
+
+async def try_destination(targets: Targets, destination: Destination, accounts: Mapping[str, str]) -> Answer:
+    """Send a sample to a destination, as of its first account. Raises TargetError.
+
+    `accounts` are Meta's ids of the linked accounts, by whaul's.
+    """
+    account_id = next((id_ for id_ in destination.account_ids if id_ in accounts), None)
+    target = targets.make(destination.target, options_of(destination))
+    try:
+        return await try_out(target, sample(accounts.get(account_id or "", "0"), account_id))
+    finally:
+        await target.close()
 
 
 async def try_out(target: Target, event: Event) -> Answer:

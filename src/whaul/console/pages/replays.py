@@ -1,0 +1,70 @@
+"""Replays: events of the journal sent to a destination once more, after they were counted."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.responses import Response
+
+from whaul.console.filters import CONTENT, KINDS, STATES, Filters
+from whaul.console.page import Page
+from whaul.console.pages.deliveries import REPLAY, destination_of
+from whaul.console.rendering import counted
+from whaul.console.visit import Visit
+from whaul.events.delivery.replays import Matched
+from whaul.model import LinkedAccount
+
+COUNT: Final = "count"
+"""The member of a form that asks for a count."""
+
+
+async def ask(visit: Visit) -> Response:
+    """Choose events, and say how many would be sent."""
+    destination, query = await destination_of(visit, REPLAY), visit.request.query_params
+    filters = Filters.of(query)
+    console = visit.console
+    accounts = await console.registry.accounts.all()
+    matched: Matched | None = None
+    if query.get(COUNT):
+        filters = filters.pinned()
+        matched = await console.replays.match(await filters.seen(visit), destination)
+    return await visit.page(
+        "replay.html",
+        destination=destination,
+        filters=filters,
+        matched=matched,
+        waiting=0 if matched is None else matched.events - matched.new,
+        kinds=KINDS,
+        states=STATES,
+        numbers=_numbers(accounts, destination.account_ids),
+        destinations=[each.name for each in await console.destinations.all()],
+        may_read=visit.may_somewhere(CONTENT),
+        command=filters.command(f"whaul events replay --to {destination.name}"),
+    )
+
+
+async def start(visit: Visit) -> Response:
+    """Send them."""
+    destination, form = await destination_of(visit, REPLAY), await visit.form()
+    filters = Filters.of({name: str(value) for name, value in form.items()})
+    console, name = visit.console, destination.name
+    selection = await filters.seen(visit)
+    matched = await console.replays.match(selection, destination)
+    if not matched.new:
+        return visit.back(f"/deliveries/{name}", f"There is nothing to send that does not wait for {name} already.")
+    visit.details["job"] = await console.replays.start(selection, destination, matched)
+    return visit.back(f"/deliveries/{name}", f"{counted(matched.new, 'event')} sent once more, while a server runs.")
+
+
+def _numbers(accounts: tuple[LinkedAccount, ...], account_ids: Sequence[str]) -> list[tuple[str, str]]:
+    return [
+        (number.meta_id, number.display_phone_number)
+        for account in accounts
+        if account.id in account_ids
+        for number in account.phone_numbers
+    ]
+
+
+PAGES: Final = (
+    Page(path="/deliveries/{name}/replay", action=REPLAY, answer=ask),
+    Page(path="/deliveries/{name}/replay", action=REPLAY, answer=start, posts=True),
+)
