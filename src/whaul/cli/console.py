@@ -41,10 +41,13 @@ def console(
     from whaul.settings import Settings
     from whaul.telemetry import logs
 
-    settings = Settings.load(console_listen=listen)
+    if listen is not None:
+        os.environ["WHAUL_CONSOLE_LISTEN"] = listen  # the worker reads the settings from the environment
+    settings = Settings.load()
     logs.configure(settings.log_level, settings.log_format)
     plan = asyncio.run(checked(settings))
-    os.environ["WHAUL_CONSOLE_LISTEN"] = settings.console_listen
+    if sys.stderr.isatty():
+        output.tell("To sign in: `whaul console link`, in another terminal with the same settings.")
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-P", "-m", "whaul.server", plan.as_json()])  # noqa: S606 - ourselves
 

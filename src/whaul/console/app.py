@@ -19,7 +19,7 @@ from whaul.components import (
     s3_store,
 )
 from whaul.console.console import Console
-from whaul.console.listener import check_listener
+from whaul.console.listener import base_url, check_listener
 from whaul.console.pages import PAGES
 from whaul.console.rendering import Assets, Templates
 from whaul.console.safety import Guard
@@ -82,7 +82,7 @@ class ConsoleApp(HttpApp):
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
             await stack.enter_async_context(UnfinishedHeads(port, self.busy).watched())
-            logs.lifecycle("ready", console=settings.console_listen)
+            logs.lifecycle("ready", console=base_url(settings))
             yield
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
