@@ -313,3 +313,17 @@ def test_rows_come_as_messages_do_until_the_key_is_disabled(
     running_console.do("keys", "disable", key)
     assert next(line for line in lines if line == b"event: end\n")
     connection.close()
+
+
+def test_who_leaves_a_live_list_takes_no_query_along(running_console: RunningConsole, operator: Visitor) -> None:
+    cookies = "; ".join(f"{name}={value}" for name, value in operator.cookies.items())
+    headers = {"Cookie": cookies, "Accept": "text/event-stream"}
+    for _ in range(20):
+        connection = HTTPConnection("127.0.0.1", running_console.port, timeout=PATIENCE)
+        connection.request("GET", "/messages/live", headers=headers)
+        stream = connection.getresponse()
+        assert stream.readline() == b"retry: 2000\n"
+        stream.close()
+        connection.close()
+    assert operator.get("/messages").status == 200
+    assert '"level":"error"' not in running_console.log.read_text(encoding="utf-8")

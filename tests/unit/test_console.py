@@ -285,6 +285,16 @@ def test_every_page_of_the_documentation_can_be_shown(path: Path) -> None:
         assert place.startswith("https://") or (linked and (not anchor or f'id="{anchor}"' in linked)), place
 
 
+def test_pictures_of_the_documentation_are_there() -> None:
+    pages = [manual.page(path.stem) for path in documentation.folder().glob("*.md")]
+    places = [place for found in pages if found for place in re.findall(r'src="/docs/([^"]*)"', found[1])]
+    assert places
+    for place in places:
+        assert (manual.picture(place) or b"").startswith(b"\x89PNG")
+    for other in ("../x.png", "console.md", "/etc/x.png", "a/b/c.png"):
+        assert manual.picture(other) is None
+
+
 @pytest.mark.parametrize("name", ["nothing", "", "../README", "console.md", "benchmarks/README", "x" * 100])
 def test_what_is_no_page_of_the_documentation_is_not_read(name: str) -> None:
     assert manual.page(name) is None

@@ -148,6 +148,13 @@ async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selec
 
     https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
+
+    async def look() -> dict[int, str] | None:
+        if not await visit.renew():
+            return None
+        found = await rows.of((await recent.page(selection)).events)
+        return {row.seq: visit.part("message_row.html", "row", row) for row in reversed(found)}
+
     shown: dict[int, str] = {}
     spoke = time.monotonic()
     recent.streams += 1
@@ -155,18 +162,16 @@ async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selec
         yield "retry: 2000\n\n"
         while not visit.is_over():
             try:
-                if not await visit.renew():
-                    yield "event: end\ndata:\n\n"
-                    return
-                found = await rows.of((await recent.page(selection)).events)
+                # A visitor who leaves ends this, but no query: a connection to the database would be lost with it.
+                written = await asyncio.shield(asyncio.create_task(look()))
             except RegistryUnavailableError:
-                await asyncio.sleep(LOOK)
-                continue
-            written = {row.seq: visit.part("message_row.html", "row", row) for row in reversed(found)}
+                written = shown
+            if written is None:
+                yield "event: end\ndata:\n\n"
+                return
             for seq, html in written.items():
                 if shown.get(seq) != html:
-                    data = msgspec.json.encode({"seq": seq, "html": html}).decode()
-                    yield f"event: row\ndata: {data}\n\n"
+                    yield f"event: row\ndata: {msgspec.json.encode({'seq': seq, 'html': html}).decode()}\n\n"
                     spoke = time.monotonic()
             shown = written
             if time.monotonic() - spoke > BEAT:

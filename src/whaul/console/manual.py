@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from whaul import documentation, errors
 
 _NAME: Final = re.compile(r"[A-Za-z0-9-]{1,60}")
+_PICTURE: Final = re.compile(r"(?:[a-z0-9-]{1,60}/)?[a-z0-9-]{1,60}\.png")
 _PAGE: Final = re.compile(r"([A-Za-z0-9-]+)\.md(#[^\s]*)?|(#[^\s]*)")
 _ERROR: Final = re.compile(r"\b[A-Z][A-Za-z]+(?:Exception|Unavailable)\b")
 _WIDE: Final = {
@@ -23,7 +24,7 @@ _WIDE: Final = {
     "</table>": "</table></div>",
 }
 """What may be wider than the page is scrolled by the keyboard, too."""
-_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
 @lru_cache(64)
@@ -39,6 +40,12 @@ def page(name: str) -> tuple[str, Markup] | None:
     for element, focusable in _WIDE.items():
         html = html.replace(element, focusable)
     return title.replace("`", ""), Markup(html)  # noqa: S704 - see above
+
+
+def picture(name: str) -> bytes | None:
+    """Read a picture of the pages; None if there is no such one."""
+    path = documentation.folder() / name
+    return path.read_bytes() if _PICTURE.fullmatch(name) and path.is_file() else None
 
 
 def explained(text: str) -> Markup:
@@ -62,6 +69,8 @@ def _adapt(tokens: Sequence[Token]) -> None:
         for child in token.children or ():
             if child.type == "link_open":
                 _lead(child)
+            elif child.type == "image":
+                child.attrSet("src", f"/docs/{child.attrGet('src')}")
 
 
 def _lead(link: Token) -> None:

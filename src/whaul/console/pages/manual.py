@@ -10,12 +10,16 @@ from whaul.console.visit import PageError, Visit
 
 
 async def show(visit: Visit) -> Response:
-    """Show a page of it."""
-    found = manual.page(visit.request.path_params["name"])
+    """Show a page of it, or a picture of one."""
+    name = visit.request.path_params["name"]
+    picture = manual.picture(name)
+    if picture is not None:
+        return Response(picture, media_type="image/png")
+    found = manual.page(name)
     if found is None:
         raise PageError("There is no such page of the documentation.")
     title, content = found
     return await visit.page("manual.html", title=title, content=content)
 
 
-PAGES: Final = (Page(path="/docs/{name}", action=None, answer=show, is_recorded=False),)
+PAGES: Final = (Page(path="/docs/{name:path}", action=None, answer=show, is_recorded=False),)
