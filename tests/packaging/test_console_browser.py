@@ -81,7 +81,8 @@ def pages(site: Site) -> list[str]:
     """Every page that can be opened, and some of each kind that takes a parameter."""
     whole = [page.path for page in PAGES if page.title is not None]
     messages = [f"/messages/{id_}" for id_ in site.ids.values()]
-    return [*whole, *messages, "/messages?type=nothing", "/sign-in", "/nowhere"]
+    of_orders = [f"/deliveries/orders{rest}" for rest in ("", "/dead", "/dead/retry", "/dead/drop", "/replay")]
+    return [*whole, *messages, *of_orders, "/docs/events", "/messages?type=nothing", "/sign-in", "/nowhere"]
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
@@ -146,19 +147,28 @@ def test_messages_come_by_themselves_and_do_not_move_what_is_read(site: Site) ->
         expect(page.locator("tbody tr").first).to_contain_text("And again")
 
 
-def test_a_dead_letter_is_sent_once_more_to_the_end(site: Site) -> None:
+def test_a_dead_letter_is_tried_again_to_the_end(site: Site) -> None:
     with site.signed_in() as page:
+        page.get_by_role("link", name="Deliveries").click()
+        page.locator("tr", has_text="orders").get_by_role("link", name="1", exact=True).click()
+        page.get_by_role("link", name="Try all again").click()
+        page.get_by_role("button", name="Try again").click()
+        expect(page.locator(".notice")).to_be_visible()
         site.open(page, f"/messages/{site.ids['dead']}")
-        expect(page.locator(".timeline")).to_contain_text("orders: given up")
-        page.get_by_role("button", name="Replay").click()
-        expect(page.locator(".notice")).to_contain_text("Sent to orders once more")
         delivered = page.locator(".timeline li", has_text="orders: delivered")
         for _ in range(600):
-            page.reload()
             if delivered.count():
                 break
             page.wait_for_timeout(100)
+            page.reload()
         expect(delivered).to_be_visible()
+
+
+def test_a_message_is_sent_once_more(site: Site) -> None:
+    with site.signed_in() as page:
+        site.open(page, f"/messages/{site.ids['audio']}")
+        page.get_by_role("button", name="Replay").click()
+        expect(page.locator(".notice")).to_contain_text("Sent to orders once more")
 
 
 def test_files_are_shown_and_played_but_do_nothing(site: Site) -> None:
@@ -274,7 +284,7 @@ def test_with_tls_the_cookie_is_bound_to_the_host(site: Site, tmp_path: Path) ->
         console({**site.console.environ, **files}, tmp_path, certificates.authority) as secured,
         window(site.browser, ignore_https_errors=True) as page,
     ):
-        page.goto(json.loads(secured.do("console", "link", "--json"))["url"])
+        page.goto(json.loads(secured.do("console", "link", "--key", "root", "--json"))["url"])
         page.wait_for_url("**/messages")
         [cookie] = page.context.cookies()
         assert (cookie["name"], cookie["secure"], cookie["sameSite"]) == ("__Host-whaul", True, "Strict")
