@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Tracer, format_span_id, format_trace_id
 
 from harness.waiting import PATIENCE, eventually
+from whaul.telemetry.sampling import Sampling, TraceIds
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 ERROR = 2
@@ -77,9 +78,10 @@ class Collector:
 class Memory:
     """Takes the place of the way out of this process, and keeps spans."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = 1.0) -> None:
         self.exporter = InMemorySpanExporter()
-        self._provider = TracerProvider()
+        self.sampling, self.ids = Sampling(share, follows_parent=True), TraceIds()
+        self._provider = TracerProvider(sampler=self.sampling, id_generator=self.ids)
         self._provider.add_span_processor(SimpleSpanProcessor(self.exporter))
 
     @property

@@ -5,11 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.collector import Memory, collecting
+from harness.collector import TRACE_ID, Memory, collecting, named
 from harness.waiting import PATIENCE, eventually
 from whaul.doctor.traces import traces
 from whaul.telemetry import tracing
@@ -89,12 +88,12 @@ def test_opentelemetry_is_not_loaded_before_it_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("environ", "described"),
     [
-        ({}, "ParentBased{root:TraceIdRatioBased{0.05}"),
-        ({"OTEL_TRACES_SAMPLER_ARG": "0.2"}, "ParentBased{root:TraceIdRatioBased{0.2}"),
-        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}, "ParentBased{root:TraceIdRatioBased{1.0}"),
-        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, "TraceIdRatioBased{0.5}"),
-        ({"OTEL_TRACES_SAMPLER": "always_off"}, "AlwaysOffSampler"),
-        ({"OTEL_TRACES_SAMPLER": "PARENTBASED_ALWAYS_ON"}, "ParentBased{root:AlwaysOnSampler"),
+        ({}, "parentbased_traceidratio 0.05"),
+        ({"OTEL_TRACES_SAMPLER_ARG": "0.2"}, "parentbased_traceidratio 0.2"),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}, "parentbased_traceidratio 1"),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}, "traceidratio 0.5"),
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "traceidratio 0"),
+        ({"OTEL_TRACES_SAMPLER": "PARENTBASED_ALWAYS_ON"}, "parentbased_traceidratio 1"),
     ],
 )
 def test_the_sampler_is_the_one_of_the_variables(
@@ -105,22 +104,7 @@ def test_the_sampler_is_the_one_of_the_variables(
     export = SpanExport(os.environ)
     found = export._provider.sampler.get_description()
     export.close()
-    assert found.startswith(described)
-
-
-@pytest.fixture
-def proven() -> Iterator[Callable[[Headers], Call]]:
-    """Traces a call of a proven caller with some headers; gives the call."""
-    memory = Memory()
-    made = Tracing(memory)
-
-    def trace(headers: Headers) -> Call:
-        call = Call("id", operation="GetWhatsAppMessageMedia", caller="inbox")
-        made.call(call, headers, 200, 0.1)
-        return call
-
-    yield trace
-    memory.exporter.shutdown()
+    assert found == described
 
 
 @pytest.mark.parametrize(
@@ -135,13 +119,34 @@ def proven() -> Iterator[Callable[[Headers], Call]]:
         ([(b"traceparent", PARENT.upper())], False),
         ([(b"traceparent", b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01")], False),
         ([(b"traceparent", b"\xff\x00")], False),
+        ([(b"traceparent", PARENT + b"-more")], False),
+        ([(b"traceparent", PARENT.replace(b"00-", b"01-", 1) + b"-more")], True),
+        ([(b"traceparent", PARENT + b"0")], False),
+        ([(b"traceparent", PARENT.replace(b"b7ad6b7169203331", b"0" * 16))], False),
         ([], False),
     ],
 )
-def test_a_trace_is_followed_if_it_is_one(
-    proven: Callable[[Headers], Call], headers: Headers, *, is_followed: bool
-) -> None:
-    assert (proven(headers).trace_id == PARENT.decode()[3:35]) is is_followed
+def test_a_trace_is_followed_if_it_is_one(headers: Headers, *, is_followed: bool) -> None:
+    for flag, exported in ((b"-01", 1), (b"-00", 0)):
+        memory = Memory(share=0)
+        call = Call("id", operation="GetWhatsAppMessageMedia", caller="inbox")
+        Tracing(memory).call(call, [(name, value.replace(b"-01", flag)) for name, value in headers], 200, 0.1)
+        assert (call.trace_id == TRACE_ID) is is_followed
+        spans = memory.spans
+        assert len(spans) == (exported if is_followed else 0)
+        for span in spans:
+            assert (span.parent and span.parent.span_id, named(span)[3:35]) == (0xB7AD6B7169203331, TRACE_ID)
+
+
+def test_a_share_of_the_calls_without_a_trace_is_exported_under_the_id_of_the_log() -> None:
+    memory = Memory(share=0.5)
+    made, calls = Tracing(memory), [Call("id") for _ in range(200)]
+    for call in calls:
+        made.call(call, [], 200, 0.1)
+    exported = {named(span)[3:35] for span in memory.spans}
+    assert exported == {call.trace_id for call in calls if call.exemplar is not None}
+    assert 50 < len(exported) < 150
+    assert len({call.trace_id for call in calls}) == 200
 
 
 def test_no_span_goes_on_after_its_call() -> None:

@@ -1,4 +1,4 @@
-"""Spans on their way out: which are sampled, what they say of this process, and how they are sent in batches.
+"""Spans on their way out: what they say of this process, and how they are sent in batches.
 
 Sending is OpenTelemetry's, in a thread of its own, with a queue that drops what is too much. A collector that is away
 disturbs nobody: it is told once, and once that it is back. OpenTelemetry's own lines are not shown, since they come
@@ -18,21 +18,16 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import Tracer
 from opentelemetry.util.types import AnyValue
 
 from whaul import __version__
+from whaul.telemetry.sampling import TraceIds, sampling
 
 log = structlog.get_logger()
 
-DEFAULT_SHARE: Final = 0.05
-"""Of the traces that begin here, unless the variables say otherwise."""
 QUIET: Final = 600.0
 """Seconds between two messages that spans are lost."""
-_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
-_SHARE: Final = "OTEL_TRACES_SAMPLER_ARG"
-_PARENT_BASED: Final = "parentbased_"
 
 
 class SpanExport:
@@ -42,9 +37,12 @@ class SpanExport:
         """The SDK reads its own variables from the process's environment. Raises `ValueError` for bad ones."""
         logger = logging.getLogger("opentelemetry")
         logger.handlers, logger.propagate = [logging.NullHandler()], False
+        self.sampling, self.ids = sampling(environ), TraceIds()
         self._session = _Session()
         self._exporter = OTLPSpanExporter(session=self._session)
-        self._provider = TracerProvider(sampler=_sampler(environ), resource=_resource(), shutdown_on_exit=False)
+        self._provider = TracerProvider(
+            sampler=self.sampling, resource=_resource(), shutdown_on_exit=False, id_generator=self.ids
+        )
         self._provider.add_span_processor(BatchSpanProcessor(_Discreet(self._exporter, self._session)))
 
     def tracer(self) -> Tracer:
@@ -104,27 +102,6 @@ class _Discreet(SpanExporter):
     def shutdown(self) -> None:
         """Stop what is under way."""
         self._exporter.shutdown()
-
-
-def _sampler(environ: Mapping[str, str]) -> Sampler:
-    """Say which traces are exported; what a caller has decided holds, by default. Raises `ValueError`.
-
-    https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/#general-sdk-configuration
-    """
-    given = environ.get(_SAMPLER, "").strip().lower()
-    share = environ.get(_SHARE, "").strip() or (1.0 if given else DEFAULT_SHARE)
-    name = given or f"{_PARENT_BASED}traceidratio"
-    roots: dict[str, Sampler] = {"always_on": ALWAYS_ON, "always_off": ALWAYS_OFF}
-    kind = name.removeprefix(_PARENT_BASED)
-    if kind == "traceidratio":
-        try:
-            roots[kind] = TraceIdRatioBased(float(share))
-        except ValueError:
-            raise ValueError(f"{_SHARE}={share}: expected a number from 0 to 1") from None
-    if kind not in roots:
-        known = "always_on, always_off or traceidratio, or one of these after parentbased_"
-        raise ValueError(f"{_SAMPLER}={given}: expected {known}")
-    return ParentBased(roots[kind]) if name.startswith(_PARENT_BASED) else roots[kind]
 
 
 def _resource() -> Resource:

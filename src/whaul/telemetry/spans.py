@@ -2,13 +2,14 @@
 
 A span is made when what it tells of is over, so that one that is not sampled costs 5 µs, and its parts none.
 
-Spans hold what the log holds, and less: they often leave the house. Ids of files, events, accounts and numbers of ours
+Spans hold what the log holds, and less: they often leave the house. Ids of files, events and phone numbers of whaul's
 are in them; tokens, addresses, keys of objects, texts and whoever wrote them are not, and neither are Meta's ids of
 messages, in which the sender's number is written.
 
 https://opentelemetry.io/docs/specs/semconv/
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
@@ -28,6 +29,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from whaul.telemetry.call import Call, Hop, Hops
+from whaul.telemetry.sampling import Sampling, TraceIds
 
 SERVICE: Final = "SocialMessaging"
 """The id of the service in AWS's model."""
@@ -35,6 +37,9 @@ MAX_STATE: Final = 512
 """Characters of a `tracestate` that are kept. https://www.w3.org/TR/trace-context/#tracestate-limits"""
 _W3C: Final = TraceContextTextMapPropagator()
 _NONE: Final = Context()
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)(?:00(?=.{53}$)|(?!00)[0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})(?:-.*)?"
+)
 _PEERS: Final[Mapping[str, str]] = {
     "describe": "meta",
     "get": "meta",
@@ -62,6 +67,9 @@ Attributes = Mapping[str, Any]
 class Export(Protocol):
     """Where spans go."""
 
+    sampling: Sampling
+    ids: TraceIds
+
     def tracer(self) -> Tracer:
         """Return what makes spans."""
         ...
@@ -81,26 +89,22 @@ class Tracing:
     def __init__(self, export: Export) -> None:
         self.export = export
         self._tracer = export.tracer()
+        self._sampling = export.sampling
+        self._ids = export.ids
 
     def call(self, call: Call, headers: Headers, status: int, seconds: float) -> None:
         """Make the spans of a call that has just ended, after so many seconds; note its trace in it.
 
         Whose signature is not proven has no say in which trace it is, and whether that is exported.
         """
-        clock = _Clock()
-        span = self._tracer.start_span(
-            f"{SERVICE}/{call.operation}" if call.operation else SERVICE,
-            _parent(headers) if call.caller is not None else _NONE,
-            SpanKind.SERVER,
-            start_time=clock.ns(clock.now - seconds),
-        )
-        context = span.get_span_context()
-        call.trace_id = format_trace_id(context.trace_id)
-        if not span.is_recording():
+        given = _trace_of(headers) if call.caller is not None else None
+        trace_id, sampled = given or (self._ids.draw(), None)
+        call.trace_id = format_trace_id(trace_id)
+        if not self._sampling.takes(trace_id, sampled):
             return
-        call.exemplar = {"trace_id": call.trace_id, "span_id": format_span_id(context.span_id)}
+        clock = _Clock()
         host, port = _host(headers) if call.caller is not None else (None, None)
-        attributes: Attributes = {
+        attributes: dict[str, Any] = {
             "rpc.system": "aws-api",
             "rpc.service": SERVICE,
             "rpc.method": call.operation,
@@ -111,9 +115,20 @@ class Tracing:
             "whaul.phone_number_id": call.phone_number_id,
             "whaul.media_id": call.media_id,
             "whaul.bytes": call.bytes,
+            "error.type": call.error,
         }
+        span = self._tracer.start_span(
+            f"{SERVICE}/{call.operation}" if call.operation else SERVICE,
+            _parent(headers) if given else _NONE,
+            SpanKind.SERVER,
+            {name: value for name, value in attributes.items() if value is not None},
+            start_time=clock.ns(clock.now - seconds),
+        )
+        call.exemplar = {"trace_id": call.trace_id, "span_id": format_span_id(span.get_span_context().span_id)}
         self._parts(span, call.hops, clock)
-        _end(span, attributes, call.error, clock, failed=status >= _SERVER_ERRORS)
+        if status >= _SERVER_ERRORS:
+            span.set_status(StatusCode.ERROR)
+        span.end(clock.ns(clock.now))
 
     def webhook(self, headers: Headers, route: str, started: float) -> "Begun":
         """Begin the span of a webhook whose signature is proven; it came at `started`, by the monotonic clock."""
@@ -148,16 +163,21 @@ class Tracing:
         span = self._tracer.start_span("archive", _read(arrival), SpanKind.INTERNAL, start_time=clock.ns(started))
         if span.is_recording():
             self._parts(span, hops, clock)
-            _end(span, attributes, error, clock, failed=error is not None)
+            _end(span, attributes, error, clock)
 
     def _parts(self, span: Span, hops: Iterable[Hop], clock: "_Clock") -> None:
         """Make the spans of the parts of something."""
         inside = set_span_in_context(span, _NONE)
         for name, started, ended, error in hops:
             peer = _PEERS.get(name)
+            attributes = {} if peer is None else {"peer.service": peer}
+            if error is not None:
+                attributes["error.type"] = error
             kind = SpanKind.CLIENT if peer else SpanKind.INTERNAL
-            part = self._tracer.start_span(name, inside, kind, start_time=clock.ns(started))
-            _end(part, {"peer.service": peer}, error, clock, ended, failed=error is not None)
+            part = self._tracer.start_span(name, inside, kind, attributes, start_time=clock.ns(started))
+            if error is not None:
+                part.set_status(StatusCode.ERROR)
+            part.end(clock.ns(ended))
 
 
 class Begun:
@@ -174,7 +194,7 @@ class Begun:
     def end(self, attributes: Attributes, error: str | None) -> None:
         """End it; `error` says why what it tells of failed."""
         if self._span.is_recording():
-            _end(self._span, {**self._attributes, **attributes}, error, _Clock(), failed=error is not None)
+            _end(self._span, {**self._attributes, **attributes}, error, _Clock())
 
 
 class _Clock:
@@ -189,15 +209,20 @@ class _Clock:
         return self._now_ns - max(0, int((self.now - moment) * 1_000_000_000))
 
 
-def _end(
-    span: Span, attributes: Attributes, error: str | None, clock: _Clock, ended: float | None = None, *, failed: bool
-) -> None:
-    """End a span. An error that is the caller's own is named, and is no failure of ours."""
+def _end(span: Span, attributes: Attributes, error: str | None, clock: _Clock) -> None:
+    """End a span; with an error it is one that failed."""
     named = {**attributes, "error.type": error}
     span.set_attributes({name: value for name, value in named.items() if value is not None})
-    if failed:
+    if error is not None:
         span.set_status(StatusCode.ERROR)
-    span.end(clock.ns(clock.now if ended is None else ended))
+    span.end(clock.ns(clock.now))
+
+
+def _trace_of(headers: Headers) -> tuple[int, bool] | None:
+    """Read the id of a caller's trace, and whether it is exported, as `_parent` would, in a tenth of the time."""
+    given = [value for name, value in headers if name == b"traceparent"]
+    found = _TRACEPARENT.fullmatch(given[0]) if len(given) == 1 else None
+    return None if found is None else (int(found[1], 16), bool(int(found[2], 16) & 1))
 
 
 def _parent(headers: Headers) -> Context:
