@@ -29,6 +29,7 @@ from harness.inbox import (
 from harness.outbox import Delivering, ScriptedTarget, delivering
 from harness.waiting import PATIENCE
 from whaul.events import journal as journal_module
+from whaul.events.archive.backfill import fetch_again
 from whaul.events.database.columns import microseconds
 from whaul.events.delivery import replays as replays_module
 from whaul.events.delivery.dead import DeadLetters
@@ -36,11 +37,12 @@ from whaul.events.delivery.history import History
 from whaul.events.delivery.replays import Replays
 from whaul.events.delivery.waiting import waiting_for
 from whaul.events.filters import Filter
-from whaul.events.journal import UNREADABLE, EventRecord, FileRecord, Journal
+from whaul.events.journal import UNREADABLE, EventRecord, FileRecord, Journal, find_file
 from whaul.events.model import Accepted, Failed
+from whaul.events.people import Hashes
 from whaul.events.purge import Found, Purge
 from whaul.events.receiving import items
-from whaul.events.receiving.drafts import Post
+from whaul.events.receiving.drafts import Post, file_ids
 from whaul.events.reparse import Reparse, Reparsed
 from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
@@ -669,6 +671,34 @@ async def test_a_file_that_others_sent_too_is_kept(here: Installation) -> None:
     assert found.files == []
     await purge(here).remove(found, None)
     assert await here.value("SELECT count(*) FROM files") == 1
+
+
+async def test_events_are_chosen_by_person_file_and_accounts_and_a_file_is_fetched_again(here: Installation) -> None:
+    await here.add_archive()
+    await here.inbox.put(post(text("wamid.1", "15550100222")))
+    await here.inbox.put(post(image("wamid.2", "7711")))
+    hashes = Hashes(here.store, here.cipher, OWNER)
+    await hashes.load()
+    assert await listed(here, party=hashes.named("+1 555 0100222")) == ["wamid.1"]
+    assert await listed(here, files=file_ids(OWNER, ["waba-other", ACCOUNT_ID], "7711")) == ["wamid.2"]
+    assert await listed(here, account_ids=("waba-other", ACCOUNT_ID)) == ["wamid.2", "wamid.1"]
+    assert await listed(here, account_ids=()) == []
+
+    newest, oldest = (await journal(here).page(Selection(), 50)).events
+    contents = await journal(here).contents([newest.seq, oldest.seq, 7_000])
+    assert {seq: event.wamid for seq, event in contents.items()} == {newest.seq: "wamid.2", oldest.seq: "wamid.1"}
+    assert (newest.sent_at, oldest.files) == (NOON, [])
+    [file] = newest.files
+    assert await find_file(here.store, here.cipher, OWNER, file.id) == file
+    assert await find_file(here.store, here.cipher, "999999999999", file.id) is None
+
+    assert not await fetch_again(here.store, OWNER, file.id)  # Meta does not have it any more
+    await here.rows("UPDATE files SET state = 'failed', attempts = 5, expires_at = 9000000000000000")
+    assert not await fetch_again(here.store, "999999999999", file.id)
+    assert await fetch_again(here.store, OWNER, file.id)
+    assert await here.rows("SELECT state, attempts, run FROM files") == [("pending", 0, 1)]
+    await here.rows("UPDATE files SET state = 'stored'")
+    assert not await fetch_again(here.store, OWNER, file.id)
 
 
 @ON_SQLITE

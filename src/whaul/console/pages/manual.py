@@ -22,4 +22,4 @@ async def show(visit: Visit) -> Response:
     return await visit.page("manual.html", title=title, content=content)
 
 
-PAGES: Final = (Page(path="/docs/{name:path}", action=None, answer=show, is_recorded=False),)
+PAGES: Final = (Page(path="/docs/{name:path}", action=None, answer=show),)
