@@ -1,6 +1,6 @@
 """What is in traces: the words of OpenTelemetry for what happens here.
 
-A span is made when what it tells of is over, so that one that is not sampled costs 5 µs, and its parts none.
+The spans of a call are made when it is over, and only if they are exported: the decision costs 7 µs, all spans 0.2 ms.
 
 Spans hold what the log holds, and less: they often leave the house. Ids of files, events and phone numbers of whaul's
 are in them; tokens, addresses, keys of objects, texts and whoever wrote them are not, and neither are Meta's ids of
