@@ -149,8 +149,7 @@ def backfill(
 
 
 async def _backfill(settings: "Settings", account: str, since: datetime, *, dry_run: bool) -> "Backfilled":
-    from whaul.events.archive.backfill import Backfill
-    from whaul.events.backlog import SHARE
+    from whaul.events.archive.backfill import backfill
 
     async with opened(settings) as inbound:
         linked = await inbound.account(account)
@@ -159,20 +158,17 @@ async def _backfill(settings: "Settings", account: str, since: datetime, *, dry_
             raise CommandError(
                 f"{account} has no archive; set one: whaul archive set {account} --to s3://BUCKET/PREFIX"
             )
-        counts = found[0].counts
-        room = settings.max_backlog // SHARE - counts["pending"] - counts["parked"]
-        displayed = {
-            "".join(filter(str.isdigit, number.display_phone_number)): number.meta_id for number in linked.phone_numbers
-        }
-        work = Backfill(
+        return await backfill(
             inbound.store,
             inbound.cipher,
             inbound.owner,
-            found[0].archive,
-            settings.extensions,
-            displayed=displayed,
+            linked,
+            found[0],
+            since=since,
+            max_backlog=settings.max_backlog,
+            extensions=settings.extensions,
+            dry_run=dry_run,
         )
-        return await work.run(since, max(0, room), dry_run=dry_run)
 
 
 def _archives(inbound: Inbound) -> "Archives":

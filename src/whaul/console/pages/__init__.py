@@ -3,12 +3,13 @@
 from typing import Final
 
 from whaul.console.page import Page
-from whaul.console.pages import dead_letters, deliveries, manual, messages, replays
+from whaul.console.pages import archive, dead_letters, deliveries, manual, messages, replays
 
 PAGES: Final[tuple[Page, ...]] = (
     *messages.PAGES,
     *deliveries.PAGES,
     *dead_letters.PAGES,
     *replays.PAGES,
+    *archive.PAGES,
     *manual.PAGES,
 )

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from whaul.events.archive.archives import ArchiveStatus
 from whaul.events.archive.file_keys import file_key
+from whaul.events.backlog import SHARE
 from whaul.events.database.columns import listed, microseconds, microseconds_now, moment, readable
 from whaul.events.database.store import Row, Statement, Store
 from whaul.events.journal import TOP, Journal
@@ -16,6 +18,7 @@ from whaul.events.receiving import items
 from whaul.events.receiving.drafts import MEDIA_LIFE, file_id, life_begins
 from whaul.events.routing import Archive
 from whaul.events.selecting import Selection
+from whaul.model import LinkedAccount
 from whaul.secrets import Cipher
 
 PAGE: Final = 500
@@ -161,6 +164,27 @@ class Backfill:
         given = self._store.rows("$1", seq="bigint", id="text")
         statement = f"INSERT INTO event_files (seq, file) SELECT seq, id FROM {given} WHERE true ON CONFLICT DO NOTHING"
         return statement, (msgspec.json.encode(files).decode(),)
+
+
+async def backfill(
+    store: Store,
+    cipher: Cipher,
+    owner: str,
+    account: LinkedAccount,
+    status: ArchiveStatus,
+    *,
+    since: datetime,
+    max_backlog: int,
+    extensions: Mapping[str, str],
+    dry_run: bool,
+) -> Backfilled:
+    """Backfill an account's archive, as far as its share of the backlog allows; see `Backfill`."""
+    room = max_backlog // SHARE - status.counts["pending"] - status.counts["parked"]
+    displayed = {
+        "".join(filter(str.isdigit, number.display_phone_number)): number.meta_id for number in account.phone_numbers
+    }
+    work = Backfill(store, cipher, owner, status.archive, extensions, displayed=displayed)
+    return await work.run(since, max(0, room), dry_run=dry_run)
 
 
 async def fetch_again(store: Store, owner: str, file: str) -> bool:

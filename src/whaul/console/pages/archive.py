@@ -1,0 +1,162 @@
+"""Archive: where the files of messages are kept, what became of each, and what to do about those that failed."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.responses import Response
+
+from whaul.console.events import FILE_STATES, State
+from whaul.console.filters import CONTENT, VIEW
+from whaul.console.page import Page
+from whaul.console.paging import place_of, written
+from whaul.console.rendering import counted
+from whaul.console.visit import PageError, Visit
+from whaul.events.archive.archives import MAX_COUNTED, STATES, ArchiveStatus
+from whaul.events.archive.backfill import Backfilled, backfill, fetch_again
+from whaul.events.archive.listing import advice, list_files
+from whaul.events.journal import find_file
+from whaul.model import LinkedAccount
+from whaul.setting_types import moment as moment_of
+
+ARCHIVES: Final = "whaul:ViewArchives"
+MANAGE: Final = "whaul:ManageArchives"
+FETCH: Final = "whaul:FetchAgain"
+ROWS: Final = 50
+MAX_NAME: Final = 200
+"""Characters."""
+WORDS: Final = {state: FILE_STATES[state].word for state in STATES}
+
+
+async def show(visit: Visit) -> Response:
+    """Show the archives, and the newest files."""
+    query, console = visit.request.query_params, visit.console
+    accounts = await visit.accounts(ARCHIVES)
+    account, state = query.get("account", ""), query.get("state", "")
+    media_id = query.get("media_id", "").strip()[:MAX_NAME]
+    if account and account not in {each.id for each in accounts}:
+        raise PageError(f"There is no account {account[:MAX_NAME]}, or you may not see its files.", 400)
+    if state and state not in STATES:
+        raise PageError(f"There is no state {state[:MAX_NAME]}.", 400)
+    before = place_of(query.get("before", ""), 1)
+    page = await list_files(
+        console.store,
+        console.cipher,
+        console.owner,
+        [account] if account else [each.id for each in accounts],
+        ROWS,
+        before=None if before is None else before[0],
+        state=state or None,
+        media_id=media_id or None,
+    )
+    linked = {each.id: each for each in accounts}
+    archives = [each for each in await console.archives.all() if each.archive.account_id in linked]
+    chosen = {name: value for name, value in (("account", account), ("state", state), ("media_id", media_id)) if value}
+    return await visit.page(
+        "archive.html",
+        archives=[(each, linked[each.archive.account_id]) for each in archives],
+        without=[each for each in accounts if each.id not in {found.archive.account_id for found in archives}],
+        files=page.files,
+        accounts=[(each.id, each.name or each.meta_waba_id) for each in accounts],
+        states=[*WORDS.items()],
+        chosen=chosen,
+        state_of=lambda file: FILE_STATES.get(file.state, State(file.state, "plain")),
+        advice=advice,
+        most=MAX_COUNTED,
+        may_see=lambda waba_id: visit.may_on_account(VIEW, waba_id),
+        may_read=lambda waba_id: visit.may_on_account(CONTENT, waba_id),
+        may_fetch=lambda waba_id: visit.may_on_account(FETCH, waba_id),
+        may_manage=lambda each: visit.may(MANAGE, each.arn),
+        next=None if page.next is None else written(chosen, [page.next]),
+        newest=written(chosen) if before else None,
+        here=written(chosen, before or ()),
+    )
+
+
+async def fetch(visit: Visit) -> Response:
+    """Fetch a file again."""
+    console, form = visit.console, await visit.form()
+    file = await find_file(console.store, console.cipher, console.owner, visit.request.path_params["file"])
+    account = None if file is None else await console.registry.accounts.find(file.account_id)
+    if file is None or account is None:
+        raise PageError("There is no such file.")
+    visit.require(FETCH, account.arn)
+    begun = await fetch_again(console.store, console.owner, file.id)
+    told = "The file is fetched again, as soon as a server runs." if begun else "There is nothing to fetch any more."
+    return visit.back(f"/archive?{form.get('back', '')}", told)
+
+
+async def ask(visit: Visit) -> Response:
+    """Say how many files would be fetched."""
+    account, status = await _archive(visit)
+    since = visit.request.query_params.get("since", "7d").strip()
+    moment = _moment(since)
+    return await visit.page(
+        "archive_backfill.html",
+        account=account,
+        archive=status.archive,
+        since=since,
+        pinned=moment.isoformat(),
+        found=await _backfill(visit, account, status, moment, dry_run=True),
+    )
+
+
+async def begin(visit: Visit) -> Response:
+    """Fetch what is not stored."""
+    account, status = await _archive(visit)
+    moment = _moment(str((await visit.form()).get("since", "")))
+    found = await _backfill(visit, account, status, moment, dry_run=False)
+    visit.details["files"] = found.queued
+    told = f"{counted(found.queued, 'file')} queued, to be fetched as soon as a server runs."
+    return visit.back("/archive", told + (" No more may wait: repeat it when these are stored." * found.is_full))
+
+
+async def off(visit: Visit) -> Response:
+    """Keep no more files of an account."""
+    account, _ = await _archive(visit)
+    await visit.console.archives.off(account.id)
+    return visit.back("/archive", "No more of its files are kept. Those that wait are still archived.")
+
+
+async def _archive(visit: Visit) -> tuple[LinkedAccount, ArchiveStatus]:
+    console = visit.console
+    account = await console.registry.accounts.find(visit.request.path_params["account"])
+    if account is None:
+        raise PageError("There is no such account.")
+    visit.require(MANAGE, account.arn)
+    found = await console.archives.all(account.id)
+    if not found:
+        raise PageError("This account has no archive. Set one: whaul archive set")
+    return account, found[0]
+
+
+async def _backfill(
+    visit: Visit, account: LinkedAccount, status: ArchiveStatus, since: datetime, *, dry_run: bool
+) -> Backfilled:
+    console = visit.console
+    return await backfill(
+        console.store,
+        console.cipher,
+        console.owner,
+        account,
+        status,
+        since=since,
+        max_backlog=console.settings.max_backlog,
+        extensions=console.settings.extensions,
+        dry_run=dry_run,
+    )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return moment_of(text, datetime.now(UTC))
+    except ValueError as error:
+        raise PageError(f"since: {error}", 400) from None
+
+
+PAGES: Final = (
+    Page(path="/archive", action=ARCHIVES, answer=show, title="Archive"),
+    Page(path="/archive/files/{file}/fetch", action=FETCH, answer=fetch, posts=True),
+    Page(path="/archive/{account}/backfill", action=MANAGE, answer=ask),
+    Page(path="/archive/{account}/backfill", action=MANAGE, answer=begin, posts=True),
+    Page(path="/archive/{account}/off", action=MANAGE, answer=off, posts=True),
+)
