@@ -21,12 +21,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import configure_mappers
+
 from harness.waiting import PATIENCE
 from whaul import cli
 from whaul.server.supervisor import Plan, run
 from whaul.stack.processes import stop
 
 MAX_JOB = 256 * 1024
+LOADED = (
+    "whaul.app",
+    "whaul.doctor",
+    "whaul.bulk.run",
+    "whaul.events.database.tables",
+    "aiosqlite",
+    "asyncpg",
+    "uvloop",
+)
+"""What commands and gateways load when they run."""
 
 
 class Forked:
@@ -130,8 +142,9 @@ def _feed(descriptor: int, data: bytes) -> None:
 def _serve(jobs: socket.socket) -> None:
     for place in cli.COMMANDS.values():
         import_module(f"whaul.cli.{place.partition(':')[0]}")
-    for name in ("whaul.app", "whaul.doctor", "whaul.bulk.run", "aiosqlite", "asyncpg", "uvloop"):
+    for name in LOADED:
         import_module(name)
+    configure_mappers()
     gc.freeze()
     assert threading.active_count() == 1, "what has threads cannot be forked"
     telling: dict[int, int] = {}
