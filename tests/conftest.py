@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -25,6 +26,38 @@ gc.disable()
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
+
+
+SLOW = (
+    "e2e/test_get.py",
+    "e2e/conformance/test_conformance.py",
+    "e2e/test_accounts.py",
+    "contract/test_outbox.py",
+    "contract/test_registry_schema.py",
+    "e2e/test_stack.py",
+    "e2e/test_command_line.py",
+    "e2e/test_transfers.py",
+    "unit/test_doctor.py",
+    "hostile/test_hygiene.py",
+    "e2e/test_stopping.py",
+    "contract/test_registry.py",
+    "contract/test_journal.py",
+    "unit/test_events_command.py",
+    "e2e/test_webhooks_command.py",
+    "e2e/test_uploads.py",
+    "e2e/test_documented_receivers.py",
+    "unit/test_http.py",
+    "contract/test_registry_accounts.py",
+    "e2e/test_inbound.py",
+    "e2e/test_aws_cli.py",
+    "e2e/test_console.py",
+)
+"""The files that take longest. They come first, so that at the end no process is still at one while the others idle."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {Path(__file__).parent / name: rank for rank, name in enumerate(SLOW)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 # The same examples in every run, however long each takes; `harness.examples` says how to try more.
