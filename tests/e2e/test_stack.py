@@ -24,7 +24,7 @@ from whaul.arns import Arns
 from whaul.cli import app
 from whaul.simulator import Simulator
 from whaul.stack.local import clean_environment
-from whaul.stack.processes import StackError
+from whaul.stack.processes import StackError, answers
 
 WHAUL = (sys.executable, "-P", "-m", "whaul")
 
@@ -164,7 +164,7 @@ def test_a_demo_that_is_killed_leaves_no_process_behind(folder: Path) -> None:
         eventually(lambda: processes_of(folder) == [])
 
 
-FREE = ("--port", "0", "--simulator-port", "0", "--s3-port", "0")
+FREE = ("--port", "0", "--simulator-port", "0", "--s3-port", "0", "--console-port", "0")
 PDF = "100000000000003"
 
 
@@ -191,6 +191,9 @@ def test_dev_hands_out_all_that_programs_and_whauls_own_commands_need(tmp_path: 
         assert "WHAUL_GRAPH_URL is ignored" in notes
         assert document["webhookUrl"] == f"{document['gatewayUrl']}/webhooks/meta/600000000000001"
         assert document["archive"] == "s3://own-bucket/archive/"
+        console = document["consoleUrl"].partition("#")[0]
+        assert answers(console)
+        assert whaul(["console", "link"], environ)["url"].partition("#")[0] == console
         use_with_commands(environ, tmp_path)
         store_as_told(environ, "own-bucket", "exact-key")
         [store] = [number for number, command in found_processes(folder).items() if "weed mini" in command]

@@ -45,6 +45,12 @@ def dev(
     s3_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port of the S3 server; 0: a free one.", show_default="4812")
     ] = None,
+    console_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port of the console; 0: a free one.", show_default="4813")
+    ] = None,
+    no_console: Annotated[
+        bool, typer.Option("--no-console", help="Start no console. With COMMAND there is none.")
+    ] = False,
     bucket: Annotated[str, typer.Option(help="Bucket to create.")] = "inbox",
     persist: Annotated[
         Path | None,
@@ -68,7 +74,7 @@ def dev(
         ),
     ] = None,
 ) -> None:
-    """Run a whole stack to develop against, until Ctrl-C: simulated Meta, S3 server, gateway.
+    """Run a whole stack to develop against, until Ctrl-C: simulated Meta, S3 server, gateway, console.
 
     Webhooks of the simulator come to the gateway, and files of messages into the bucket. Addresses and keys are the
     same every time. Settings in the environment (WHAUL_KEY_MODE, …) apply.
@@ -80,7 +86,9 @@ def dev(
     """
     from whaul.stack import variables
     from whaul.stack.command import check_command
-    from whaul.stack.local import GATEWAY_PORT, S3_PORT, SIMULATOR_PORT, check_ports, stack
+    from whaul.stack.console import console
+    from whaul.stack.local import CONSOLE_PORT, GATEWAY_PORT, HOST, S3_PORT, SIMULATOR_PORT, check_ports, stack
+    from whaul.stack.processes import free_ports
 
     stop_on_sigterm()
     ask_no_proxy_for_loopback()
@@ -98,8 +106,12 @@ def dev(
         port = _port(variables.port(os.environ), GATEWAY_PORT)
     simulator_port = SIMULATOR_PORT if simulator_port is None else simulator_port
     s3_port = 0 if own_s3 else S3_PORT if s3_port is None else s3_port
-    check_ports(port, simulator_port, s3_port)
+    has_console = not (command or no_console)
+    console_port = CONSOLE_PORT if console_port is None else console_port
+    check_ports(port, simulator_port, s3_port, console_port if has_console else 0)
     with ExitStack() as parts:
+        console_port = console_port or parts.enter_context(free_ports(1))[0]
+        listener = {"WHAUL_CONSOLE_LISTEN": f"{HOST}:{console_port}"} if has_console else {}
         log = parts.enter_context(closing(_Log(log_file, silent=quiet or bool(command))))
         running = parts.enter_context(
             stack(
@@ -108,7 +120,7 @@ def dev(
                 port=port,
                 simulator_port=simulator_port,
                 s3_port=s3_port,
-                settings=variables.settings(os.environ),
+                settings=variables.settings(os.environ) | listener,
                 folder=parts.enter_context(_folder(persist, port, empty=reset)),
                 log_file=log.path,
                 show_log=log.on_stderr,
@@ -119,10 +131,13 @@ def dev(
         _tell_variables(running, env_file)
         if command:
             raise typer.Exit(_run(command, running))
+        link = (
+            parts.enter_context(console(running, console_port, log.path or Path(os.devnull))) if has_console else None
+        )
         if as_json:
-            output.document(_document(running))
+            output.document(_document(running) | {"consoleUrl": link})
         else:
-            _tell_how_to_use(running, quiet=quiet)
+            _tell_how_to_use(running, link, quiet=quiet)
         _wait(running)
 
 
@@ -223,12 +238,12 @@ def _voice_note(running: "Stack") -> str:
     return next((id_ for id_, media in found.items() if media.mime_type.startswith("audio/")), next(iter(found)))
 
 
-def _tell_how_to_use(running: "Stack", *, quiet: bool) -> None:
-    for line in _how_to_use(running, quiet=quiet):
+def _tell_how_to_use(running: "Stack", link: str | None, *, quiet: bool) -> None:
+    for line in _how_to_use(running, link, quiet=quiet):
         output.line(line)
 
 
-def _how_to_use(running: "Stack", *, quiet: bool) -> Iterator[str]:
+def _how_to_use(running: "Stack", link: str | None, *, quiet: bool) -> Iterator[str]:
     from whaul.stack import variables
 
     rivals = [f"unset {name}" for name in variables.RIVALS if name in os.environ]
@@ -254,4 +269,7 @@ def _how_to_use(running: "Stack", *, quiet: bool) -> Iterator[str]:
     yield from ("", "A program of yours gets them by this, in that shell:", "")
     account = f"--account {running.simulator.waba_id}"
     yield f"  {output.itself()} listen {account} --forward-to http://127.0.0.1:3000/events"
+    if link is not None:
+        yield from ("", "The console shows what comes. This link is good once, within a minute:", "", f"  {link}", "")
+        yield f"Another one, in that shell: {output.itself()} console link"
     yield from ("", "Ctrl-C stops everything. What arrives:", "")

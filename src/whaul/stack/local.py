@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 REGION = "us-east-1"
 EVENT_HOSTS = "127.0.0.1,localhost"
 """Programs under development take events without https."""
-GATEWAY_PORT, SIMULATOR_PORT, S3_PORT = 4810, 4811, 4812
+GATEWAY_PORT, SIMULATOR_PORT, S3_PORT, CONSOLE_PORT = 4810, 4811, 4812, 4813
 """The ports of `whaul dev`; unassigned by IANA, and below those that systems give out by themselves."""
 ARCHIVE = "archive/"
 """How the keys of archived files begin."""
@@ -58,6 +58,8 @@ class Stack:
     secret_access_key: str = field(default=KEY[1], repr=False)
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The settings that were given for it."""
+    servers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The environment of its servers."""
     _account: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The linked account, as `whaul link` describes it."""
     _gateway: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
@@ -222,6 +224,7 @@ def stack(
             access_key_id=key[0],
             secret_access_key=key[1],
             settings=settings,
+            servers=environ,
             _account=linked["account"],
         )
         if is_new:
@@ -254,9 +257,10 @@ def _events(environ: Mapping[str, str], log: Path | None) -> Iterator[None]:
         yield
 
 
-def check_ports(port: int, simulator_port: int, s3_port: int) -> None:
+def check_ports(port: int, simulator_port: int, s3_port: int, console_port: int = 0) -> None:
     """Raise `StackError` if one of the ports is taken; 0 is none in particular."""
     wanted = {"--port": port, "--simulator-port": simulator_port, "--s3-port": s3_port}
+    wanted["--console-port"] = console_port
     for option, number in wanted.items():
         if number:
             _check_port(number, option)
