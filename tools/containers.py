@@ -6,6 +6,7 @@ Images are kept in a store of their own, for the next run, and no other podman's
 
 import hashlib
 import os
+import re
 import resource
 import secrets
 import subprocess
@@ -198,7 +199,7 @@ def _pip_settings() -> str:
     for line in done([sys.executable, "-m", "pip", "config", "list"]).splitlines():
         name, _, value = line.partition("=")
         key = name.rpartition(".")[2]
-        if key in ("index-url", "extra-index-url", "trusted-host", "proxy"):
+        if re.fullmatch(r"(extra-)?index.url|trusted-host|proxy", key):
             reached = [part for part in value.strip("'").split() if not part.startswith("file:")]
             if reached:
                 lines.append(f"{key} = {' '.join(reached)}")

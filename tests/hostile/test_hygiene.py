@@ -137,6 +137,7 @@ WORDS = {
     "given",
     "gone",
     "int",
+    "jobs",
     "key",
     "leased",
     "limit",
