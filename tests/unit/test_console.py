@@ -11,16 +11,19 @@ import pytest
 
 from harness.console import allow
 from whaul import documentation
+from whaul.arns import Arns
 from whaul.auth.policy import Policy
 from whaul.console import manual
 from whaul.console.content import MAX_TEXT, Summary, summary
 from whaul.console.filters import Filters
 from whaul.console.listener import base_url, check_listener
+from whaul.console.pages import PAGES
 from whaul.console.rendering import ago, pretty, seconds, size
 from whaul.console.safety import HEADERS, Guard
 from whaul.console.sign_in import ATTEMPTS, CHALLENGE_LIFE, MINUTE, Attempts, Challenges
 from whaul.console.visit import is_allowed_somewhere
 from whaul.errors import ThrottledRequestException
+from whaul.operations.actions import CONSOLE, actions
 from whaul.server.asgi import Message, Receive, Scope, Send
 from whaul.settings import Settings, SettingsError
 from whaul.telemetry.clients import ClientAddress
@@ -268,6 +271,17 @@ def test_amounts_are_told_in_their_units() -> None:
     assert [size(count) for count in (7, 1500, 2_500_000, 3 * 10**13)] == ["7 B", "1.5 kB", "2.5 MB", "30.0 TB"]
     assert pretty(b'{"a":"\\u00e9"}') == '{\n  "a": "é"\n}'
     assert pretty(b"{\xff") == "{�"
+
+
+def test_every_page_needs_an_action_that_a_policy_can_name() -> None:
+    known = actions(Arns("000000000000", "us-east-1"))
+    assert {page.action for page in PAGES if page.action is not None} <= known.keys()
+    assert all(page.action is not None for page in PAGES if page.posts)
+
+
+def test_every_action_of_the_console_is_documented() -> None:
+    policies = (documentation.folder() / "policies.md").read_text(encoding="utf-8")
+    assert [action for action in CONSOLE if f"`{action}`" not in policies] == []
 
 
 # The documentation
