@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -345,11 +345,15 @@ async def test_a_target_is_made_anew_when_its_old_secret_no_longer_signs(url: st
     target = ScriptedTarget()
     async with delivering(url, {"orders": target}) as there:
         await there.here.link()
-        await there.here.add_destination(old_secret_until=microseconds(datetime.now(UTC)) + 200_000)
+        end = datetime.now(UTC)
+        await there.here.add_destination(old_secret_until=microseconds(end))
         while not await there.here.routing.is_current():
             await there.outbox.sweep()
-        while not there.outbox._lanes._retired:
-            await there.outbox.sweep()
+        await there.outbox.sweep()
+        assert there.outbox._lanes._retired == [], "it was made after that end"
+        [lane] = there.outbox._lanes.values()
+        lane.made_at = end - timedelta(seconds=1)
+        await there.outbox.sweep()
         assert there.outbox._lanes._retired == [target]
         await there.outbox.sweep()
         assert there.outbox._lanes._retired == [target]
