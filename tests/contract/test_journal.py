@@ -30,6 +30,7 @@ from harness.outbox import Delivering, ScriptedTarget, delivering
 from harness.waiting import PATIENCE
 from whaul.events import journal as journal_module
 from whaul.events.archive.backfill import fetch_again
+from whaul.events.archive.listing import list_files
 from whaul.events.database.columns import microseconds
 from whaul.events.delivery import replays as replays_module
 from whaul.events.delivery.dead import DeadLetters
@@ -773,3 +774,19 @@ async def test_who_may_not_speak_for_an_account_still_may_not(here: Installation
     await keep_unparsed(here, post(text("wamid.1")).body, app)
     assert await reparse(here).run() == Reparsed(matched=1, routed=0)
     assert await listed(here, state="unparsed") == [None]
+
+
+# Files
+
+
+async def test_files_are_listed_the_newest_first(here: Installation) -> None:
+    await here.add_archive()
+    for number in (1, 2, 3):
+        await here.inbox.put(post(image(f"wamid.{number}", f"7{number}")))
+    first = await list_files(here.store, here.cipher, OWNER, [ACCOUNT_ID], 2)
+    assert ([each.file.media_id for each in first.files], first.next is None) == (["73", "72"], False)
+    rest = await list_files(here.store, here.cipher, OWNER, [ACCOUNT_ID], 2, before=first.next, state="pending")
+    assert ([each.file.media_id for each in rest.files], rest.next) == (["71"], None)
+    assert (await list_files(here.store, here.cipher, OWNER, [], 2)).files == []
+    [one] = (await list_files(here.store, here.cipher, OWNER, [ACCOUNT_ID], 2, media_id="72")).files
+    assert one.file.media_id == "72"
