@@ -89,7 +89,7 @@ def test_the_chart_is_of_the_version(released: Released) -> None:
 
 
 def test_the_image_loads_and_runs_as_the_version_and_commit(machine: Containers, released: Released) -> None:
-    image = f"localhost/whaul:{VERSION}"
+    image = f"whaul:{VERSION}"
     machine.podman("load", "--quiet", "--input", str(released.folder / f"whaul-{VERSION}-linux-amd64.tar"))
     try:
         assert machine.podman("run", "--rm", image, "--version") == f"whaul {VERSION} (commit {released.commit})\n"
