@@ -17,6 +17,7 @@ from tools.bench.installs import FOLDER
 from tools.bench.instructions import per_file
 from tools.bench.machine import ROOT, machine, software
 from tools.bench.report import digits, figures_text, workload_table, write_page
+from tools.bench.scale import bench as scale
 from tools.bench.stage import stage
 from tools.bench.sweep import Results, sweep
 from tools.bench.workloads import QUICK, WORKLOADS
@@ -48,6 +49,8 @@ def main(arguments: Sequence[str]) -> int:
 def _rendered(chosen: argparse.Namespace) -> int:
     if chosen.events:
         return events.render(Results.load(DOCS / "events.json"), _say)
+    if chosen.scale:
+        return scale.render(Results.load(DOCS / "scale.json"), _say)
     return _render(Results.load(DOCS / "results.json"))
 
 
@@ -56,6 +59,8 @@ def _measured(chosen: argparse.Namespace) -> int:
         environ = clean_environment()
         if chosen.events:
             return events.main(Path(folder), environ, chosen.rounds, _say, quick=chosen.quick)
+        if chosen.scale:
+            return scale.main(Path(folder), environ, chosen.rounds, _say)
         with stage(Path(folder), environ) as running:
             ground = Ground(running, environ)
             if chosen.quick:
@@ -71,6 +76,7 @@ def _measured(chosen: argparse.Namespace) -> int:
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__)
     parser.add_argument("--events", action="store_true", help="webhooks and events, instead of files")
+    parser.add_argument("--scale", action="store_true", help="more processes, and fuller databases")
     parser.add_argument(
         "--quick",
         action="store_true",

@@ -30,8 +30,8 @@ class Prepared:
     command: list[str]
     environ: dict[str, str]
     options: dict[str, Any]
-    measured: int | None = None
-    """The process whose tree is measured; the command's own, when None."""
+    measured: tuple[int, ...] = ()
+    """The processes whose trees are measured; the command's own, when there is none."""
     children_only: bool = False
     """Whether the command is only the driver of those that are measured."""
 
@@ -105,8 +105,8 @@ def serve(ground: Ground, workload: Workload, environ: Mapping[str, str] = Mappi
         yield Prepared(
             [sys.executable, str(RIVALS / "whaul_calls.py")],
             ground.environ,
-            account | {"host": f"127.0.0.1:{port}"},
-            measured=process.pid,
+            account | {"hosts": [f"127.0.0.1:{port}"]},
+            measured=(process.pid,),
         )
     log.unlink(missing_ok=True)
 
@@ -114,12 +114,12 @@ def serve(ground: Ground, workload: Workload, environ: Mapping[str, str] = Mappi
 def _script(name: str, python: str | None = None) -> Callable[[Ground, Workload], Any]:
     @contextmanager
     def prepare(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
-        yield Prepared(_rival(name, python), ground.environ, {})
+        yield Prepared(rival(name, python), ground.environ, {})
 
     return prepare
 
 
-def _rival(name: str, python: str | None = None) -> list[str]:
+def rival(name: str, python: str | None = None) -> list[str]:
     interpreter = str(environment(python)) if python else sys.executable
     return [interpreter, str(RIVALS / f"{name}.py")]
 
@@ -128,13 +128,13 @@ def _rival(name: str, python: str | None = None) -> list[str]:
 def _curl(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
     if not shutil.which("curl"):
         raise NotThere("curl is not installed")
-    yield Prepared(_rival("curl_curl"), ground.environ, {}, children_only=True)
+    yield Prepared(rival("curl_curl"), ground.environ, {}, children_only=True)
 
 
 @contextmanager
 def _rclone(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
     options = {"rclone": str(rclone())}
-    yield Prepared(_rival("rclone_copyurl"), ground.environ, options, children_only=True)
+    yield Prepared(rival("rclone_copyurl"), ground.environ, options, children_only=True)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _get(ground: Ground, workload: Workload) -> Iterator[Prepared]:
         "files": workload.batch,
         "sizes": {name: kind.size for name, kind in KINDS.items()},
     }
-    yield Prepared(_rival("whaul_get"), ground.whaul_environ | _limits(workload), options, children_only=True)
+    yield Prepared(rival("whaul_get"), ground.whaul_environ | _limits(workload), options, children_only=True)
 
 
 def _always(_workload: Workload) -> bool:

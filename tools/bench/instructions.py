@@ -33,9 +33,9 @@ class Counter:
         return done.returncode == 0 and counted(done.stderr) is not None
 
     @contextmanager
-    def watch(self, root: int) -> Iterator[None]:
+    def watch(self, *roots: int) -> Iterator[None]:
         """Count while the block runs."""
-        pids = ",".join(str(pid) for pid in tree(root))
+        pids = ",".join(str(pid) for pid in tree(*roots))
         command = ["perf", "stat", "-x,", "-e", self._event, "-p", pids]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:

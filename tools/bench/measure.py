@@ -38,23 +38,23 @@ def stat(pid: int) -> Stat | None:
     return Stat(int(fields[1]), user + system, child_user + child_system)
 
 
-def tree(root: int) -> dict[int, Stat]:
-    """A process and all its descendants that live."""
+def tree(*roots: int) -> dict[int, Stat]:
+    """Processes and all their descendants that live."""
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     everyone = {pid: found for pid in pids if (found := stat(pid))}
     members: dict[int, Stat] = {}
-    fresh = [root] if root in everyone else []
+    fresh = [root for root in roots if root in everyone]
     while fresh:
         members |= {pid: everyone[pid] for pid in fresh}
         fresh = [pid for pid, found in everyone.items() if found.parent in members and pid not in members]
     return members
 
 
-def cpu_seconds(root: int, *, children_only: bool = False) -> float:
-    """CPU of the whole tree so far; without the root's own, when that is only the driver."""
-    members = tree(root)
+def cpu_seconds(*roots: int, children_only: bool = False) -> float:
+    """CPU of the whole trees so far; without the roots' own, when those are only drivers."""
+    members = tree(*roots)
     total = sum(found.own + found.reaped for found in members.values())
-    return total - (members[root].own if children_only and root in members else 0.0)
+    return total - sum(members[root].own for root in roots if children_only and root in members)
 
 
 def memory(pid: int) -> int:
@@ -67,10 +67,10 @@ def memory(pid: int) -> int:
 
 
 class Peak:
-    """The most resident memory of a tree while the block runs, seen by looking often."""
+    """The most resident memory of trees while the block runs, seen by looking often."""
 
-    def __init__(self, root: int, *, children_only: bool = False) -> None:
-        self._root = root
+    def __init__(self, *roots: int, children_only: bool = False) -> None:
+        self._roots = roots
         self._children_only = children_only
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -89,7 +89,7 @@ class Peak:
     def _watch(self) -> None:
         while True:
             started = time.monotonic()
-            members = [pid for pid in tree(self._root) if not (self._children_only and pid == self._root)]
+            members = [pid for pid in tree(*self._roots) if not (self._children_only and pid in self._roots)]
             self.bytes = max(self.bytes, sum(memory(pid) for pid in members))
             took = time.monotonic() - started
             if self._ended.wait(max(SAMPLE_EVERY, LOOKING_SHARE * took)):  # many processes take long to look at

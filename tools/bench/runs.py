@@ -50,11 +50,13 @@ class Failed(Exception):  # noqa: N818 - what happened
     """A contestant did not do its job; the message says why."""
 
 
-Watch = Callable[[int], AbstractContextManager[None]]
-"""Wraps the measured part of a run; it is given the root of the measured tree."""
+Watch = Callable[..., AbstractContextManager[None]]
+"""Wraps the measured part of a run; it is given the roots of the measured trees."""
 
 
-def run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watch = lambda _root: nullcontext()) -> Run:
+def run(
+    contestant: Contestant, workload: Workload, ground: Ground, watch: Watch = lambda *_roots: nullcontext()
+) -> Run:
     """Run it once. Raises `Failed`, or `NotThere` for a contestant that this machine cannot run."""
     try:
         return _run(contestant, workload, ground, watch)
@@ -81,12 +83,12 @@ def _run(contestant: Contestant, workload: Workload, ground: Ground, watch: Watc
         with _process([*prepared.command, json.dumps(job)], prepared.environ) as spoken:
             spoken.line(READY_TIMEOUT, "did not get ready")
             warmed = ground.stage.counted()
-            root = prepared.measured or spoken.process.pid
-            with watch(root), Peak(root, children_only=prepared.children_only) as peak:
-                used = cpu_seconds(root, children_only=prepared.children_only)
+            roots = prepared.measured or (spoken.process.pid,)
+            with watch(*roots), Peak(*roots, children_only=prepared.children_only) as peak:
+                used = cpu_seconds(*roots, children_only=prepared.children_only)
                 spoken.tell()
                 done = json.loads(spoken.line(RUN_TIMEOUT, "did not finish"))
-                used = cpu_seconds(root, children_only=prepared.children_only) - used
+                used = cpu_seconds(*roots, children_only=prepared.children_only) - used
             seen = ground.stage.counted()
             spoken.tell()
         if not workload.metadata_only:

@@ -53,7 +53,7 @@ def answer(request: bytes, body: int) -> bytes:
     elif request.startswith(b"PUT /answer/"):
         status = int(request[12:15])
     elif request.startswith(b"GET /count"):
-        content = str(len(seen)).encode()
+        content = json.dumps([len(seen), sum(map(len, seen.values()))]).encode()
     elif request.startswith(b"GET /seen"):
         content = json.dumps(seen).encode()
         seen.clear()

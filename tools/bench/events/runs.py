@@ -118,18 +118,21 @@ class Phases:
             raise Failed(f"{len(refused)} of {posts} webhooks of the phase {name} were answered with {refused[0]}")
         return results
 
-    def delivered(self, results: Sequence[Result]) -> dict[str, float]:
-        """Wait for the events of these POSTs; say when each came first."""
+    def delivered(self, results: Sequence[Result], copies: int = 1) -> dict[str, float]:
+        """Wait for the events of these POSTs, each at so many destinations; say when each came first."""
         wanted = {id_ for ids, *_ in results for id_ in ids}
         end = time.monotonic() + PATIENCE
-        while (count := self.endpoint.ask("/count")) < len(wanted):
+        while True:
+            events, deliveries = self.endpoint.ask("/count")
+            if events >= len(wanted) and deliveries >= copies * len(wanted):
+                break
             if time.monotonic() > end:
-                raise Failed(f"{count} of {len(wanted)} events were delivered within {PATIENCE:.0f} s")
+                raise Failed(f"{events} of {len(wanted)} events were delivered within {PATIENCE:.0f} s")
             time.sleep(0.1)
         seen: dict[str, list[float]] = self.endpoint.ask("/seen")
         if seen.keys() != wanted:
             raise Failed(f"{len(wanted - seen.keys())} events were lost")
-        self.duplicates += sum(len(times) - 1 for times in seen.values())
+        self.duplicates += sum(len(times) - copies for times in seen.values())
         return {id_: times[0] for id_, times in seen.items()}
 
 
@@ -152,15 +155,16 @@ def run(contestant: Contestant, kind: str, processes: int, size: Size, stage: St
     at.ask("/seen")
     with database(kind, own, server) as url:
         place = Place(own, environ, url, f"{at.url}/hook", folder / "authority.pem", processes)
-        with contestant.start(place) as running, Peak(running.process) as peak, _sender(running.port) as sender:
+        with contestant.start(place) as running, Peak(running.process) as peak, sending([running.port]) as sender:
             phases = Phases(sender, at, running.process)
             database_root = server.process.pid if kind == "postgresql" and server.process else None
             return asdict(_measured(phases, size, database_root, peak))
 
 
 @contextmanager
-def _sender(port: int) -> Iterator["subprocess.Popen[str]"]:
-    line = [sys.executable, str(HERE / "sender.py"), str(port), APP_SECRET]
+def sending(ports: Sequence[int]) -> Iterator["subprocess.Popen[str]"]:
+    """Run the sender, for servers at these ports."""
+    line = [sys.executable, str(HERE / "sender.py"), *map(str, ports), APP_SECRET]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()

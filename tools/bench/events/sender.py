@@ -6,9 +6,11 @@ for each POST. With a rate, a POST is due at its time whether or not earlier one
 
 import asyncio
 import hmac
+import itertools
 import json
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import uvloop
@@ -54,8 +56,9 @@ class Connection(asyncio.Protocol):
 class Sender:
     """A pool of connections."""
 
-    def __init__(self, port: int, secret: str) -> None:
-        self._port = port
+    def __init__(self, ports: Sequence[int], secret: str) -> None:
+        """Connections go to these ports in turn."""
+        self._ports = itertools.cycle(ports)
         self._secret = secret.encode()
         self._idle: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
         self._open = 0
@@ -89,7 +92,7 @@ class Sender:
         return await asyncio.gather(*(post(number, *each) for number, each in enumerate(made)))
 
     async def _connect(self) -> Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self._port)
+        _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", next(self._ports))
         return connection
 
     def _request(self, name: str, number: int, count: int) -> tuple[list[str], bytes]:
@@ -114,7 +117,7 @@ class Sender:
         body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
         signature = hmac.digest(self._secret, body, "sha256").hex()
         head = (
-            f"POST /webhooks/meta HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\nUser-Agent: facebookexternalua\r\n"
+            f"POST /webhooks/meta HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: facebookexternalua\r\n"
             f"Content-Type: application/json\r\nX-Hub-Signature-256: sha256={signature}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
@@ -122,8 +125,8 @@ class Sender:
 
 
 async def main() -> None:
-    port, secret = sys.argv[1:]
-    sender = Sender(int(port), secret)
+    *ports, secret = sys.argv[1:]
+    sender = Sender([int(port) for port in ports], secret)
     loop = asyncio.get_running_loop()
     print("ready", flush=True)
     while line := await loop.run_in_executor(None, sys.stdin.readline):

@@ -7,6 +7,7 @@ connection; it runs in whaul's own environment, for uvloop.
 import asyncio
 import hashlib
 import hmac
+import itertools
 import json
 import time
 
@@ -92,11 +93,13 @@ class Connection(asyncio.Protocol):
 async def main(asked: Job) -> None:
     """Call."""
     options = asked.options or {}
-    host, _, port = options["host"].partition(":")
-    signer = Signer(options["host"], options["key_id"], options["secret"], asked.region)
+    hosts = itertools.cycle(options["hosts"])
     loop = asyncio.get_running_loop()
 
     async def worker():
+        served_by = next(hosts)
+        host, _, port = served_by.partition(":")
+        signer = Signer(served_by, options["key_id"], options["secret"], asked.region)
         _, connection = await loop.create_connection(Connection, host, int(port))
 
         async def move(media_id: str) -> int:

@@ -1,0 +1,192 @@
+"""Measures fleets of several shapes, and databases that hold more and more; writes docs/benchmarks/scale.md."""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from tools.bench.contestants import Contestant, Ground, Prepared, rival
+from tools.bench.events.runs import SETTLING, Endpoint, Phases, endpoint, sending
+from tools.bench.installs import FOLDER
+from tools.bench.machine import ROOT, machine, software
+from tools.bench.measure import cpu_seconds
+from tools.bench.report import write_page
+from tools.bench.runs import run
+from tools.bench.scale.fleet import Fleet, Land, Shape
+from tools.bench.scale.report import PROCESSES, figures_text
+from tools.bench.scale.rows import ACCOUNTS, DESTINATIONS, EVENTS, KEYS, Copies, fill
+from tools.bench.stage import stage
+from tools.bench.sweep import Results
+from tools.bench.workloads import Workload
+from tools.postgresql import PostgresqlServer, postgresql_server
+
+DOCS: Final = ROOT / "docs" / "benchmarks"
+SAVED: Final = FOLDER / "scale.json"
+CALLS: Final = Workload("scale", "100 KB, 32 at once", ("k100",), 32, 2.0, 0)
+EVENTS_SENT: Final = 1000
+WARM: Final = 100
+SHAPES: Final = {
+    "one process": Shape(),
+    "one process, two workers": Shape(workers=2),
+    "two processes": Shape(processes=2),
+    "four processes": Shape(processes=4),
+}
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Something of which there may be more and more."""
+
+    title: str
+    copies: Copies
+    counts: tuple[int, ...]
+    matters: tuple[str, ...] = ("calls", "events")
+    """What could become slower by it."""
+    is_delivered: bool = False
+    """Whether each event is delivered once for each of them."""
+
+
+GROWTHS: Final = (
+    Growth("linked accounts", ACCOUNTS, (1, 1_000, 100_000)),
+    Growth("access keys", KEYS, (1, 1_000, 100_000), ("calls",)),
+    Growth("destinations of the account", DESTINATIONS, (1, 10, 100), ("events",), is_delivered=True),
+    Growth("rows of the journal", EVENTS, (10_000, 1_000_000), ("events",)),
+)
+
+
+@dataclass
+class _Watched:
+    """The CPU of the database while something is measured."""
+
+    root: int
+    seconds: float = field(default=0.0, init=False)
+
+    @contextmanager
+    def watch(self, *_roots: int) -> Iterator[None]:
+        used = cpu_seconds(self.root)
+        yield
+        self.seconds = cpu_seconds(self.root) - used
+
+
+def calls(land: Land, fleet: Fleet) -> dict[str, float]:
+    """Fetch files of 100 KB through the fleet. Milliseconds of CPU are those of one call."""
+
+    @contextmanager
+    def prepare(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
+        yield Prepared(rival("whaul_calls"), ground.environ, fleet.account, measured=fleet.pids)
+
+    database = _Watched(_root(land.server))
+    done = run(Contestant("whaul", "whaul", prepare, lambda _: True), CALLS, land.ground, database.watch)
+    return {
+        "calls_cpu": 1000 * done.cpu / done.files,
+        "calls_database_cpu": 1000 * database.seconds / done.files,
+        "calls_per_second": done.files / done.seconds,
+    }
+
+
+def events(land: Land, fleet: Fleet, copies: int = 1) -> dict[str, float]:
+    """Send a burst of webhooks to the fleet. Milliseconds of CPU are those of one delivery."""
+    land.endpoint.ask("/seen")
+    name, count = secrets.token_hex(4), max(EVENTS_SENT // copies, WARM)
+    with sending(fleet.ports) as sender:
+        phases = Phases(sender, land.endpoint, 0)
+        phases.delivered(phases.send(f"warm{name}", WARM), copies)
+        time.sleep(SETTLING)
+        root = _root(land.server)
+        used, base = cpu_seconds(*fleet.pids), cpu_seconds(root)
+        sent = phases.send(f"burst{name}", count)
+        came = phases.delivered(sent, copies)
+        took = max(came.values()) - min(at for _, at, *_ in sent)
+        time.sleep(SETTLING)
+        return {
+            "events_cpu": 1000 * (cpu_seconds(*fleet.pids) - used) / (count * copies),
+            "events_database_cpu": 1000 * (cpu_seconds(root) - base) / (count * copies),
+            "events_per_second": count / took,
+        }
+
+
+def main(folder: Path, environ: dict[str, str], rounds: int, say: Callable[[str], None]) -> int:
+    """Measure everything, and write the page."""
+    started = time.monotonic()
+    document: dict[str, Any] = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "command": f"./run bench --scale --rounds {rounds}",
+        "rounds": rounds,
+        "machine": machine(),
+    }
+    results = Results(SAVED, document)
+    with (
+        postgresql_server("") as server,
+        stage(folder, environ) as running,
+        endpoint(folder, environ) as at,
+    ):
+        bench = _Bench(Ground(running, environ), at, server, folder, rounds, say)
+        for title, cells in [bench.shapes(), *(bench.growth(growth) for growth in GROWTHS)]:
+            results.document["workloads"][title] = cells
+            results.save(SAVED)
+        results.document["software"] = software(running.nginx)
+    results.document["minutes"] = round((time.monotonic() - started) / 60, 2)
+    return render(results, say)
+
+
+def render(results: Results | None, say: Callable[[str], None]) -> int:
+    """Write the page from results."""
+    if results is None:
+        say("bench: there is no docs/benchmarks/scale.json")
+        return 2
+    results.save(DOCS / "scale.json")
+    write_page(DOCS / "scale.md", figures_text(results.document))
+    say("written: docs/benchmarks/scale.md")
+    return 0
+
+
+@dataclass(frozen=True)
+class _Bench:
+    ground: Ground
+    endpoint: Endpoint
+    server: PostgresqlServer
+    folder: Path
+    rounds: int
+    say: Callable[[str], None]
+
+    def shapes(self) -> tuple[str, Mapping[str, Any]]:
+        """Measure the shapes in turns."""
+        land = Land(self.ground, self.endpoint, self.server, self.folder)
+        cells: dict[str, Any] = {name: {"runs": []} for name in SHAPES}
+        for _ in range(self.rounds):
+            for name, shape in SHAPES.items():
+                with land.fleet(shape) as fleet:
+                    cells[name]["runs"].append(self._told(name, calls(land, fleet) | events(land, fleet)))
+        return PROCESSES, cells
+
+    def growth(self, growth: Growth) -> tuple[str, Mapping[str, Any]]:
+        """Measure one process while the database fills."""
+        land = Land(self.ground, self.endpoint, self.server, self.folder)
+        with land.fleet(Shape()) as fleet:
+            events(land, fleet)  # so that there is a row to copy
+        cells: dict[str, Any] = {}
+        there = 1
+        for count in growth.counts:
+            fill(self.server, land.database, growth.copies, there, count)
+            there = count
+            cell = cells[f"{count:,}"] = {"runs": []}
+            with land.fleet(Shape()) as fleet:
+                for _ in range(self.rounds):
+                    found = calls(land, fleet) if "calls" in growth.matters else {}
+                    if "events" in growth.matters:
+                        found |= events(land, fleet, count if growth.is_delivered else 1)
+                    cell["runs"].append(self._told(f"{count:,} {growth.title}", found))
+        return growth.title, cells
+
+    def _told(self, what: str, found: dict[str, float]) -> dict[str, float]:
+        self.say(f"  {what}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+        return found
+
+
+def _root(server: PostgresqlServer) -> int:
+    assert server.process is not None
+    return server.process.pid
