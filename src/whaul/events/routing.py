@@ -163,11 +163,14 @@ class Routing:
         return self._routes is not None and self._routes.generation == number
 
     async def refresh(self) -> Routes:
-        """Read the routes. The generation is read first: what is newer than it is read again when it is compared."""
+        """Read the routes. The generation is read first: what is newer than it is read again when it is compared.
+
+        No transaction is needed for that, and each query may take its time: there may be a hundred thousand accounts.
+        """
         statements = (GENERATION, _ACCOUNTS, _NUMBERS, _DESTINATIONS, _ATTACHED, _ARCHIVES)
-        generation, accounts, numbers, destinations, attached, archives = await self._store.run(
-            *((statement, (self._owner,)) for statement in statements)
-        )
+        generation, accounts, numbers, destinations, attached, archives = [
+            await self._store.read(statement, self._owner) for statement in statements
+        ]
         by_number: dict[int, list[str]] = {}
         for number, account_id in attached:
             by_number.setdefault(number, []).append(account_id)
