@@ -8,13 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tools.bench.contestants import START_TIMEOUT, Ground
+from tools.bench.contestants import Ground
 from tools.bench.events.contestants import APP_SECRET
 from tools.bench.events.runs import Endpoint
 from tools.bench.events.sender import NUMBER, WABA
 from tools.postgresql import PostgresqlServer
 from whaul.stack.local import ITSELF, whaul
 from whaul.stack.processes import answers, free_ports, program, wait_until
+
+START_TIMEOUT = 180.0
+"""Seconds; a worker first reads all accounts, and the machine may be busy."""
 
 
 @dataclass(frozen=True)
