@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from tools.postgresql import PostgresqlServer
-from whaul.registry.tables import Table
+from whaul.events.database.tables import EventRow
 
 Copies = Sequence[tuple[str, Mapping[str, str]]]
 """Tables, and what the columns of the copy number `n` hold where they are not as in the first row."""
@@ -39,7 +39,7 @@ EVENTS: Copies = (
 def fill(server: PostgresqlServer, database: str, copies: Copies, start: int, end: int) -> None:
     """Add the copies from `start` to before `end`."""
     for table, changed in copies:
-        columns = [column.name for column in Table.metadata.tables[table].columns]
+        columns = [column.name for column in EventRow.metadata.tables[table].columns]
         values = ", ".join(changed.get(name, f'first."{name}"') for name in columns)
         names = ", ".join(f'"{name}"' for name in columns)
         server.execute(
