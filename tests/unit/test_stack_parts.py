@@ -190,8 +190,9 @@ sys.exit(run(sys.argv[1:], os.environ))
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_reaches_the_command(number: signal.Signals) -> None:
     command = f"trap 'exit 40' {number.name.removeprefix('SIG')}; echo ready; while :; do sleep 0.01; done"
+    runner = f"import signal; signal.signal({number}, signal.SIG_DFL)\n{RUNNER}"  # nohup ignores one of them
     with subprocess.Popen(
-        [sys.executable, "-c", RUNNER, "/bin/sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", runner, "/bin/sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
