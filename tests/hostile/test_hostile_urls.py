@@ -87,7 +87,7 @@ def called(text: str, url: Url) -> tuple[str, str, int]:
     assert not other.fragment
     assert host.isascii()
     assert "%" not in host
-    return other.scheme, host, port
+    return other.scheme, host.removesuffix("."), port  # the dot of the root names the same host
 
 
 def is_address(host: str) -> bool:
