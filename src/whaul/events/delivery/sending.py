@@ -5,13 +5,15 @@ import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import uuid4
 
 from whaul.events.model import TEST_FIELD, Accepted, Event
 from whaul.events.routing import Destination
 from whaul.events.targets import Options, Target
-from whaul.events.targets.addresses import Targets
+
+if TYPE_CHECKING:
+    from whaul.events.targets.addresses import Targets
 
 _SAMPLE: Final = {"messaging_product": "whatsapp", "sample": "whaul destinations test"}
 
@@ -55,7 +57,7 @@ def sample(waba_id: str, account_id: str | None) -> Event:
     )
 
 
-async def try_destination(targets: Targets, destination: Destination, accounts: Mapping[str, str]) -> Answer:
+async def try_destination(targets: "Targets", destination: Destination, accounts: Mapping[str, str]) -> Answer:
     """Send a sample to a destination, as of its first account. Raises TargetError.
 
     `accounts` are Meta's ids of the linked accounts, by whaul's.
