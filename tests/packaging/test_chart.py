@@ -365,7 +365,7 @@ def test_its_pods_migrate_serve_and_stop(machine: Containers, manifests: list[Ma
         assert machine.podman("wait", migration.name).strip() == "0", migration.logs()
     with played(machine, one(manifests, "Deployment")) as [server]:
         machine.podman("exec", "--detach", server.name, "whaul", *SIMULATOR)
-        eventually(lambda: '"event":"ready"' in server.logs())
+        eventually(lambda: server.logs().count('"event":"ready"') == 2)  # the listener of calls, and that of webhooks
         asking = one(manifests, "Pod")["spec"]["containers"][0]["command"][:3]  # as `helm test` does
         paths = ("8080/readyz", "8080/healthz", "8081/healthz")
         told = server.execute(*asking, *(f"http://127.0.0.1:{path}" for path in paths))
