@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +13,7 @@ import pytest
 
 from harness.commands import STEERING
 from harness.databases import Databases
+from harness.parts import started
 from harness.pgbouncer import PgbouncerMissingError, pgbouncer
 from tools.postgresql import PostgresqlMissingError, PostgresqlServer, postgresql_server
 from whaul.registry import schema
@@ -93,26 +93,14 @@ def nobody() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgresqlServer]:
     """A PostgreSQL, started when a test first wants it."""
-    with ExitStack() as stack:
-        try:
-            server = stack.enter_context(postgresql_server())
-        except PostgresqlMissingError as missing:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"NOT TESTED: POSTGRESQL. {missing}")
+    with started(postgresql_server(), PostgresqlMissingError, "POSTGRESQL") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def pooler_port(postgresql: PostgresqlServer) -> Iterator[int]:
     """The port of a PgBouncer in transaction mode before it."""
-    with ExitStack() as stack:
-        try:
-            port = stack.enter_context(pgbouncer(postgresql))
-        except PgbouncerMissingError as missing:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"NOT TESTED: PGBOUNCER. {missing}")
+    with started(pgbouncer(postgresql), PgbouncerMissingError, "PGBOUNCER") as port:
         yield port
 
 

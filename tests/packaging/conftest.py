@@ -1,12 +1,11 @@
 """What tests of the image, the Compose files, the chart, the unit and the releases share. They run in one process."""
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from harness.parts import started
 from tools.containers import Containers, containers
 from tools.debian import MachineError
 
@@ -24,13 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Containers]:
     """podman and buildah with a store of their own, installed if need be."""
-    with ExitStack() as stack:
-        try:
-            engine = stack.enter_context(containers())
-        except MachineError as missing:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"NOT TESTED: PACKAGING. {missing}")
+    with started(containers(), MachineError, "PACKAGING") as engine:
         yield engine
 
 

@@ -17,6 +17,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from harness.parts import started
 from harness.prometheus import Programs, Prometheus, programs, prometheus
 from harness.receiver import receiving
 from harness.waiting import PATIENCE, eventually
@@ -50,13 +51,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def debian() -> Iterator[Programs]:
-    with ExitStack() as parts:
-        try:
-            found = parts.enter_context(programs())
-        except MachineError as missing:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"NOT TESTED: PACKAGING. {missing}")
+    with started(programs(), MachineError, "PACKAGING") as found:
         yield found
 
 
