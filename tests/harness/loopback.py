@@ -56,6 +56,8 @@ class Loopback:
         self._answers = list(answers) or [reply()]
         self.requests: list[Received] = []
         self.connections = 0
+        self.begun = asyncio.Event()
+        """Set whenever the head of a request has arrived."""
         self.seen = asyncio.Event()
         """Set whenever a request has come to its end, whole or not."""
         self.hung_up = asyncio.Event()
@@ -91,7 +93,7 @@ class Loopback:
         self._open.add(task)
         self._writers.append(writer)
         try:
-            while (request := await _request(reader)) is not None:
+            while (request := await _request(reader, self.begun)) is not None:
                 self.requests.append(request)
                 self.seen.set()
                 if not request.is_whole:
@@ -112,11 +114,12 @@ class Loopback:
             writer.close()
 
 
-async def _request(reader: asyncio.StreamReader) -> Received | None:
+async def _request(reader: asyncio.StreamReader, begun: asyncio.Event) -> Received | None:
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:
         return None
+    begun.set()
     first, *lines = head.strip().split("\r\n")
     method, target, _ = first.split(" ", 2)
     pairs = (line.partition(":") for line in lines)

@@ -393,16 +393,13 @@ async def test_a_body_that_is_shorter_than_announced_is_never_whole(http: HttpCl
 
 
 async def test_a_put_that_is_given_up_is_broken_off(http: HttpClient) -> None:
-    begun = asyncio.Event()
-
     async def body() -> AsyncIterator[Bytes]:
         yield Bytes(BODY)
-        begun.set()
         await asyncio.Event().wait()
 
     async with Loopback() as server:
         task = asyncio.create_task(http.send("PUT", url(server), {}, body(), len(BODY) + 1))
-        await begun.wait()
+        await server.begun.wait()  # before that there may be nothing to break off, not even a connection
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
