@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import structlog
@@ -287,6 +288,19 @@ def test_colours_are_for_terminals_whose_users_want_them(
 
 
 @pytest.mark.usefixtures("restored")
+def test_a_slow_reader_gets_every_line_of_an_output_that_does_not_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    with ThreadPoolExecutor() as pool, open(ours, "rb") as reader, monkeypatch.context() as patch:  # noqa: PTH123
+        with open(theirs, "w") as stdout:  # noqa: PTH123
+            patch.setattr(sys, "stdout", stdout)
+            logs.configure("info", "json")
+            lines = pool.submit(reader.readlines)
+            structlog.get_logger().info("call", padding="x" * 300_000)  # more than a pipe holds
+        assert [len(json.loads(line)["padding"]) for line in lines.result()] == [300_000]
+
+
+@pytest.mark.usefixtures("restored")
 def test_an_output_that_takes_no_more_costs_the_lines_and_nothing_else(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,8 +312,7 @@ def test_an_output_that_takes_no_more_costs_the_lines_and_nothing_else(
             structlog.get_logger().info("call")
         logging.getLogger("_granian").warning("from the server")
     assert capsys.readouterr().err == "whaul: log lines are lost: No space left on device\n" * 2
-    with pytest.raises(OSError, match="No space left"):
-        full.close()
+    full.close()  # it has nothing left that would have to be written
 
 
 @pytest.mark.usefixtures("restored")

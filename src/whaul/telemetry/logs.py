@@ -7,6 +7,7 @@ import io
 import logging
 import logging.config
 import os
+import select
 import sys
 import time
 import traceback
@@ -49,7 +50,7 @@ def configure(level: str, log_format: str, *, workers: int = 1) -> None:
     structlog.configure(
         processors=_processors(log_format, workers),
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LogOutput())),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", LogOutput())),
         cache_logger_on_first_use=True,
     )
     logging.config.dictConfig(server_logging(level, log_format, workers=workers))
@@ -61,7 +62,7 @@ def lifecycle(event: str, **fields: object) -> None:
 
 
 class LogOutput(io.TextIOBase):
-    """Standard output for log lines.
+    """Standard output for log lines, each written whole.
 
     If it cannot be written, because the disk is full or the reader has gone, the lines are lost and nothing else:
     calls are answered, and standard error says so now and then.
@@ -73,18 +74,20 @@ class LogOutput(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write, if it can be written."""
+        buffer = sys.stdout.buffer
+        # Past the buffer, which would keep what it could not write, and fail with it whenever it is flushed again:
+        # when a process is started, and at the end of this one.
+        output = getattr(buffer, "raw", buffer)
+        rest = memoryview(text.encode(sys.stdout.encoding, sys.stdout.errors or "strict"))
         try:
-            return sys.stdout.write(text)
+            while rest:
+                written = output.write(rest)
+                if written is None:  # it is full, and does not block by itself
+                    select.select([], [output], [])
+                rest = rest[written or 0 :]
         except OSError as error:
             self._tell(error)
-            return len(text)
-
-    def flush(self) -> None:
-        """Flush, if it can be written."""
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            self._tell(error)
+        return len(text)
 
     def _tell(self, error: OSError) -> None:
         if time.monotonic() - self._told < QUIET:
