@@ -17,7 +17,8 @@ from whaul import app, cli
 from whaul.api import service
 from whaul.cli import help as help_pages
 from whaul.cli.help import About
-from whaul.cli.reference import SETTING_GROUPS, facts
+from whaul.cli.reference import facts
+from whaul.effective_settings import SETTING_GROUPS
 from whaul.environment import environment_name
 from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, Target, target_of
 from whaul.settings import Settings

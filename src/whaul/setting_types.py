@@ -42,6 +42,19 @@ def written_duration(value: timedelta) -> str:
     return f"{seconds // length}{unit}"
 
 
+def shown(value: object) -> str:
+    """A value as it is written in the environment."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    if isinstance(value, timedelta):
+        return written_duration(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _duration(value: object) -> object:
     return duration(value.strip()) if isinstance(value, str) else value
 

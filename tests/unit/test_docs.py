@@ -19,6 +19,7 @@ from whaul.api.service import OPERATIONS
 from whaul.arns import Arns
 from whaul.auth.policy import Policy
 from whaul.cli import app
+from whaul.doctor.findings import ELSEWHERE, EXPLAINED
 from whaul.environment import environment_name, is_secret
 from whaul.settings import Settings
 from whaul.simulator.settings import Settings as SimulatorSettings
@@ -100,6 +101,12 @@ def test_a_page_without_its_markers_is_refused(generate: ModuleType) -> None:
 @pytest.mark.parametrize("field", Settings.model_fields)
 def test_every_setting_has_an_anchor_where_its_errors_point(field: str) -> None:
     assert environment_name(field).lower() in anchors(page("settings.md"))
+
+
+def test_every_check_of_the_doctor_leads_to_a_section() -> None:
+    for place in (*EXPLAINED.values(), ELSEWHERE):
+        name, _, section = place.partition("#")
+        assert section in anchors(page(f"{name}.md")), place
 
 
 @pytest.mark.parametrize("field", [name for name, field in Settings.model_fields.items() if is_secret(field)])

@@ -1,5 +1,6 @@
 """Each way in which a set-up can be ill, and what the doctor says of it."""
 
+import asyncio
 import email.utils
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from harness.loopback import SILENCE, Answer, Loopback, Received, Reply, reply, 
 from tools.certificates import Authority
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import open_registry
+from whaul.console.checkups import Checkups
 from whaul.doctor import Doctor, Finding, Outcome
 from whaul.doctor.doctor import ACCOUNTS_AT_ONCE
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
@@ -605,3 +607,16 @@ async def test_a_setting_that_is_unsafe_is_a_warning(clinic: Clinic, setting: st
     await findings.aclose()
     warnings = [finding for finding in first if finding.outcome is Outcome.WARNING]
     assert any(told in finding.detail for finding in warnings)
+
+
+async def test_in_the_console_checks_end_in_time_and_one_who_asks_meanwhile_is_refused(clinic: Clinic) -> None:
+    clinic.settings["graph_url"] = "http://127.0.0.1:1"
+    checkups = Checkups(limit=0)
+    assert await checkups.run(clinic.load(), None)
+    assert checkups.latest is not None
+    assert not checkups.latest.is_whole
+    first = asyncio.create_task(checkups.run(clinic.load(), None))
+    await asyncio.sleep(0)  # it has begun
+    assert not await checkups.run(clinic.load(), None)
+    assert await first
+    assert await checkups.run(clinic.load(), None)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Final
 
 from whaul.arns import Arns
+from whaul.console.checkups import Checkups
 from whaul.console.events import Recent
 from whaul.console.page import Page
 from whaul.console.rendering import Templates
@@ -55,6 +56,7 @@ class Console:
     is_ending: Callable[[], bool]
     """Whether the server stops."""
     notices: Notices = field(default_factory=Notices)
+    checkups: Checkups = field(default_factory=Checkups)
 
     @property
     def owner(self) -> str:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from whaul.console.page import Page
-from whaul.console.pages import archive, dead_letters, deliveries, manual, messages, replays
+from whaul.console.pages import archive, dead_letters, deliveries, doctor, manual, messages, replays
 
 PAGES: Final[tuple[Page, ...]] = (
     *messages.PAGES,
@@ -11,5 +11,6 @@ PAGES: Final[tuple[Page, ...]] = (
     *dead_letters.PAGES,
     *replays.PAGES,
     *archive.PAGES,
+    *doctor.PAGES,
     *manual.PAGES,
 )

@@ -1,0 +1,122 @@
+"""Every setting with its value, and where the value comes from. Secrets are masked."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import botocore.session
+from pydantic import SecretStr
+
+from whaul.components import s3_config
+from whaul.database_url import without_secrets
+from whaul.environment import environment_name, given_by, is_secret
+from whaul.outbound.aws_endpoints import configured_endpoint_source
+from whaul.outbound.certificates import PROFILE, named_bundles
+from whaul.setting_types import written_duration
+from whaul.settings import Settings
+from whaul.storage.s3_config import profile_region
+
+DEFAULT: Final = "default"
+MASK: Final = "***"
+AWS: Final = "AWS's configuration of S3"
+SETTING_GROUPS: Mapping[str, Sequence[str]] = {
+    "Listener": (
+        *("host", "port", "workers", "idle_timeout", "shutdown_notice", "tls_cert_file", "tls_key_file"),
+        *("trusted_proxies", "auth", "root_access_key_id", "root_secret_access_key"),
+    ),
+    "Registry": ("database_url", "secret_key", "account_id", "region"),
+    "Stored objects": (
+        *("key_mode", "extensions", "s3_addressing_style", "s3_sse", "s3_sse_kms_key_id"),
+        *("s3_storage_class", "s3_tags", "s3_expected_bucket_owner", "presigned_hosts"),
+    ),
+    "Webhooks and events": (
+        *("webhook_port", "webhook_host", "app_secrets", "webhook_verify_tokens", "webhook_retention"),
+        *("event_retention", "delivery_period", "event_hosts", "events_aws_profile", "max_backlog"),
+        *("max_backlog_bytes", "archive_concurrency"),
+    ),
+    "Console": ("console_listen", "console_hosts"),
+    "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
+    "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit", "rate_burst"),
+    "Logs": ("log_level", "log_format", "audit_log", "audit_log_max_size", "audit_log_files"),
+}
+"""Every setting, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One setting."""
+
+    group: str
+    name: str
+    value: object
+    """As JSON has it; secrets are masked."""
+    source: str
+    """The variable or file that it comes from, or `default`."""
+    is_masked: bool = False
+    """Whether the value only says that there is one, or that there is none."""
+
+    @property
+    def place(self) -> str:
+        """What kind of place that is."""
+        if self.source == DEFAULT:
+            return DEFAULT
+        if self.source == f"{self.name}_FILE":
+            return "file"
+        if self.source.startswith("credential "):
+            return "credential directory"
+        return "environment" if self.source in os.environ else "AWS configuration"
+
+
+def effective_settings(loaded: Settings) -> list[Row]:
+    """List the settings of this process, and those of AWS's that it goes by."""
+    return [*_of_whaul(loaded), *_of_aws(loaded)]
+
+
+def _of_whaul(loaded: Settings) -> Iterator[Row]:
+    for group, names in SETTING_GROUPS.items():
+        for name in names:
+            source = given_by(name, type(loaded).model_fields[name]) or DEFAULT
+            is_masked = is_secret(type(loaded).model_fields[name]) and name != "database_url"
+            value = _value(getattr(loaded, name), is_masked=is_masked)
+            yield Row(group, environment_name(name), value, source, is_masked)
+
+
+def _value(value: object, *, is_masked: bool) -> object:
+    if is_masked:
+        return MASK if value else None
+    if isinstance(value, SecretStr):
+        return without_secrets(value.get_secret_value())
+    if isinstance(value, timedelta):
+        return written_duration(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _of_aws(loaded: Settings) -> Iterator[Row]:
+    config = s3_config(loaded)
+    session = botocore.session.Session()
+    yield Row(AWS, "profile", session.profile or "default", "AWS_PROFILE" if session.profile else DEFAULT)
+    source = configured_endpoint_source(session, "s3")
+    yield Row(AWS, "endpoint", config.endpoint(loaded.region), source[0] if source else DEFAULT)
+    region = profile_region(session)
+    if region is not None and region != loaded.region:
+        yield Row(AWS, "region of the profile", region, "AWS profile; not used: set AWS_REGION to use it")
+    yield Row(
+        AWS, "checksum header", config.sends_checksums, DEFAULT if config.sends_checksums else "AWS configuration"
+    )
+    profile_bundle = session.get_scoped_config().get(PROFILE)
+    for name, path in named_bundles(os.environ, profile_bundle):
+        yield Row("Certificates and proxies", "trusted certificates", str(path), name)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        used = next((each for each in (name, name.upper()) if os.environ.get(each)), None)
+        if used:
+            value = os.environ[used] if name == "no_proxy" else _without_user(os.environ[used])
+            yield Row("Certificates and proxies", name, value, used)
+
+
+def _without_user(url: str) -> str:
+    scheme, mark, rest = url.rpartition("://")
+    _, at, place = rest.rpartition("@")
+    return f"{scheme}{mark}{MASK}@{place}" if at else url
