@@ -107,7 +107,7 @@ async def _receiving(
     async with AsyncExitStack() as stack:
         tracing = await stack.enter_async_context(tracing_running())
         registry = await opened(stack, lambda: open_registry(settings))
-        http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
+        http = await stack.enter_async_context(http_client(settings, metrics.circuits("host")))
         inbound = await opened(
             stack, lambda: inbound_running(settings, http, listener.bodies, metrics.events, tracing=tracing)
         )
@@ -128,7 +128,7 @@ async def _serving(
         if audit is not None:
             await stack.enter_async_context(audit.writer.running())
         registry = await opened(stack, lambda: open_registry(settings))
-        http = await stack.enter_async_context(http_client(settings, metrics.open_circuits.labels("host").set))
+        http = await stack.enter_async_context(http_client(settings, metrics.circuits("host")))
         keys = BatchedKeys(registry.access_keys)
         stack.push_async_callback(keys.aclose)
         known = CachedRegistry(
@@ -212,7 +212,7 @@ def _rules(settings: Settings) -> Rules:
 
 def _circuits(metrics: Metrics, kind: str) -> Circuits[AccessDeniedByMetaException]:
     """Those of one kind of what Meta can refuse."""
-    return Circuits(MAX_REFUSALS, REFUSAL_PAUSE, time.monotonic, metrics.open_circuits.labels(kind).set)
+    return Circuits(MAX_REFUSALS, REFUSAL_PAUSE, time.monotonic, metrics.circuits(kind))
 
 
 def _collect_seldom() -> None:

@@ -7,7 +7,7 @@ calls them before it starts its workers. What is wrong with a setting is raised 
 
 import os
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from whaul.events.targets.addresses import Targets
     from whaul.events.targets.aws import AwsClient
     from whaul.graph.client import GraphClient
+    from whaul.graph.usage import OnUsage
     from whaul.model import AccessKey
+    from whaul.outbound.circuit import OnChange
     from whaul.outbound.http import HttpClient
     from whaul.outbound.proxies import Proxies
     from whaul.outbound.public import PublicClient
@@ -99,7 +101,7 @@ def check_outbound() -> None:
 
 def http_client(
     settings: Settings,
-    on_open_circuits: Callable[[int], None] = lambda _open: None,
+    on_circuit: "OnChange | None" = None,
     *,
     max_exchange: float | None = None,
 ) -> "HttpClient":
@@ -108,6 +110,7 @@ def http_client(
     `max_exchange` is in seconds; None to go by the deadline of calls.
     """
     from whaul.outbound.certificates import ALL_OF, FIRST_OF, CertificatesError
+    from whaul.outbound.circuit import ignore
     from whaul.outbound.http import HttpClient
 
     certificates, proxies = _certificates_and_proxies()
@@ -116,15 +119,13 @@ def http_client(
             certificates=certificates,
             proxies=proxies,
             max_exchange=max_exchange or settings.deadline + GRACE,
-            on_open_circuits=on_open_circuits,
+            on_circuit=on_circuit or ignore,
         )
     except CertificatesError as error:
         raise SettingsError([f"{', '.join((*FIRST_OF, *ALL_OF))}: {error}"]) from None
 
 
-def graph_client(
-    settings: Settings, http: "HttpClient", on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None
-) -> "GraphClient":
+def graph_client(settings: Settings, http: "HttpClient", on_usage: "OnUsage" = lambda _usage: None) -> "GraphClient":
     """The Graph API client; `on_usage` gets the percentages of Meta's usage headers."""
     from whaul.graph.client import GraphClient
     from whaul.outbound.netguard import MediaHosts

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from harness.waiting import eventually
 from harness.world import MEDIA_PATH, Gateway, Key, World
+from whaul.settings import Settings
 from whaul.simulator import Simulator
 
 JPEG, VOICE, PDF = "100000000000001", "100000000000002", "100000000000003"
@@ -108,8 +109,10 @@ def test_the_metrics_count_calls_bytes_and_hops(gateway: Gateway, simulator: Sim
     assert grown('whaul_hop_seconds_count{hop="put"}') == 1
     now = metrics(gateway)
     assert (now["whaul_transfers"], now["whaul_waiting_calls"]) == (0, 0)
-    assert now['whaul_meta_usage_percent{kind="app"}'] == 37
-    assert now['whaul_meta_usage_percent{kind="business"}'] == 37
+    assert now['whaul_meta_usage_percent{account="",kind="app"}'] == 37
+    business = f'whaul_meta_usage_percent{{account="{simulator.waba_id}",kind="business"}}'
+    assert now[business] == 37
+    assert now["whaul_max_transfers"] == Settings.model_fields["max_transfers"].default
 
 
 def test_the_start_is_told_with_region_and_endpoints(gateway: Gateway) -> None:

@@ -1,5 +1,7 @@
 """What a gateway does not do for a while: ask Meta for a number that it refuses."""
 
+import time
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -31,7 +33,10 @@ def test_a_phone_number_that_meta_refuses_again_and_again_is_left_alone_and_othe
         assert simulator.count(fine)["metadata"] == 0
         other = {"originationPhoneNumberId": world.other_phone_number_id}
         assert gateway.get(fine, metadataOnly=True, **other)["fileSize"] == 1000
-        assert b'whaul_open_circuits{kind="phone_number"} 1.0' in gateway.send("GET", "/metrics").body
+        metrics = gateway.send("GET", "/metrics").body.decode()
+        assert 'whaul_open_circuits{kind="phone_number"} 1.0' in metrics
+        named = f'whaul_circuit_probe_timestamp_seconds{{kind="phone_number",name="{world.phone_number_id}"}} '
+        assert float(metrics.partition(named)[2].split()[0]) > time.time()
 
 
 def test_what_meta_says_of_a_media_id_never_rests_its_phone_number(gateway: Gateway, simulator: Simulator) -> None:

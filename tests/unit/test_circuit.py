@@ -18,13 +18,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def told() -> list[int]:
+def told() -> list[tuple[str, float | None]]:
     return []
 
 
 @pytest.fixture
-def circuits(clock: Clock, told: list[int]) -> Circuits[ValueError]:
-    return Circuits(3, 10.0, clock, told.append)
+def circuits(clock: Clock, told: list[tuple[str, float | None]]) -> Circuits[ValueError]:
+    return Circuits(3, 10.0, clock, lambda name, seconds: told.append((name, seconds)))
 
 
 def fail(circuits: Circuits[ValueError], times: int, name: str = "a") -> None:
@@ -95,12 +95,19 @@ def test_a_probe_whose_end_is_never_told_is_followed_by_another(circuits: Circui
     assert circuits.refusal("a") is None
 
 
-def test_how_many_are_open_is_told(circuits: Circuits[ValueError], told: list[int]) -> None:
+def test_which_are_open_and_until_when_is_told(
+    circuits: Circuits[ValueError], clock: Clock, told: list[tuple[str, float | None]]
+) -> None:
     fail(circuits, 3)
     fail(circuits, 3, name="b")
     circuits.succeeded("a")
     circuits.succeeded("never failed")
-    assert told == [1, 2, 1]
+    fail(circuits, 1, name="c")
+    circuits.succeeded("c")
+    assert told == [("a", 10.0), ("b", 10.0), ("a", None)]
+    clock.now += 10.0
+    assert circuits.refusal("b") is None
+    assert told[3:] == [("b", 10.0)], "its probe is under way"
 
 
 def test_only_so_many_circuits_are_remembered(circuits: Circuits[ValueError]) -> None:

@@ -394,16 +394,18 @@ def test_no_header_of_meta_can_break_an_answer(headers: dict[str, str]) -> None:
     ("headers", "percent"),
     [
         ({}, {}),
-        ({"x-app-usage": '{"call_count": 10, "total_cputime": 30, "total_time": 20}'}, {"app": 30.0}),
-        ({"x-app-usage": "{}"}, {"app": 0.0}),
+        ({"x-app-usage": '{"call_count": 10, "total_cputime": 30, "total_time": 20}'}, {("app", ""): 30.0}),
+        ({"x-app-usage": "{}"}, {("app", ""): 0.0}),
         ({"x-app-usage": "nonsense"}, {}),
         (
             {"x-business-use-case-usage": business({"call_count": 5, "type": "whatsapp"}, {"total_time": 80})},
-            {"business": 80.0},
+            {("business", "400000000000001"): 80.0},
         ),
         ({"x-business-use-case-usage": "{}"}, {}),
         ({"x-business-use-case-usage": '{"1": []}'}, {}),
     ],
 )
-def test_the_highest_percentage_of_each_usage_header_counts(headers: dict[str, str], percent: dict[str, float]) -> None:
+def test_the_highest_percentage_of_each_usage_header_counts(
+    headers: dict[str, str], percent: dict[tuple[str, str], float]
+) -> None:
     assert usage_percent(headers) == percent

@@ -17,7 +17,7 @@ from whaul.build import commit
 from whaul.telemetry.call import Call, Hop, Hops
 from whaul.telemetry.catalogue import METRICS, SECONDS
 from whaul.telemetry.event_metrics import Backlog, Waiting
-from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.metrics import MAX_NAMED, Metrics
 from whaul.telemetry.process import ProcessMetrics
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
@@ -65,11 +65,31 @@ def test_a_failed_call_is_counted_by_its_error_and_stores_nothing() -> None:
 
 def test_metas_usage_shows_what_it_said_last() -> None:
     metrics = Metrics()
-    metrics.observe_meta_usage({"app": 12.0, "business": 80.0})
-    metrics.observe_meta_usage({"app": 13.0})
+    metrics.observe_meta_usage({("app", ""): 12.0, ("business", "1001"): 80.0})
+    metrics.observe_meta_usage({("app", ""): 13.0})
     found = samples(metrics)
-    assert found["whaul_meta_usage_percent", "app"] == 13
-    assert found["whaul_meta_usage_percent", "business"] == 80
+    assert found["whaul_meta_usage_percent", "", "app"] == 13
+    assert found["whaul_meta_usage_percent", "1001", "business"] == 80
+
+
+def test_what_is_left_alone_is_named_and_counted() -> None:
+    metrics = Metrics()
+    hosts, numbers = metrics.circuits("host"), metrics.circuits("phone_number")
+    hosts("a:443", 10.0)
+    hosts("b:443", 10.0)
+    hosts("b:443", 10.0)
+    hosts("a:443", None)
+    numbers("phone-number-id-1 -123456789", 30.0)
+    found = samples(metrics)
+    assert (found["whaul_open_circuits", "host"], found["whaul_open_circuits", "phone_number"]) == (1, 1)
+    name = "whaul_circuit_probe_timestamp_seconds"
+    assert found[name, "host", "a:443"] == 0
+    assert found[name, "host", "b:443"] > time.time()
+    assert found[name, "phone_number", "phone-number-id-1"] > time.time()
+    for number in range(MAX_NAMED):
+        hosts(f"{number}:443", 10.0)
+    assert samples(metrics)["whaul_open_circuits", "host"] == MAX_NAMED + 1
+    assert len([key for key in samples(metrics) if key[:2] == (name, "host")]) == MAX_NAMED
 
 
 def test_the_ends_of_tokens_are_those_that_were_read_last() -> None:
@@ -177,7 +197,7 @@ def test_the_buckets_reach_from_milliseconds_past_the_deadline() -> None:
 WORKER = """
 import sys
 from whaul.telemetry.call import Call
-from whaul.telemetry.metrics import Metrics
+from whaul.telemetry.metrics import MAX_NAMED, Metrics
 metrics = Metrics()
 metrics.observe(Call("id", operation="GetWhatsAppMessageMedia", bytes=10), 0.1)
 metrics.transfers.inc()

@@ -19,7 +19,7 @@ from pyreqwest.http import Url
 
 from whaul.errors import AccessDeniedByMetaException, DependencyException, Retry
 from whaul.graph.errors import READING, UNKNOWN_END, CallKind, call_error, error_from
-from whaul.graph.usage import usage_percent
+from whaul.graph.usage import OnUsage, usage_percent
 from whaul.model import GraphToken
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import READ_AHEAD, Download, HttpClient, Response
@@ -71,7 +71,7 @@ class GraphClient:
         version: str,
         user_agent: str,
         media_hosts: MediaHosts,
-        on_usage: Callable[[Mapping[str, float]], None] = lambda _usage: None,
+        on_usage: OnUsage = lambda _usage: None,
     ) -> None:
         """`url` is the API's base without version; `user_agent` is sent on every call.
 

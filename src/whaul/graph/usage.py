@@ -3,13 +3,17 @@
 https://developers.facebook.com/docs/graph-api/overview/rate-limiting
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import msgspec
 
 MAX_REGAIN = 24 * 3600.0
 """Seconds: the most that is believed."""
+
+Use = tuple[str, str]
+"""`app`, or `business` and Meta's id of the account."""
+OnUsage = Callable[[Mapping[Use, float]], None]
 
 T = TypeVar("T")
 
@@ -26,10 +30,15 @@ _app_decoder = msgspec.json.Decoder(_Usage)
 _business_decoder = msgspec.json.Decoder(dict[str, list[_Usage]])
 
 
-def usage_percent(headers: Mapping[str, str]) -> dict[str, float]:
-    """The highest percentage in each usage header that is there: `app`, `business`."""
-    found = {"app": _app(headers), "business": _business(headers)}
-    return {kind: max(map(_highest, usages)) for kind, usages in found.items() if usages}
+def usage_percent(headers: Mapping[str, str]) -> dict[Use, float]:
+    """The highest percentage in each usage header that is there; of `business`, for each account."""
+    found: dict[Use, float] = {}
+    if app := _decoded(_app_decoder, headers.get("x-app-usage")):
+        found["app", ""] = _highest(app)
+    for account, usages in _business(headers).items():
+        if usages:
+            found["business", account] = max(map(_highest, usages))
+    return found
 
 
 def regain_seconds(headers: Mapping[str, str]) -> float | None:
@@ -39,18 +48,13 @@ def regain_seconds(headers: Mapping[str, str]) -> float | None:
     """
     retry_after = headers.get("retry-after", "")
     seconds = float(retry_after[:9]) if retry_after.isdecimal() else 0.0
-    minutes = max((usage.estimated_time_to_regain_access for usage in _business(headers)), default=0.0)
+    usages = [usage for usages in _business(headers).values() for usage in usages]
+    minutes = max((usage.estimated_time_to_regain_access for usage in usages), default=0.0)
     return min(max(seconds, 60 * minutes), MAX_REGAIN) or None
 
 
-def _app(headers: Mapping[str, str]) -> list[_Usage]:
-    usage = _decoded(_app_decoder, headers.get("x-app-usage"))
-    return [usage] if usage else []
-
-
-def _business(headers: Mapping[str, str]) -> list[_Usage]:
-    accounts = _decoded(_business_decoder, headers.get("x-business-use-case-usage"))
-    return [usage for usages in accounts.values() for usage in usages] if accounts else []
+def _business(headers: Mapping[str, str]) -> dict[str, list[_Usage]]:
+    return _decoded(_business_decoder, headers.get("x-business-use-case-usage")) or {}
 
 
 def _highest(usage: _Usage) -> float:

@@ -13,6 +13,9 @@ from typing import Generic, TypeVar
 MAX_CIRCUITS = 10_000
 """Circuits that are remembered; to make room, the one that failed longest ago is forgotten, and so closed."""
 
+OnChange = Callable[[str, float | None], None]
+"""Gets the name of a circuit, and the seconds until its next probe; None when it closes."""
+
 E = TypeVar("E", bound=Exception)
 
 
@@ -24,6 +27,10 @@ class _Circuit(Generic[E]):
     """When a probe may go through; None while the circuit is closed."""
 
 
+def ignore(_name: str, _seconds: float | None) -> None:
+    """Tell nobody."""
+
+
 class Circuits(Generic[E]):
     """The circuits of one kind of thing, such as hosts or phone numbers, by name."""
 
@@ -32,18 +39,17 @@ class Circuits(Generic[E]):
         max_failures: int,
         seconds: float,
         clock: Callable[[], float],
-        on_change: Callable[[int], None] = lambda _open: None,
+        on_change: OnChange = ignore,
     ) -> None:
         """Open for `seconds` after `max_failures` failures in a row.
 
-        `clock` is monotonic, in seconds; `on_change` is called with the number of open circuits.
+        `clock` is monotonic, in seconds; `on_change` is told of circuits that open, stay open or close.
         """
         self._max_failures = max_failures
         self._seconds = seconds
         self._clock = clock
         self._on_change = on_change
         self._failing: OrderedDict[str, _Circuit[E]] = OrderedDict()
-        self._open = 0
 
     def refusal(self, name: str) -> E | None:
         """Return the error to refuse a call with, or None if the call may go through, perhaps as the probe."""
@@ -52,7 +58,7 @@ class Circuits(Generic[E]):
             return None
         if self._clock() < circuit.probe_at:
             return circuit.error
-        circuit.probe_at = self._clock() + self._seconds  # this call is the probe; others wait for its result
+        self._rest(name, circuit)  # this call is the probe; others wait for its result
         return None
 
     def failed(self, name: str, error: E) -> None:
@@ -62,18 +68,20 @@ class Circuits(Generic[E]):
         circuit.failures += 1
         circuit.error = error
         if circuit.failures >= self._max_failures:
-            self._tell(circuit.probe_at is None)
-            circuit.probe_at = self._clock() + self._seconds
+            self._rest(name, circuit)
         if len(self._failing) > MAX_CIRCUITS:
-            _, forgotten = self._failing.popitem(last=False)
-            self._tell(-(forgotten.probe_at is not None))
+            self._close(*self._failing.popitem(last=False))
 
     def succeeded(self, name: str) -> None:
         """Close the circuit."""
         circuit = self._failing.pop(name, None)
-        self._tell(-(circuit is not None and circuit.probe_at is not None))
+        if circuit is not None:
+            self._close(name, circuit)
 
-    def _tell(self, change: int) -> None:
-        if change:
-            self._open += change
-            self._on_change(self._open)
+    def _rest(self, name: str, circuit: _Circuit[E]) -> None:
+        circuit.probe_at = self._clock() + self._seconds
+        self._on_change(name, self._seconds)
+
+    def _close(self, name: str, circuit: _Circuit[E]) -> None:
+        if circuit.probe_at is not None:
+            self._on_change(name, None)

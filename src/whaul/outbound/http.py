@@ -32,7 +32,7 @@ others could use.
 import asyncio
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -50,7 +50,7 @@ from pyreqwest.response import Response as RawResponse
 from whaul import __version__
 from whaul.errors import Retry
 from whaul.outbound.certificates import CertificatesError
-from whaul.outbound.circuit import Circuits
+from whaul.outbound.circuit import Circuits, OnChange, ignore
 from whaul.outbound.errors import PROXY_REFUSAL, HostRefusedError, HttpError, HttpTimeoutError, translated
 from whaul.outbound.proxies import Proxies
 from whaul.outbound.sending import SLOWEST_LINE, WatchedBody
@@ -153,12 +153,12 @@ class HttpClient:
         proxies: Proxies | None = None,
         silence: float = SILENCE_TIMEOUT,
         max_exchange: float = MAX_EXCHANGE,
-        on_open_circuits: Callable[[int], None] = lambda _open: None,
+        on_circuit: OnChange = ignore,
     ) -> None:
         """`silence` and `max_exchange` are in seconds; `max_exchange` must be longer than any caller waits.
 
         `certificates` (DER) are trusted in addition to the system's; raises `CertificatesError` if they cannot be.
-        `on_open_circuits` is called with the number of hosts that are left alone.
+        `on_circuit` is told of hosts that are left alone.
         """
         self._silence = silence
         self._max_exchange = max_exchange
@@ -166,7 +166,7 @@ class HttpClient:
         self._direct = _Clients(certificates, silence, max_exchange, None)
         is_proxied = self._proxies.http or self._proxies.https
         self._proxied = _Clients(certificates, silence, max_exchange, self._proxies) if is_proxied else None
-        self._circuits: Circuits[HttpTimeoutError] = Circuits(MAX_SILENCES, HOST_REST, time.monotonic, on_open_circuits)
+        self._circuits: Circuits[HttpTimeoutError] = Circuits(MAX_SILENCES, HOST_REST, time.monotonic, on_circuit)
 
     async def __aenter__(self) -> Self:
         return self

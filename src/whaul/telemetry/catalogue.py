@@ -22,7 +22,7 @@ WEBHOOK_OUTCOMES: Final = (
 FILE_OUTCOMES: Final = ("stored", "failed", "parked", "retry", "lost")
 
 Kind = Literal["counter", "gauge", "histogram"]
-Joining = Literal["livesum", "livemin", "livemostrecent", "max"]
+Joining = Literal["livesum", "livemin", "livemax", "livemostrecent", "max"]
 _LINK: Final = re.compile(r"\[([^]]*)\]\([^)]*\)")
 
 
@@ -90,11 +90,31 @@ CALLS: Final = (
         "calls that wait for a slot now, at most [`WHAUL_MAX_QUEUE`](settings.md#whaul_max_queue) per worker",
     ),
     Entry(
+        "whaul_max_transfers",
+        "gauge",
+        [],
+        "transfer slots: [`WHAUL_MAX_TRANSFERS`](settings.md#whaul_max_transfers) of each worker that takes calls",
+    ),
+    Entry(
+        "whaul_max_waiting_calls",
+        "gauge",
+        [],
+        "calls that may wait for a slot: [`WHAUL_MAX_QUEUE`](settings.md#whaul_max_queue) of each such worker",
+    ),
+    Entry(
         "whaul_open_circuits",
         "gauge",
         ["kind"],
         "phone numbers (`phone_number`), accounts (`account`) and hosts (`host`) that are currently "
         "[left alone](how-it-works.md#when-something-fails)",
+    ),
+    Entry(
+        "whaul_circuit_probe_timestamp_seconds",
+        "gauge",
+        ["kind", "name"],
+        "which those are, and when a call tries them again, as Unix time; 0 once they are called again. `name` is a "
+        "host with its port, or the id of a phone number or account",
+        joining="livemax",
     ),
     Entry(
         "whaul_refreshes_total",
@@ -113,9 +133,9 @@ CALLS: Final = (
     Entry(
         "whaul_meta_usage_percent",
         "gauge",
-        ["kind"],
+        ["kind", "account"],
         "share of Meta's rate limit used, as Meta reported it last: the highest percentage of its headers "
-        "`X-App-Usage` (`app`) and `X-Business-Use-Case-Usage` (`business`)",
+        "`X-App-Usage` (`app`) and `X-Business-Use-Case-Usage` (`business`, with Meta's id of the `account`)",
         joining="livemostrecent",
     ),
     Entry(

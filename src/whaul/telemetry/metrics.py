@@ -5,13 +5,14 @@ what is loaded before must not import this module.
 """
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -25,6 +26,8 @@ from whaul.telemetry.event_metrics import EventMetrics
 from whaul.telemetry.instruments import counter, gauge, gauge_family, histogram
 from whaul.telemetry.process import ProcessMetrics
 
+MAX_NAMED = 1000
+"""Things of a kind that are named; the files that join workers forget none."""
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where several workers keep their metrics."""
 OPEN_METRICS = openmetrics.CONTENT_TYPE_LATEST
@@ -47,7 +50,10 @@ class Metrics:
         self.uploaded_bytes = counter("whaul_uploaded_bytes_total", registry)
         self.transfers = gauge("whaul_transfers", registry)
         self.waiting = gauge("whaul_waiting_calls", registry)
+        self.max_transfers = gauge("whaul_max_transfers", registry)
+        self.max_waiting = gauge("whaul_max_waiting_calls", registry)
         self.open_circuits = gauge("whaul_open_circuits", registry)
+        self.circuit_probes = gauge("whaul_circuit_probe_timestamp_seconds", registry)
         self.refreshes = counter("whaul_refreshes_total", registry)
         self.meta_usage = gauge("whaul_meta_usage_percent", registry)
         self.database_up = gauge("whaul_database_up", registry)
@@ -64,6 +70,7 @@ class Metrics:
         self._calls_of = cache(self.calls.labels)
         self._call_seconds_of = cache(self.call_seconds.labels)
         self._hop_seconds_of = cache(self.hop_seconds.labels)
+        self._meta_usage_of = cache(self.meta_usage.labels)
 
     def observe(self, call: Call, seconds: float) -> None:
         """Count a finished call."""
@@ -77,10 +84,14 @@ class Metrics:
             counter = self.uploaded_bytes if "upload" in hops else self.stored_bytes
             counter.inc(call.bytes)
 
-    def observe_meta_usage(self, usage: Mapping[str, float]) -> None:
-        """Record the percentages of Meta's usage headers."""
-        for kind, percent in usage.items():
-            self.meta_usage.labels(kind).set(percent)
+    def observe_meta_usage(self, usage: Mapping[tuple[str, str], float]) -> None:
+        """Record the percentages of Meta's usage headers, by kind and account."""
+        for of, percent in usage.items():
+            self._meta_usage_of(*of).set(percent)
+
+    def circuits(self, kind: str) -> "CircuitMetrics":
+        """Follow the circuits of one kind of thing."""
+        return CircuitMetrics(kind, self.open_circuits, self.circuit_probes)
 
     def set_token_expiries(self, expiries: Mapping[str, datetime]) -> None:
         """Record when the tokens of accounts expire."""
@@ -109,6 +120,30 @@ class Metrics:
         joined.register(self._tokens)
         joined.register(self.events.waiting)
         return joined
+
+
+class CircuitMetrics:
+    """Called when a circuit of one kind opens, stays open or closes."""
+
+    def __init__(self, kind: str, count: Gauge, probes: Gauge) -> None:
+        self._kind = kind
+        self._count = count.labels(kind)
+        self._probes = probes
+        self._open: set[str] = set()
+        self._named: set[str] = set()
+
+    def __call__(self, name: str, seconds: float | None) -> None:
+        """Note that a thing is left alone for so many seconds, or, with None, no longer."""
+        if seconds is None:
+            self._open.discard(name)
+        else:
+            self._open.add(name)
+        self._count.set(len(self._open))
+        # What follows the thing's id tells its tokens apart, and is nobody's business.
+        shown = name.partition(" ")[0]
+        if len(self._named) < MAX_NAMED or shown in self._named:
+            self._named.add(shown)
+            self._probes.labels(self._kind, shown).set(0 if seconds is None else time.time() + seconds)
 
 
 class _TokenExpiries(Collector):

@@ -22,6 +22,8 @@ class TransferSlots:
         self._all = _Gate(max_transfers, max_queue)
         self._hosts: dict[str, _Gate] = {}
         self._metrics = metrics
+        metrics.max_transfers.set(max_transfers)
+        metrics.max_waiting.set(max_queue)
 
     @asynccontextmanager
     async def slot(self, deadline: float, call: Call, host: str | None = None) -> AsyncGenerator[None]:
