@@ -17,6 +17,7 @@ from whaul.secrets import Cipher, load_or_create_key_file
 from whaul.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from whaul.auth.openid.provider import Provider
     from whaul.events.database.store import Store
     from whaul.events.targets.addresses import Targets
     from whaul.events.targets.aws import AwsClient
@@ -89,6 +90,27 @@ def root_key(settings: Settings) -> "AccessKey | None":
     if settings.root_access_key_id is None or settings.root_secret_access_key is None:
         return None
     return AccessKey(settings.root_access_key_id, "root", settings.root_secret_access_key, ALLOW_ALL)
+
+
+async def usable_access_keys(settings: Settings, registry: "Registry", name: str | None = None) -> list[str]:
+    """List the ids of access keys that can be used now, the root key's too; with `name` those of that name or id."""
+    from datetime import UTC, datetime
+
+    now = datetime.now(UTC)
+    known = [(key.access_key_id, key.name) for key in await registry.access_keys.all() if key.is_usable(now)]
+    root = root_key(settings)
+    if root is not None:
+        known.append((root.access_key_id, root.name))
+    return [access_key_id for access_key_id, named in known if name in {None, access_key_id, named}]
+
+
+def openid_provider(settings: Settings, http: "HttpClient") -> "Provider | None":
+    """The provider by which people sign in to the console; None if the settings name none."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    from whaul.auth.openid.provider import Client, Provider
+
+    return Provider(Client(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret), http)
 
 
 # Meta

@@ -149,5 +149,5 @@ def problem(fields: Fields, detail: Any, options: Collection[str] = ()) -> str:
     # A URL's user information and query may be secret.
     if not isinstance(value, str):
         value = os.environ.get(name, value)  # as the user wrote it
-    is_shown = value is not None and not is_secret(field) and not re.search("[@?]", str(value))
+    is_shown = value not in (None, {}) and not is_secret(field) and not re.search("[@?]", str(value))
     return f"{name}={value!s:.80}: {expected}" if is_shown else f"{name}: {expected}"

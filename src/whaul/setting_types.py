@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
+from pyreqwest.http import Url
 
 from whaul.database_url import check_database_url
 from whaul.environment import Commas, Pairs
@@ -24,6 +25,8 @@ _SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BYTES: Final[Mapping[str, int]] = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
 _SIZE: Final = re.compile(r"(\d{1,15}) ?((?:[KMGT]iB)?)")
+_SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+"""https://www.rfc-editor.org/rfc/rfc6749#section-3.3"""
 _APP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -167,6 +170,15 @@ def _readable(value: Path) -> Path:
 
 
 def _safe_for_tokens(value: str) -> str:
+    return str(_safe_url(value)).rstrip("/")
+
+
+def _issuer(value: str) -> str:
+    _safe_url(value)
+    return value  # a slash at the end makes it another one
+
+
+def _safe_url(value: str) -> Url:
     expected = "expected https://host, or http:// with a loopback host"
     try:
         url = endpoint_url(value)
@@ -174,7 +186,31 @@ def _safe_for_tokens(value: str) -> str:
         raise ValueError(expected) from None
     if (url.scheme != "https" and not is_loopback(url.host_str or "")) or url.query_string is not None:
         raise ValueError(expected)
-    return str(url).rstrip("/")
+    return url
+
+
+def _scopes(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _SCOPE.fullmatch(name):
+            raise ValueError(f"{name!r} is not a scope; separate several by commas")
+    return tuple(dict.fromkeys(("openid", *names)))
+
+
+def _group_keys(value: object) -> object:
+    """Read `group=access key` pairs; a group may have an equals sign in its name, an access key has none."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+    pairs = [(group.strip(), key.strip()) for group, _, key in parts]
+    if not all(group and key for group, key in pairs):
+        raise ValueError("expected group=access key, separated by commas")
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a group is there twice")
+    return dict(pairs)
+
+
+def _secret(value: SecretStr) -> SecretStr:
+    return SecretStr(secret_word(value.get_secret_value()))
 
 
 def _region_name(value: str) -> str:
@@ -214,6 +250,11 @@ Extensions = Annotated[Pairs, AfterValidator(_extension_table)]
 RootSecret = Annotated[SecretStr, AfterValidator(_root_secret)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 GraphUrl = Annotated[str, AfterValidator(_safe_for_tokens)]
+Issuer = Annotated[str, AfterValidator(_issuer)]
+Scopes = Annotated[Commas, AfterValidator(_scopes)]
+GroupKeys = Annotated[dict[str, str], NoDecode, BeforeValidator(_group_keys)]
+"""Access keys by groups, in the order in which they count."""
+SecretWord = Annotated[SecretStr, AfterValidator(_secret)]
 Region = Annotated[str, AfterValidator(_region_name)]
 Networks = Annotated[Commas, AfterValidator(_networks)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_known_database)]

@@ -10,15 +10,13 @@ from datetime import timedelta
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from whaul import __version__
+from whaul import setting_rules as rules
 from whaul import setting_types as types
-from whaul.database_url import is_postgresql
 from whaul.environment import PREFIX, Pairs, environment_name, is_link, problem, secret_files, unknown_names
-from whaul.outbound.netguard import is_loopback
-from whaul.secrets import HOW_TO_MAKE_A_KEY, Cipher
 from whaul.terminal import visible
 
 MAX_SINGLE_PUT = 5 * 1024**3
@@ -312,6 +310,48 @@ class Settings(BaseSettings):
         examples=["whaul.internal.example.com"],
     )
 
+    oidc_issuer: types.Issuer | None = Field(
+        None,
+        description="The provider by which people sign in to the console, with OpenID Connect: its issuer, exactly as "
+        "it calls itself. `https`, or a loopback host. Set `WHAUL_OIDC_CLIENT_ID` and `WHAUL_OIDC_ACCESS_KEYS`, too.",
+        examples=["https://login.example.com/realms/staff"],
+    )
+    oidc_client_id: types.HeaderText | None = Field(
+        None, description="The id under which the provider knows the console.", examples=["whaul"]
+    )
+    oidc_client_secret: types.SecretWord | None = Field(
+        None, description="The secret that goes with it. Unset for a public client; PKCE is used in any case."
+    )
+    oidc_scopes: types.Scopes = Field(
+        ("openid", "email"),
+        description="What the provider is asked for, separated by commas; `openid` always. Some providers want "
+        "`groups` among them.",
+        examples=["openid,email,groups"],
+    )
+    oidc_groups_claim: str = Field(
+        "groups",
+        min_length=1,
+        description="Where an ID token has a person's groups. A dot leads into a claim: `realm_access.roles`. With "
+        "`email` each person is a group of their own, if the provider has verified the address.",
+        examples=["roles"],
+    )
+    oidc_access_keys: types.GroupKeys = Field(
+        {},
+        description="Which access key a group signs in as: `group=access key`, separated by commas; a name or an id. "
+        "Of several groups the first in this order counts. Whoever is in none cannot sign in.",
+        examples=["whatsapp-admins=operator,support=reader"],
+    )
+    oidc_name: str = Field(
+        "single sign-on", max_length=60, description="What the page calls the provider: *Sign in with …*."
+    )
+    oidc_session: types.Duration = Field(
+        timedelta(hours=8),
+        ge=timedelta(minutes=1),
+        le=timedelta(hours=8),
+        description="How long a session lasts that began at the provider, who may have locked somebody out meanwhile.",
+        examples=["1h"],
+    )
+
     @property
     def archive_slots(self) -> int:
         """How many files are archived at once."""
@@ -322,54 +362,12 @@ class Settings(BaseSettings):
         """The tags as S3's `x-amz-tagging` header wants them."""
         return urlencode(self.s3_tags) or None
 
-    @field_validator("root_secret_access_key", "tls_key_file")
-    @classmethod
-    def _both_or_neither(cls, value: object, info: ValidationInfo) -> object:
-        partner = {"root_secret_access_key": "root_access_key_id", "tls_key_file": "tls_cert_file"}
-        other = partner[str(info.field_name)]
-        if other in info.data and (value is None) != (info.data[other] is None):
-            raise ValueError(f"set it together with {environment_name(other)}, or neither")
-        return value
-
-    @field_validator("s3_sse_kms_key_id")
-    @classmethod
-    def _kms_key_needs_kms(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and info.data.get("s3_sse") != "aws:kms":
-            raise ValueError("only with WHAUL_S3_SSE=aws:kms")
-        return value
-
-    @field_validator("auth")
-    @classmethod
-    def _open_only_on_loopback(cls, value: str, info: ValidationInfo) -> str:
-        if value == "none" and not is_loopback(info.data.get("host", "")):
-            raise ValueError("'none' is accepted on a loopback listener only; set WHAUL_HOST=127.0.0.1")
-        return value
-
-    @field_validator("webhook_host")
-    @classmethod
-    def _needs_a_port(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and "webhook_port" in info.data and info.data["webhook_port"] is None:
-            raise ValueError("only with WHAUL_WEBHOOK_PORT")
-        return value
-
-    @field_validator("webhook_port")
-    @classmethod
-    def _is_another_port(cls, value: int | None, info: ValidationInfo) -> int | None:
-        if value and value == info.data.get("port"):
-            raise ValueError("the API listens on this port; leave it unset to take webhooks there, too")
-        return value
-
-    @field_validator("secret_key")
-    @classmethod
-    def _usable_key(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if value is not None:
-            Cipher(value)
-        elif "database_url" in info.data and is_postgresql(info.data["database_url"].get_secret_value()):
-            raise ValueError(
-                "required with PostgreSQL, so that every machine has the same one and none is kept beside the data; "
-                f"make one with: {HOW_TO_MAKE_A_KEY}"
-            )
-        return value
+    _pairs = field_validator(*rules.PARTNERS)(rules.both_or_neither)
+    _kms_key = field_validator("s3_sse_kms_key_id")(rules.kms_key_needs_kms)
+    _auth = field_validator("auth")(rules.open_only_on_loopback)
+    _webhook_host = field_validator("webhook_host")(rules.needs_a_port)
+    _webhook_port = field_validator("webhook_port")(rules.is_another_port)
+    _secret_key = field_validator("secret_key")(rules.usable_key)
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

@@ -413,7 +413,7 @@ async def test_a_link_to_the_console_is_good_once_and_for_a_minute(registry: Reg
 async def test_a_session_lasts_eight_hours_and_half_an_hour_without_use(registry: Registry, clock: Clock) -> None:
     sign_ins = registry.console_sign_ins
     used, idle, looked_at, brief, ended = [
-        (await sign_ins.begin("AKIA1", until)).get_secret_value()
+        (await sign_ins.begin("AKIA1", until, "ada")).get_secret_value()
         for until in (None, None, None, clock() + timedelta(minutes=10), None)
     ]
     await sign_ins.end(ended)
@@ -421,12 +421,12 @@ async def test_a_session_lasts_eight_hours_and_half_an_hour_without_use(registry
     clock.now += timedelta(minutes=10)
     assert await sign_ins.find(brief, uses=True) is None
     for _ in range(23):
-        assert await sign_ins.find(used, uses=True) == "AKIA1"
+        assert await sign_ins.find(used, uses=True) == ("AKIA1", "ada")
         await sign_ins.find(looked_at, uses=False)
         clock.now += timedelta(minutes=20)
     assert await sign_ins.find(idle, uses=True) is None
     assert await sign_ins.find(looked_at, uses=True) is None
-    assert await sign_ins.find(used, uses=True) == "AKIA1"
+    assert await sign_ins.find(used, uses=True) == ("AKIA1", "ada")
     clock.now += timedelta(minutes=10)
     assert await sign_ins.find(used, uses=True) is None
     assert await sign_ins.find("\ud800", uses=True) is None

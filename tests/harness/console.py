@@ -137,7 +137,7 @@ def console(environ: Mapping[str, str], folder: Path, ca_file: Path | None = Non
 
 
 @contextmanager
-def console_over(database: Path) -> Iterator[RunningConsole]:
+def console_over(database: Path, settings: Mapping[str, str] | None = None) -> Iterator[RunningConsole]:
     """Run a console over a SQLite database that is made for it, with two linked accounts."""
     environ = {
         "WHAUL_DATABASE_URL": f"sqlite:///{database}",
@@ -146,6 +146,7 @@ def console_over(database: Path) -> Iterator[RunningConsole]:
         "AWS_REGION": REGION,
         "WHATSAPP_ACCESS_TOKEN": "token",
         "WHAUL_AUDIT_LOG": str(database.with_name("audit.log")),
+        **(settings or {}),
     }
     with console(environ, database.parent) as found:
         link = ["link", "--no-verify", "--name", "Shop"]

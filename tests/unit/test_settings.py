@@ -70,6 +70,14 @@ DEFAULTS = {
     "WHAUL_ARCHIVE_CONCURRENCY": None,
     "WHAUL_CONSOLE_LISTEN": "127.0.0.1:8082",
     "WHAUL_CONSOLE_HOSTS": (),
+    "WHAUL_OIDC_ISSUER": None,
+    "WHAUL_OIDC_CLIENT_ID": None,
+    "WHAUL_OIDC_CLIENT_SECRET": None,
+    "WHAUL_OIDC_SCOPES": ("openid", "email"),
+    "WHAUL_OIDC_GROUPS_CLAIM": "groups",
+    "WHAUL_OIDC_ACCESS_KEYS": {},
+    "WHAUL_OIDC_NAME": "single sign-on",
+    "WHAUL_OIDC_SESSION": timedelta(hours=8),
 }
 """The table of the interface, besides WHAUL_DATABASE_URL, whose default depends on the user."""
 
@@ -122,6 +130,9 @@ def test_every_setting_says_what_it_means() -> None:
 )
 def test_every_example_of_a_setting_can_be_used_and_is_not_the_default(load: Loader, name: str, example: str) -> None:
     what_it_needs = {"WHAUL_S3_SSE": "aws:kms", "WHAUL_SECRET_KEY": KEY, "WHAUL_WEBHOOK_PORT": "8081"}
+    if name in {"oidc_issuer", "oidc_client_id", "oidc_access_keys"}:
+        what_it_needs |= {"WHAUL_OIDC_ISSUER": "https://a.example", "WHAUL_OIDC_CLIENT_ID": "a"}
+        what_it_needs |= {"WHAUL_OIDC_ACCESS_KEYS": "a=b"}
     settings = load(**what_it_needs | {environment_name(name): example})
     assert getattr(settings, name) != Settings.model_fields[name].get_default(call_default_factory=True)
 
@@ -318,6 +329,7 @@ SECRETS = {
     "WHAUL_DATABASE_URL": f"sqlite:///{SECRET}.db",
     "WHAUL_SECRET_KEY": KEY,
     "WHAUL_ROOT_SECRET_ACCESS_KEY": SECRET,
+    "WHAUL_OIDC_CLIENT_SECRET": SECRET,
 }
 
 

@@ -60,7 +60,7 @@ async def checked(settings: "Settings") -> "Plan":
     from whaul.server.supervisor import Plan
     from whaul.setting_types import listen_parts
 
-    _check_extra()
+    _check_extra(settings)
     check_listener(settings)
     host, port = listen_parts(settings.console_listen)
     address = listen_address(host, "WHAUL_CONSOLE_LISTEN")
@@ -87,13 +87,16 @@ async def checked(settings: "Settings") -> "Plan":
     )
 
 
-def _check_extra() -> None:
+def _check_extra(settings: "Settings") -> None:
     from importlib.util import find_spec
 
-    missing = [name for name in ("jinja2", "python_multipart", "starlette") if find_spec(name) is None]
-    if missing:
-        told = "install it with its extra: pip install 'whaul[console]'"
-        raise CommandError(f"the console needs the Python package {missing[0]}; {told}")
+    needed = {"jinja2": "console", "python_multipart": "console", "starlette": "console"}
+    if settings.oidc_issuer is not None:
+        needed["joserfc"] = "oidc"
+    for package, extra in needed.items():
+        if find_spec(package) is None:
+            told = f"install it with its extra: pip install 'whaul[{extra}]'"
+            raise CommandError(f"the console needs the Python package {package}; {told}")
 
 
 @app.command()
@@ -123,17 +126,11 @@ def link(
 
 
 async def _link(settings: "Settings", name: str | None) -> str:
-    from datetime import UTC, datetime
-
-    from whaul.components import open_registry
+    from whaul.components import open_registry, usable_access_keys
     from whaul.console.listener import base_url
 
     async with open_registry(settings) as registry:
-        usable = [key for key in await registry.access_keys.all() if key.is_usable(datetime.now(UTC))]
-        known = [(key.access_key_id, key.name) for key in usable]
-        if settings.root_access_key_id is not None:
-            known.append((settings.root_access_key_id, "root"))
-        found = [id_ for id_, named in known if name in {None, id_, named}]
+        found = await usable_access_keys(settings, registry, name)
         if not found:
             which = "There is no usable access key" if name is None else f"There is no usable access key {name}"
             raise CommandError(f"{which}; `whaul keys list` lists them, `whaul keys create` makes one")

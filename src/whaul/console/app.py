@@ -3,7 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
 
 from whaul import __version__
 from whaul.arns import Arns
@@ -15,8 +16,10 @@ from whaul.components import (
     event_targets,
     http_client,
     open_registry,
+    openid_provider,
     root_key,
     s3_store,
+    usable_access_keys,
 )
 from whaul.console.console import Console
 from whaul.console.listener import base_url, check_listener
@@ -37,6 +40,9 @@ from whaul.settings import Settings
 from whaul.telemetry import logs
 from whaul.telemetry.clients import ClientAddress
 from whaul.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from whaul.console.openid import OpenId  # of an extra
 
 CONNECTIONS: Final = 4
 """To PostgreSQL, for what pages read."""
@@ -77,7 +83,7 @@ class ConsoleApp(HttpApp):
             has_tls = settings.tls_cert_file is not None
             is_open = not is_loopback(host)
             sign_ins = SignIns(console.registry, self._authenticator(console), port=port, has_tls=has_tls)
-            site = Site(console, sign_ins, self._assets, clients, audit)
+            site = Site(console, sign_ins, self._assets, clients, audit, openid=self._openid(console))
             hosts = (*settings.console_hosts, f"[{host}]" if ":" in host else host)
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
@@ -107,10 +113,28 @@ class ConsoleApp(HttpApp):
             http=http,
             s3=s3_store(settings, http),
             targets=await stack.enter_async_context(event_targets(settings, http)),
-            templates=Templates(self._assets, {"version": __version__, "service": SERVICE, "region": settings.region}),
+            templates=Templates(self._assets, self._values()),
             pages=PAGES,
             is_ending=lambda: self.is_closing,
         )
+
+    def _values(self) -> dict[str, object]:
+        """What all pages may say."""
+        settings = self._settings
+        provider = None if settings.oidc_issuer is None else settings.oidc_name
+        return {"version": __version__, "service": SERVICE, "region": settings.region, "provider": provider}
+
+    def _openid(self, console: Console) -> "OpenId | None":
+        settings = self._settings
+        provider = openid_provider(settings, console.http)
+        if provider is None:
+            return None
+        from whaul.console.openid import OpenId, Rules  # noqa: PLC0415 - it needs an extra
+
+        rules = Rules(
+            settings.oidc_scopes, settings.oidc_groups_claim, settings.oidc_access_keys, settings.oidc_session
+        )
+        return OpenId(provider, rules, partial(usable_access_keys, settings, console.registry))
 
     def _authenticator(self, console: Console) -> Authenticator:
         settings = self._settings

@@ -1,10 +1,11 @@
 """Signing in and out. Whoever is signed in is an access key: its policy holds, and with the key the session ends.
 
-There are two ways, and each ends with `SignIns.begin`; a further one adds routes that do the same:
+There are three ways, and each ends with `SignIns.begin`:
 
 - A link that a command has made. Its token is in the fragment, which no log and no proxy sees; the page posts it.
 - An access key. The page signs one request with it in the browser, as an AWS SDK signs a call, and sends only the
   signature. The body is a challenge, so that a signature that somebody has seen signs nobody in a second time.
+- A provider, which says in which groups somebody is (`openid`).
 """
 
 import hmac
@@ -113,6 +114,8 @@ class Session(NamedTuple):
 
     token: str
     caller: Caller
+    person: str | None
+    """Whom a provider named."""
 
 
 class SignIns:
@@ -140,18 +143,18 @@ class SignIns:
         token = request.cookies.get(self._cookie(request).name)
         if not token:
             return None
-        access_key_id = await self._registry.console_sign_ins.find(token, uses=uses)
-        if access_key_id is None:
+        found = await self._registry.console_sign_ins.find(token, uses=uses)
+        if found is None:
             return None
         try:
-            return Session(token, await self._authenticator.caller(access_key_id))
+            return Session(token, await self.caller(found.access_key_id), found.person)
         except ApiError:  # the key is disabled, deleted, or has expired
             return None
 
     async def by_link(self, token: str) -> Caller | None:
         """Return whose link it is, which cannot be used again; None if it is unknown, used or too old."""
         access_key_id = await self._registry.console_sign_ins.use_link(token.strip().rpartition("#")[2])
-        return None if access_key_id is None else await self._authenticator.caller(access_key_id)
+        return None if access_key_id is None else await self.caller(access_key_id)
 
     async def by_signature(self, request: Request, body: bytes) -> Caller | None:
         """Return who signed a challenge; None if it cannot be used any more. Raises what the signature lacks."""
@@ -160,14 +163,26 @@ class SignIns:
         caller = await self._authenticator.authenticate("POST", path, query, tuple(scope["headers"]), body)
         return caller if self.challenges.use(body.decode("latin-1")) else None
 
-    async def begin(self, request: Request, caller: Caller, response: Response, until: datetime | None = None) -> None:
+    async def caller(self, access_key_id: str) -> Caller:
+        """Return the caller of an access key that was proven. Raises ApiError unless the key can still be used."""
+        return await self._authenticator.caller(access_key_id)
+
+    async def begin(
+        self,
+        request: Request,
+        caller: Caller,
+        response: Response,
+        *,
+        until: datetime | None = None,
+        person: str | None = None,
+    ) -> None:
         """Begin a session, which ends at `until` at the latest, and put it into the browser."""
         sign_ins = self._registry.console_sign_ins
         cookie = self._cookie(request)
         before = request.cookies.get(cookie.name)
         if before:
             await sign_ins.end(before)
-        token = await sign_ins.begin(caller.access_key_id, until)
+        token = await sign_ins.begin(caller.access_key_id, until, person)
         await self._registry.access_keys.record_uses({caller.access_key_id: KeyUse(datetime.now(UTC), "ConsoleSignIn")})
         response.set_cookie(
             cookie.name,
@@ -185,6 +200,19 @@ class SignIns:
         response, cookie = RedirectResponse("/sign-in", 303), self._cookie(request)
         response.delete_cookie(cookie.name, path="/", secure=cookie.is_secure, httponly=True, samesite="strict")
         return response
+
+    def address(self, request: Request, path: str) -> str:
+        """Return the address of a page of ours, under the name by which the browser called us, which is an allowed one.
+
+        A proxy that speaks TLS for us does not say so in a way that can be believed, so it goes by the cookie's rule.
+        """
+        scheme = "https" if self._cookie(request).is_secure else "http"
+        return f"{scheme}://{request.headers['host'].lower()}{path}"
+
+    def attempt_cookie(self, request: Request) -> Cookie:
+        """Name the cookie of somebody who is away at a provider."""
+        cookie = self._cookie(request)
+        return cookie._replace(name=f"{cookie.name}-attempt")
 
     def _cookie(self, request: Request) -> Cookie:
         """Name the cookie: a secure one, except on this machine without TLS, where not every browser keeps it.

@@ -1,7 +1,8 @@
 """The site: routes, what comes before a page, and what is written down after it."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, cast
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from starlette.applications import Starlette
@@ -11,6 +12,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from whaul.auth.caller import Caller
+from whaul.auth.openid.errors import OpenIdError, ProviderError
+from whaul.auth.openid.person import Person
 from whaul.console.console import Console
 from whaul.console.page import SMALL_FORM, Page
 from whaul.console.rendering import Assets
@@ -25,10 +28,14 @@ from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog, ConsoleAction
 from whaul.telemetry.clients import ClientAddress
 
+if TYPE_CHECKING:
+    from whaul.console.openid import OpenId  # of an extra
+
 log = structlog.get_logger()
 
 START: Final = "/messages"
 SIGN_IN: Final = "/sign-in"
+CALLBACK: Final = f"{SIGN_IN}/oidc/callback"
 _AWAY: Final = "The database does not answer. Try again; servers go on with what they know."
 _UNEXPECTED: Final = "Something went wrong that nobody foresaw. The console's log says what."
 
@@ -37,10 +44,18 @@ class Site:
     """The application without its guard."""
 
     def __init__(
-        self, console: Console, sign_ins: SignIns, assets: Assets, clients: ClientAddress, audit: AuditLog | None
+        self,
+        console: Console,
+        sign_ins: SignIns,
+        assets: Assets,
+        clients: ClientAddress,
+        audit: AuditLog | None,
+        *,
+        openid: "OpenId | None" = None,
     ) -> None:
         self._console = console
         self._sign_ins = sign_ins
+        self._openid = openid
         self._clients = clients
         self._audit = audit
         routes = [
@@ -50,6 +65,8 @@ class Site:
             Route(f"{SIGN_IN}/challenge", self._challenge, methods=["GET"]),
             Route(f"{SIGN_IN}/link", self._answered(self._by_link), methods=["POST"]),
             Route(f"{SIGN_IN}/key", self._answered(self._by_key), methods=["POST"]),
+            Route(f"{SIGN_IN}/oidc", self._answered(self._to_provider), methods=["GET"]),
+            Route(CALLBACK, self._answered(self._from_provider), methods=["GET"]),
             Route("/sign-out", self._answered(self._sign_out), methods=["POST"]),
             *(self._route(page) for page in console.pages),
         ]
@@ -67,7 +84,9 @@ class Site:
             session = await self._sign_ins.session(request, uses=page.is_recorded)
             if session is None:
                 return self._to_sign_in(request)
-            visit = Visit(bounded(request, page.max_body), session.caller, session.token, self._console, renew)
+            visit = Visit(
+                bounded(request, page.max_body), session.caller, session.token, self._console, renew, session.person
+            )
             error: ApiError | None = None
             try:
                 if page.action is not None:
@@ -78,7 +97,8 @@ class Site:
                 raise
             finally:
                 if page.is_recorded and page.action is not None:
-                    self._record(request, page.action.rpartition(":")[2], session.caller, error, _parameters(visit))
+                    name = page.action.rpartition(":")[2]
+                    self._record(request, name, session.caller, error, _parameters(visit), person=session.person)
 
         return Route(page.path, self._answered(endpoint), methods=["POST"] if page.posts else ["GET"])
 
@@ -160,6 +180,57 @@ class Site:
             raise PageError(told, 403)
         return await self._signed_in(request, "accessKey", caller, Response(status_code=204))
 
+    async def _to_provider(self, request: Request) -> Response:
+        # Only our own page, or somebody who typed the address, sends people away: not a page of another site.
+        if self._openid is None or request.headers.get("sec-fetch-site") not in {None, "none", "same-origin"}:
+            return RedirectResponse(SIGN_IN, 303)
+        cookie = self._sign_ins.attempt_cookie(request)
+        try:
+            attempt = await self._openid.begin(self._sign_ins.address(request, CALLBACK))
+        except OpenIdError as error:
+            return self._refused(request, error)
+        response = RedirectResponse(attempt.url, 303)
+        response.set_cookie(
+            cookie.name, attempt.sealed, attempt.life, secure=cookie.is_secure, httponly=True, samesite="lax"
+        )
+        return response
+
+    async def _from_provider(self, request: Request) -> Response:
+        if self._openid is None:
+            return RedirectResponse(SIGN_IN, 303)
+        self._sign_ins.attempts.check(self._client(request))
+        cookie = self._sign_ins.attempt_cookie(request)
+        person = None
+        try:
+            sealed, address = request.cookies.get(cookie.name), self._sign_ins.address(request, CALLBACK)
+            person = await self._openid.finish(request.query_params, sealed, address)
+            caller = await self._sign_ins.caller(await self._openid.access_key(person))
+        except OpenIdError as error:
+            response = self._refused(request, error, person)
+        except ApiError as error:  # the key was disabled meanwhile
+            self._tell_of_sign_in(request, "oidc", None, error.message)
+            raise
+        else:
+            # The browser sends the session's cookie only with what a page of ours begins, so this is one.
+            response = HTMLResponse(self._console.templates.render("signed_in.html", start=START))
+            until = datetime.now(UTC) + self._openid.rules.session
+            await self._sign_ins.begin(request, caller, response, until=until, person=person.name)
+            self._record(request, "SignIn", caller, None, {"way": "oidc"}, person=person.name)
+        response.delete_cookie(cookie.name, secure=cookie.is_secure, httponly=True, samesite="lax")
+        return response
+
+    def _refused(self, request: Request, error: OpenIdError, person: Person | None = None) -> Response:
+        """Say on the page for signing in why a provider did not help."""
+        is_ours = isinstance(error, ProviderError)
+        if is_ours:  # who tries again is not to be turned away for it
+            log.error("the sign-in provider cannot be used", problem=error.text)
+        else:
+            self._sign_ins.attempts.fail(self._client(request))
+        named = None if person is None else person.name
+        self._record(request, "SignIn", None, ApiError(error.text), {"way": "oidc"}, person=named)
+        html = self._console.templates.render("sign_in.html", refused=error.text)
+        return HTMLResponse(html, 503 if is_ours else 403)
+
     async def _signed_in(self, request: Request, way: str, caller: Caller, response: Response) -> Response:
         await self._sign_ins.begin(request, caller, response)
         self._tell_of_sign_in(request, way, caller, None)
@@ -169,7 +240,7 @@ class Site:
         session: Session | None = await self._sign_ins.session(request)
         if session is None:
             return RedirectResponse(SIGN_IN, 303)
-        self._record(request, "SignOut", session.caller, None, {})
+        self._record(request, "SignOut", session.caller, None, {}, person=session.person)
         return await self._sign_ins.end(request, session)
 
     # The audit log
@@ -182,7 +253,14 @@ class Site:
         self._record(request, "SignIn", caller, error, {"way": way})
 
     def _record(
-        self, request: Request, name: str, caller: Caller | None, error: ApiError | None, parameters: Mapping[str, Any]
+        self,
+        request: Request,
+        name: str,
+        caller: Caller | None,
+        error: ApiError | None,
+        parameters: Mapping[str, Any],
+        *,
+        person: str | None = None,
     ) -> None:
         if self._audit is None:
             return
@@ -197,6 +275,7 @@ class Site:
                 parameters=parameters,
                 error=None if error is None else "Failure" if name == "SignIn" else error.code,
                 message=None if error is None else error.message,
+                person=person,
             )
         )
 

@@ -39,6 +39,8 @@ class Visit:
     console: "Console"
     renew: Callable[[], Awaitable[bool]] = field(repr=False)
     """Reads again who the visitor is, for an answer that takes long; False if nobody is signed in any more."""
+    person: str | None = None
+    """Who signed in as the caller, if a provider said it."""
     resources: list[str] = field(default_factory=list)
     """What was asked for by `require`, for the audit log."""
     details: dict[str, Any] = field(default_factory=dict)

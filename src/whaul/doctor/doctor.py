@@ -17,6 +17,7 @@ from whaul.components import event_store, graph_client, http_client, s3_store
 from whaul.doctor import machine
 from whaul.doctor.findings import Finding, Outcome, failed, ok, skipped, warning
 from whaul.doctor.inbound import InboundChecks
+from whaul.doctor.openid import openid
 from whaul.doctor.traces import traces
 from whaul.environment import given_by
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
@@ -92,6 +93,7 @@ class Doctor:
                 self._meta(http, registry),
                 self._inbound(http, registry),
                 self._s3(http, bucket),
+                openid(self._settings, http, registry),
                 of_traces,
             ):
                 async with aclosing(checks) as running:

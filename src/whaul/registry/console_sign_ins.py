@@ -3,7 +3,7 @@
 import base64
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import SecretStr
 from sqlalchemy import ColumnElement, delete, select, update
@@ -19,6 +19,14 @@ IDLE_LIFE: Final = timedelta(minutes=30)
 """How long a session lasts that nobody uses."""
 _USED: Final = timedelta(minutes=1)
 """How old the time of a session's last use may be: a page need not write."""
+
+
+class ConsoleSession(NamedTuple):
+    """Who is signed in."""
+
+    access_key_id: str
+    person: str | None = None
+    """Whom a sign-in provider named; None if an access key is all that is known."""
 
 
 class ConsoleSignIns:
@@ -53,7 +61,7 @@ class ConsoleSignIns:
             found = (await session.execute(used)).first()
         return found.access_key_id if found is not None and found.expires_at > self._database.clock() else None
 
-    async def begin(self, access_key_id: str, until: datetime | None = None) -> SecretStr:
+    async def begin(self, access_key_id: str, until: datetime | None = None, person: str | None = None) -> SecretStr:
         """Begin a session, which ends at `until` at the latest; return its token."""
         token, now = self._token(), self._database.clock()
         end = min(now + SESSION_LIFE, until or now + SESSION_LIFE)
@@ -67,18 +75,19 @@ class ConsoleSignIns:
                     begun_at=now,
                     used_at=now,
                     expires_at=end,
+                    person=person,
                 )
             )
         return SecretStr(token)
 
-    async def find(self, token: str, *, uses: bool) -> str | None:
-        """Return the access key of a session; None if there is no such session, or it is over.
+    async def find(self, token: str, *, uses: bool) -> ConsoleSession | None:
+        """Return whose a session is; None if there is no such session, or it is over.
 
         `uses` says whether somebody uses it now, and it is not only looked at.
         """
         now = self._database.clock()
         row = ConsoleSessionRow
-        statement = select(row.access_key_id, row.used_at).where(
+        statement = select(row.access_key_id, row.used_at, row.person).where(
             *self._named(token), row.expires_at > now, row.used_at > now - IDLE_LIFE
         )
         async with self._database.reading() as session:
@@ -88,7 +97,7 @@ class ConsoleSignIns:
         if uses and found.used_at <= now - _USED:
             async with self._database.writing() as session:
                 await session.execute(update(row).where(*self._named(token)).values(used_at=now))
-        return str(found.access_key_id)
+        return ConsoleSession(found.access_key_id, found.person)
 
     async def end(self, token: str) -> None:
         """End a session."""

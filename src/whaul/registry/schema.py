@@ -16,7 +16,7 @@ from whaul.registry.database import create_database, database_exists, for_writin
 from whaul.registry.errors import SchemaError, SchemaMissingError, SchemaOutdatedError, SchemaTooNewError
 from whaul.registry.tables import SchemaCompatibilityRow
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every revision in `migrations/versions`, oldest first; a test holds the two together."""
 
 HEAD: Final = REVISIONS[-1]

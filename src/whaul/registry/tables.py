@@ -174,6 +174,7 @@ class ConsoleSessionRow(Table):
     begun_at: Mapped[datetime] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    person: Mapped[str | None] = mapped_column(String(256))
 
 
 class SchemaCompatibilityRow(Table):

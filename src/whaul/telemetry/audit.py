@@ -73,6 +73,8 @@ class ConsoleAction:
     """Nothing secret or personal."""
     error: str | None = None
     message: str | None = None
+    person: str | None = None
+    """Whom a sign-in provider named."""
 
 
 class AuditLog:
@@ -140,7 +142,7 @@ class AuditLog:
         """
         record: dict[str, Any] = {
             "eventVersion": EVENT_VERSION,
-            "userIdentity": self._identity(action),
+            "userIdentity": self._identity(action) | _session(action.person),
             "eventTime": _now(),
             "eventSource": CONSOLE_SOURCE,
             "eventName": action.name,
@@ -210,6 +212,14 @@ class AuditLog:
         kind = found[1]
         resource = {"accountId": self._account_id, "ARN": f"{self._resource_arn}{kind}/{found[2]}"}
         return resource | ({"type": RESOURCE_TYPES[kind]} if kind in RESOURCE_TYPES else {})
+
+
+def _session(person: str | None) -> dict[str, Any]:
+    """Who uses an access key that several people sign in as.
+
+    https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html
+    """
+    return {} if person is None else {"sessionContext": {"sourceIdentity": person}}
 
 
 def shown(name: str, document: Any) -> Any:
