@@ -334,6 +334,13 @@ async def test_header_names_are_lower_case_and_the_first_of_a_name_counts(http: 
     assert (answer.headers["etag"], answer.headers["x-a"]) == ("one", "b")
 
 
+async def test_a_header_that_is_not_ascii_is_left_out_and_the_others_are_kept(http: HttpClient) -> None:
+    raw = b"HTTP/1.1 200 X\r\nX-A: caf\xc3\xa9\r\nX-B: one\r\nx-b: two\r\ncontent-length: 2\r\n\r\nok"
+    async with Loopback(Reply(raw)) as server:
+        headers = (await http.get(url(server), {})).headers
+    assert headers == {"x-b": "one", "content-length": "2"}
+
+
 async def test_a_download_is_read_in_full_parts_and_ends_with_none(http: HttpClient) -> None:
     async with Loopback(reply(200, BODY)) as server, http.download(url(server), {}) as download:
         assert download.header("Content-Length") == str(len(BODY))

@@ -133,14 +133,25 @@ class Download:
 
     async def response(self) -> Response:
         """Read the whole response, at most `MAX_RESPONSE_SIZE` bytes. Raises `HttpError`."""
-        found = {name.lower(): self.header(name) for name in self._raw.headers}
-        headers = {name: value for name, value in found.items() if value is not None}
+        headers = self._headers()
         body = None
         if headers.get("content-length") != "0":  # as S3 responds to a PUT: nothing to wait for
             body = await self.read(MAX_RESPONSE_SIZE + 1)
         if body is not None and len(body) > MAX_RESPONSE_SIZE:
             raise HttpError("the response is too long")
         return Response(self.status, headers, body.to_bytes() if body is not None else b"")
+
+    def _headers(self) -> Mapping[str, str]:
+        """Return the first header of each name, if its value is ASCII."""
+        headers = self._raw.headers
+        try:  # all at once: asking for each by its name took a tenth of the CPU time of an exchange
+            return {
+                name: value if isinstance(value, str) else value[0]
+                for name, value in headers.dict_multi_value().items()
+            }
+        except ValueError:
+            found = {name: self.header(name) for name in headers}
+            return {name: value for name, value in found.items() if value is not None}
 
 
 class HttpClient:
