@@ -286,7 +286,8 @@ def operation(name: str, row: Row, components: Components) -> Operation:
         linked = await row.find(components.linked, id_) if row.find else None
         if row.find and target and linked is None:
             raise _modelled(name, target.not_linked())
-        attempts = Attempts(asyncio.get_running_loop().time() + components.rules.deadline, hops=record.hops)
+        deadline = asyncio.get_running_loop().time() + components.rules.deadline
+        attempts = Attempts(deadline, hops=record.hops, timeouts=components.timeouts)
         call: OperationCall[Any] = OperationCall(
             name, members, id_, linked, attempts, caller, request.invocation, components, record
         )

@@ -18,6 +18,7 @@ from whaul.outbound.netguard import PresignedHosts
 from whaul.registry.cache import Lookup
 from whaul.registry.registry import Registry
 from whaul.storage.s3 import S3Store
+from whaul.timeouts import Timeouts
 from whaul.transfer.idempotency import Idempotency
 from whaul.transfer.single_flight import SingleFlight
 from whaul.transfer.slots import TransferSlots
@@ -60,6 +61,8 @@ class Components:
     done: Idempotency[Any] = field(default_factory=Idempotency)
     """What came of calls that Meta must not get twice, a moment ago."""
     owned: Owned = field(default_factory=Owned)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    """Those of calls."""
 
     async def drain(self) -> None:
         """Wait for what no call waits for any more."""

@@ -30,6 +30,7 @@ others could use.
 """
 
 import asyncio
+import math
 import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ from whaul.outbound.circuit import Circuits, OnChange, ignore
 from whaul.outbound.errors import PROXY_REFUSAL, HostRefusedError, HttpError, HttpTimeoutError, translated
 from whaul.outbound.proxies import Proxies
 from whaul.outbound.sending import SLOWEST_LINE, WatchedBody
+from whaul.timeouts import Timeouts
 
 CONNECT_TIMEOUT = 10.0
 """Seconds to open a connection, TLS included."""
@@ -174,6 +176,7 @@ class HttpClient:
         self._silence = silence
         self._max_exchange = max_exchange
         self._proxies = proxies or Proxies()
+        self._timeouts = Timeouts()
         self._direct = _Clients(certificates, silence, max_exchange, None)
         is_proxied = self._proxies.http or self._proxies.https
         self._proxied = _Clients(certificates, silence, max_exchange, self._proxies) if is_proxied else None
@@ -217,7 +220,7 @@ class HttpClient:
         started = time.monotonic()
         with self._circuit(url):
             try:
-                async with asyncio.timeout(silence):
+                async with self._timeouts.after(silence or math.inf):
                     response = await request.__aenter__()
             except (TimeoutError, PyreqwestError) as error:
                 raise translated(error) from error

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from whaul.errors import RequestEntityTooLargeException, SerializationException, ThrottledRequestException
 from whaul.server.asgi import Receive, Scope
+from whaul.timeouts import Timeouts
 
 BODY_TIMEOUT = 15.0
 """Seconds in which a request's body must come."""
@@ -36,29 +37,6 @@ def body_size(scope: Scope, max_size: int) -> int:
     return max_size if chunked else 0
 
 
-async def read_body(receive: Receive, max_size: int) -> bytes:
-    """Read a request's body.
-
-    Raises `RequestEntityTooLargeException` above `max_size` bytes, and `SerializationException` for a body that does
-    not come.
-    """
-    body = bytearray()  # grows in place: a list would hold more than the body when it comes in tiny parts
-    more = True
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            while more:
-                message = await receive()
-                if message["type"] != "http.request":  # http.disconnect
-                    raise SerializationException("The request body broke off.")
-                body += message.get("body", b"")
-                if len(body) > max_size:
-                    raise _too_large(max_size)
-                more = message.get("more_body", False)
-    except TimeoutError:
-        raise SerializationException(f"The request body did not come within {BODY_TIMEOUT:.0f} seconds.") from None
-    return bytes(body)
-
-
 class BodyBudget:
     """The memory that large bodies take, until their calls end.
 
@@ -71,8 +49,28 @@ class BodyBudget:
         """`clock` is monotonic, in seconds."""
         self._free = max_bytes
         self._clock = clock
+        self._timeouts = Timeouts()
         self.arriving: dict[BodyRoom, None] = {}
-        """Those that are being read, the oldest first."""
+        """The large ones that are being read, the oldest first."""
+
+    async def read(self, receive: Receive, max_size: int) -> bytes:
+        """Read a request's body.
+
+        Raises `RequestEntityTooLargeException` above `max_size` bytes, and `SerializationException` for a body that
+        does not come.
+        """
+        body = bytearray()  # grows in place: a list would hold more than the body when it comes in tiny parts
+        more = True
+        async with self._timeouts.after(BODY_TIMEOUT, _too_late):
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":  # http.disconnect
+                    raise SerializationException("The request body broke off.")
+                body += message.get("body", b"")
+                if len(body) > max_size:
+                    raise _too_large(max_size)
+                more = message.get("more_body", False)
+        return bytes(body)
 
     def take(self, size: int) -> "BodyRoom":
         """Take room for a body of `size` bytes, to be released. Raises `ThrottledRequestException` without any."""
@@ -125,6 +123,10 @@ class BodyRoom:
         """Give the room back."""
         self._budget.add(self._size)
         self._size = 0
+
+
+def _too_late() -> SerializationException:
+    return SerializationException(f"The request body did not come within {BODY_TIMEOUT:.0f} seconds.")
 
 
 def _no_room() -> ThrottledRequestException:

@@ -28,7 +28,7 @@ from whaul.errors import (
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.server import asgi
 from whaul.server.asgi import Application, Receive, Scope, Send
-from whaul.server.bodies import SMALL_BODY, BodyRoom, body_size, read_body
+from whaul.server.bodies import SMALL_BODY, BodyRoom, body_size
 from whaul.server.http_app import CLOSE, HttpApp
 from whaul.server.limits import RateLimit
 from whaul.telemetry import logs
@@ -184,10 +184,10 @@ class Gateway(HttpApp):
         max_size = request.MAX_REQUESTS.get(call.operation or "", request.MAX_REQUEST)
         size = body_size(exchange.scope, max_size)
         if size <= SMALL_BODY:
-            exchange.body = await read_body(exchange.receive, size)
+            exchange.body = await self.bodies.read(exchange.receive, size)
         else:
             exchange.room = self.bodies.take(size)
-            exchange.body = await exchange.room.fill(read_body(exchange.receive, size))
+            exchange.body = await exchange.room.fill(self.bodies.read(exchange.receive, size))
         call.arriving = False
 
     async def _authenticate(self, exchange: "Exchange") -> None:

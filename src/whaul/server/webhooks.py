@@ -26,7 +26,7 @@ from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import SecretKeyError
 from whaul.server import asgi
 from whaul.server.asgi import Receive, Scope, Send
-from whaul.server.bodies import SMALL_BODY, BodyBudget, body_size, read_body
+from whaul.server.bodies import SMALL_BODY, BodyBudget, body_size
 from whaul.telemetry import logs
 from whaul.telemetry.event_metrics import EventMetrics
 
@@ -127,10 +127,10 @@ class Webhooks:
         try:
             size = body_size(scope, MAX_BODY)
             if size <= SMALL_BODY:
-                body = await read_body(receive, size)
+                body = await self._bodies.read(receive, size)
             else:
                 room = self._bodies.take(size)
-                body = await room.fill(read_body(receive, size))
+                body = await room.fill(self._bodies.read(receive, size))
             return await self._prove(scope, body, digest, app_id, started)
         except (RequestEntityTooLargeException, SerializationException, ThrottledRequestException) as error:
             return _unread(error)

@@ -8,13 +8,14 @@ import asyncio
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from whaul.errors import ApiError, DependencyException, Retry
 from whaul.outbound.errors import HttpTimeoutError
 from whaul.telemetry.call import Hops
+from whaul.timeouts import Timeouts
 
 FIRST_CEILING = 0.25
 """Seconds that the first wait lasts at most; doubled with every failure."""
@@ -36,17 +37,20 @@ class Attempts:
         *,
         patience: float = math.inf,
         hops: Hops | None = None,
+        timeouts: Timeouts | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """`deadline` is in the event loop's time, seconds.
 
         `patience` is in seconds from the first failure: later than that, nothing is tried again. It bounds what keeps
-        failing, and not what is only slow. `hops` receives the waits between attempts.
+        failing, and not what is only slow. `hops` receives the waits between attempts. With `timeouts` the
+        deadlines of many share a timer.
         """
         self.deadline = deadline
         self._patience = patience
         self._hops = hops
+        self._timeouts = timeouts or Timeouts()
         self._gives_up_at = math.inf
         self._sleep = sleep
         self._uniform = uniform
@@ -54,14 +58,9 @@ class Attempts:
         self._retries: Counter[tuple[Retry, type[ApiError]]] = Counter()
         self._last_error: ApiError | None = None
 
-    @asynccontextmanager
-    async def bounded(self) -> AsyncGenerator[None]:
+    def bounded(self) -> AbstractAsyncContextManager[None]:
         """Cancel what runs inside at the deadline; raise the last error, if there was one."""
-        try:
-            async with asyncio.timeout_at(self.deadline if math.isfinite(self.deadline) else None):
-                yield
-        except TimeoutError:
-            raise self._overdue() from None
+        return self._timeouts.at(self.deadline, self._overdue)
 
     async def run(self, step: Callable[[], Awaitable[T]]) -> T:
         """Run `step` until it succeeds, fails in a way that no retry can change, or another wait would end too late."""
