@@ -107,12 +107,14 @@ class _Connection:
     sides: dict[Way, _Side] = field(default_factory=lambda: {"up": _Side(), "down": _Side()})
     struck: Struck | None = None
     frozen: bool = False
+    reset: bool = True
+    """When one end is gone, the other is told so."""
 
-    def close(self, loop: asyncio.AbstractEventLoop, *, reset: bool) -> None:
+    def close(self, loop: asyncio.AbstractEventLoop) -> None:
         for end in (self.client, self.server):
             loop.remove_reader(end)  # before the number of the descriptor can be another socket's
             loop.remove_writer(end)
-            if reset:
+            if self.reset:
                 with contextlib.suppress(OSError):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.close()
@@ -132,7 +134,6 @@ class FaultProxy:
         self._chance: tuple[float, Callable[[random.Random], Fault]] | None = None
         self.by_chance: list[Struck] = []
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
 
@@ -179,14 +180,11 @@ class FaultProxy:
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._listener = listener
-        self._accepting = self._loop.create_task(self._accept_all(listener))
+        self._loop.add_reader(listener, self._accept_one, listener)
 
     async def _stop_listening(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.wait([self._accepting])
-            self._accepting = None
         if self._listener is not None:
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = None
 
@@ -197,30 +195,32 @@ class FaultProxy:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _accept_all(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = await self._loop.sock_accept(listener)
-            except OSError as error:
-                if error.errno in {errno.EMFILE, errno.ECONNABORTED}:
-                    continue
-                raise
-            self.accepted += 1
-            task = self._loop.create_task(self._serve(client))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _serve(self, client: socket.socket) -> None:
-        client.setblocking(False)
-        server = socket.socket()
-        server.setblocking(False)
-        connection = _Connection(client, server)
-        self._connections.add(connection)
-        for end in (client, server):
-            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pumps: list[asyncio.Task[None]] = []
-        reset = True  # when one end is gone, the other is told so
+    def _accept_one(self, listener: socket.socket) -> None:
         try:
+            client, _ = listener.accept()
+        except OSError as error:
+            if error.errno in {errno.EAGAIN, errno.EMFILE, errno.ECONNABORTED}:
+                return
+            raise
+        self.accepted += 1
+        connection = _Connection(client, socket.socket())
+        self._connections.add(connection)
+        task = self._loop.create_task(self._serve(connection))
+        self._tasks.add(task)
+        task.add_done_callback(lambda task: self._end(task, connection))  # also when it never began
+
+    def _end(self, task: asyncio.Task[None], connection: _Connection) -> None:
+        connection.close(self._loop)
+        self._connections.discard(connection)
+        self._tasks.discard(task)
+
+    async def _serve(self, connection: _Connection) -> None:
+        client, server = connection.client, connection.server
+        pumps: list[asyncio.Task[None]] = []
+        try:
+            for end in (client, server):
+                end.setblocking(False)
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.sock_connect(server, ("127.0.0.1", self.target))
             self._begin_connection(connection)
             pumps = [
@@ -230,9 +230,9 @@ class FaultProxy:
             done, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
             for pump in done:
                 await pump
-            reset = False
+            connection.reset = False
         except _Break as broken:
-            reset = broken.reset
+            connection.reset = broken.reset
         except OSError:
             pass
         finally:
@@ -240,8 +240,6 @@ class FaultProxy:
                 pump.cancel()
             if pumps:
                 await asyncio.wait(pumps)
-            connection.close(self._loop, reset=reset)
-            self._connections.discard(connection)
 
     def _begin_connection(self, connection: _Connection) -> None:
         """Give a new connection its fault, if the fault waits for no request."""
