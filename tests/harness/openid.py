@@ -30,6 +30,8 @@ class OpenIdProvider:
     """What it says and does can be changed while it runs."""
 
     port: int
+    host: str = "127.0.0.1"
+    """What it calls itself: to a browser `localhost` is another site."""
     keys: dict[str, Key] = field(default_factory=lambda: {"first": new_key("first")})
     """The newest signs."""
     person: Claims = field(default_factory=lambda: {"sub": "248289761001", "email": "ada@example.com"})
@@ -54,11 +56,11 @@ class OpenIdProvider:
 
     def reset(self) -> None:
         """Be as new, with the same keys."""
-        vars(self).update(vars(OpenIdProvider(self.port, self.keys)))
+        vars(self).update(vars(OpenIdProvider(self.port, self.host, self.keys)))
 
     @property
     def issuer(self) -> str:
-        return f"http://127.0.0.1:{self.port}/realms/staff"
+        return f"http://{self.host}:{self.port}/realms/staff"
 
     @property
     def environ(self) -> dict[str, str]:
@@ -185,10 +187,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def openid_provider() -> Iterator[OpenIdProvider]:
+def openid_provider(host: str = "127.0.0.1") -> Iterator[OpenIdProvider]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        provider = OpenIdProvider(server.server_port)
+        provider = OpenIdProvider(server.server_port, host)
         server.provider = provider  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

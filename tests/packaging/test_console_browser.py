@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from harness.browser import chromium, window
 from harness.console import RunningConsole, allow, console
+from harness.openid import OpenIdProvider, openid_provider
 from harness.receiver import Receiver, receiving
 from harness.world import Key
 from tools.certificates import make_certificates
@@ -34,6 +35,7 @@ class Site:
     stack: Stack
     console: RunningConsole
     orders: Receiver
+    provider: OpenIdProvider
     browser: Browser
     ids: dict[str, str]
     """Events by what they are."""
@@ -61,10 +63,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         environ = os.environ | running.environment()
         environ |= {"WHAUL_ROOT_ACCESS_KEY_ID": running.access_key_id}
         environ |= {"WHAUL_ROOT_SECRET_ACCESS_KEY": running.secret_access_key}
+        provider = parts.enter_context(openid_provider("localhost"))
+        environ |= provider.environ | {"WHAUL_OIDC_ACCESS_KEYS": f"admins={running.access_key_id}"}
         found = parts.enter_context(console(environ, tmp_path_factory.mktemp("browser")))
         ids = _written(running, orders)
         # Playwright runs an event loop in this thread from here on.
-        yield Site(running, found, orders, parts.enter_context(chromium()), ids)
+        yield Site(running, found, orders, provider, parts.enter_context(chromium()), ids)
 
 
 def _written(running: Stack, orders: Receiver) -> dict[str, str]:
@@ -130,6 +134,35 @@ def test_an_access_key_signs_in_and_its_secret_stays_in_the_browser(site: Site) 
         page.wait_for_url("**/messages")
     assert not [request for request in sent if key.secret in request]
     assert [request for request in sent if f"Credential={key.id}/" in request]
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_provider_at_another_site_signs_in(site: Site, *, asks: bool) -> None:
+    site.provider.reset()
+    site.provider.asks = asks
+    with window(site.browser) as page:
+        page.expected = ("404",)  # the provider's page has no icon
+        site.open(page, "/sign-in")
+        page.get_by_role("link", name="Sign in with Example").click()
+        if asks:
+            page.get_by_role("button", name="Sign in as Ada").click()
+        page.wait_for_url("**/messages")
+        expect(page.locator(".session")).to_contain_text("root")
+        assert [cookie["sameSite"] for cookie in page.context.cookies()] == ["Strict"]
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/sign-in")
+
+
+def test_a_provider_that_turns_somebody_away_is_understood(site: Site) -> None:
+    site.provider.reset()
+    site.provider.groups = ["marketing"]
+    with window(site.browser) as page:
+        page.expected = ("403",)
+        site.open(page, "/sign-in")
+        page.get_by_role("link", name="Sign in with Example").click()
+        expect(page.get_by_role("alert").first).to_contain_text("none of your groups")
+        assert Axe().run(page).violations_count == 0
+        assert page.context.cookies() == []
 
 
 def test_messages_come_by_themselves_and_do_not_move_what_is_read(site: Site) -> None:

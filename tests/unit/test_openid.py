@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
-from joserfc.jwk import JWKRegistry, Key
+from joserfc.jwk import JWKRegistry, Key, RSAKey
 from pydantic import SecretStr
 from pyreqwest.http import Url
 from starlette.datastructures import QueryParams
@@ -26,9 +26,13 @@ from whaul.auth.openid.errors import OpenIdError, ProviderError, RefusedError
 from whaul.auth.openid.person import MAX_NAME, Person
 from whaul.auth.openid.provider import FAILURE_REST, KEPT, KEYS_REST, Client, Provider
 from whaul.auth.openid.tokens import usable_keys
+from whaul.auth.policy import ALLOW_ALL
 from whaul.cli.console import checked
 from whaul.cli.failures import CommandError
+from whaul.components import open_registry
 from whaul.console.openid import ATTEMPT_LIFE, OpenId, Rules
+from whaul.doctor.findings import Finding, Outcome
+from whaul.doctor.openid import openid
 from whaul.outbound.http import HttpClient
 from whaul.settings import Settings, SettingsError
 
@@ -456,6 +460,32 @@ async def test_a_code_that_brings_nothing_is_not_repeated(http: HttpClient, answ
         assert "C0DE" not in refused.value.text
         sent = parse_qs(server.requests[-1].body.decode())
         assert (sent["client_secret"], sent["code_verifier"]) == ([CLIENT_SECRET], ["verifier"])
+
+
+# The doctor
+
+
+async def test_the_doctor_asks_the_provider_and_looks_for_the_access_keys(
+    monkeypatch: pytest.MonkeyPatch, http: HttpClient, provider: OpenIdProvider
+) -> None:
+    async def found(**changed: str) -> list[Finding]:
+        given = {"ISSUER": provider.issuer, "CLIENT_ID": CLIENT_ID, "ACCESS_KEYS": "admins=operator"} | changed
+        loaded = settings(monkeypatch, **given)
+        async with open_registry(loaded) as registry:
+            return [finding async for finding in openid(loaded, http, registry)]
+
+    ill, missing = await found(ISSUER=provider.issuer + "/")
+    assert (ill.outcome, missing.outcome) == (Outcome.FAILED, Outcome.FAILED)
+    assert "to the letter" in ill.detail
+    assert missing.detail == "the access key operator of WHAUL_OIDC_ACCESS_KEYS cannot be used"
+    async with open_registry(Settings.load()) as registry:
+        for count in (1, 2):
+            await registry.access_keys.create("operator", ALLOW_ALL)
+            well, *more = await found()
+            assert well.detail == f"{provider.issuer} answers, and has keys that can be used: 1"
+            assert len(more) == count - 1
+    provider.keys = {"weak": RSAKey.generate_key(2048, {"kid": "weak", "use": "enc"})}
+    assert (await found())[0].outcome is Outcome.FAILED
 
 
 # Settings

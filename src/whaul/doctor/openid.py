@@ -46,4 +46,4 @@ async def _provider(settings: Settings, http: HttpClient) -> Finding:
     if not keys:
         detail = "the provider has no key of a kind that can be trusted"
         return failed(CHECK, detail, "have it sign with RS256 or ES256, and RSA keys of at least 2048 bits")
-    return ok(CHECK, f"{settings.oidc_issuer} answers, and has {len(keys)} keys")
+    return ok(CHECK, f"{settings.oidc_issuer} answers, and has keys that can be used: {len(keys)}")
