@@ -4,7 +4,7 @@ from typing import Final
 
 from tools.monitoring.call_rules import LATE, OURS
 from tools.monitoring.panels import GREEN, RED, YELLOW, Panel, Row
-from tools.monitoring.queries import CALLERS, failing, quantile, quantiles, rate, total
+from tools.monitoring.queries import CALLERS, HERE, failing, quantile, quantiles, rate, total
 from whaul.errors import AccessDeniedByMetaException, DependencyException, ThrottledRequestException
 
 CALLS: Final = Row(
@@ -61,11 +61,13 @@ CALLS: Final = Row(
         ),
         Panel(
             title="Transfer slots",
-            description="Calls that hold a slot, of WHAUL_MAX_TRANSFERS for each worker, and calls that wait for one. "
-            "Alert: WhaulSlotsFull.",
+            description="Calls that hold a slot, of WHAUL_MAX_TRANSFERS for each worker, and calls that wait for one, "
+            "of WHAUL_MAX_QUEUE. Alert: WhaulSlotsFull.",
             queries={
                 "in flight, {{instance}}": total("whaul_transfers", "instance"),
+                "slots, {{instance}}": total("whaul_max_transfers", "instance"),
                 "waiting, {{instance}}": total("whaul_waiting_calls", "instance"),
+                "places to wait, {{instance}}": total("whaul_max_waiting_calls", "instance"),
             },
         ),
         Panel(
@@ -114,7 +116,10 @@ META: Final = Row(
             title="Open circuits",
             description="Phone numbers, accounts and hosts that are left alone for a while after repeated failures. "
             "Alert: WhaulCircuitOpen.",
-            queries={"{{kind}}": total("whaul_open_circuits", "kind")},
+            queries={
+                "{{kind}}": total("whaul_open_circuits", "kind"),
+                "{{kind}} {{name}}": f"count by (kind, name) (whaul_circuit_probe_timestamp_seconds{{{HERE}}} > 0)",
+            },
             decimals=0,
         ),
         Panel(
