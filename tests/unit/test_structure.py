@@ -71,6 +71,21 @@ def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
     assert not SLOW & set(loaded)
 
 
+LOOK_AT_SUPERVISOR = """
+import atexit, runpy, sys
+atexit.register(lambda: print("loaded", *(name for name, module in sys.modules.items() if module)))
+runpy.run_module("whaul.server", run_name="__main__")
+"""
+
+
+def test_the_supervisor_loads_nothing_that_takes_memory() -> None:
+    """It does nothing but wait, and each worker begins with what it has loaded."""
+    look = [sys.executable, "-c", LOOK_AT_SUPERVISOR, "not a plan"]
+    loaded = subprocess.run(look, capture_output=True, text=True, check=False).stdout.rpartition("loaded ")[2].split()
+    assert "whaul.server.workers" in loaded
+    assert not (SLOW - {"msgspec", "structlog", "uvloop"}) & set(loaded)
+
+
 def test_no_test_patches_with_unittest_mock() -> None:
     tests = Path(__file__).parent.parent
     modules_imported = {
