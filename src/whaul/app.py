@@ -156,11 +156,11 @@ async def _serving(
             lambda: inbound_running(settings, http, gateway.bodies, metrics.events, fetching=fetching, tracing=tracing),
         )
         components = Components(
-            rules=_rules(settings),
+            rules=rules_of(settings),
             registry=registry,
             linked=known,
             graph=graph,
-            circuits={PhoneNumber: _circuits(metrics, "phone_number"), Account: _circuits(metrics, "account")},
+            circuits={PhoneNumber: circuits_of(metrics, "phone_number"), Account: circuits_of(metrics, "account")},
             http=http,
             store=store,
             presigned_hosts=PresignedHosts(store.endpoint, settings.presigned_hosts),
@@ -200,7 +200,8 @@ async def _serving(
         )
 
 
-def _rules(settings: Settings) -> Rules:
+def rules_of(settings: Settings) -> Rules:
+    """Read what the settings decide over calls."""
     return Rules(
         arns=Arns(settings.account_id, settings.region),
         deadline=settings.deadline,
@@ -210,7 +211,7 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-def _circuits(metrics: Metrics, kind: str) -> Circuits[AccessDeniedByMetaException]:
+def circuits_of(metrics: Metrics, kind: str) -> Circuits[AccessDeniedByMetaException]:
     """Those of one kind of what Meta can refuse."""
     return Circuits(MAX_REFUSALS, REFUSAL_PAUSE, time.monotonic, metrics.circuits(kind))
 

@@ -11,6 +11,7 @@ import shlex
 import stat
 from base64 import urlsafe_b64decode
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from uuid import uuid4
@@ -114,6 +115,13 @@ class Cipher:
         """Undo `encrypt`. Raises SecretKeyError when no key fits or the text was altered."""
         try:
             return SecretStr(trimmed(self._fernet.decrypt(token).decode()))  # earlier versions stored line ends, too
+        except InvalidToken as exc:
+            raise SecretKeyError from exc
+
+    def encrypted_at(self, token: str) -> datetime:
+        """Say when `encrypt` wrote it, UTC, to the second. Raises SecretKeyError when no key fits."""
+        try:
+            return datetime.fromtimestamp(self._fernet.extract_timestamp(token), UTC)
         except InvalidToken as exc:
             raise SecretKeyError from exc
 

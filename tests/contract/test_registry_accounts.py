@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from whaul.arns import Arns
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
+from whaul.registry.choosing import Chosen
 from whaul.registry.database import open_engine
 from whaul.registry.errors import PageTokenError, TooManyTagsError
 from whaul.registry.registry import Registry, open_registry
@@ -98,6 +99,41 @@ async def test_pages_hold_every_account_once_in_order(registry: Registry, max_ac
     pages = await all_pages(registry, max_accounts)
     assert [len(page) for page in pages] == sizes
     assert [id_ for page in pages for id_ in page] == ids
+
+
+async def test_accounts_are_chosen_by_what_is_known_of_them(registry: Registry, clock: Clock) -> None:
+    red = replace(FIRST, meta_id="701", display_phone_number="+49 (30) 55-51", quality_rating="RED")
+    await registry.accounts.link(replace(ACCOUNT, token_expires_at=clock.now), ACCOUNT_TOKEN)
+    await registry.accounts.link(MetaAccount("402", "100%_Bäcker", [red]), ACCOUNT_TOKEN)
+    await registry.accounts.link(MetaAccount("403", "", [replace(SECOND, status="PENDING")]), ACCOUNT_TOKEN)
+    harbour, baker, nameless = (ARNS.waba_id(id_) for id_ in ("401", "402", "403"))
+    for chosen, ids in {
+        Chosen(text="harB"): [harbour],
+        Chosen(text="%"): [baker],
+        Chosen(text="_"): [baker],
+        Chosen(text="+49 30 5551"): [baker],
+        Chosen(text="403"): [nameless],
+        Chosen(text=ARNS.arn(harbour)): [harbour],
+        Chosen(text=ARNS.phone_number_id("701")): [baker],
+        Chosen(incomplete=True): [nameless],
+        Chosen(low_quality=True): [baker],
+        Chosen(expires_before=clock.now + timedelta(seconds=1)): [harbour],
+        Chosen(expires_before=clock.now): [],
+        Chosen(ids=(baker, "other")): [baker],
+        Chosen(ids=()): [],
+    }.items():
+        page = await registry.accounts.page(10, chosen=chosen)
+        assert ([account.id for account in page.accounts], await registry.accounts.count(chosen)) == (ids, len(ids))
+    assert await registry.accounts.count() == 3
+
+
+async def test_it_is_known_when_a_token_was_stored(registry: Registry) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    await registry.accounts.link(ACCOUNT, ACCOUNT_TOKEN)
+    stored_at = await registry.accounts.token_stored_at(ID)
+    assert stored_at is not None
+    assert before <= stored_at <= datetime.now(UTC)
+    assert await registry.accounts.token_stored_at("waba-0") is None
 
 
 async def test_an_empty_registry_has_one_empty_page(registry: Registry) -> None:

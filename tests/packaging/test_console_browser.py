@@ -86,7 +86,9 @@ def pages(site: Site) -> list[str]:
     whole = [page.path for page in PAGES if page.title is not None]
     messages = [f"/messages/{id_}" for id_ in site.ids.values()]
     of_orders = [f"/deliveries/orders{rest}" for rest in ("", "/dead", "/dead/retry", "/dead/drop", "/replay")]
-    return [*whole, *messages, *of_orders, "/docs/events", "/messages?type=nothing", "/sign-in", "/nowhere"]
+    account = f"/accounts/{site.stack.account_id}"
+    accounts = [account, f"{account}/unlink", "/accounts/link", "/accounts?text=nothing"]
+    return [*whole, *messages, *of_orders, *accounts, "/docs/events", "/messages?type=nothing", "/sign-in", "/nowhere"]
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])

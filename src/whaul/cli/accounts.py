@@ -85,7 +85,7 @@ async def _link(
     from whaul.components import event_store, graph_client, http_client, open_registry
     from whaul.errors import DependencyException
     from whaul.events.receiving.unrouted import unrouted_of
-    from whaul.operations.waba import LINKING, read_account, with_token
+    from whaul.operations.waba import account_to_link
     from whaul.outbound.errors import HttpError
 
     account = unverified
@@ -93,14 +93,13 @@ async def _link(
         async with http_client(settings) as http:
             graph = graph_client(settings, http)
             try:
-                account = await read_account(graph, token, waba_id, LINKING)
+                account = await account_to_link(graph, token, waba_id)
             except DependencyException as error:
                 if not isinstance(error.__cause__, HttpError):
                     raise
                 host = urlsplit(settings.graph_url).netloc.rpartition("@")[2]
                 advice = "check the network, HTTPS_PROXY and WHAUL_GRAPH_URL, or link without asking: --no-verify"
                 raise CommandError(f"{error.message} The host is {host}; {advice}") from error
-            account = await with_token(graph, token, account)
     async with open_registry(settings) as registry, event_store(settings) as store:
         waited = await unrouted_of(store, settings.account_id, waba_id)
         return await registry.accounts.link(account, token, verified=unverified is None), waited

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from whaul import __version__
+from whaul.app import circuits_of, rules_of
 from whaul.arns import Arns
 from whaul.auth.authenticator import Authenticator
 from whaul.components import (
@@ -14,6 +15,7 @@ from whaul.components import (
     cipher,
     event_store,
     event_targets,
+    graph_client,
     http_client,
     open_registry,
     openid_provider,
@@ -23,12 +25,24 @@ from whaul.components import (
 )
 from whaul.console.console import Console
 from whaul.console.listener import base_url, check_listener
+from whaul.console.operations import Operations
 from whaul.console.pages import PAGES
 from whaul.console.rendering import Assets, Templates
 from whaul.console.safety import Guard
 from whaul.console.sign_in import SERVICE, RegistryKeys, SignIns
 from whaul.console.site import Site
-from whaul.outbound.netguard import is_loopback
+from whaul.events.database.store import Store
+from whaul.events.delivery.api_destinations import ApiDestinations
+from whaul.events.receiving.verify_tokens import VerifyTokens
+from whaul.events.targets.addresses import Targets
+from whaul.graph.client import GraphClient
+from whaul.model import Account, PhoneNumber
+from whaul.operations.components import Components
+from whaul.operations.refresh import Refreshes
+from whaul.outbound.http import HttpClient
+from whaul.outbound.netguard import PresignedHosts, is_loopback
+from whaul.registry.cache import CachedRegistry
+from whaul.registry.registry import Registry
 from whaul.server import asgi
 from whaul.server.asgi import Application, Receive, Scope, Send
 from whaul.server.database import opened
@@ -37,9 +51,11 @@ from whaul.server.http_app import HttpApp
 from whaul.server.unfinished_heads import UnfinishedHeads
 from whaul.setting_types import listen_parts
 from whaul.settings import Settings
+from whaul.storage.s3 import S3Store
 from whaul.telemetry import logs
 from whaul.telemetry.clients import ClientAddress
 from whaul.telemetry.metrics import Metrics
+from whaul.transfer.slots import TransferSlots
 
 if TYPE_CHECKING:
     from whaul.console.openid import OpenId  # of an extra
@@ -104,6 +120,8 @@ class ConsoleApp(HttpApp):
         registry = await opened(stack, lambda: open_registry(settings))
         http = await stack.enter_async_context(http_client(settings))
         store = await stack.enter_async_context(event_store(settings, connections=CONNECTIONS, seconds=PATIENCE))
+        graph, s3 = graph_client(settings, http), s3_store(settings, http)
+        targets = await stack.enter_async_context(event_targets(settings, http))
         self._assets = Assets()
         return Console(
             settings=settings,
@@ -111,8 +129,12 @@ class ConsoleApp(HttpApp):
             store=store,
             cipher=cipher(settings),
             http=http,
-            s3=s3_store(settings, http),
-            targets=await stack.enter_async_context(event_targets(settings, http)),
+            graph=graph,
+            operations=self._operations(
+                stack, registry=registry, store=store, http=http, graph=graph, s3=s3, targets=targets
+            ),
+            s3=s3,
+            targets=targets,
             templates=Templates(self._assets, self._values()),
             pages=PAGES,
             is_ending=lambda: self.is_closing,
@@ -135,6 +157,42 @@ class ConsoleApp(HttpApp):
             settings.oidc_scopes, settings.oidc_groups_claim, settings.oidc_access_keys, settings.oidc_session
         )
         return OpenId(provider, rules, partial(usable_access_keys, settings, console.registry))
+
+    def _operations(
+        self,
+        stack: AsyncExitStack,
+        *,
+        registry: Registry,
+        store: Store,
+        http: HttpClient,
+        graph: GraphClient,
+        s3: S3Store,
+        targets: Targets,
+    ) -> Operations:
+        settings, accounts, metrics = self._settings, registry.accounts, Metrics()
+        known = CachedRegistry(
+            phone_number=accounts.phone_number,
+            linked_account=accounts.linked_account,
+            access_key=registry.access_keys.find,
+        )
+        stack.push_async_callback(known.aclose)
+        components = Components(
+            rules=rules_of(settings),
+            registry=registry,
+            linked=known,
+            graph=graph,
+            circuits={PhoneNumber: circuits_of(metrics, "phone_number"), Account: circuits_of(metrics, "account")},
+            http=http,
+            store=s3,
+            presigned_hosts=PresignedHosts(s3.endpoint, settings.presigned_hosts),
+            slots=TransferSlots(settings.max_transfers, settings.max_queue, metrics),
+            refreshes=Refreshes(accounts, graph),
+            event_destinations=ApiDestinations(store, Arns(settings.account_id, settings.region), targets.make),
+            verify_tokens=VerifyTokens(store, cipher(settings), settings.account_id),
+        )
+        stack.push_async_callback(components.drain)
+        stack.push_async_callback(components.refreshes.aclose)
+        return Operations(components, settings)
 
     def _authenticator(self, console: Console) -> Authenticator:
         settings = self._settings

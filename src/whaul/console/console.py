@@ -8,6 +8,7 @@ from typing import Final
 from whaul.arns import Arns
 from whaul.console.checkups import Checkups
 from whaul.console.events import Recent
+from whaul.console.operations import Operations
 from whaul.console.page import Page
 from whaul.console.rendering import Templates
 from whaul.events.archive.archives import Archives
@@ -18,7 +19,10 @@ from whaul.events.delivery.history import History
 from whaul.events.delivery.replays import Replays
 from whaul.events.journal import Journal
 from whaul.events.people import Hashes
+from whaul.events.receiving.subscriptions import Subscriptions
+from whaul.events.receiving.verify_tokens import VerifyTokens
 from whaul.events.targets.addresses import Targets
+from whaul.graph.client import GraphClient
 from whaul.outbound.http import HttpClient
 from whaul.registry.registry import Registry
 from whaul.secrets import Cipher
@@ -49,6 +53,9 @@ class Console:
     cipher: Cipher = field(repr=False)
     http: HttpClient
     s3: S3Store
+    graph: GraphClient
+    operations: Operations
+    """What an SDK can do, too."""
     targets: Targets
     """Makes what events are sent by, for test events."""
     templates: Templates
@@ -111,3 +118,8 @@ class Console:
     def people(self) -> Hashes:
         """How people are found."""
         return Hashes(self.store, self.cipher, self.owner)
+
+    async def subscriptions(self) -> Subscriptions:
+        """Where Meta sends webhooks."""
+        token = await VerifyTokens(self.store, self.cipher, self.owner).current()
+        return Subscriptions(self.graph, self.http, token, self.settings.app_secrets)

@@ -110,13 +110,16 @@ class Refreshes:
 
     async def _refresh(self, account: LinkedAccount) -> None:
         current = await self._accounts.find(account.id)
-        if current is None or _is_fresh(current, self._now()):  # unlinked, or refreshed by someone else
-            return
-        target = await self._accounts.linked_account(account.id)
-        if target is None:
-            return
-        found = await read_account(self._graph, target.token, target.meta_id)
-        await self._accounts.refresh(current, await with_token(self._graph, target.token, found, current))
+        if current is not None and not _is_fresh(current, self._now()):  # else unlinked, or refreshed by someone else
+            await refresh(self._accounts, self._graph, current)
+
+
+async def refresh(accounts: Accounts, graph: GraphClient, account: LinkedAccount) -> None:
+    """Ask Meta about an account, with its own token, and record the answer. Raises ApiError."""
+    target = await accounts.linked_account(account.id)
+    if target is not None:
+        found = await read_account(graph, target.token, target.meta_id)
+        await accounts.refresh(account, await with_token(graph, target.token, found, account))
 
 
 def _is_fresh(account: LinkedAccount, now: datetime) -> bool:

@@ -123,6 +123,11 @@ async def with_token(
     return replace(account, token_expires_at=expires_at, app_id=app_id)
 
 
+async def account_to_link(graph: GraphClient, token: GraphToken, waba_id: str) -> MetaAccount:
+    """Read all that is kept of an account when it is linked, or linked again. Raises ApiError."""
+    return await with_token(graph, token, await read_account(graph, token, waba_id, LINKING))
+
+
 def _moment(value: object) -> datetime | None:
     """Read a Unix time; 0, and anything that is not a time, means never."""
     if not isinstance(value, int) or not 0 < value <= LAST_SECOND:

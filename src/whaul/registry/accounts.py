@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from whaul.model import Account, GraphToken, LinkedAccount, LinkedPhoneNumber, MetaAccount, PhoneNumber
+from whaul.registry.choosing import Chosen
 from whaul.registry.database import Database
 from whaul.registry.pages import PageTokens
 from whaul.registry.tables import AccountRow, PhoneNumberRow, TagRow
@@ -87,12 +88,14 @@ class Accounts:
         async with self._database.reading() as session:
             return tuple(self._linked(row) for row in await session.scalars(self._in_order()))
 
-    async def page(self, size: int, token: str | None = None) -> AccountPage:
+    async def page(self, size: int, token: str | None = None, chosen: Chosen | None = None) -> AccountPage:
         """List at most `size` linked accounts in the same order, from where `token` (of the page before) points.
 
         Accounts that are linked or unlinked between two pages cause no gaps and no doubles. Raises PageTokenError.
         """
         statement = self._in_order().limit(size + 1)
+        if chosen is not None:
+            statement = statement.where(*chosen.conditions())
         if token is not None:
             moment, id_ = self._pages.read(_LIST, token)
             linked_at = datetime.fromisoformat(moment)
@@ -105,6 +108,25 @@ class Accounts:
             return AccountPage(page, None)
         last = page[-1]
         return AccountPage(page, self._pages.write(_LIST, [last.linked_at.isoformat(), last.id]))
+
+    async def count(self, chosen: Chosen | None = None) -> int:
+        """Count the linked accounts."""
+        statement = select(func.count()).select_from(AccountRow).where(AccountRow.owner == self._database.account_id)
+        if chosen is not None:
+            statement = statement.where(*chosen.conditions())
+        async with self._database.reading() as session:
+            return int(await session.scalar(statement) or 0)
+
+    async def token_stored_at(self, account_id: str) -> datetime | None:
+        """Say when an account's token was stored, or encrypted with another key since; None if it is not linked.
+
+        Raises SecretKeyError.
+        """
+        async with self._database.reading() as session:
+            row = await session.get(AccountRow, account_id)
+        if row is None or row.owner != self._database.account_id:
+            return None
+        return self._database.cipher.encrypted_at(row.access_token)
 
     async def find(self, account: str) -> LinkedAccount | None:
         """Find a linked account by its id, its ARN or Meta's WABA id."""

@@ -3,7 +3,17 @@
 from typing import Final
 
 from whaul.console.page import Page
-from whaul.console.pages import archive, dead_letters, deliveries, doctor, manual, messages, replays
+from whaul.console.pages import (
+    account_changes,
+    accounts,
+    archive,
+    dead_letters,
+    deliveries,
+    doctor,
+    manual,
+    messages,
+    replays,
+)
 
 PAGES: Final[tuple[Page, ...]] = (
     *messages.PAGES,
@@ -11,6 +21,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *dead_letters.PAGES,
     *replays.PAGES,
     *archive.PAGES,
+    *account_changes.PAGES,  # its /accounts/link comes before any /accounts/{account}
+    *accounts.PAGES,
     *doctor.PAGES,
     *manual.PAGES,
 )

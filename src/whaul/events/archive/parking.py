@@ -9,13 +9,14 @@ is released by whoever looks next; every process looks every second. And now and
 the old token, since a right that was missing at Meta may be given without a new one.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from pydantic import SecretStr
 
 from whaul.events.archive.files import EXPIRED, LAST_CHANCE, UNDONE_LIFE, Files
-from whaul.events.database.columns import microseconds_now
+from whaul.events.database.columns import listed, microseconds_now, moment
 from whaul.events.database.duties import Duty
 from whaul.events.database.store import Store
 from whaul.model import GraphToken
@@ -27,9 +28,39 @@ PROBE_PAUSE: Final = 300
 """Seconds between two looks whether Meta takes a token again."""
 CLEAN_UP: Final = 60.0
 """Seconds between two looks for files that follow their account too late, or whose time is over."""
+MAX_SHOWN: Final = 1000
+"""Parked accounts that are listed at once."""
 _BEGINNING: Final = 32
 """Characters of an encrypted token that tell it from any other."""
 _SECOND: Final = 1_000_000
+
+
+class Parked(NamedTuple):
+    """An account whose files wait."""
+
+    reason: str
+    since: datetime
+    probe_at: datetime
+    """When one of its files is tried, with the same token."""
+
+
+async def parked(
+    store: Store, cipher: Cipher, owner: str, account_ids: Collection[str] | None = None
+) -> Mapping[str, Parked]:
+    """Say which linked accounts are parked, of these or of all; not those that have another token by now.
+
+    Raises RegistryUnavailableError and SecretKeyError.
+    """
+    chosen = "" if account_ids is None else f"AND a.id IN (SELECT id FROM {store.rows('$2', id='text')})"
+    statement = f"""
+        SELECT a.id, p.reason, p.parked_at, p.probe_at FROM parked_accounts p JOIN accounts a ON a.id = p.account_id
+        WHERE p.owner = $1 AND substr(a.access_token, 1, {_BEGINNING}) = p.token {chosen}
+        ORDER BY p.parked_at DESC LIMIT {MAX_SHOWN}"""
+    rows = await store.read(statement, owner, *([] if account_ids is None else [listed(account_ids)]))
+    return {
+        id_: Parked(cipher.decrypt(reason).get_secret_value(), moment(since), moment(probe_at))
+        for id_, reason, since, probe_at in rows
+    }
 
 
 class Parking:
