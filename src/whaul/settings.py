@@ -331,7 +331,7 @@ class Settings(BaseSettings):
     oidc_groups_claim: str = Field(
         "groups",
         min_length=1,
-        description="Where an ID token has a person's groups. A dot leads into a claim: `realm_access.roles`. With "
+        description="The claim that has a person's groups. A dot leads into a claim: `realm_access.roles`. With "
         "`email` each person is a group of their own, if the provider has verified the address.",
         examples=["roles"],
     )

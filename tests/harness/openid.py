@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey, Key
 
+ACCESS_TOKEN = "an-access-token"
 CLIENT_ID, CLIENT_SECRET = "whaul console", "s+cret/of=the:client"  # what has to be encoded in a header
 Claims = dict[str, Any]
 
@@ -43,6 +44,8 @@ class OpenIdProvider:
     sign: Callable[[Mapping[str, Any], Claims, Key], str] = field(default_factory=lambda: signed)
     claims: Claims = field(default_factory=dict)
     """What ID tokens say otherwise."""
+    told: Claims | None = None
+    """What `userinfo_endpoint` says; None if there is none."""
     asks: bool = False
     """Whether somebody has to sign in there, on a page."""
     requests: list[str] = field(default_factory=list)
@@ -79,6 +82,7 @@ class OpenIdProvider:
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/keys",
             "authorization_response_iss_parameter_supported": True,
+            **({} if self.told is None else {"userinfo_endpoint": f"{self.issuer}/userinfo"}),
         } | self.document
 
     def key_set(self) -> Claims:
@@ -114,7 +118,7 @@ class OpenIdProvider:
             return 400, {"error": "invalid_grant", "error_description": form["code"]}
         token = self.id_token(asked["nonce"])
         self.given.append(token)
-        return 200, {"id_token": token, "access_token": "x", "token_type": "Bearer"}
+        return 200, {"id_token": token, "access_token": ACCESS_TOKEN, "token_type": "Bearer"}
 
     def id_token(self, nonce: str) -> str:
         now = int(time.time())
@@ -141,6 +145,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, provider.discovery())
         elif path == "/keys":
             self._send(200, provider.key_set())
+        elif path == "/userinfo" and self.headers["Authorization"] == f"Bearer {ACCESS_TOKEN}":
+            self._send(200, provider.told or {})
         elif path == "/authorize" and provider.asks:
             fields = "".join(
                 f'<input type=hidden name="{html.escape(name)}" value="{html.escape(value)}">'

@@ -172,6 +172,27 @@ def test_the_audit_log_calls_people_by_what_cannot_be_taken_from_them() -> None:
     assert len(Person.of(claims | {"email": "x" * 1000}, "groups").name) == MAX_NAME
 
 
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ({"sub": "248289761001", "groups": ["support"], "aud": "any", "email": "eve@example.com"}, "AKIA2"),
+        ({"sub": "248289761001"}, "WHAUL_OIDC_GROUPS_CLAIM"),
+        ({"sub": "another", "groups": ["admins"]}, "two people"),
+        ({"groups": ["admins"]}, "two people"),
+    ],
+)
+async def test_groups_that_are_not_in_the_token_are_asked_for(
+    browser: Browser, provider: OpenIdProvider, told: Claims, found: str
+) -> None:
+    provider.claims, provider.told = {"groups": None}, told
+    if found.startswith("AKIA"):
+        assert await browser.sign_in() == found
+    else:
+        with pytest.raises(RefusedError, match=found):
+            await browser.sign_in()
+    assert provider.requests[-1] == "GET /userinfo"
+
+
 # What somebody in between may do
 
 
@@ -408,6 +429,7 @@ async def test_new_keys_are_read_but_not_for_whoever_names_one(browser: Browser,
         ({"token_endpoint": None}, "`token_endpoint`"),
         ({"token_endpoint": "http://idp.example/token"}, "not https"),
         ({"jwks_uri": "file:///etc/passwd"}, "`jwks_uri`"),
+        ({"userinfo_endpoint": "http://idp.example/me"}, "not https"),
         ({"authorization_endpoint": "javascript:alert(1)"}, "`authorization_endpoint`"),
         ({"authorization_endpoint": "https://user@idp.example"}, "`authorization_endpoint`"),
     ],
@@ -456,7 +478,7 @@ async def test_a_code_that_brings_nothing_is_not_repeated(http: HttpClient, answ
         server._answers = [reply(200, document), answer]
         provider = Provider(client_of(server.url), http)
         with pytest.raises(OpenIdError, match=told) as refused:
-            await provider.id_token("C0DE", "verifier", BACK)
+            await provider.tokens("C0DE", "verifier", BACK)
         assert "C0DE" not in refused.value.text
         sent = parse_qs(server.requests[-1].body.decode())
         assert (sent["client_secret"], sent["code_verifier"]) == ([CLIENT_SECRET], ["verifier"])

@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from starlette.datastructures import QueryParams
 
 from whaul.auth.openid.errors import OpenIdError, ProviderError, RefusedError
-from whaul.auth.openid.person import Person
+from whaul.auth.openid.person import Person, found_claim
 from whaul.auth.openid.provider import Provider
 from whaul.auth.openid.tokens import proven_claims
 from whaul.terminal import visible
@@ -104,15 +104,18 @@ class OpenId:
             raise RefusedError(f"Another provider answered than the one that you were sent to. {_AGAIN}")
         if "error" in answer:
             raise _told(_one(answer, "error"))
-        token = await self.provider.id_token(_one(answer, "code"), attempt["verifier"], redirect_uri)
+        tokens = await self.provider.tokens(_one(answer, "code"), attempt["verifier"], redirect_uri)
         claims = proven_claims(
-            token,
-            await self.provider.keys_of(token),
+            tokens.id_token,
+            await self.provider.keys_of(tokens.id_token),
             issuer=issuer,
             client_id=self.provider.client.client_id,
             nonce=attempt["nonce"],
             now=self._clock(),
         )
+        if tokens.access_token is not None and found_claim(claims, self.rules.groups_claim) is None:
+            more = await self.provider.more_claims(tokens.access_token, claims["sub"])
+            claims = {**more, **{name: value for name, value in claims.items() if value is not None}}
         return Person.of(claims, self.rules.groups_claim)
 
     async def access_key(self, person: Person) -> str:

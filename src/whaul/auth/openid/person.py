@@ -32,17 +32,23 @@ class Person(NamedTuple):
         return visible(named)[:MAX_NAME]
 
 
-def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str]:
-    if name == EMAIL and claims.get("email_verified") is not True:
-        raise RefusedError("The provider has not verified your address, which decides here what you may do.")
+def found_claim(claims: Mapping[str, Any], name: str) -> Any:
+    """Return a claim, None if it is missing; a dot leads into one, unless there is one of the whole name."""
     value: Any = claims
     for part in [name] if name in claims else name.split("."):
         value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def _groups(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+    if name == EMAIL and claims.get("email_verified") is not True:
+        raise RefusedError("The provider has not verified your address, which decides here what you may do.")
+    value = found_claim(claims, name)
     if isinstance(value, str):
         return frozenset({value})
     if not isinstance(value, list):
         raise RefusedError(
-            f"The provider's ID token has no `{visible(name)}`, which WHAUL_OIDC_GROUPS_CLAIM names. Have it add the "
-            "groups to ID tokens, or ask for another scope in WHAUL_OIDC_SCOPES."
+            f"The provider does not say your `{visible(name)}`, which WHAUL_OIDC_GROUPS_CLAIM names. Have it add that "
+            "to ID tokens, or ask for another scope in WHAUL_OIDC_SCOPES."
         )
     return frozenset(group for group in value if isinstance(group, str))

@@ -35,7 +35,7 @@ FAILURE_REST: Final = 5.0
 PATIENCE: Final = 10.0
 """Seconds for each answer."""
 _CODE: Final = re.compile(r"[a-z_]{1,40}")
-_JSON: Final = {"accept": "application/json"}
+_JSON: Final[Mapping[str, str]] = {"accept": "application/json"}
 
 
 class Client(NamedTuple):
@@ -52,10 +52,18 @@ class Metadata(NamedTuple):
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    userinfo_endpoint: str | None
     posts_secret: bool
     """Whether the secret is a field of the form, not a header."""
     names_issuer: bool
     """Whether its answers have `iss`."""
+
+
+class Tokens(NamedTuple):
+    """What a code is good for."""
+
+    id_token: str
+    access_token: str | None
 
 
 class Provider:
@@ -108,7 +116,7 @@ class Provider:
         asked = urlencode({"response_type": "code", "client_id": self.client.client_id} | dict(parameters))
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{asked}"
 
-    async def id_token(self, code: str, verifier: str, redirect_uri: str) -> str:
+    async def tokens(self, code: str, verifier: str, redirect_uri: str) -> Tokens:
         """Exchange a code, which is good once. Raises OpenIdError."""
         metadata = await self.metadata()
         form = {
@@ -117,7 +125,7 @@ class Provider:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        headers = _JSON | {"content-type": "application/x-www-form-urlencoded"}
+        headers = {**_JSON, "content-type": "application/x-www-form-urlencoded"}
         name, secret = self.client.client_id, self.client.client_secret
         if secret is None:
             form["client_id"] = name
@@ -129,17 +137,31 @@ class Provider:
         status, answer = await self._answer("POST", metadata.token_endpoint, headers, urlencode(form).encode())
         if status != 200:
             raise _refusal(status, answer)
-        token = answer.get("id_token")
-        if not isinstance(token, str):
+        id_token, access_token = answer.get("id_token"), answer.get("access_token")
+        if not isinstance(id_token, str):
             raise ProviderError("The provider sent no ID token; is `openid` among the scopes that it allows?")
-        return token
+        is_usable = isinstance(access_token, str) and access_token.isascii() and access_token.isprintable()
+        return Tokens(id_token, access_token if is_usable else None)
+
+    async def more_claims(self, access_token: str, subject: str) -> Mapping[str, Any]:
+        """Return what the provider says of a person beside the ID token; nothing if it says no more.
+
+        Raises OpenIdError. https://openid.net/specs/openid-connect-core-1_0.html#UserInfo
+        """
+        endpoint = (await self.metadata()).userinfo_endpoint
+        if endpoint is None:
+            return {}
+        claims = await self._document(endpoint, {"authorization": f"Bearer {access_token}"})
+        if claims.get("sub") != subject:
+            raise RefusedError("The provider speaks of two people (`sub` of the ID token and of `userinfo_endpoint`).")
+        return claims
 
     async def keys_of(self, token: str) -> list[Key]:
         """Return the keys that a token may be signed with. Raises OpenIdError."""
         return await self.keys(key_id(token))
 
-    async def _document(self, address: str) -> dict[str, Any]:
-        status, answer = await self._answer("GET", address, _JSON, b"")
+    async def _document(self, address: str, headers: Mapping[str, str] = _JSON) -> dict[str, Any]:
+        status, answer = await self._answer("GET", address, {**_JSON, **headers}, b"")
         if status != 200:
             raise ProviderError(f"The provider answers {status} at {address}. Check WHAUL_OIDC_ISSUER.")
         return answer
@@ -179,6 +201,7 @@ def _metadata(issuer: str, document: Mapping[str, Any]) -> Metadata:
         _endpoint(document, "authorization_endpoint", is_near=is_near),
         _endpoint(document, "token_endpoint", is_near=is_near),
         _endpoint(document, "jwks_uri", is_near=is_near),
+        _endpoint(document, "userinfo_endpoint", is_near=is_near) if "userinfo_endpoint" in document else None,
         posts_secret=isinstance(methods, list) and "client_secret_basic" not in methods,
         names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
     )
