@@ -98,9 +98,11 @@ async def test_a_broker_that_dies_before_it_answers(broker: Broker, kind: str) -
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_broker_that_is_silent_is_down_in_time(broker: Broker, kind: str) -> None:
     receiver = await receiver_at(kind, broker.port)
-    async with making_targets(patience=1.0) as targets:
-        target, fresh = (targets.make(receiver.address, Options()) for _ in range(2))
+    async with making_targets() as patient, making_targets(patience=1.0) as targets:
+        target: Any
+        target, fresh = (made.make(receiver.address, Options()) for made in (patient, targets))
         assert reasons(await target.send([EVENT])) == ["accepted"]
+        target._brokers = fresh._brokers
         broker.freeze()
         try:
             found = await asyncio.gather(target.send(several(2)), fresh.send(several(2)))

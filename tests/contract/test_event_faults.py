@@ -33,10 +33,11 @@ async def test_a_database_that_is_silent_or_away_is_told_soon(
         url = postgresql.url(postgresql_url.rpartition("/")[2], proxy.port)
         async with installation(url) as here:
             await here.inbox.put(post(text("wamid.A")))
+            brief = here.inbox_within(0.2)
             for fail in (proxy.stall, proxy.cut):
                 fail()
                 with pytest.raises(InboxUnavailableError):
-                    await here.inbox.put(post(text("wamid.B")))
+                    await brief.put(post(text("wamid.B")))
             proxy.restore()
             again = await here.inbox.put(post(text("wamid.B")))
             assert again.events + again.duplicates == 1  # the first one may have come through when nobody waited
@@ -55,7 +56,7 @@ async def test_a_writer_that_holds_sqlite_up_is_told_and_costs_nothing(sqlite_ur
         holding = asyncio.create_task(other.store._writer.run(hold))
         await held.wait()
         with pytest.raises(InboxUnavailableError):
-            await here.inbox.put(post(text("wamid.B")))
+            await here.inbox_within(0.2).put(post(text("wamid.B")))
         released.set()
         await holding
         again = await here.inbox.put(post(text("wamid.B")))

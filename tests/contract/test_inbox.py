@@ -21,6 +21,7 @@ from harness.inbox import (
     webhook,
 )
 from harness.outbox import Counted
+from harness.waiting import PATIENCE
 from whaul.arns import Arns
 from whaul.events.receiving.inbox import Inbox, InboxUnavailableError, PutResult
 
@@ -162,7 +163,7 @@ async def test_what_waits_beyond_a_quarter_of_the_backlog_is_dead(url: str) -> N
         number = await here.add_destination()
         await here.add_destination("other", filter='{"kinds": ["status"]}')
         counted = Counted()
-        inbox = Inbox(here.store, here.routing, here.drafting, process=here.process, observer=counted)
+        inbox = Inbox(here.store, here.routing, here.drafting, process=here.process, observer=counted, timeout=PATIENCE)
         for wamid in range(5):
             await inbox.put(post(text(f"wamid.{wamid}")))
         await inbox.aclose()

@@ -206,6 +206,30 @@ async def test_a_paused_destination_gets_nothing_and_loses_nothing(url: str) -> 
         await there.settled()
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_comes_for_a_destination_that_has_just_stopped_is_given_back(url: str, *, ordered: bool) -> None:
+    """Claims and webhooks that had begun while it took events end when it takes none."""
+    target = ScriptedTarget(gate=asyncio.Event())
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(ordered=ordered, concurrency=1)
+        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(3))))
+        await target.got(1)
+        [lane] = there.outbox._lanes.values()
+        claimed = await there.outbox._claim(lane, 1)
+        assert len(claimed) == (0 if ordered else 1)
+        await there.destinations.pause("orders")
+        await there.here.routing.refresh()
+        for delivery in claimed:
+            there.outbox._admit(lane, delivery)
+        target.gate.set()  # an ordered destination claims the next of a conversation when this one is done
+        await there.until("SELECT count(*), count(lease_owner) FROM deliveries", 2, 0)
+        assert target.wamids == ["wamid.0"]
+        await there.destinations.resume("orders")
+        await there.settled()
+        assert target.wamids == ["wamid.0", "wamid.1", "wamid.2"]
+
+
 async def test_what_waits_for_a_removed_destination_goes_with_it(url: str) -> None:
     target = ScriptedTarget()
     async with delivering(url, {"orders": target}) as there:

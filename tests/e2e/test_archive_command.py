@@ -83,7 +83,8 @@ def test_a_file_lies_in_the_bucket_before_anyone_asks_for_it(
     [event] = gateway.world.whaul("events", "list", "--kind", "message")["events"]
     [file] = event["files"]
     assert (file["mediaId"], file["state"], file["key"]) == (media_id, "stored", f"{prefix}image/{media_id}.png")
-    assert 'whaul_archive_files_total{outcome="stored"} 1.0' in gateway.send("GET", "/metrics").body.decode()
+    counted = 'whaul_archive_files_total{outcome="stored"} 1.0'
+    eventually(lambda: counted in gateway.send("GET", "/metrics").body.decode())
 
 
 def test_files_that_came_before_are_fetched_later(

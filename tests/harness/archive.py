@@ -24,7 +24,6 @@ from whaul.events.delivery.destinations import Destinations
 from whaul.events.delivery.outbox import Outbox
 from whaul.events.delivery.turns import Turns
 from whaul.events.receiving.drafts import Post
-from whaul.events.receiving.inbox import Inbox
 from whaul.events.routing import Destination, raise_generation
 from whaul.graph.client import GraphClient
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
@@ -139,8 +138,7 @@ async def archiver(
             rng=random.Random(1),  # noqa: S311
             tracing=tracing,
         )
-        drafting = replace(here.drafting, files=archiving)
-        here.inbox = Inbox(here.store, here.routing, drafting, process=process)
+        here.connect(files=archiving)
         found = Archiver(here, archiving, observer)
         async with archiving.running(here.inbox.put_again, found.wake_destination):
             yield found
@@ -194,8 +192,7 @@ async def outbox_of(there: Archiver, targets: Mapping[str, ScriptedTarget]) -> A
         period=3600.0,
         rng=random.Random(1),  # noqa: S311
     )
-    drafting = replace(here.drafting, files=there.archiving, deliveries=outbox)
-    here.inbox = Inbox(here.store, here.routing, drafting, process=here.process)
+    here.connect(deliveries=outbox)
     there.wake = outbox.wake
     async with outbox.running():
         yield

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from harness.waiting import PATIENCE
 from whaul.arns import Arns
 from whaul.events.backlog import Backlog
 from whaul.events.database.store import Store, open_store
@@ -84,9 +85,14 @@ class Installation:
     drafting: Drafting
     process: str
 
-    def connect(self, outbox: Any) -> None:
-        """Give new deliveries to an outbox."""
-        self.inbox = Inbox(self.store, self.routing, replace(self.drafting, deliveries=outbox), process=self.process)
+    def connect(self, **intakes: Any) -> None:
+        """Give new `deliveries` to an outbox, new `files` to an archive."""
+        self.drafting = replace(self.drafting, **intakes)
+        self.inbox = self.inbox_within(PATIENCE)
+
+    def inbox_within(self, seconds: float) -> Inbox:
+        """Another one, in which a webhook may take so long."""
+        return Inbox(self.store, self.routing, self.drafting, process=self.process, timeout=seconds)
 
     async def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         [rows] = await self.store.run((statement, parameters))
@@ -136,7 +142,7 @@ async def installation(
     url: str, *, places: int = 0, max_events: int = NEVER, max_bytes: int = NEVER, process: str = "p1"
 ) -> AsyncIterator[Installation]:
     """Open one over a migrated database."""
-    store = open_store(url, connections=2, timeout=5)
+    store = open_store(url, connections=2, timeout=PATIENCE)
     cipher = Cipher(KEY)
     routing = Routing(store, cipher, OWNER)
     backlog = Backlog(store, OWNER, max_events=max_events, max_bytes=max_bytes)
@@ -152,7 +158,7 @@ async def installation(
         files=files,
         name_file=lambda archive, _item, media, _received_at: f"{archive.prefix}{media.media_id}",
     )
-    inbox = Inbox(store, routing, drafting, process=process)
+    inbox = Inbox(store, routing, drafting, process=process, timeout=PATIENCE)
     here = Installation(url, store, routing, inbox, backlog, deliveries, files, cipher, drafting, process)
     try:
         yield here

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.inbox import KEY, OWNER, post, text
+from harness.waiting import PATIENCE
 from whaul.events.database.store import Born, Group, Row, Statement, Store
 from whaul.events.model import Accepted, Event, Outcomes
 from whaul.events.receiving.inbox import Inbox
@@ -16,7 +17,14 @@ from whaul.events.running import Events, Limits, Surroundings, events_running
 from whaul.secrets import Cipher
 
 STEPS = ("before the commit", "after the commit", "before the send", "after the send", "after the settling", "idle")
-LIMITS = Limits(max_events=10**6, max_bytes=10**12, delivery_period=3600, webhook_retention=3600, event_retention=3600)
+LIMITS = Limits(
+    max_events=10**6,
+    max_bytes=10**12,
+    delivery_period=3600,
+    webhook_retention=3600,
+    event_retention=3600,
+    webhook_timeout=PATIENCE,
+)
 EVENTS = 5
 UNDER_LOAD = 40
 """Deliveries after which a process dies that dies under load."""

@@ -140,6 +140,6 @@ async def delivering(
             sweep=sweep,
             tracing=tracing,
         )
-        here.connect(outbox)
+        here.connect(deliveries=outbox)
         async with outbox.running():
             yield Delivering(here, outbox, destinations, observer)

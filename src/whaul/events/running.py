@@ -67,6 +67,8 @@ class Limits:
     delivery_period: float
     webhook_retention: float
     event_retention: float
+    webhook_timeout: float = TIMEOUT
+    """How long a webhook may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,7 @@ async def events_running(
     """
     process, rng = secrets.token_hex(16), random.SystemRandom()
     async with AsyncExitStack() as stack:
-        receiving, store = _stores(url)
+        receiving, store = _stores(url, limits.webhook_timeout)
         for opened in {receiving, store}:
             stack.push_async_callback(opened.aclose)
         processes = None if is_postgresql(url) else Processes(url, process)
@@ -170,7 +172,14 @@ async def events_running(
             files=archiving or Unleased(),
             name_file=name_file,
         )
-        inbox = Inbox(receiving, routing, drafting, process=process, observer=surroundings.observer)
+        inbox = Inbox(
+            receiving,
+            routing,
+            drafting,
+            process=process,
+            observer=surroundings.observer,
+            timeout=limits.webhook_timeout,
+        )
         await stack.enter_async_context(outbox.running())
         stack.push_async_callback(inbox.aclose)
         if archiving is not None:
@@ -197,10 +206,10 @@ async def _replay(replays: Replays, duty: Duty) -> None:
         await replays.run(10 * REPLAY)
 
 
-def _stores(url: str) -> tuple[Store, Store]:
+def _stores(url: str, timeout: float) -> tuple[Store, Store]:
     """Open the store of webhooks and that of all else. SQLite has one writer, whoever asks."""
     if is_postgresql(url):
-        receiving = open_store(url, connections=RECEIVING, timeout=TIMEOUT)
+        receiving = open_store(url, connections=RECEIVING, timeout=timeout)
         return receiving, open_store(url, connections=DELIVERING, timeout=STATEMENT)
-    store = open_store(url, connections=1, timeout=TIMEOUT)
+    store = open_store(url, connections=1, timeout=timeout)
     return store, store

@@ -130,7 +130,10 @@ class Outbox:
     # Moving: from the database, in order, to the target.
 
     def _move(self, lane: Lane) -> None:
-        """Send what may be sent, and see that there is more to send."""
+        """Send what may be sent, and see that there is more; give back what was on its way when all stopped."""
+        if not lane.is_active:
+            self._give_back(lane)
+            return
         loop = asyncio.get_running_loop()
         now = loop.time()
         while not self._stopping and (batch := lane.next_batch(now)):
@@ -257,9 +260,7 @@ class Outbox:
             log.info("a destination takes events again", destination=name)
             self._tasks.start(self._revive(lane))
             return
-        given_up = lane.give_up_queue()
-        if given_up:
-            self._tasks.start(self._release(given_up))
+        self._give_back(lane)
         if change == "down":
             log.warning("a destination is down; one delivery at a time asks", destination=name)
             lane.behind = True
@@ -288,6 +289,10 @@ class Outbox:
                 self.wake(lane.number)
         self.wake(lane.number)
 
+    def _give_back(self, lane: Lane) -> None:
+        if not self._stopping and (given_up := lane.give_up_queue()):  # at the end, all that is held goes at once
+            self._tasks.start(self._release(given_up))
+
     async def _release(self, deliveries: Sequence[Delivery]) -> None:
         """Give deliveries back to the database."""
         turns = [delivery.turn for delivery in deliveries if delivery.turn is not None]
@@ -309,8 +314,8 @@ class Outbox:
     def _follow(self, routes: Routes) -> None:
         """Take up what has changed about destinations."""
         for lane in self._lanes.follow(routes):
-            if not lane.is_active and (given_up := lane.give_up_queue()):
-                self._tasks.start(self._release(given_up))
+            if not lane.is_active:
+                self._give_back(lane)
 
     # As long as it runs.
 

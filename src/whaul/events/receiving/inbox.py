@@ -11,9 +11,9 @@ one webhook at a time, and the one that it refuses alone is kept as bytes that n
 What an event is routed by is in memory. The transaction compares its generation with the database's and puts nothing
 if that has moved; then the routes are read again, and the group is routed again.
 
-Nothing is asked of the network or of a file before the answer. If the database does not answer in `TIMEOUT`, nobody
-knows what has become of the transaction: the webhook is refused, Meta sends it again, and its keys tell which case it
-was.
+Nothing is asked of the network or of a file before the answer. If the database does not answer in time (`TIMEOUT`),
+nobody knows what has become of the transaction: the webhook is refused, Meta sends it again, and its keys tell which
+case it was.
 """
 
 import asyncio
@@ -94,7 +94,9 @@ class Inbox:
         *,
         process: str,
         observer: Observer | None = None,
+        timeout: float = TIMEOUT,
     ) -> None:
+        self._timeout = timeout
         self._store = store
         self._routing = routing
         self._drafting = drafting
@@ -131,7 +133,7 @@ class Inbox:
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         try:
-            async with asyncio.timeout(TIMEOUT + SECONDS_AN_ITEM * max(0, len(post.items) - MANY_ITEMS)):
+            async with asyncio.timeout(self._timeout + SECONDS_AN_ITEM * max(0, len(post.items) - MANY_ITEMS)):
                 return await result
         except TimeoutError:
             with suppress(ValueError):  # it is being committed
