@@ -38,8 +38,8 @@ SETTING_GROUPS: Mapping[str, Sequence[str]] = {
         *("max_backlog_bytes", "archive_concurrency"),
     ),
     "Console": (
-        *("console_listen", "console_hosts", "oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_scopes"),
-        *("oidc_groups_claim", "oidc_access_keys", "oidc_name", "oidc_session"),
+        *("console_listen", "console_hosts", "console_servers", "oidc_issuer", "oidc_client_id", "oidc_client_secret"),
+        *("oidc_scopes", "oidc_groups_claim", "oidc_access_keys", "oidc_name", "oidc_session"),
     ),
     "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
     "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit", "rate_burst"),

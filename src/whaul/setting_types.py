@@ -150,6 +150,21 @@ def _host_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name.lower() for name in names)
 
 
+def _server_urls(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_server_url, values))
+
+
+def _server_url(value: str) -> str:
+    expected = "expected addresses such as http://whaul-1:8080, without a path"
+    try:
+        url = endpoint_url(value)
+    except ForbiddenUrlError:
+        raise ValueError(expected) from None
+    if url.path not in {"", "/"} or url.query_string is not None:
+        raise ValueError(expected)
+    return str(url).rstrip("/")
+
+
 def _header_text(value: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+( [\x21-\x7e]+)*", value):
         raise ValueError("expected printable ASCII")
@@ -245,6 +260,7 @@ Size = Annotated[int, BeforeValidator(_size)]
 Hosts = Annotated[Commas, AfterValidator(_host_patterns)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 HostNames = Annotated[Commas, AfterValidator(_host_names)]
+ServerUrls = Annotated[Commas, AfterValidator(_server_urls)]
 HeaderText = Annotated[str, AfterValidator(_header_text)]
 Extensions = Annotated[Pairs, AfterValidator(_extension_table)]
 RootSecret = Annotated[SecretStr, AfterValidator(_root_secret)]

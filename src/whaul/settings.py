@@ -295,7 +295,6 @@ class Settings(BaseSettings):
         le=10_000,
         description="Files that are archived at once, per worker. Unset: a third of `WHAUL_MAX_TRANSFERS`, at least 1.",
     )
-
     console_listen: types.ListenAddress = Field(
         "127.0.0.1:8082",
         description="Where `whaul console` listens: an address, or a name of this machine, and a port. On another "
@@ -308,6 +307,12 @@ class Settings(BaseSettings):
         description="Names by which browsers may call the console, besides those of this machine itself; separated by "
         "commas. Set the one that your users type, or that your proxy passes on.",
         examples=["whaul.internal.example.com"],
+    )
+    console_servers: types.ServerUrls = Field(
+        (),
+        description="Servers whose metrics the console shows, separated by commas; each address of a name is one. "
+        "Unset: the server at `WHAUL_PORT` of this machine.",
+        examples=["http://whaul-1:8080,http://whaul-2:8080"],
     )
 
     oidc_issuer: types.Issuer | None = Field(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -180,6 +181,31 @@ def test_messages_come_by_themselves_and_do_not_move_what_is_read(site: Site) ->
         assert "And again" not in page.locator("tbody").inner_text()
         page.mouse.move(5, 5)
         expect(page.locator("tbody tr").first).to_contain_text("And again")
+
+
+def test_transfers_are_live_and_do_not_move_what_is_read(site: Site) -> None:
+    with site.signed_in() as page:
+        site.open(page, "/transfers")
+        expect(page.get_by_role("status")).to_contain_text("Live")
+        expect(page.locator("tbody tr").first).to_contain_text("ready")
+        expect(page.locator("td[data-label='Calls/s']")).to_have_text(re.compile(r"\d"))
+        page.locator("tbody tr").first.hover()
+        expect(page.get_by_role("status")).to_contain_text("Paused")
+        page.mouse.move(5, 5)
+        expect(page.get_by_role("status")).to_contain_text("Live")
+
+
+def test_the_checks_are_made_by_a_button_and_are_accessible(site: Site) -> None:
+    with site.signed_in(viewport=SIZES["narrow"]) as page:
+        site.open(page, "/doctor")
+        page.get_by_label("Bucket").fill("inbox")
+        page.get_by_role("button", name="Run the checks").click()
+        expect(page.locator("tr", has_text="bucket inbox")).to_contain_text("a write succeeded")
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        page.locator("tr", has_text="bucket inbox").get_by_role("link").click()
+        page.wait_for_url("**/docs/security#where-files-go")
 
 
 def test_a_dead_letter_is_tried_again_to_the_end(site: Site) -> None:

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from whaul import __version__
 from whaul.arns import Arns
+from whaul.build import commit
 from whaul.console.checkups import Checkups
 from whaul.console.events import Recent
 from whaul.console.operations import Operations
 from whaul.console.page import Page
 from whaul.console.rendering import Templates
+from whaul.console.servers import Build, Servers
 from whaul.events.archive.archives import Archives
 from whaul.events.database.store import Store
 from whaul.events.delivery.dead import DeadLetters
@@ -64,6 +67,16 @@ class Console:
     """Whether the server stops."""
     notices: Notices = field(default_factory=Notices)
     checkups: Checkups = field(default_factory=Checkups)
+
+    @cached_property
+    def build(self) -> Build:
+        """Which whaul this process runs."""
+        return Build(__version__, commit() or "")
+
+    @cached_property
+    def servers(self) -> Servers:
+        """What servers say of themselves."""
+        return Servers(self.settings)
 
     @property
     def owner(self) -> str:

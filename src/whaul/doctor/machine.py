@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import re
-import ssl
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +14,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 from whaul import components
 from whaul.database_url import database_file, is_postgresql
+from whaul.doctor.asking import ask, untrusting
 from whaul.doctor.findings import Finding, failed, ok, warning
 from whaul.outbound.certificates import read_bundle
 from whaul.registry.database import key_file
@@ -24,8 +23,6 @@ from whaul.settings import Settings, SettingsError
 
 RENEW_BEFORE = timedelta(days=14)
 """A certificate that ends within this time is worth a warning."""
-MAX_HEAD = 16 * 1024
-"""Bytes of a head that are read of whoever listens on the port."""
 TLS = "TLS certificate"
 LISTENER = "port"
 
@@ -151,43 +148,22 @@ def _finding(settings: Settings, where: str, neighbour: Neighbour) -> Finding:
 async def _neighbour(settings: Settings, address: str, patience: float) -> Neighbour | None:
     """Ask who listens; None if nobody does."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104 - compared, not listened on
-    context = None
-    if settings.tls_cert_file is not None:
-        context = ssl.create_default_context()
-        # It is asked what it is, and is told nothing: its certificate is looked at, not trusted.
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = None if settings.tls_cert_file is None else untrusting()
     try:
         async with asyncio.timeout(patience):
-            ready, certificate = await _answer(host, settings.port, "/readyz", context)
-            metrics, _ = await _answer(host, settings.port, "/metrics", context)
+            ready = await ask(host, settings.port, "/readyz", context)
+            metrics = await ask(host, settings.port, "/metrics", context)
     except ConnectionRefusedError:
         return None
-    except (OSError, EOFError, asyncio.LimitOverrunError):
+    except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
         return Neighbour(is_whaul=False)
-    if b"\nwhaul_build_info{" not in metrics:
+    if b"\nwhaul_build_info{" not in metrics.body:
         return Neighbour(is_whaul=False)
     try:
-        reasons = msgspec.json.decode(ready, type=dict[str, str | list[str]])["reasons"]
+        reasons = msgspec.json.decode(ready.body, type=dict[str, str | list[str]])["reasons"]
     except (msgspec.DecodeError, KeyError):
         return Neighbour(is_whaul=False)
-    return Neighbour(is_whaul=True, reasons=tuple(reasons), certificate=certificate)
-
-
-async def _answer(host: str, port: int, path: str, tls: ssl.SSLContext | None) -> tuple[bytes, bytes | None]:
-    """The body of a response, and the certificate of the server. Raises OSError, EOFError or LimitOverrunError."""
-    reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=MAX_HEAD)
-    try:
-        writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        await writer.drain()
-        wrapped = writer.get_extra_info("ssl_object")
-        certificate = wrapped.getpeercert(binary_form=True) if wrapped else None
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"\r\ncontent-length: *(\d{1,7})\r\n", head, re.IGNORECASE)
-        return (await reader.readexactly(int(length[1])) if length else b""), certificate
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
+    return Neighbour(is_whaul=True, reasons=tuple(reasons), certificate=ready.certificate)
 
 
 def filesystem(folder: Path) -> str | None:

@@ -13,6 +13,7 @@ from whaul.console.pages import (
     manual,
     messages,
     replays,
+    transfers,
 )
 
 PAGES: Final[tuple[Page, ...]] = (
@@ -23,6 +24,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *archive.PAGES,
     *account_changes.PAGES,  # its /accounts/link comes before any /accounts/{account}
     *accounts.PAGES,
+    *transfers.PAGES,
     *doctor.PAGES,
     *manual.PAGES,
 )

@@ -44,6 +44,8 @@ async def show(visit: Visit) -> Response:
         command="whaul doctor" + (f" --bucket {shlex.quote(checkup.bucket)}" if checkup and checkup.bucket else ""),
         groups=[(group, list(of_group)) for group, of_group in groupby(rows, lambda row: row.group)],
         problem=problem,
+        servers=await console.servers.look(),
+        ours=console.build,
         only_changed=only_changed,
         default=DEFAULT,
         of_aws=AWS,

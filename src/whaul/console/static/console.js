@@ -27,15 +27,19 @@ setInterval(tell, 5000);
 
 // Copy buttons, which only work with a script and so are hidden without one.
 
-for (const button of all("[data-copy]")) {
-  if (!navigator.clipboard) break;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
-  });
+function offerCopies(within = document) {
+  if (!navigator.clipboard) return;
+  for (const button of all("[data-copy]", within)) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    });
+  }
 }
+
+offerCopies();
 
 // Lists that are live. While somebody reads further down, or points at a row, nothing moves: what comes is held.
 
@@ -118,6 +122,56 @@ function follow(body) {
 }
 
 for (const body of all("[data-live]")) follow(body);
+
+// Parts that are asked for again and again. While somebody points at one, is in it or marks its text, nothing moves.
+
+const AGAIN = 2000;
+
+function refresh(part) {
+  const state = document.querySelector("[data-live-state]");
+  let isAsked = false;
+
+  function show(text, mood) {
+    state.hidden = false;
+    state.className = `live ${mood}`;
+    if (state.textContent !== text) state.textContent = text;
+  }
+
+  function isRead() {
+    const marked = getSelection();
+    return part.matches(":hover") || part.contains(document.activeElement) ||
+      (!marked.isCollapsed && part.contains(marked.anchorNode));
+  }
+
+  async function look() {
+    if (document.hidden || isAsked) return;
+    if (isRead()) return show("Paused, while you are at it.", "held");
+    isAsked = true;
+    try {
+      const answer = await fetch(part.dataset.refresh);
+      if (answer.status === 401) return location.reload();
+      if (!answer.ok) throw new Error(answer.statusText);
+      const template = document.createElement("template");
+      template.innerHTML = await answer.text();
+      if (isRead()) return;
+      tell(template.content);
+      offerCopies(template.content);
+      part.replaceChildren(template.content);
+      show("Live", "");
+    } catch {
+      show("The console does not answer; trying again.", "lost");
+    } finally {
+      isAsked = false;
+    }
+  }
+
+  look();
+  setInterval(look, AGAIN);
+  document.addEventListener("visibilitychange", look);
+  part.addEventListener("pointerleave", look);
+}
+
+for (const part of all("[data-refresh]")) refresh(part);
 
 // Signing in with a link: what is behind the # comes to the server in a form, and leaves the address.
 

@@ -1,0 +1,121 @@
+"""Transfers: what servers do at this moment, what they leave alone, and what waits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.responses import HTMLResponse, Response
+
+from whaul.console.filters import VIEW
+from whaul.console.page import Page
+from whaul.console.pages.archive import ARCHIVES
+from whaul.console.pages.deliveries import DELIVERIES, STATES, may
+from whaul.console.servers import Circuit, ServerState, Usage
+from whaul.console.visit import Visit
+from whaul.events.under_way import (
+    MAX_FILES,
+    FileUnderWay,
+    ParkedAccount,
+    StoppedDestination,
+    files_under_way,
+    parked_accounts,
+    stopped_destinations,
+)
+from whaul.model import LinkedAccount
+
+SERVER: Final = "whaul:ViewServer"
+ACCOUNTS: Final = "whaul:ViewAccounts"
+KINDS: Final = {"host": "host", "phone_number": "number", "account": "account"}
+MUCH: Final = 50
+"""Percent of Meta's limit from which to look."""
+TOO_MUCH: Final = 80
+"""The same, from which to do something, as the alert has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What the page shows, as it is at a moment."""
+
+    servers: Sequence[ServerState]
+    is_named: bool
+    """Whether a setting names the servers."""
+    circuits: Sequence[tuple[Circuit, str]]
+    """With the server."""
+    usages: Sequence[Usage]
+    files: Sequence[FileUnderWay]
+    hidden_files: int
+    """Those that the visitor may not see."""
+    destinations: Sequence[StoppedDestination]
+    parked: Sequence[ParkedAccount]
+    names: Mapping[str, str]
+    """Of numbers and accounts, by our ids and Meta's."""
+    events: frozenset[str]
+    """Accounts whose messages the visitor may open."""
+
+    max_files = MAX_FILES
+    states = STATES
+    kinds = KINDS
+
+    @staticmethod
+    def mood(percent: float) -> str:
+        """How good it is that so much of a limit is used."""
+        return "bad" if percent >= TOO_MUCH else "wait" if percent >= MUCH else "good"
+
+
+async def show(visit: Visit) -> Response:
+    """Show the page."""
+    visit.require(SERVER)
+    return await visit.page("transfers.html", now=await _now(visit), urls=visit.console.servers.urls)
+
+
+async def show_now(visit: Visit) -> Response:
+    """Send the part of it that changes."""
+    visit.require(SERVER)
+    return HTMLResponse(visit.part("transfers_now.html", "now", await _now(visit)))
+
+
+async def _now(visit: Visit) -> Now:
+    console = visit.console
+    servers = await console.servers.look()
+    files = await files_under_way(console.store, console.owner)
+    stopped = await stopped_destinations(console.store, console.cipher, console.owner)
+    parked = await parked_accounts(console.store, console.cipher, console.owner)
+    accounts = await console.registry.accounts.all()
+    archives = {each.id for each in accounts if visit.may(ARCHIVES, each.arn)}
+    shown = [each for each in files if each.account_id in archives]
+    return Now(
+        servers=servers,
+        is_named=bool(console.settings.console_servers),
+        circuits=[(circuit, server.url) for server in servers for circuit in server.circuits],
+        usages=_highest(usage for server in servers for usage in server.usages),
+        files=shown,
+        hidden_files=len(files) - len(shown),
+        destinations=[each for each in stopped if may(visit, DELIVERIES, each.name)],
+        parked=[each for each in parked if visit.may(ARCHIVES, console.arns.arn(each.account_id))],
+        names=_names(each for each in accounts if visit.may(ACCOUNTS, each.arn)),
+        events=frozenset(each.meta_waba_id for each in accounts if visit.may(VIEW, each.arn)),
+    )
+
+
+def _highest(usages: Iterable[Usage]) -> list[Usage]:
+    """Take the highest that servers know, since each knows what it was told itself."""
+    highest: dict[tuple[str, str], Usage] = {}
+    for usage in usages:
+        known = highest.setdefault((usage.kind, usage.account), usage)
+        if usage.percent > known.percent:
+            highest[usage.kind, usage.account] = usage
+    return sorted(highest.values())
+
+
+def _names(accounts: Iterable[LinkedAccount]) -> dict[str, str]:
+    names = {}
+    for account in accounts:
+        names[account.id] = names[account.meta_waba_id] = account.name or account.meta_waba_id
+        names |= {number.id: number.display_phone_number for number in account.phone_numbers}
+    return names
+
+
+PAGES: Final = (
+    Page(path="/transfers", action=SERVER, answer=show, title="Transfers"),
+    Page(path="/transfers/now", action=SERVER, answer=show_now, is_recorded=False),
+)
