@@ -296,7 +296,7 @@ def test_what_an_error_means_is_a_click_away(running_console: RunningConsole, co
 # Live
 
 
-def test_rows_come_as_messages_do_until_the_key_is_disabled(
+def test_rows_come_as_messages_do_until_the_key_changes_or_is_disabled(
     running_console: RunningConsole, console_database: Path
 ) -> None:
     key, visitor = running_console.with_policy(allow("whaul:View*"))
@@ -310,8 +310,16 @@ def test_rows_come_as_messages_do_until_the_key_is_disabled(
     line = next(line for line in lines if b"as it comes" in line)
     row = json.loads(line.removeprefix(b"data: "))
     assert row["html"].startswith(f'<tr id="e{row["seq"]}"')
+    policy = running_console.log.with_name("narrower.json")
+    policy.write_text(allow("whaul:ViewMessages"))
+    running_console.do("keys", "policy", key, str(policy))
+    assert next(line for line in lines if line == b"event: end\n")  # the page is loaded again, masked
+    connection.close()
+    connection.request("GET", "/messages/live", headers={"Cookie": cookies, "Accept": "text/event-stream"})
+    stream = connection.getresponse()
+    assert b"event: row\n" in iter(stream.readline, b"")
     running_console.do("keys", "disable", key)
-    assert next(line for line in lines if line == b"event: end\n")
+    assert b"event: end\n" in iter(stream.readline, b"")
     connection.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from harness.console import allow
 from whaul import documentation
@@ -21,8 +22,9 @@ from whaul.console.pages import PAGES
 from whaul.console.rendering import ago, pretty, seconds, size
 from whaul.console.safety import HEADERS, Guard
 from whaul.console.sign_in import ATTEMPTS, CHALLENGE_LIFE, MINUTE, Attempts, Challenges
+from whaul.console.site import bounded
 from whaul.console.visit import is_allowed_somewhere
-from whaul.errors import ThrottledRequestException
+from whaul.errors import SerializationException, ThrottledRequestException
 from whaul.operations.actions import CONSOLE, actions
 from whaul.server.asgi import Message, Receive, Scope, Send
 from whaul.settings import Settings, SettingsError
@@ -96,6 +98,31 @@ def test_an_answer_keeps_headers_of_its_own() -> None:
 @pytest.mark.parametrize(("peer", "status"), [("10.0.0.7", 200), ("192.0.2.7", 403), ("127.0.0.1", 403)])
 def test_without_tls_only_trusted_proxies_connect(peer: str, status: int) -> None:
     assert answered(("host", "console.example"), peer=peer, only_proxies=True)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "status"),
+    [
+        ("https://console.example", "console.example", 200),
+        ("https://console.example:8443", "console.example:8443", 200),
+        ("http://console.example", "console.example", 403),
+        ("https://console.example:8443", "console.example", 403),
+        ("http://localhost:8082", "localhost:8082", 200),
+        ("ftp://localhost:8082", "localhost:8082", 403),
+        ("http://[::1", "localhost:8082", 403),
+    ],
+)
+def test_a_page_that_came_in_the_clear_posts_nothing(origin: str, host: str, status: int) -> None:
+    assert answered(("host", host), ("origin", origin), method="POST")[0] == status
+
+
+def test_a_form_that_does_not_come_is_not_waited_for() -> None:
+    async def read() -> None:
+        scope = {"type": "http", "method": "POST", "headers": [(b"content-length", b"9")]}
+        await bounded(Request(scope, asyncio.Event().wait), 10, seconds=0).body()  # type: ignore[arg-type]
+
+    with pytest.raises(SerializationException, match="in time"):
+        asyncio.run(read())
 
 
 def test_a_listener_in_the_clear_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

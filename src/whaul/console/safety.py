@@ -96,10 +96,13 @@ def _is_of_our_own_page(scope: Scope, host: str) -> bool:
 
 
 def _host_of(origin: str) -> str:
+    """Return the host that an origin names; nothing for a page in the clear, which somebody may have put there."""
     try:
-        return urlsplit(origin).netloc
+        parts = urlsplit(origin)
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
     except ValueError:
         return ""
+    return parts.netloc if is_safe else ""
 
 
 def _headers(scope: Scope, name: bytes) -> list[str]:

@@ -1,5 +1,6 @@
 """The site: routes, what comes before a page, and what is written down after it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -19,11 +20,11 @@ from whaul.console.page import SMALL_FORM, Page
 from whaul.console.rendering import Assets
 from whaul.console.sign_in import Session, SignIns
 from whaul.console.visit import PageError, Visit
-from whaul.errors import ApiError, RequestEntityTooLargeException
+from whaul.errors import ApiError, RequestEntityTooLargeException, SerializationException
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import SecretKeyError
 from whaul.server.asgi import Message, Receive
-from whaul.server.bodies import body_size
+from whaul.server.bodies import BODY_TIMEOUT, body_size
 from whaul.telemetry import logs
 from whaul.telemetry.audit import AuditLog, ConsoleAction
 from whaul.telemetry.clients import ClientAddress
@@ -56,6 +57,7 @@ class Site:
         self._console = console
         self._sign_ins = sign_ins
         self._openid = openid
+        self._told: OpenIdError | None = None
         self._clients = clients
         self._audit = audit
         routes = [
@@ -78,8 +80,7 @@ class Site:
         async def endpoint(request: Request) -> Response:
             async def renew() -> bool:
                 again = await self._sign_ins.session(request, uses=False)
-                visit.caller = visit.caller if again is None else again.caller
-                return again is not None
+                return again is not None and again.caller.policy == visit.caller.policy
 
             session = await self._sign_ins.session(request, uses=page.is_recorded)
             if session is None:
@@ -187,8 +188,9 @@ class Site:
         cookie = self._sign_ins.attempt_cookie(request)
         try:
             attempt = await self._openid.begin(self._sign_ins.address(request, CALLBACK))
-        except OpenIdError as error:
-            return self._refused(request, error)
+        except ProviderError as error:
+            self._tell_of_provider(error)
+            return HTMLResponse(self._console.templates.render("sign_in.html", refused=error.text), 503)
         response = RedirectResponse(attempt.url, 303)
         response.set_cookie(
             cookie.name, attempt.sealed, attempt.life, secure=cookie.is_secure, httponly=True, samesite="lax"
@@ -219,17 +221,23 @@ class Site:
         response.delete_cookie(cookie.name, secure=cookie.is_secure, httponly=True, samesite="lax")
         return response
 
-    def _refused(self, request: Request, error: OpenIdError, person: Person | None = None) -> Response:
+    def _refused(self, request: Request, error: OpenIdError, person: Person | None) -> Response:
         """Say on the page for signing in why a provider did not help."""
         is_ours = isinstance(error, ProviderError)
         if is_ours:  # who tries again is not to be turned away for it
-            log.error("the sign-in provider cannot be used", problem=error.text)
+            self._tell_of_provider(error)
         else:
             self._sign_ins.attempts.fail(self._client(request))
         named = None if person is None else person.name
         self._record(request, "SignIn", None, ApiError(error.text), {"way": "oidc"}, person=named)
         html = self._console.templates.render("sign_in.html", refused=error.text)
         return HTMLResponse(html, 503 if is_ours else 403)
+
+    def _tell_of_provider(self, error: OpenIdError) -> None:
+        """Log what is wrong with the provider, once: anybody can ask for it."""
+        if self._told is not error:
+            self._told = error
+            log.error("the sign-in provider cannot be used", problem=error.text)
 
     async def _signed_in(self, request: Request, way: str, caller: Caller, response: Response) -> Response:
         await self._sign_ins.begin(request, caller, response)
@@ -291,19 +299,24 @@ def _parameters(visit: Visit) -> dict[str, Any]:
     } | visit.details
 
 
-def bounded(request: Request, max_body: int) -> Request:
-    """Bound a request's body. Raises RequestEntityTooLargeException, at once or when it is read."""
+def bounded(request: Request, max_body: int, seconds: float = BODY_TIMEOUT) -> Request:
+    """Bound a request's body, and the time that it takes. Raises ApiError, at once or when it is read."""
     body_size(dict(request.scope), max_body)
-    return Request(request.scope, _bounded(cast("Receive", request.receive), max_body))
+    return Request(request.scope, _bounded(cast("Receive", request.receive), max_body, seconds))
 
 
-def _bounded(receive: Receive, max_body: int) -> Receive:
-    size = 0
+def _bounded(receive: Receive, max_body: int, seconds: float) -> Receive:
+    size, is_whole, began = 0, False, asyncio.get_running_loop().time()
 
     async def bounded_receive() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, is_whole
+        try:  # what comes after the body is the end of the connection, which takes its time
+            async with asyncio.timeout_at(None if is_whole else began + seconds):
+                message = await receive()
+        except TimeoutError:
+            raise SerializationException("The request body did not come in time.") from None
         size += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if size > max_body:
             raise RequestEntityTooLargeException(f"The request has more than {max_body} bytes.")
         return message

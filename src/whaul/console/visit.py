@@ -38,7 +38,7 @@ class Visit:
     """Its token."""
     console: "Console"
     renew: Callable[[], Awaitable[bool]] = field(repr=False)
-    """Reads again who the visitor is, for an answer that takes long; False if nobody is signed in any more."""
+    """Whether the visitor is who they were: signed in, with the same policy. For an answer that takes long."""
     person: str | None = None
     """Who signed in as the caller, if a provider said it."""
     resources: list[str] = field(default_factory=list)

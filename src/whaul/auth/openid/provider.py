@@ -89,7 +89,7 @@ class Provider:
             if self._metadata is not None and now - self._metadata_at < KEPT:
                 return self._metadata
             if self._failure is not None and now - self._failed_at < FAILURE_REST:
-                raise self._failure
+                raise self._failure.with_traceback(None)
             self._metadata = self._failure = None
             try:
                 address = self.client.issuer.removesuffix("/") + DISCOVERY
