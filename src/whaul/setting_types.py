@@ -23,8 +23,8 @@ MIN_ROOT_SECRET = 16
 """Characters."""
 _SECONDS: Final[Mapping[str, int]] = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _BYTES: Final[Mapping[str, int]] = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
-_DURATION: Final = re.compile(r"(\d{1,9})([smhd])")
-_SIZE: Final = re.compile(r"(\d{1,15}) ?((?:[KMGT]iB)?)")
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhd])")
+_SIZE: Final = re.compile(r"([0-9]{1,15}) ?((?:[KMGT]iB)?)")
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 """https://www.rfc-editor.org/rfc/rfc6749#section-3.3"""
 _APP_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")

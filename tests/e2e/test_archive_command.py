@@ -116,6 +116,8 @@ def test_files_that_failed_are_fetched_anew(
     archive("set", simulator.waba_id, "--to", f"s3://{BUCKET}/{prefix}")
     send(gateway, simulator, media_id)
     eventually(lambda: status(archive)["failed"] == 1)
+    assert archive("fetch", simulator.waba_id, media_id) == {"mediaId": media_id, "state": "pending"}
+    eventually(lambda: status(archive)["failed"] == 1)
     assert store.read(f"{prefix}{media_id}.png") == b"another"
     archive("set", simulator.waba_id, "--to", f"s3://{BUCKET}/{prefix}anew/")
     assert archive("backfill", simulator.waba_id, "--since", "1h")["queued"] == 1
@@ -123,6 +125,8 @@ def test_files_that_failed_are_fetched_anew(
     assert store.read(f"{prefix}anew/{media_id}.png") == b"a second picture"
     types = [event["type"] for event in gateway.world.whaul("events", "list", "--kind", "media")["events"]]
     assert types[:2] == ["stored", "failed"]
+    with pytest.raises(CommandError, match="failed or waits"):
+        archive("fetch", simulator.waba_id, media_id)
 
 
 def test_a_store_without_conditions_is_told_apart(own: World, archive: Any, simulator: Simulator) -> None:

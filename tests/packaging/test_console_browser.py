@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Response, expect
 
 from harness.browser import chromium, window
 from harness.console import RunningConsole, allow, console
@@ -26,6 +26,7 @@ from whaul.stack.customer import send_events_to
 from whaul.stack.local import Stack, stack
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'`--></textarea><svg onload=alert(3)>{{7*7}}"
+NOWHERE = "/nowhere"
 SIZES = {"wide": {"width": 1440, "height": 900}, "narrow": {"width": 360, "height": 740}}
 
 
@@ -51,8 +52,8 @@ class Site:
             page.wait_for_url("**/messages")
             yield page
 
-    def open(self, page: Page, path: str) -> None:
-        page.goto(f"{self.console.url}{path}")
+    def open(self, page: Page, path: str) -> Response | None:
+        return page.goto(f"{self.console.url}{path}")
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +89,14 @@ def pages(site: Site) -> list[str]:
     messages = [f"/messages/{id_}" for id_ in site.ids.values()]
     of_orders = [f"/deliveries/orders{rest}" for rest in ("", "/dead", "/dead/retry", "/dead/drop", "/replay")]
     account = f"/accounts/{site.stack.account_id}"
-    accounts = [account, f"{account}/unlink", "/accounts/link", "/accounts?text=nothing"]
-    return [*whole, *messages, *of_orders, *accounts, "/docs/events", "/messages?type=nothing", "/sign-in", "/nowhere"]
+    of_accounts = [account, f"{account}/unlink", "/accounts/link", "/accounts?text=nothing"]
+    of_archive = [f"/archive/{site.stack.account_id}/{rest}" for rest in ("backfill", "off")]
+    key = site.console.key("--role", "viewer")
+    of_keys = [f"/keys/{key}{rest}" for rest in ("", "/disable", "/delete", "/policy")]
+    of_keys += ["/keys/new?role=application", "/keys/simulator", f"/keys/simulator?key={key}"]
+    of_keys += [f"/keys/simulator?key={key}&action=whaul:{action}" for action in ("ViewMessages", "ManageKeys")]
+    rest = ["/docs/events", "/messages?type=nothing", "/sign-in", NOWHERE]
+    return [*whole, *messages, *of_orders, *of_accounts, *of_archive, *of_keys, *rest]
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])
@@ -97,7 +104,9 @@ def test_every_page_is_accessible_and_fits(site: Site, scheme: str, size: str) -
     with site.signed_in(color_scheme=scheme, viewport=SIZES[size]) as page:
         page.expected = ("404",)
         for path in pages(site):
-            site.open(page, path)
+            reply = site.open(page, path)
+            assert reply is not None
+            assert reply.ok is (path != NOWHERE), path
             found = Axe().run(page)
             assert found.violations_count == 0, f"{path}: {found.generate_report()}"
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path

@@ -23,7 +23,6 @@ from whaul.console.rendering import ago, pretty, seconds, size
 from whaul.console.safety import HEADERS, Guard
 from whaul.console.sign_in import ATTEMPTS, CHALLENGE_LIFE, MINUTE, Attempts, Challenges
 from whaul.console.site import bounded
-from whaul.console.visit import is_allowed_somewhere
 from whaul.errors import SerializationException, ThrottledRequestException
 from whaul.operations.actions import CONSOLE, actions
 from whaul.server.asgi import Message, Receive, Scope, Send
@@ -203,7 +202,7 @@ def test_who_fails_too_often_waits_a_minute_and_others_do_not() -> None:
     ],
 )
 def test_a_page_is_there_for_who_may_see_something_of_it(policy: str, allowed: bool) -> None:
-    assert is_allowed_somewhere(Policy.parse(policy), "whaul:ViewMessages") is allowed
+    assert Policy.parse(policy).allows_somewhere("whaul:ViewMessages") is allowed
 
 
 @pytest.mark.parametrize(("resource", "allowed"), [("*", False), ("arn:aws:social-messaging:*:*:waba/1", True)])
@@ -212,7 +211,7 @@ def test_what_is_denied_everywhere_has_no_page(resource: str, allowed: bool) -> 
         {"Effect": "Allow", "Action": "*", "Resource": "*"},
         {"Effect": "Deny", "Action": "whaul:View*", "Resource": resource},
     ]
-    assert is_allowed_somewhere(Policy.parse(json.dumps({"Statement": statements})), "whaul:ViewMessages") is allowed
+    assert Policy.parse(json.dumps({"Statement": statements})).allows_somewhere("whaul:ViewMessages") is allowed
 
 
 # Content

@@ -74,6 +74,9 @@ class Statement:
     actions: tuple[re.Pattern[str], ...]
     """In lower case."""
     resources: tuple[re.Pattern[str], ...]
+    action_texts: tuple[str, ...]
+    """As they were written."""
+    resource_texts: tuple[str, ...]
 
     def covers(self, action: str, resource: str) -> bool:
         """Whether the statement applies to this action, in lower case, on this resource."""
@@ -120,6 +123,14 @@ class Policy:
                     return Decision(allowed=False, statement=statement.name)
                 allowed_by = allowed_by or statement.name
         return Decision(allowed=allowed_by is not None, statement=allowed_by)
+
+    def allows_somewhere(self, action: str) -> bool:
+        """Say whether an action is allowed on something, and not denied on everything."""
+        action = action.lower()
+        named = [each for each in self.statements if _any_matches(each.actions, action)]
+        return any(each.allows for each in named) and not any(
+            not each.allows and each.covers(action, "*") for each in named
+        )
 
 
 def denial(caller_arn: str, action: str, resource: str, decision: Decision) -> str:
@@ -197,6 +208,8 @@ def _statement(place: str, content: object) -> Statement:
         allows=content["Effect"] == "Allow",
         actions=tuple(glob(action.lower()) for action in actions),
         resources=tuple(_arn_glob(resource) for resource in resources),
+        action_texts=tuple(actions),
+        resource_texts=tuple(resources),
     )
 
 
@@ -228,14 +241,17 @@ def _arn_glob(pattern: str) -> re.Pattern[str]:
     return re.compile(":".join([*parts, glob(last).pattern]), re.DOTALL)
 
 
-def glob(pattern: str, any_character: str = ".") -> re.Pattern[str]:
+def glob(pattern: str, any_character: str = ".", one_character: str | None = None) -> re.Pattern[str]:
     """Compile `*` (any run of characters) and `?` (one character); all else stands for itself.
+
+    `one_character` is what `?` stands for, unless it is the same as `any_character`.
 
     What lies between two stars has a fixed length, so its first place from the left is as good as any other. The
     atomic groups hold on to it: the match never tries a second one, and no pattern makes it slow.
     """
+    one = one_character or any_character
     first, *rest = (
-        "".join(any_character if char == "?" else re.escape(char) for char in run) for run in re.split(r"\*+", pattern)
+        "".join(one if char == "?" else re.escape(char) for char in run) for run in re.split(r"\*+", pattern)
     )
     if not rest:
         return re.compile(first, re.DOTALL)

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from whaul.settings import Settings
 
 app = typer.Typer(help="Access keys for callers.", no_args_is_help=True, add_completion=False)
-MAX_LIFE = timedelta(days=365)
-"""Of a temporary key."""
-LATELY = timedelta(days=7)
-"""A key that was used since then may still be in use."""
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 VARIABLES = {
     "accessKeyId": "AWS_ACCESS_KEY_ID",
     "secretAccessKey": "AWS_SECRET_ACCESS_KEY",
@@ -47,6 +42,10 @@ def create(
     name: Annotated[str, typer.Option(help="Who uses it; shown in logs and messages.")],
     policy: Annotated[
         Path | None, typer.Option(help="File with an IAM policy document, or - for standard input.")
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="ROLE", help="Give it the policy of a viewer, an operator or an admin."),
     ] = None,
     allow_all: Annotated[bool, typer.Option("--allow-all", help="Create a key that may do everything.")] = False,
     expires_in: Annotated[
@@ -71,21 +70,22 @@ def create(
 
     Examples:
         whaul keys create --name inbox --policy policy.json
+        whaul keys create --name desk --role operator
         whaul keys create --name inbox --allow-all --profile inbox >> ~/.aws/config
         whaul keys create --name job --allow-all --expires-in 1h
     """
-    from whaul.auth.policy import ALLOW_ALL
+    from whaul.registry.access_keys import check_name
     from whaul.settings import Settings
 
-    if not name.isascii() or not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(name) > 64:
-        raise typer.BadParameter("expected up to 64 letters, digits, '-', '_' or '.'", param_hint="--name")
-    if (policy is None) == (not allow_all):
-        raise typer.BadParameter("give either --policy FILE or --allow-all")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--name") from None
     _check_burst(rate_limit, rate_burst)
     _check_profile(profile, endpoint_url, json)
     end = None if expires_in is None else datetime.now(UTC) + _duration(expires_in)
     settings = Settings.load()
-    text = ALLOW_ALL if policy is None else policies.read_policy(policy, settings)
+    text = _chosen_policy(settings, policy, role, allow_all=allow_all)
     key = asyncio.run(_create(settings, name, text, expires_at=end, rate_limit=rate_limit, rate_burst=rate_burst))
     shown = {"accessKeyId": key.access_key_id, "secretAccessKey": key.secret_access_key.get_secret_value()}
     if key.session_token is not None and end is not None:
@@ -106,6 +106,23 @@ def create(
         ) from error
     if not json:
         output.tell("Save the secret now: it is not shown again.")
+
+
+def _chosen_policy(settings: "Settings", file: Path | None, role: str | None, *, allow_all: bool) -> str:
+    from whaul.arns import Arns
+    from whaul.auth.policy import ALLOW_ALL
+    from whaul.operations.roles import ROLES
+
+    if [file is not None, role is not None, allow_all].count(True) != 1:
+        raise typer.BadParameter("give one of --policy FILE, --role ROLE and --allow-all")
+    if file is not None:
+        return policies.read_policy(file, settings)
+    if role is None:
+        return ALLOW_ALL
+    whole = [name for name, each in ROLES.items() if each.is_whole]
+    if role not in whole:
+        raise typer.BadParameter(f"expected one of {', '.join(whole)}", param_hint="--role")
+    return ROLES[role].policy(Arns(settings.account_id, settings.region))
 
 
 async def _create(settings: "Settings", name: str, policy: str, **options: Any) -> "AccessKey":
@@ -208,8 +225,7 @@ def delete(
 
     settings = Settings.load()
     key = asyncio.run(key_records.record(settings, key_id))
-    is_in_use = key.is_usable(datetime.now(UTC)) and key.last_use and datetime.now(UTC) - key.last_use.at < LATELY
-    if is_in_use:
+    if key.is_in_use(datetime.now(UTC)):
         output.tell(
             f"warning: {key_id} was {key_records.last_use(key)}: somebody may still use it. "
             f"`whaul keys disable {key_id}` can be undone, deleting cannot."
@@ -316,13 +332,18 @@ def _own_url(settings: "Settings") -> str:
 
 
 def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([0-9]{1,8})([smhd])", text)
-    duration = timedelta(seconds=int(match[1]) * SECONDS[match[2]]) if match else timedelta()
-    if not timedelta() < duration <= MAX_LIFE:
+    from whaul.registry.access_keys import MAX_LIFE
+    from whaul.setting_types import duration
+
+    try:
+        length = duration(text)
+    except ValueError:
+        length = timedelta()
+    if not timedelta() < length <= MAX_LIFE:
         raise typer.BadParameter(
             f"expected a time such as 30s, 15m, 1h or 7d, at most {MAX_LIFE.days}d", param_hint="--expires-in"
         )
-    return duration
+    return length
 
 
 def _check_burst(rate_limit: float | None, rate_burst: int | None) -> None:

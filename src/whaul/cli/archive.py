@@ -171,6 +171,37 @@ async def _backfill(settings: "Settings", account: str, since: datetime, *, dry_
         )
 
 
+@app.command()
+def fetch(
+    *,
+    account: AccountName,
+    media_id: Annotated[str, typer.Argument(metavar="MEDIA_ID", help="Of the file, as Meta names it.")],
+    json: Json = False,
+) -> None:
+    """Archive one file now that failed, or waits for its next attempt.
+
+    Examples:
+        whaul archive fetch 400000000000001 1000000000001
+    """
+    from whaul.settings import Settings
+
+    if not asyncio.run(_fetch(Settings.load(), account, media_id)):
+        raise CommandError(f"no file {media_id} of {account} failed or waits; `whaul events list --media-id` shows it")
+    if json:
+        output.document({"mediaId": media_id, "state": "pending"})
+    else:
+        output.line(f"{media_id} is fetched as soon as a server runs.")
+
+
+async def _fetch(settings: "Settings", account: str, media_id: str) -> bool:
+    from whaul.events.archive.backfill import fetch_again
+    from whaul.events.receiving.drafts import file_id
+
+    async with opened(settings) as inbound:
+        linked = await inbound.account(account)
+        return await fetch_again(inbound.store, inbound.owner, file_id(inbound.owner, linked.id, media_id))
+
+
 def _archives(inbound: Inbound) -> "Archives":
     from whaul.events.archive.archives import Archives
 

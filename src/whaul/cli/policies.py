@@ -55,6 +55,7 @@ def simulate(
         whaul keys simulate AKIA… --action s3:PutObject --resource arn:aws:s3:::inbox/photos/1.jpeg
     """
     from whaul.arns import Arns
+    from whaul.auth.explanation import in_words, near_misses
     from whaul.auth.policy import Policy
     from whaul.cli.simulated_call import SimulatedCall, one_need
     from whaul.settings import Settings
@@ -76,11 +77,15 @@ def simulate(
         named = {"accessKeyId": key and key.access_key_id, "name": key and key.name}
         output.document(named | (_shape(*decisions[0]) if alone else _call_shape(decisions)))
     elif alone:
-        output.line(f"{_words(decisions[0][2])}.")
+        output.line(f"{in_words(decisions[0][2])}.")
     else:
         for each, on, decision in decisions:
-            output.line(f"{_words(decision)}: {each} on {on}")
+            output.line(f"{in_words(decision)}: {each} on {on}")
         output.line(f"The call is {'allowed' if all(each.allowed for *_, each in decisions) else 'denied'}.")
+    for each, on, decision in decisions:
+        if not decision.explicit:
+            for told in near_misses(parsed, each, on):
+                output.tell(f"{told}.")
     if key is not None and key_records.state(key).startswith(("disabled", "expired")):
         output.tell(f"The key is {key_records.state(key)}: its calls are refused, whatever its policy says.")
 
@@ -128,17 +133,13 @@ def _warn_of_action(action: str, settings: "Settings") -> None:
         output.tell(f"warning: {warning}")
 
 
-def _words(decision: "Decision") -> str:
-    if not decision.explicit:
-        return "Denied: no statement allows it"
-    return f"{'Allowed' if decision.allowed else 'Denied'} by the statement {decision.statement}"
-
-
 def _shape(action: str, resource: str, decision: "Decision") -> dict[str, object]:
+    from whaul.auth.explanation import outcome
+
     return {
         "action": action,
         "resource": resource,
-        "decision": "allowed" if decision.allowed else "explicitDeny" if decision.explicit else "implicitDeny",
+        "decision": outcome(decision),
         "statement": decision.statement,
     }
 

@@ -8,6 +8,7 @@ import typer
 
 from whaul.api.service import OPERATIONS
 from whaul.arns import Arns, read_meta_id
+from whaul.auth.explanation import check_question
 from whaul.errors import InvalidParametersException
 from whaul.model import S3File
 from whaul.operations.actions import GET_OBJECT, NO_RESOURCE, PUT_OBJECT, action_of, actions, object_arn
@@ -104,10 +105,10 @@ def _arn(option: str, value: str, arns: Arns, read: Callable[[str], str | None],
 
 def one_need(action: str, resource: str) -> Need:
     """Check an action and a resource that are asked about by themselves. Raises `typer.BadParameter`."""
-    if not re.fullmatch(r"[A-Za-z0-9-]+:[A-Za-z0-9]+", action):
-        raise typer.BadParameter("expected service:Name, without wildcards", param_hint="--action")
-    if resource != "*" and not re.fullmatch(r"arn(:[^:]*){4}:.+", resource, re.DOTALL):
-        raise typer.BadParameter("expected an ARN, or *", param_hint="--resource")
+    try:
+        check_question(action, resource)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     return action, resource
 
 

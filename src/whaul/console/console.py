@@ -36,11 +36,11 @@ MAX_NOTICES: Final = 1000
 
 
 class Notices(dict[str, str]):
-    """What the next page of a session says, by its token."""
+    """What the next page of a session says, by its token; or something else that is short, and kept for a while."""
 
-    def __setitem__(self, session: str, notice: str) -> None:
+    def __setitem__(self, token: str, notice: str) -> None:
         """Keep a notice; of too many the oldest is dropped."""
-        super().__setitem__(session, notice)
+        super().__setitem__(token, notice)
         while len(self) > MAX_NOTICES:
             del self[next(iter(self))]
 
@@ -66,6 +66,8 @@ class Console:
     is_ending: Callable[[], bool]
     """Whether the server stops."""
     notices: Notices = field(default_factory=Notices)
+    sent: Notices = field(default_factory=Notices)
+    """Forms that were used and may not be used again: what each made."""
     checkups: Checkups = field(default_factory=Checkups)
 
     @cached_property

@@ -9,7 +9,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from whaul.auth.caller import Caller
-from whaul.auth.policy import Policy
 from whaul.errors import AccessDeniedException
 from whaul.model import LinkedAccount
 
@@ -57,7 +56,7 @@ class Visit:
 
     def may_somewhere(self, action: str) -> bool:
         """Say whether an action may be allowed on something."""
-        return is_allowed_somewhere(self.caller.policy, action)
+        return self.caller.policy.allows_somewhere(action)
 
     def require_somewhere(self, action: str) -> None:
         """Refuse an action that is allowed on nothing, with AccessDeniedException."""
@@ -107,12 +106,3 @@ class Visit:
     def is_over(self) -> Callable[[], bool]:
         """Say whether the server stops, so that an answer without end has to end."""
         return self.console.is_ending
-
-
-def is_allowed_somewhere(policy: Policy, action: str) -> bool:
-    """Say whether a policy allows an action on something, and does not deny it on everything."""
-    action = action.lower()
-    names = [each for each in policy.statements if any(pattern.fullmatch(action) for pattern in each.actions)]
-    return any(each.allows for each in names) and not any(
-        not each.allows and each.covers(action, "*") for each in names
-    )

@@ -1,9 +1,10 @@
 """Access keys, read and written in transactions."""
 
+import re
 import string
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import SecretStr
@@ -19,6 +20,17 @@ _PERMANENT: Final = "AKIA"
 _TEMPORARY: Final = "ASIA"
 _ID_ALPHABET: Final = string.ascii_uppercase + "234567"
 _SECRET_ALPHABET: Final = string.ascii_letters + string.digits + "+/"
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_LIFE: Final = timedelta(days=365)
+"""Of a temporary key."""
+LATELY: Final = timedelta(days=7)
+"""A key that was used since then may still be in use."""
+
+
+def check_name(name: str) -> None:
+    """Check the name of an access key. Raises ValueError."""
+    if not _NAME.fullmatch(name):
+        raise ValueError("expected up to 64 letters, digits, '-', '_' or '.'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,10 @@ class AccessKeyRecord:
     def is_usable(self, now: datetime) -> bool:
         """Whether calls can be signed with it: it is neither disabled nor expired."""
         return self.disabled_at is None and (self.expires_at is None or self.expires_at > now)
+
+    def is_in_use(self, now: datetime) -> bool:
+        """Whether somebody may still call with it: it can be used, and lately was."""
+        return self.is_usable(now) and self.last_use is not None and now - self.last_use.at < LATELY
 
 
 class AccessKeys:

@@ -10,8 +10,10 @@ from whaul.console.pages import (
     dead_letters,
     deliveries,
     doctor,
+    keys,
     manual,
     messages,
+    policy_simulator,
     replays,
     transfers,
 )
@@ -25,6 +27,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *account_changes.PAGES,  # its /accounts/link comes before any /accounts/{account}
     *accounts.PAGES,
     *transfers.PAGES,
+    *policy_simulator.PAGES,  # before the page of a key, whose address could be the same
+    *keys.PAGES,
     *doctor.PAGES,
     *manual.PAGES,
 )

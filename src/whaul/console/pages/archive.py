@@ -110,6 +110,13 @@ async def begin(visit: Visit) -> Response:
     return visit.back("/archive", told + (" No more may wait: repeat it when these are stored." * found.is_full))
 
 
+async def ask_off(visit: Visit) -> Response:
+    """Say what it means to keep no more files."""
+    account, status = await _archive(visit)
+    waiting = status.counts["pending"] + status.counts["parked"]
+    return await visit.page("archive_off.html", account=account, archive=status.archive, waiting=waiting)
+
+
 async def off(visit: Visit) -> Response:
     """Keep no more files of an account."""
     account, _ = await _archive(visit)
@@ -158,5 +165,6 @@ PAGES: Final = (
     Page(path="/archive/files/{file}/fetch", action=FETCH, answer=fetch, posts=True),
     Page(path="/archive/{account}/backfill", action=MANAGE, answer=ask),
     Page(path="/archive/{account}/backfill", action=MANAGE, answer=begin, posts=True),
+    Page(path="/archive/{account}/off", action=MANAGE, answer=ask_off),
     Page(path="/archive/{account}/off", action=MANAGE, answer=off, posts=True),
 )

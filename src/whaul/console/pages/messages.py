@@ -125,7 +125,6 @@ async def show_one(visit: Visit) -> Response:
         phone_number_id=event.meta_phone_number_id
         and event.account_id
         and console.arns.phone_number_id(event.meta_phone_number_id),
-        since=event.received_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
 
 

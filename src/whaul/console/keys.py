@@ -1,0 +1,150 @@
+"""What one may do to access keys in the console, and how they are shown.
+
+Whoever manages keys there makes and changes only keys that may do no more than their own, and last no longer:
+otherwise the right to manage keys would be every right. Without that one might also disable those who may do more.
+The command line has no such bound: who runs it has the database.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from difflib import unified_diff
+from typing import NamedTuple
+
+from whaul.auth.delegation import excess
+from whaul.auth.policy import Policy, PolicyError
+from whaul.auth.policy_check import warnings
+from whaul.console.events import State
+from whaul.console.rendering import pretty
+from whaul.console.visit import PageError, Visit
+from whaul.errors import AccessDeniedException
+from whaul.operations.actions import actions
+from whaul.operations.rights import Resources, Right
+from whaul.registry.access_keys import AccessKeyRecord
+
+VIEW = "whaul:ViewKeys"
+MANAGE = "whaul:ManageKeys"
+
+
+def state(key: AccessKeyRecord) -> State:
+    """Say whether a key can be used."""
+    if key.disabled_at is not None:
+        return State("disabled", "bad")
+    if key.expires_at is None:
+        return State("enabled", "good")
+    return State("temporary", "good") if key.is_usable(datetime.now(UTC)) else State("expired", "plain")
+
+
+def parsed(key: AccessKeyRecord) -> Policy | None:
+    """Read a key's policy; None if it cannot be evaluated, so that all its calls are refused."""
+    try:
+        return Policy.parse(key.policy)
+    except PolicyError:
+        return None
+
+
+async def own_end(visit: Visit) -> datetime | None:
+    """When the key of the visitor ends; None if it does not, as that of the settings."""
+    own = await visit.console.registry.access_keys.record(visit.caller.access_key_id)
+    return None if own is None else own.expires_at
+
+
+async def found(visit: Visit, action: str = VIEW) -> AccessKeyRecord:
+    """Find the key that an address names. Raises PageError, and AccessDeniedException without the right."""
+    visit.require(VIEW)
+    if action != VIEW:
+        visit.require(action)
+    key = await visit.console.registry.access_keys.record(visit.request.path_params["id"])
+    if key is None:
+        raise PageError("There is no such access key, or not any more.")
+    visit.details["accessKeyId"] = key.access_key_id
+    return key
+
+
+async def bound(visit: Visit, key: AccessKeyRecord) -> str | None:
+    """Say why the visitor may not change a key; None if they may."""
+    if key.access_key_id == visit.caller.access_key_id:
+        return None
+    policy = parsed(key)
+    more = None if policy is None else excess(policy, visit.caller.policy)
+    if more is not None:
+        return f"This key may do more than yours: {more}."
+    end = await own_end(visit)
+    if end is not None and (key.expires_at is None or key.expires_at > end):
+        return "This key lasts longer than yours."
+    return None
+
+
+async def changed(visit: Visit) -> AccessKeyRecord:
+    """Find the key that is to be changed. Raises AccessDeniedException if it may do more than the visitor."""
+    key = await found(visit, MANAGE)
+    refused = await bound(visit, key)
+    if refused is not None:
+        raise AccessDeniedException(f"{refused} {REMEDY}")
+    return key
+
+
+REMEDY = "Sign in with a key that may do as much, or use the command line."
+
+
+class Draft(NamedTuple):
+    """A policy that somebody wrote, looked over."""
+
+    text: str
+    policy: Policy | None
+    """None if it cannot be used."""
+    problem: str | None
+    """Why it cannot be used."""
+    warnings: Sequence[str] = ()
+    """What has no effect in it."""
+
+
+def draft(visit: Visit, text: str) -> Draft:
+    """Look over a policy: whether it can be evaluated, and goes no further than the visitor's own."""
+    text = text.replace("\r\n", "\n")  # as a form sends line ends
+    try:
+        policy = Policy.parse(text)
+    except PolicyError as error:
+        return Draft(text, None, str(error))
+    told = warnings(text, actions(visit.console.arns))
+    more = excess(policy, visit.caller.policy)
+    if more is not None:
+        return Draft(text, None, f"It may do more than your own key: {more}. {REMEDY}", told)
+    return Draft(text, policy, None, told)
+
+
+async def resources(visit: Visit) -> Resources:
+    """List everything that policies may be about."""
+    console = visit.console
+    destinations = [each.name for each in await console.destinations.all()]
+    return Resources(console.arns, await console.registry.accounts.all(), destinations)
+
+
+class Changed(NamedTuple):
+    """What a key may do otherwise than before: an action, and names of what it concerns."""
+
+    action: str
+    gained: Sequence[str]
+    lost: Sequence[str]
+
+
+def differences(before: Sequence[Right], after: Sequence[Right], names: dict[str, str]) -> list[Changed]:
+    """Compare what two policies allow."""
+    rows = []
+    for old, new in zip(before, after, strict=True):
+        had, has = (
+            set(each.allowed) | ({""} if each.somewhere and not each.decisions else set()) for each in (old, new)
+        )
+        if had != has:
+            rows.append(Changed(new.action, _named(has - had, new, names), _named(had - has, new, names)))
+    return rows
+
+
+def _named(arns: set[str], right: Right, names: dict[str, str]) -> list[str]:
+    if len(arns) > 1 and len(arns) == len(right.decisions):
+        return ["everything"]
+    return sorted("something" if not arn else "" if arn == "*" else names[arn] for arn in arns)
+
+
+def diff(before: str, after: str) -> list[str]:
+    """Write the lines of a policy that change, with those around them."""
+    return list(unified_diff(pretty(before).splitlines(), pretty(after).splitlines(), lineterm=""))[2:]

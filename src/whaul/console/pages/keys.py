@@ -1,0 +1,244 @@
+"""Keys: who may call and sign in, with which policy; made, changed, disabled and deleted."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+from starlette.responses import Response
+
+from whaul.auth.policy import Policy
+from whaul.console import keys
+from whaul.console.keys import MANAGE, VIEW
+from whaul.console.page import Page
+from whaul.console.rendering import pretty
+from whaul.console.visit import PageError, Visit
+from whaul.operations.roles import ROLES
+from whaul.registry.access_keys import AccessKeyRecord, check_name
+
+LIVES: Final = {"": None, "1h": timedelta(hours=1), "1d": timedelta(1), "7d": timedelta(7), "90d": timedelta(90)}
+"""How long a key may last, as a form has it."""
+LIFE_WORDS: Final = {"1h": "1 hour", "1d": "1 day", "7d": "7 days", "90d": "90 days"}
+
+
+async def show_list(visit: Visit) -> Response:
+    """Show the access keys."""
+    visit.require(VIEW)
+    found = await visit.console.registry.access_keys.all()
+    own = visit.caller.access_key_id
+    return await visit.page(
+        "keys.html",
+        rows=[(key, keys.state(key), _in_short(keys.parsed(key))) for key in found],
+        own=own,
+        is_elsewhere=own not in {key.access_key_id for key in found},
+        may_manage=visit.may(MANAGE),
+    )
+
+
+async def show_one(visit: Visit) -> Response:
+    """Show an access key, and what it may do."""
+    key = await keys.found(visit)
+    policy = keys.parsed(key)
+    resources = await keys.resources(visit)
+    return await visit.page(
+        "key.html",
+        key=key,
+        state=keys.state(key),
+        is_own=key.access_key_id == visit.caller.access_key_id,
+        policy=pretty(key.policy),
+        rights=None if policy is None else resources.rights(policy),
+        names=resources.names,
+        bound=await keys.bound(visit, key) if visit.may(MANAGE) else None,
+        remedy=keys.REMEDY,
+        may_manage=visit.may(MANAGE),
+    )
+
+
+async def ask_new(visit: Visit) -> Response:
+    """Show the form for a new key."""
+    visit.require(MANAGE)
+    role = visit.request.query_params.get("role", "viewer")
+    if role not in ROLES:
+        raise PageError(f"There is no role {role[:64]}.", 400)
+    return await _new(visit, role=role, draft=keys.draft(visit, ROLES[role].policy(visit.console.arns)))
+
+
+async def make(visit: Visit) -> Response:
+    """Make a key; its secret is in this answer, and nowhere else."""
+    visit.require(MANAGE)
+    form = {name: str(value) for name, value in (await visit.form()).items()}
+    draft = keys.draft(visit, form.get("policy", ""))
+    name, life, sent = form.get("name", "").strip(), form.get("life", ""), form.get("once", "")
+    problem = draft.problem
+    try:
+        check_name(name)
+    except ValueError as error:
+        problem = f"The name: {error}."
+    if problem is not None or life not in LIVES:
+        return await _new(visit, 400, draft=draft, name=name, life=life, problem=problem)
+    made = visit.console.sent
+    if not sent or sent in made:
+        raise PageError("This form was used already, and a secret is shown only once. The list has the key.", 409)
+    made[sent] = name
+    key = await visit.console.registry.access_keys.create(name, draft.text, expires_at=await _end(visit, life))
+    visit.details |= {"accessKeyId": key.access_key_id, "name": name}
+    return await visit.page("key_made.html", key=key, warnings=draft.warnings)
+
+
+async def enable(visit: Visit) -> Response:
+    """Enable a key again."""
+    key = await keys.changed(visit)
+    await visit.console.registry.access_keys.enable(key.access_key_id)
+    return visit.back(f"/keys/{key.access_key_id}", f"{key.name} is enabled.")
+
+
+async def ask_disable(visit: Visit) -> Response:
+    """Say what it means to disable a key."""
+    return await _ask(visit, "disable")
+
+
+async def disable(visit: Visit) -> Response:
+    """Disable a key."""
+    key = await keys.changed(visit)
+    await visit.console.registry.access_keys.disable(key.access_key_id)
+    return visit.back(f"/keys/{key.access_key_id}", f"{key.name} is disabled. Servers refuse it within 5 seconds.")
+
+
+async def ask_delete(visit: Visit) -> Response:
+    """Say what it means to delete a key."""
+    return await _ask(visit, "delete")
+
+
+async def delete(visit: Visit) -> Response:
+    """Delete a key."""
+    key = await keys.changed(visit)
+    await visit.console.registry.access_keys.delete(key.access_key_id)
+    return visit.back("/keys", f"{key.name} ({key.access_key_id}) is deleted.")
+
+
+async def ask_policy(visit: Visit) -> Response:
+    """Show the editor of a key's policy."""
+    key = await keys.changed(visit)
+    role = visit.request.query_params.get("role", "")
+    text = ROLES[role].policy(visit.console.arns) if role in ROLES else pretty(key.policy)
+    return await _editor(visit, key, keys.draft(visit, text), is_checked=False)
+
+
+async def set_policy(visit: Visit) -> Response:
+    """Show what another policy changes; and when that was seen, replace it."""
+    key = await keys.changed(visit)
+    form = await visit.form()
+    draft = keys.draft(visit, str(form.get("policy", "")))
+    if draft.policy is None:
+        return await _editor(visit, key, draft, is_checked=False, status=400)
+    if form.get("seen") != _seen(key, draft.text):
+        return await _editor(visit, key, draft, is_checked=True)
+    await visit.console.registry.access_keys.set_policy(key.access_key_id, draft.text)
+    may_look = key.access_key_id != visit.caller.access_key_id or draft.policy.evaluate(VIEW, "*").allowed
+    told = f"{key.name} has another policy. Servers follow within 5 seconds."
+    return visit.back(f"/keys/{key.access_key_id}" if may_look else "/", told)
+
+
+async def _new(
+    visit: Visit,
+    status: int = 200,
+    *,
+    draft: keys.Draft,
+    role: str = "",
+    name: str = "",
+    life: str = "",
+    problem: str | None = None,
+) -> Response:
+    return await visit.page(
+        "key_new.html",
+        status=status,
+        roles=ROLES,
+        role=role,
+        called=name,
+        life=life,
+        lives=list(LIFE_WORDS.items()),
+        draft=draft,
+        problem=problem if status != 200 else draft.problem,
+        end=await keys.own_end(visit),
+        once=secrets.token_urlsafe(16),
+    )
+
+
+async def _end(visit: Visit, life: str) -> datetime | None:
+    """When a new key ends: with the key that makes it, at the latest."""
+    length, own = LIVES[life], await keys.own_end(visit)
+    ends: Sequence[datetime] = [
+        each for each in (own, None if length is None else datetime.now(UTC) + length) if each is not None
+    ]
+    return min(ends, default=None)
+
+
+async def _ask(visit: Visit, verb: str) -> Response:
+    key = await keys.changed(visit)
+    return await visit.page(
+        "key_change.html",
+        key=key,
+        verb=verb,
+        is_own=key.access_key_id == visit.caller.access_key_id,
+        is_in_use=key.is_in_use(datetime.now(UTC)),
+    )
+
+
+async def _editor(
+    visit: Visit, key: AccessKeyRecord, draft: keys.Draft, *, is_checked: bool, status: int = 200
+) -> Response:
+    values: dict[str, Any] = {"changes": [], "diff": [], "seen": "", "loses": False}
+    if is_checked and draft.policy is not None:
+        resources = await keys.resources(visit)
+        before = keys.parsed(key)
+        values = {
+            "changes": keys.differences(
+                resources.rights(before or Policy(())), resources.rights(draft.policy), resources.names
+            ),
+            "diff": keys.diff(key.policy, draft.text),
+            "seen": _seen(key, draft.text),
+            "loses": not all(draft.policy.evaluate(each, "*").allowed for each in (VIEW, MANAGE)),
+        }
+    return await visit.page(
+        "key_policy.html",
+        status=status,
+        key=key,
+        draft=draft,
+        is_checked=is_checked,
+        is_own=key.access_key_id == visit.caller.access_key_id,
+        roles=ROLES,
+        **values,
+    )
+
+
+def _seen(key: AccessKeyRecord, text: str) -> str:
+    """Stand for a change that was shown: of which policy, and to which."""
+    return sha256(f"{key.access_key_id}\n{key.policy}\n{text}".encode()).hexdigest()
+
+
+def _in_short(policy: Policy | None) -> str:
+    """Say in a word what a policy is about."""
+    if policy is None:
+        return "cannot be evaluated"
+    allows = [each for each in policy.statements if each.allows]
+    if any(each.covers("*", "*") for each in allows):
+        return "everything" if len(allows) == len(policy.statements) else "everything but what it denies"
+    services = {text.partition(":")[0] for each in allows for text in each.action_texts}
+    words = {"whaul": "the console", "social-messaging": "calls", "s3": "files in buckets"}
+    return ", ".join(words.get(each, each) for each in sorted(services, reverse=True)) or "nothing"
+
+
+PAGES: Final = (
+    Page(path="/keys", action=VIEW, answer=show_list, title="Keys"),
+    Page(path="/keys/new", action=MANAGE, answer=ask_new),
+    Page(path="/keys/new", action=MANAGE, answer=make, posts=True),
+    Page(path="/keys/{id}", action=VIEW, answer=show_one),
+    Page(path="/keys/{id}/enable", action=MANAGE, answer=enable, posts=True),
+    Page(path="/keys/{id}/disable", action=MANAGE, answer=ask_disable),
+    Page(path="/keys/{id}/disable", action=MANAGE, answer=disable, posts=True),
+    Page(path="/keys/{id}/delete", action=MANAGE, answer=ask_delete),
+    Page(path="/keys/{id}/delete", action=MANAGE, answer=delete, posts=True),
+    Page(path="/keys/{id}/policy", action=MANAGE, answer=ask_policy),
+    Page(path="/keys/{id}/policy", action=MANAGE, answer=set_policy, posts=True),
+)
