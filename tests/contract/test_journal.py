@@ -140,6 +140,7 @@ async def test_events_are_chosen_by_what_they_are(here: Installation) -> None:
     assert await listed(here, field="messages") == ["wamid.4", "wamid.3", *oldest]
     assert await listed(here, kind="message", type="image") == ["wamid.2"]
     assert await listed(here, meta_phone_number_id=NUMBER) == ["wamid.4", *oldest]
+    assert await listed(here, wamid="wamid.2") == ["wamid.2"]
     assert await listed(here, state="unrouted") == ["wamid.3"]
     assert await listed(here, state="unparsed") == [None]
     assert await listed(here, since=microseconds(NOON + timedelta(minutes=1))) == ["wamid.4"]

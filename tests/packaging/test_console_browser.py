@@ -95,8 +95,10 @@ def pages(site: Site) -> list[str]:
     of_keys = [f"/keys/{key}{rest}" for rest in ("", "/disable", "/delete", "/policy")]
     of_keys += ["/keys/new?role=application", "/keys/simulator", f"/keys/simulator?key={key}"]
     of_keys += [f"/keys/simulator?key={key}&action=whaul:{action}" for action in ("ViewMessages", "ManageKeys")]
+    sends = f"/send?number={site.stack.phone_number_id}&kind="
+    of_sends = [f"{sends}{kind}" for kind in ("text", "template", "document", "json")]
     rest = ["/docs/events", "/messages?type=nothing", "/sign-in", NOWHERE]
-    return [*whole, *messages, *of_orders, *of_accounts, *of_archive, *of_keys, *rest]
+    return [*whole, *messages, *of_orders, *of_accounts, *of_archive, *of_keys, *of_sends, *rest]
 
 
 @pytest.mark.parametrize(("scheme", "size"), [("light", "wide"), ("dark", "narrow")])

@@ -37,6 +37,9 @@ SenderOf = Annotated[
 MediaOf = Annotated[
     str | None, typer.Option("--media-id", metavar="ID", help="That name this file, if it is or was to be archived.")
 ]
+WamidOf = Annotated[
+    str | None, typer.Option("--wamid", metavar="ID", help="That are about this message, by Meta's id of it.")
+]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Received since then: a time, or 15m, 2h, 7d ago.")
 ]
@@ -56,6 +59,7 @@ class Filters:
     destination: str | None = None
     sender: str | None = None
     media_id: str | None = None
+    wamid: str | None = None
     state: State | None = None
     since: str | None = None
     until: str | None = None
@@ -80,6 +84,7 @@ class Filters:
             state=None if self.state is None else self.state.value,
             party=None if self.sender is None else await _party(inbound, self.sender),
             files=None if self.media_id is None else await _files(inbound, self.media_id),
+            wamid=self.wamid,
             since=None if since is None else microseconds(since),
             until=None if until is None else microseconds(until),
         )

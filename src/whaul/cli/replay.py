@@ -22,6 +22,7 @@ from whaul.cli.event_filters import (
     StateOf,
     TypeOf,
     Until,
+    WamidOf,
 )
 from whaul.cli.failures import CommandError
 from whaul.cli.inbound import DryRun, Yes, counted, opened
@@ -43,6 +44,7 @@ def replay(
     destination: DestinationOf = None,
     sender: SenderOf = None,
     media_id: MediaOf = None,
+    wamid: WamidOf = None,
     state: StateOf = None,
     since: Since = None,
     until: Until = None,
@@ -80,6 +82,7 @@ def replay(
             destination=destination,
             sender=sender,
             media_id=media_id,
+            wamid=wamid,
             state=state,
             since=since,
             until=until,

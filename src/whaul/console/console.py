@@ -67,7 +67,7 @@ class Console:
     """Whether the server stops."""
     notices: Notices = field(default_factory=Notices)
     sent: Notices = field(default_factory=Notices)
-    """Forms that were used and may not be used again: what each made."""
+    """What was made or sent by forms that may not be used again."""
     checkups: Checkups = field(default_factory=Checkups)
 
     @cached_property

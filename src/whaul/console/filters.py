@@ -17,7 +17,7 @@ from whaul.setting_types import moment
 KINDS: Final = ("message", "status", "echo", "call", "notification", "media")
 STATES: Final = ("delivered", "pending", "dead", *sorted(LOOSE))
 ALL: Final = "all"
-NAMES: Final = ("kind", "type", "phone_number", "state", "destination", "since", "until", "sender", "media_id")
+NAMES: Final = ("kind", "type", "phone_number", "state", "destination", "since", "until", "sender", "media_id", "wamid")
 _OPTIONS: Final[Mapping[str, str]] = {name: f"--{name.replace('_', '-')}" for name in NAMES}
 VIEW: Final = "whaul:ViewMessages"
 CONTENT: Final = "whaul:ViewContent"
@@ -40,6 +40,7 @@ class Filters:
     until: str = ""
     sender: str = ""
     media_id: str = ""
+    wamid: str = ""
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Self:
@@ -55,7 +56,7 @@ class Filters:
     @property
     def has_more(self) -> bool:
         """Whether any was chosen of those that are seldom used."""
-        return any((self.phone_number, self.destination, self.until, self.sender, self.media_id))
+        return any((self.phone_number, self.destination, self.until, self.sender, self.media_id, self.wamid))
 
     def query(self, **more: object) -> str:
         """Write them as an address has them, with further parameters."""
@@ -86,10 +87,11 @@ class Filters:
 
     async def seen(self, visit: Visit) -> Selection:
         """Look up what they name, within what the visitor may see. Raises PageError."""
-        if self.sender:
-            visit.require_somewhere(CONTENT)  # it would tell who wrote
+        tells_who = bool(self.sender or self.wamid)
+        if tells_who:
+            visit.require_somewhere(CONTENT)
         accounts = await visit.console.registry.accounts.all()
-        action = CONTENT if self.sender else VIEW
+        action = CONTENT if tells_who else VIEW
         arns = visit.console.arns
         everything = visit.may(action, arns.arn("waba-*")) and all(visit.may(action, each.arn) for each in accounts)
         return await self.selection(
@@ -119,6 +121,7 @@ class Filters:
             kind=None if self.kind == ALL else self.kind,
             type=self.type or None,
             meta_phone_number_id=self.phone_number or None,
+            wamid=self.wamid or None,
             state=self.state or None,
             destination=None if destination is None else destination.number,
             since=_moment("since", self.since),

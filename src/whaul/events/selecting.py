@@ -20,6 +20,7 @@ _COLUMNS: Final[Mapping[str, str]] = {
     "kind": "kind",
     "type": "type",
     "meta_phone_number_id": "meta_phone_number_id",
+    "wamid": "wamid",
 }
 """Members of a selection that are columns."""
 
@@ -40,6 +41,8 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     kind: str | None = None
     type: str | None = None
     meta_phone_number_id: str | None = None
+    wamid: str | None = None
+    """Meta's id of the message that it is, or is about."""
     destination: int | None = None
     state: str | None = None
     """One of `LOOSE`, or `pending`, `delivered` or `dead`."""

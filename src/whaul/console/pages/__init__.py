@@ -15,6 +15,7 @@ from whaul.console.pages import (
     messages,
     policy_simulator,
     replays,
+    send,
     transfers,
 )
 
@@ -26,6 +27,7 @@ PAGES: Final[tuple[Page, ...]] = (
     *archive.PAGES,
     *account_changes.PAGES,  # its /accounts/link comes before any /accounts/{account}
     *accounts.PAGES,
+    *send.PAGES,
     *transfers.PAGES,
     *policy_simulator.PAGES,  # before the page of a key, whose address could be the same
     *keys.PAGES,

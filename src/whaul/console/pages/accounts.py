@@ -27,6 +27,7 @@ UNLINK: Final = action_of("DisassociateWhatsAppBusinessAccount")
 PUT: Final = action_of("PutWhatsAppBusinessAccountEventDestinations")
 TAG: Final = action_of("TagResource")
 UNTAG: Final = action_of("UntagResource")
+SEND: Final = action_of("SendWhatsAppMessage")
 ARCHIVES: Final = "whaul:ViewArchives"
 DELIVERIES: Final = "whaul:ViewDeliveries"
 ROWS: Final = 50
@@ -168,6 +169,7 @@ async def show(visit: Visit, account: LinkedAccount, findings: Sequence[str] | N
         may_unlink=visit.may(UNLINK, account.arn),
         may_put=visit.may(PUT, account.arn),
         may_tag=lambda arn: visit.may(TAG, arn),
+        may_send=lambda arn: visit.may(SEND, arn),
         may_untag=lambda arn: visit.may(UNTAG, arn),
     )
 

@@ -1,0 +1,123 @@
+"""The console's messages to customers, over a simulated Meta."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+
+from harness.client import Reply
+from harness.console import RunningConsole, Visitor, allow, console, inside, words
+from harness.inbox import KEY, OWNER, REGION, Installation, post
+from harness.world import World
+from whaul.simulator import Simulator
+from whaul.simulator.templates import Template
+from whaul.stack.local import clean_environment
+
+CUSTOMER = "15550100777"
+
+
+@pytest.fixture(scope="module")
+def own(running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("send")
+    environ = clean_environment() | {
+        "AWS_REGION": REGION,
+        "WHAUL_ACCOUNT_ID": OWNER,
+        "WHAUL_SECRET_KEY": KEY.get_secret_value(),
+        "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
+        "WHAUL_GRAPH_URL": running_simulator.url,
+        "WHATSAPP_ACCESS_TOKEN": running_simulator.token,
+        "WHAUL_AUDIT_LOG": str(folder / "audit.log"),
+    }
+    found = World(running_simulator, environ, folder)
+    found.link()
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(own: World) -> Iterator[RunningConsole]:
+    with console(own.environ, own.folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def operator(site: RunningConsole) -> Visitor:
+    return site.sign_in(site.key("--allow-all"))
+
+
+async def write_now(simulator: Simulator, here: Installation) -> None:
+    """Have the customer write to the first number."""
+    message = {"from": CUSTOMER, "id": "wamid.in", "timestamp": "1", "type": "text", "text": {"body": "Hello"}}
+    came = post(message, waba=simulator.waba_id, number=simulator.phone_numbers[0].id)
+    assert (await here.inbox.put(replace(came, received_at=datetime.now(UTC)))).events == 1
+
+
+def form(reply: Reply) -> dict[str, str]:
+    """What a page's form has filled in already."""
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', reply.text))
+
+
+def test_a_text_is_looked_at_sent_once_and_followed(own: World, operator: Visitor, simulator: Simulator) -> None:
+    assert "+1 555-010-0001" in words(operator.get("/send"))
+    here = f"/send?number={own.phone_number_id}"
+    members = form(operator.get(here)) | {"to": f"+{CUSTOMER}", "text": "Hello <b>'you'</b>"}
+    previewed = operator.post("/send", members | {"do": "preview"})
+    assert simulator.messages == []
+    assert "Hello &lt;b&gt;&#39;you&#39;&lt;/b&gt;" in previewed.text
+    assert "window closed" in words(previewed)
+    assert f"--origination-phone-number-id {own.phone_number_id}" in words(previewed)
+    inside(own.folder / "whaul.db", partial(write_now, simulator))
+    previewed = operator.post("/send", members | {"do": "preview"})
+    assert "window open" in words(previewed)
+    sending = form(previewed) | members | {"do": "send"}
+    sent = words(operator.submit("/send", sending))
+    again = words(operator.submit("/send", sending))
+    [message] = simulator.messages
+    assert message.content["text"] == {"body": "Hello <b>'you'</b>"}
+    assert message.id is not None
+    for page in (sent, again):
+        assert f"WhatsApp id {message.id}" in page
+        assert f"whaul events list --wamid {message.id}" in page
+    assert operator.get(f"/messages?kind=all&wamid={message.id}").status == 200
+
+
+def test_a_template_of_the_account_is_filled_in(own: World, operator: Visitor, simulator: Simulator) -> None:
+    here = f"/send?number={own.phone_number_id}&kind=template"
+    assert "No template of this account is approved" in words(operator.get(here))
+    body = {"type": "BODY", "text": "Hi {{1}}, <it> has left."}
+    members = {"waba_id": simulator.waba_id, "name": "order_left", "language": "en_US", "category": "UTILITY"}
+    simulator.state.templates["77"] = Template(id="77", components=[body], status="APPROVED", **members)
+    assert "order_left (en_US)" in words(operator.get(here))
+    chosen = operator.get(f"{here}&template=77")
+    assert "Hi {{1}}, &lt;it&gt; has left." in chosen.text
+    given = form(chosen) | {"to": CUSTOMER}
+    assert "The template wants a value: Body: {{1}}" in words(operator.post("/send", given | {"do": "send"}))
+    operator.submit("/send", given | {"body-1": "Ann", "do": "send"})
+    components = simulator.messages[-1].content["template"]["components"]
+    assert components == [{"type": "body", "parameters": [{"type": "text", "text": "Ann"}]}]
+
+
+def test_what_meta_refuses_is_explained(own: World, operator: Visitor, simulator: Simulator) -> None:
+    given = {"number": own.phone_number_id, "kind": "json", "do": "send", "call": "1"}
+    refused = operator.post("/send", given | {"json": json.dumps({"to": CUSTOMER, "type": "nothing"})})
+    assert refused.status == 400
+    assert 'href="/docs/errors#dependencyexception"' in refused.text
+    assert form(refused)["call"] != "1"
+    assert "This is not JSON" in words(operator.post("/send", given | {"json": "{"}))
+    assert "business-scoped user id" in words(operator.post("/send", given | {"json": '{"to": "US.134912"}'}))
+    assert simulator.messages == []
+
+
+def test_only_numbers_of_the_policy_can_be_sent_from(own: World, site: RunningConsole, simulator: Simulator) -> None:
+    _, visitor = site.with_policy(allow("social-messaging:SendWhatsAppMessage", resource=own.phone_number_arn))
+    page = visitor.get("/send")
+    assert own.other_phone_number_id not in page.text
+    members = form(page) | {"to": CUSTOMER, "text": "x", "do": "send"}
+    assert members["number"] == own.phone_number_id
+    assert "see its statuses" not in words(visitor.submit("/send", members))
+    assert visitor.post("/send", members | {"number": own.other_phone_number_id}).status == 403
+    assert "AccessDeniedException" in words(visitor.get(f"/send?number={own.phone_number_id}&kind=template"))
+    assert len(simulator.messages) == 1
