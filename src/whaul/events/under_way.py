@@ -1,4 +1,4 @@
-"""What all processes work on now, and what waits until somebody looks again whether it is back. Only reads."""
+"""What all processes work on now, and which destinations wait. Only reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,17 +41,6 @@ class StoppedDestination:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedAccount:
-    """An account whose files wait, since Meta refuses its token."""
-
-    account_id: str
-    since: datetime
-    probe_at: datetime | None
-    """When one of the files is tried; None if the account is not linked any more."""
-    reason: str
-
-
 async def files_under_way(store: Store, owner: str) -> Sequence[FileUnderWay]:
     """List the files that servers hold a lease of, at most `MAX_FILES`. Raises RegistryUnavailableError."""
     rows = await store.read(
@@ -78,28 +67,16 @@ async def stopped_destinations(store: Store, cipher: Cipher, owner: str) -> Sequ
         owner,
     )
     return [
-        StoppedDestination(name, state, _moment(since), _moment(probe_at), _text(cipher, error))
+        StoppedDestination(
+            name=name,
+            state=state,
+            since=_moment(since),
+            probe_at=_moment(probe_at),
+            reason=None if error is None else cipher.decrypt(error).get_secret_value(),
+        )
         for name, state, since, probe_at, error in rows
-    ]
-
-
-async def parked_accounts(store: Store, cipher: Cipher, owner: str) -> Sequence[ParkedAccount]:
-    """List the accounts whose files wait. Raises RegistryUnavailableError and SecretKeyError."""
-    rows = await store.read(
-        """
-        SELECT account_id, parked_at, CASE WHEN token <> '' THEN probe_at END, reason FROM parked_accounts
-        WHERE owner = $1 ORDER BY account_id""",
-        owner,
-    )
-    return [
-        ParkedAccount(account_id, moment(since), _moment(probe_at), _text(cipher, reason) or "")
-        for account_id, since, probe_at, reason in rows
     ]
 
 
 def _moment(value: Any) -> datetime | None:
     return None if value is None else moment(value)
-
-
-def _text(cipher: Cipher, encrypted: str | None) -> str | None:
-    return None if encrypted is None else cipher.decrypt(encrypted).get_secret_value()

@@ -12,13 +12,12 @@ from whaul.console.pages.archive import ARCHIVES
 from whaul.console.pages.deliveries import DELIVERIES, STATES, may
 from whaul.console.servers import Circuit, ServerState, Usage
 from whaul.console.visit import Visit
+from whaul.events.archive.parking import Parked, parked
 from whaul.events.under_way import (
     MAX_FILES,
     FileUnderWay,
-    ParkedAccount,
     StoppedDestination,
     files_under_way,
-    parked_accounts,
     stopped_destinations,
 )
 from whaul.model import LinkedAccount
@@ -46,7 +45,8 @@ class Now:
     hidden_files: int
     """Those that the visitor may not see."""
     destinations: Sequence[StoppedDestination]
-    parked: Sequence[ParkedAccount]
+    parked: Mapping[str, Parked]
+    """Accounts whose files wait, since Meta refuses the token."""
     names: Mapping[str, str]
     """Of numbers and accounts, by our ids and Meta's."""
     events: frozenset[str]
@@ -79,7 +79,6 @@ async def _now(visit: Visit) -> Now:
     servers = await console.servers.look()
     files = await files_under_way(console.store, console.owner)
     stopped = await stopped_destinations(console.store, console.cipher, console.owner)
-    parked = await parked_accounts(console.store, console.cipher, console.owner)
     accounts = await console.registry.accounts.all()
     archives = {each.id for each in accounts if visit.may(ARCHIVES, each.arn)}
     shown = [each for each in files if each.account_id in archives]
@@ -91,7 +90,7 @@ async def _now(visit: Visit) -> Now:
         files=shown,
         hidden_files=len(files) - len(shown),
         destinations=[each for each in stopped if may(visit, DELIVERIES, each.name)],
-        parked=[each for each in parked if visit.may(ARCHIVES, console.arns.arn(each.account_id))],
+        parked=await parked(console.store, console.cipher, console.owner, archives),
         names=_names(each for each in accounts if visit.may(ACCOUNTS, each.arn)),
         events=frozenset(each.meta_waba_id for each in accounts if visit.may(VIEW, each.arn)),
     )
