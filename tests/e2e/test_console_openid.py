@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from harness.client import Reply, send
-from harness.console import RunningConsole, Visitor, allow, console_over, words
+from harness.console import RunningConsole, Visitor, allow, console, console_over, words
 from harness.inbox import OWNER
 from harness.openid import OpenIdProvider, openid_provider
 
@@ -85,6 +85,18 @@ def test_an_answer_is_good_once_and_for_who_asked(site: RunningConsole, provider
     assert again.get("/messages").status == 303
     for wrong in ("", "?", "?state=x", "?error=access_denied", "?code=x&state=%00"):
         assert site.visitor().get(f"/sign-in/oidc/callback{wrong}").status in {403, 429}
+
+
+def test_without_the_provider_its_people_are_out(
+    site: RunningConsole, provider: OpenIdProvider, tmp_path: Path
+) -> None:
+    ada, operator = site.visitor(), site.sign_in("root")
+    assert sign_in(ada, provider).status == 200
+    kept = {name: value for name, value in site.environ.items() if not name.startswith("WHAUL_OIDC_")}
+    with console(kept, tmp_path) as other:
+        for visitor, status in ((ada, 303), (operator, 200)):
+            cookies = {f"whaul-{other.port}": visitor.cookies[f"whaul-{site.port}"]}
+            assert Visitor(other.port, cookies).get("/messages").status == status
 
 
 def test_to_disable_the_access_key_ends_the_session(site: RunningConsole, provider: OpenIdProvider) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import structlog.testing
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -553,6 +554,16 @@ async def test_a_console_without_the_package_says_what_to_install(monkeypatch: p
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "joserfc" else name)
     with pytest.raises(CommandError, match=r"whaul\[oidc\]"):
         await checked(settings(monkeypatch, **GIVEN))
+
+
+async def test_a_console_that_starts_tells_of_access_keys_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHAUL_CONSOLE_LISTEN", "127.0.0.1:0")
+    with structlog.testing.capture_logs() as logged:
+        await checked(settings(monkeypatch, **GIVEN))
+    assert [line["message"].partition(" of ")[0] for line in logged if line["event"] == "nobody_signs_in"] == [
+        "the access key operator",
+        "the access key reader",
+    ]
 
 
 def test_a_console_without_a_provider_needs_no_package() -> None:

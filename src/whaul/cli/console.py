@@ -54,8 +54,11 @@ def console(
 
 async def checked(settings: "Settings") -> "Plan":
     """Check what the console needs; return what its supervisor needs. Raises what `whaul serve` would."""
+    import structlog
+
     from whaul.components import check_audit_log, check_outbound, check_tls, open_registry, s3_config
     from whaul.console.listener import check_listener
+    from whaul.doctor.openid import NAME_KEYS, key_problems
     from whaul.server.listener import check_free, listen_address
     from whaul.server.supervisor import Plan
     from whaul.setting_types import listen_parts
@@ -70,6 +73,8 @@ async def checked(settings: "Settings") -> "Plan":
     check_audit_log(settings)
     async with open_registry(settings) as registry:
         await registry.ping()
+        for problem in await key_problems(settings, registry):
+            structlog.get_logger().warning("nobody_signs_in", message=f"{problem}; {NAME_KEYS}")
     check_free(address, port, "--listen")
     return Plan(
         address=address,

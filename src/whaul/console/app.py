@@ -98,8 +98,15 @@ class ConsoleApp(HttpApp):
             clients = ClientAddress(settings.trusted_proxies)
             has_tls = settings.tls_cert_file is not None
             is_open = not is_loopback(host)
-            sign_ins = SignIns(console.registry, self._authenticator(console), port=port, has_tls=has_tls)
-            site = Site(console, sign_ins, self._assets, clients, audit, openid=self._openid(console))
+            openid = self._openid(console)
+            sign_ins = SignIns(
+                console.registry,
+                self._authenticator(console),
+                port=port,
+                has_tls=has_tls,
+                has_provider=openid is not None,
+            )
+            site = Site(console, sign_ins, self._assets, clients, audit, openid=openid)
             hosts = (*settings.console_hosts, f"[{host}]" if ":" in host else host)
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)

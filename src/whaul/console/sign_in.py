@@ -129,12 +129,17 @@ class SignIns:
         *,
         port: int,
         has_tls: bool,
+        has_provider: bool = False,
     ) -> None:
-        """`port` is where it listens, and `has_tls` whether with TLS. `clock` is monotonic, in seconds."""
+        """`port` is where it listens, and `has_tls` whether with TLS. `clock` is monotonic, in seconds.
+
+        Without a provider, those whom one named are not let in any more.
+        """
         self._registry = registry
         self._authenticator = authenticator
         self._port = port
         self._has_tls = has_tls
+        self._has_provider = has_provider
         self.attempts = Attempts(clock)
         self.challenges = Challenges()
 
@@ -144,7 +149,7 @@ class SignIns:
         if not token:
             return None
         found = await self._registry.console_sign_ins.find(token, uses=uses)
-        if found is None:
+        if found is None or (found.person is not None and not self._has_provider):
             return None
         try:
             return Session(token, await self.caller(found.access_key_id), found.person)

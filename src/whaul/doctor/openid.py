@@ -12,6 +12,7 @@ from whaul.registry.registry import Registry
 from whaul.settings import Settings
 
 CHECK = "console sign-in"
+NAME_KEYS = "`whaul keys list` lists them; name a key by its id"
 
 
 async def openid(settings: Settings, http: HttpClient, registry: Registry | None) -> AsyncGenerator[Finding]:
@@ -24,16 +25,22 @@ async def openid(settings: Settings, http: HttpClient, registry: Registry | None
     yield await _provider(settings, http)
     if registry is None:
         return
+    try:
+        for problem in await key_problems(settings, registry):
+            yield failed(CHECK, problem, NAME_KEYS)
+    except RegistryUnavailableError:
+        yield failed(CHECK, "the database no longer answers", "check the database")
+
+
+async def key_problems(settings: Settings, registry: Registry) -> list[str]:
+    """Say which access keys nobody can sign in as."""
+    problems = []
     for name in dict.fromkeys(settings.oidc_access_keys.values()):
-        try:
-            found = await usable_access_keys(settings, registry, name)
-        except RegistryUnavailableError:
-            yield failed(CHECK, "the database no longer answers", "check the database")
-            return
+        found = await usable_access_keys(settings, registry, name)
         if len(found) != 1:
-            detail = f"the access key {name} of WHAUL_OIDC_ACCESS_KEYS "
-            detail += "cannot be used" if not found else "is not the only one of its name"
-            yield failed(CHECK, detail, "`whaul keys list` lists them; name a key by its id")
+            why = "cannot be used" if not found else "is not the only one of its name"
+            problems.append(f"the access key {name} of WHAUL_OIDC_ACCESS_KEYS {why}")
+    return problems
 
 
 async def _provider(settings: Settings, http: HttpClient) -> Finding:
