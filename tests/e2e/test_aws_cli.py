@@ -9,6 +9,7 @@ import pytest
 
 from harness.installs import aws_cli
 from harness.store import BUCKET, Store
+from harness.waiting import PATIENCE
 from harness.world import Gateway
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
@@ -38,7 +39,7 @@ def run(aws: Path, gateway: Gateway, *arguments: str, **more: str) -> "subproces
         **more,
     }
     command = [str(aws), "socialmessaging", *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_the_aws_cli_stores_a_file(

@@ -14,6 +14,7 @@ import pytest
 from e2e.conformance.clients import environment
 from harness.installs import aws_cli
 from harness.store import BUCKET, Store
+from harness.waiting import PATIENCE
 from harness.world import READER, Gateway
 from whaul.simulator import Simulator
 from whaul.stack.local import REGION, clean_environment
@@ -51,7 +52,12 @@ def shell(block: str, environ: dict[str, str]) -> str:
     assert command
     path = f"{aws_cli().parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        ["sh", "-c", command[1]], env=environ | {"PATH": path}, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", command[1]],
+        env=environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

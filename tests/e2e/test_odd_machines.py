@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.waiting import eventually
+from harness.waiting import PATIENCE, eventually
 from whaul.stack.local import ITSELF
 from whaul.stack.processes import answers, free_ports, wait_until
 
@@ -29,7 +29,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 def run(environ: dict[str, str], *arguments: str, **options: object) -> "subprocess.CompletedProcess[str]":
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.run([*ITSELF, *arguments], env=environ, text=True, timeout=60, check=False, **streams)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run([*ITSELF, *arguments], env=environ, text=True, timeout=PATIENCE, check=False, **streams)  # type: ignore[call-overload, no-any-return]
 
 
 def link(environ: dict[str, str]) -> None:
@@ -124,7 +124,7 @@ def test_streams_that_are_closed_are_no_place_for_the_database(environ: dict[str
     link(environ)
     done = subprocess.run(
         [sys.executable, "-c", CLOSING, closed, *ITSELF, *KEYS],
-        env=environ, capture_output=True, text=True, timeout=60, check=False,
+        env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     if "1" in closed:
         assert done.returncode == 1
@@ -149,7 +149,7 @@ def test_streams_that_are_closed_are_no_place_for_the_database(environ: dict[str
 def test_a_closed_standard_input_has_ended(environ: dict[str, str], arguments: list[str], told: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CLOSING, "0", *ITSELF, *arguments],
-        env=environ, capture_output=True, text=True, timeout=60, check=False,
+        env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == f"whaul: {told}\n"
@@ -191,7 +191,7 @@ def as_nobody(environ: dict[str, str], *arguments: str, **variables: str) -> "su
     kept = {name: value for name, value in environ.items() if name in {"PATH", "WHATSAPP_ACCESS_TOKEN"}}
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     command = [*become, *ITSELF, *arguments]
-    return subprocess.run(command, env=kept | variables, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=kept | variables, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_gateway_whose_log_finds_no_room_answers_calls(environ: dict[str, str]
                 assert answers(f"http://127.0.0.1:{port}/nowhere", [404])
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
     assert set(complaints.read_text().splitlines()) == {
         f"whaul: log lines are lost: {'No space left on device' if output is full else 'Broken pipe'}"
     }
@@ -294,13 +294,13 @@ def test_a_gateway_without_standard_streams_has_nothing_in_their_place(environ: 
             opened = {Path(f"/proc/{process.pid}/fd/{number}").readlink() for number in (0, 1, 2)}
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
+            assert process.wait(PATIENCE) == 0
     assert opened == {Path("/dev/null")}
 
 
 def test_a_supervisor_that_cannot_start_says_so_in_one_line(environ: dict[str, str]) -> None:
     command = [sys.executable, "-P", "-m", "whaul.server", '{"address": "s3cr3t"}']
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("whaul: unexpected error: builtins.TypeError at __main__.py:")
     assert len(done.stderr.splitlines()) == 1
@@ -326,7 +326,7 @@ def test_an_interrupted_command_says_nothing_and_ends_with_130(environ: dict[str
             eventually(is_read)
             process.send_signal(signal.SIGINT)
             writers.close()  # a signal that came just before the read is looked at once the read returns
-            assert process.communicate(timeout=60) == (b"", b"")
+            assert process.communicate(timeout=PATIENCE) == (b"", b"")
             assert process.returncode == 130
         finally:
             process.kill()

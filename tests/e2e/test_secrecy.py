@@ -65,7 +65,8 @@ def proving(proving_simulator: Simulator) -> Simulator:
 def test_an_app_that_wants_proof_of_its_secret_gets_it_on_every_graph_call_and_no_download(
     guarded: Gateway, proving: Simulator
 ) -> None:
-    assert guarded.get("100000000000003", destinationS3File=FILE)["fileSize"] == 1308
+    with guarded.world.gateway(WHAUL_DEADLINE="55") as patient:
+        assert patient.get("100000000000003", destinationS3File=FILE)["fileSize"] == 1308
     graph, download = proving.requests
     assert (graph.hop, graph.query) == ("metadata", {"appsecret_proof": "***"})
     assert download.hop == "download"

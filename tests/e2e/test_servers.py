@@ -189,7 +189,7 @@ def test_an_authority_that_is_not_trusted_fails_the_call_and_says_so(
 ) -> None:
     assert simulator.requests == []
     with tls_in_front_of(simulator.port, certificates) as port:
-        settings = {"WHAUL_GRAPH_URL": f"https://localhost:{port}", "WHAUL_DEADLINE": "0.5"}
+        settings = {"WHAUL_GRAPH_URL": f"https://localhost:{port}", "WHAUL_DEADLINE": "3"}
         with gateway(world, settings) as running:
             client = running.client()
             with pytest.raises(client.exceptions.DependencyException, match="certificate"):

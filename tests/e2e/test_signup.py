@@ -24,7 +24,7 @@ def empty(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
     own = World(world.simulator, environ, folder)
     own.key = own.make_key("--allow-all")
     secret = f"{app_of(world.simulator).id}={DEFAULT_APP_SECRET}"
-    with own.gateway(WHAUL_DEADLINE="3", WHAUL_APP_SECRETS=secret) as running:
+    with own.gateway(WHAUL_APP_SECRETS=secret) as running:
         yield running
 
 
@@ -244,9 +244,9 @@ def test_an_account_or_number_of_somebody_else_is_refused(gateway: Gateway) -> N
     assert linked(gateway) == []
 
 
-def test_meta_out_of_order_is_a_dependency_error(gateway: Gateway, simulator: Simulator) -> None:
+def test_meta_out_of_order_is_a_dependency_error(brief_gateway: Gateway, simulator: Simulator) -> None:
     simulator.fault(kind="error", code=131016)
-    assert code_of(lambda: begin(gateway)) == "DependencyException"
+    assert code_of(lambda: begin(brief_gateway)) == "DependencyException"
 
 
 def test_both_steps_need_the_action_and_tags_another(gateway: Gateway, simulator: Simulator) -> None:

@@ -35,7 +35,6 @@ def traced(world: World, collector: Collector) -> Iterator[Gateway]:
         "OTEL_BSP_SCHEDULE_DELAY": "20",
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
         "OTEL_TRACES_SAMPLER_ARG": "0",
-        "WHAUL_DEADLINE": "2",
     }
     with world.gateway(**environ) as running:
         yield running
@@ -114,12 +113,13 @@ def test_a_trace_that_is_not_sampled_is_in_the_log_and_nowhere_else(
 
 
 def test_what_failed_is_marked_and_what_was_tried_again_is_seen(
-    traced: Gateway, collector: Collector, simulator: Simulator
+    world: World, collector: Collector, simulator: Simulator
 ) -> None:
     media_id = simulator.add_generated(10, "image/png")
     simulator.fault(media_id, kind="status", status=500)
     trace_id, headers = context(sampled=True)
-    reply = traced.post(traced.request(media_id), headers=headers)
+    with world.gateway(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url, WHAUL_DEADLINE="2") as brief:
+        reply = brief.post(brief.request(media_id), headers=headers)
     spans = collector.of_trace(trace_id, "SocialMessaging/GetWhatsAppMessageMedia", "describe", "retry")
     root = spans["SocialMessaging/GetWhatsAppMessageMedia"]
     assert (root.failed, root.attributes["error.type"]) == (True, reply.code)

@@ -61,7 +61,7 @@ class Loopback:
         self.seen = asyncio.Event()
         """Set whenever a request has come to its end, whole or not."""
         self.hung_up = asyncio.Event()
-        """Set when a client has left that got an answer which hangs."""
+        """Set when a client has left in the middle of its request, or got an answer which hangs and has left."""
         self._open: set[asyncio.Task[None]] = set()
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -97,6 +97,7 @@ class Loopback:
                 self.requests.append(request)
                 self.seen.set()
                 if not request.is_whole:
+                    self.hung_up.set()
                     break
                 answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
                 given = answer(request) if callable(answer) else answer

@@ -179,7 +179,8 @@ class Gateway:
 
     def calls(self) -> list[dict[str, Any]]:
         """The log lines of the calls so far."""
-        lines = [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line[:1] == "{"]
+        whole = [line for line in self.log.read_bytes().splitlines(keepends=True) if line[-1:] == b"\n"]
+        lines = [json.loads(line) for line in whole if line[:1] == b"{"]
         return [line for line in lines if line["event"] == "call"]
 
     def logged(self, answer: Any) -> dict[str, Any]:

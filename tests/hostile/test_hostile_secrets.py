@@ -74,7 +74,7 @@ def surroundings(request: pytest.FixtureRequest, account: World) -> Iterator[Sur
             "WHAUL_LOG_FORMAT": request.param,
             "WHAUL_ROOT_ACCESS_KEY_ID": "HOSTILEROOT",
             "WHAUL_ROOT_SECRET_ACCESS_KEY": ROOT_SECRET,
-            "WHAUL_DEADLINE": "2",
+            "WHAUL_DEADLINE": "4",
         }
         with attacked(account, store, **settings) as target:
             yield Surroundings(target, graph, store, stranger, []).quiet()

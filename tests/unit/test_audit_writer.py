@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from harness.waiting import PATIENCE
 from whaul.telemetry import audit_writer
 from whaul.telemetry.audit_writer import AuditFile, AuditWriter, StandardOutput
 from whaul.telemetry.metrics import Metrics
@@ -56,7 +57,7 @@ class ScriptedSink:
         self.failing = threading.Event()
         self.free = threading.Event()
         self.free.set()
-        self.tried = threading.Semaphore(0)
+        self.tried, self.written = threading.Semaphore(0), threading.Semaphore(0)
 
     def open(self) -> None: ...
 
@@ -64,14 +65,15 @@ class ScriptedSink:
 
     def write(self, block: bytes) -> None:
         self.tried.release()
-        self.free.wait(20)
+        assert self.free.wait(PATIENCE)
         if self.failing.is_set():
             raise OSError(errno.ENOSPC, "/secret/path")
         self.lines += block.splitlines()
+        self.written.release()
 
 
-async def tried(sink: ScriptedSink) -> None:
-    assert await anyio.to_thread.run_sync(sink.tried.acquire, True, 20)
+async def once_more(event: threading.Semaphore) -> None:
+    assert await anyio.to_thread.run_sync(event.acquire, True, PATIENCE)
 
 
 async def test_all_lines_are_written_in_their_order_by_the_end(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_several_processes_lose_and_tear_no_line_while_they_rotate(tmp_path: Pat
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.close()
-    assert [worker.wait(60) for worker in workers] == [0, 0, 0]
+    assert [worker.wait(PATIENCE) for worker in workers] == [0, 0, 0]
     expected = {f"{n} {number} {'x' * (number % 90)}.\n".encode() for n in range(3) for number in range(500)}
     found = all_lines(tmp_path)
     assert len(found) == len(expected)
@@ -175,7 +177,7 @@ async def test_a_write_that_fails_is_tried_again_and_nothing_is_lost(
         sink.failing.set()
         offer(log, b"one", b"two")
         for _ in range(3):
-            await tried(sink)
+            await once_more(sink.tried)
         sink.failing.clear()
         offer(log, b"three")
     assert sink.lines == [b"one", b"two", b"three"]
@@ -196,7 +198,7 @@ async def test_without_room_records_are_dropped_counted_told_and_marked_in_the_l
     async with log.running():
         sink.free.clear()
         assert offer(log, b"12345") == [b"12345"]
-        await tried(sink)
+        await once_more(sink.tried)
         assert offer(log, b"67890", b"lost", b"lost", b"lost") == [b"67890"], "none waits for the stuck writer"
         assert dropped(log) == 3
         sink.free.set()
@@ -211,10 +213,12 @@ async def test_after_a_gap_records_are_written_again_and_a_second_gap_is_told_ap
         for _ in range(2):
             sink.free.clear()
             offer(log, b"a")
-            await tried(sink)
+            await once_more(sink.tried)
             offer(log, b"lost", b"lost")
             sink.free.set()
-            await tried(sink)  # the gap's record
+            for _ in range(2):  # "a", and the gap's record
+                await once_more(sink.written)
+            await once_more(sink.tried)
     assert sink.lines == [b"a", b"dropped 2", b"a", b"dropped 2"]
     assert dropped(log) == 4
 
@@ -229,8 +233,8 @@ async def test_a_pipe_that_nobody_reads_holds_up_neither_calls_nor_the_stop(
     lines = [b"%0999d" % number for number in range(400)]
     async with log.running():
         kept = offer(log, *lines)
-        assert kept == lines[:301]
-        assert dropped(log) == 99
+        assert len(kept) >= 301
+        assert dropped(log) == 400 - len(kept) > 0, "the pipe itself takes few"
     assert "before the stop" in capsys.readouterr().out
     with suppress(BlockingIOError):  # let the thread go
         while log._thread.is_alive():
@@ -268,7 +272,7 @@ except OSError as error:
 
 def test_a_line_that_fits_on_the_disk_in_part_is_taken_back(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
-    done = subprocess.run([sys.executable, "-c", SHORT_OF_SPACE, str(path)], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", SHORT_OF_SPACE, str(path)], check=False, timeout=PATIENCE)
     assert done.returncode == errno.EFBIG
     assert path.read_bytes() == b"a" * 599 + b"\n"
 

@@ -14,7 +14,7 @@ import pytest
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 
 from harness.loopback import Answer, Loopback, Received, Reply, reply
-from harness.waiting import eventually
+from harness.waiting import PATIENCE, eventually
 from whaul.errors import AccessDeniedException
 from whaul.storage.credentials import LOOK_EVERY, RELOAD_EVERY, CredentialChain, needs_refresh
 
@@ -245,7 +245,7 @@ def test_a_chain_that_hangs_keeps_no_program_from_ending(machine: Machine) -> No
         "try: asyncio.run(CredentialChain(patience=0.1).get())\n"
         "except Exception as error: print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert "no answer within 0.1 seconds" in done.stdout
     assert done.stderr == ""
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from harness.waiting import PATIENCE
 from whaul import errors
 from whaul.api.service import OPERATIONS
 from whaul.arns import Arns
@@ -77,7 +78,7 @@ def generate() -> ModuleType:
 
 def test_the_generated_pages_are_current() -> None:
     done = subprocess.run(
-        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, DOCS / "generate.py", "--check"], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

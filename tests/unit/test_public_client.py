@@ -11,6 +11,7 @@ from pyreqwest.http import Url
 
 from harness.peer import answer, listening
 from harness.tls_server import tls_server
+from harness.waiting import PATIENCE
 from tools.certificates import Authority
 from whaul.outbound.errors import HttpError
 from whaul.outbound.netguard import EventHosts, ForbiddenUrlError, is_public
@@ -87,12 +88,13 @@ async def test_a_name_without_address_or_answer() -> None:
 
 
 async def test_a_look_up_that_hangs_ends_with_the_time() -> None:
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
     looked = 0
 
     def hangs(*_arguments: object, **_options: object) -> Sequence[Any]:
         nonlocal looked
         looked += 1
+        begun.set()
         release.wait()
         return []
 
@@ -101,6 +103,7 @@ async def test_a_look_up_that_hangs_ends_with_the_time() -> None:
         results = await asyncio.gather(
             *(client.post(Url("https://receiver.example/"), {}, b"") for _ in range(5)), return_exceptions=True
         )
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
     finally:
         release.set()
     assert [str(result) for result in results] == ["timed out"] * 5

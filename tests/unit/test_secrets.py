@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from harness.waiting import PATIENCE
 from whaul.folders import create_private_folder
 from whaul.secrets import MAX_SECRET, Cipher, SecretKeyError, load_or_create_key_file, read_secret, secret_word
 
@@ -201,7 +202,7 @@ def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path, *, links:
     processes = [context.Process(target=_load, args=(tmp_path / "key", ready, answers, links)) for _ in range(6)]
     for process in processes:
         process.start()
-    keys = {answers.get(timeout=60) for _ in processes}
+    keys = {answers.get(timeout=PATIENCE) for _ in processes}
     for process in processes:
         process.join()
     assert len(keys) == 1

@@ -164,9 +164,9 @@ def test_no_span_goes_on_after_its_call() -> None:
 
 
 def test_a_collector_that_is_not_there_is_told_once_and_without_secrets(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free_tcp_port: int
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], nobody: str
 ) -> None:
-    monkeypatch.setenv(ENDPOINT, f"http://user:password@127.0.0.1:{free_tcp_port}")
+    monkeypatch.setenv(ENDPOINT, f"http://user:password@{nobody}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20token-of-the-collector")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.1")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
