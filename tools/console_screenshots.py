@@ -110,6 +110,7 @@ def main() -> None:
         pictures = {
             "console-messages": ("/messages", WIDE, "light"),
             "console-message": (f"/messages/{ids['image']}", WIDE, "dark"),
+            "console-simulator": ("/simulator", {**WIDE, "height": 860}, "light"),
             "console-messages-narrow": ("/messages", NARROW, "light"),
             "console-message-narrow": (f"/messages/{ids['audio']}", NARROW, "dark"),
         }

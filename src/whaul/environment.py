@@ -82,6 +82,11 @@ def given_by(field_name: str, field: FieldInfo, environ: Mapping[str, str] = os.
     return variable
 
 
+def is_under_dev(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process is of `whaul dev`, or of somebody who has its variables."""
+    return all(environ.get(name) for name in GIVEN_BY_DEV)
+
+
 def unknown_names(fields: Fields) -> list[str]:
     """List variables that look like settings but are not."""
     known = {variable for name, field in fields.items() for variable in variables(name, field)} | GIVEN_BY_DEV

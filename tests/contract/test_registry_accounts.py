@@ -438,12 +438,14 @@ async def test_neither_token_of_a_signup_is_readable_in_the_database_and_old_one
 async def test_a_link_to_the_console_is_good_once_and_for_a_minute(registry: Registry, clock: Clock) -> None:
     sign_ins = registry.console_sign_ins
     first, second = [(await sign_ins.make_link("AKIA1")).get_secret_value() for _ in range(2)]
+    long = (await sign_ins.make_link("AKIA1", timedelta(hours=1))).get_secret_value()
     assert len(first) == 43
     assert await sign_ins.use_link(first[:-1]) is None
     assert await sign_ins.use_link(first) == "AKIA1"
     assert await sign_ins.use_link(first) is None
     clock.now += timedelta(seconds=60)
     assert await sign_ins.use_link(second) is None
+    assert await sign_ins.use_link(long) == "AKIA1"
 
 
 async def test_a_session_lasts_eight_hours_and_half_an_hour_without_use(registry: Registry, clock: Clock) -> None:

@@ -59,6 +59,8 @@ def test_a_link_signs_in_once(running_console: RunningConsole) -> None:
     assert visitor.get("/messages").status == 200
     assert late.post("/sign-in/link", {"token": url.partition("#")[2]}).status == 403
     assert late.cookies == {}
+    again = visitor.post("/sign-in/link", {"token": url})
+    assert (again.status, again.headers["location"]) == (303, "/messages"), "who is in already need not see a refusal"
     visitor.post("/sign-out")
     assert visitor.get("/messages").status == 303
 

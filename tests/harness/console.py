@@ -47,6 +47,17 @@ class Visitor:
         }
         return self._send("POST", target, urlencode(members or {}).encode(), given | headers)
 
+    def upload(self, target: str, members: Mapping[str, str], name: str, content: bytes) -> Reply:
+        """Send a form with a file, and go where that leads."""
+        head = 'Content-Disposition: form-data; name="{}"'
+        parts = [f"{head.format(member)}\r\n\r\n{value}".encode() for member, value in members.items()]
+        parts.append(f'{head.format("file")}; filename="{name}"\r\n\r\n'.encode() + content)
+        body = b"".join(b"--parts\r\n" + part + b"\r\n" for part in parts) + b"--parts--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=parts", "Origin": f"http://127.0.0.1:{self.port}"}
+        reply = self._send("POST", target, body, {"Accept": "text/html"} | headers)
+        assert reply.status == 303, reply.text
+        return self.get(reply.headers["location"])
+
     def submit(self, target: str, members: Mapping[str, str] | None = None) -> Reply:
         """Send a form, and go where that leads."""
         reply = self.post(target, members)

@@ -97,7 +97,7 @@ def pages(site: Site) -> list[str]:
     of_keys += [f"/keys/simulator?key={key}&action=whaul:{action}" for action in ("ViewMessages", "ManageKeys")]
     sends = f"/send?number={site.stack.phone_number_id}&kind="
     of_sends = [f"{sends}{kind}" for kind in ("text", "template", "document", "json")]
-    rest = ["/docs/events", "/messages?type=nothing", "/sign-in", NOWHERE]
+    rest = ["/simulator", "/simulator?fault=error", "/docs/events", "/messages?type=nothing", "/sign-in", NOWHERE]
     return [*whole, *messages, *of_orders, *of_accounts, *of_archive, *of_keys, *of_sends, *rest]
 
 

@@ -8,17 +8,20 @@ import socket
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.waiting import PATIENCE, eventually, is_running
-from whaul import local
+from whaul import extras, local
 from whaul.server.listener import ListenerError, check_free
-from whaul.stack import state_folder, variables
+from whaul.simulator import simulator_in_thread
+from whaul.stack import console, state_folder, variables
 from whaul.stack.command import check_command, run
-from whaul.stack.local import _shared_key
+from whaul.stack.local import Stack, _shared_key
 from whaul.stack.processes import StackError
+from whaul.stack.seaweedfs import S3Endpoint
 
 IDLE = "import signal; signal.pause()"
 
@@ -30,6 +33,7 @@ def test_a_setting_applies_unless_the_stack_sets_it() -> None:
         "WHAUL_GRAPH_URL": "https://graph.example",
         "WHAUL_SECRET_KEY_FILE": "/run/key",
         "WHAUL_MEDIA_HOSTS": "127.0.0.1",
+        "WHAUL_CONSOLE_HOSTS": "console.example",
         "WHAUL_DEADLINE": "",
         "WHAUL_DEV_BUCKET": "inbox",
         "WHAUL_SERVICE_HOST": "10.0.0.1",
@@ -39,7 +43,26 @@ def test_a_setting_applies_unless_the_stack_sets_it() -> None:
     assert variables.settings(given) == {"WHAUL_KEY_MODE": "exact", "AWS_REGION": "eu-west-1"}
     assert variables.port(given) == "8080"
     of_stack = {"WHAUL_GRAPH_URL": "http://127.0.0.1:4811", "WHAUL_MEDIA_HOSTS": "127.0.0.1"}
-    assert variables.ignored(given, of_stack) == ["WHAUL_GRAPH_URL", "WHAUL_SECRET_KEY_FILE"]
+    assert variables.ignored(given, of_stack) == ["WHAUL_CONSOLE_HOSTS", "WHAUL_GRAPH_URL", "WHAUL_SECRET_KEY_FILE"]
+
+
+def test_the_console_says_which_packages_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert console.settings(4813) == {"WHAUL_CONSOLE_LISTEN": "127.0.0.1:4813"}
+    monkeypatch.setattr(extras, "PACKAGES", {"console": ("jinja2", "not_here", "neither")})
+    with pytest.raises(StackError, match=r"not_here, neither; .*pip install 'whaul\[console\]'.* --no-console"):
+        console.settings(4813)
+
+
+@pytest.mark.parametrize(("part", "name"), [("_gateway", "The gateway"), ("_console", "The console")])
+def test_a_stack_tells_when_a_server_has_ended(part: str, name: str) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    ended.wait()
+    with simulator_in_thread() as simulator:
+        endpoint = S3Endpoint("http://127.0.0.1:1", "id", "secret")
+        whole = Stack(simulator, "http://127.0.0.1:1", endpoint, "inbox", "phone-number-id-1", "sqlite:///x")
+        whole.check()
+        with pytest.raises(StackError, match=f"{name} ended with exit code 3"):
+            replace(whole, **{part: ended}).check()
 
 
 def test_a_port_that_kubernetes_set_is_no_setting() -> None:

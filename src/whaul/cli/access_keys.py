@@ -74,7 +74,7 @@ def create(
         whaul keys create --name inbox --allow-all --profile inbox >> ~/.aws/config
         whaul keys create --name job --allow-all --expires-in 1h
     """
-    from whaul.registry.access_keys import check_name
+    from whaul.registry.access_keys import MAX_LIFE, check_name
     from whaul.settings import Settings
 
     try:
@@ -83,7 +83,7 @@ def create(
         raise typer.BadParameter(str(error), param_hint="--name") from None
     _check_burst(rate_limit, rate_burst)
     _check_profile(profile, endpoint_url, json)
-    end = None if expires_in is None else datetime.now(UTC) + _duration(expires_in)
+    end = None if expires_in is None else datetime.now(UTC) + life(expires_in, MAX_LIFE)
     settings = Settings.load()
     text = _chosen_policy(settings, policy, role, allow_all=allow_all)
     key = asyncio.run(_create(settings, name, text, expires_at=end, rate_limit=rate_limit, rate_burst=rate_burst))
@@ -331,17 +331,17 @@ def _own_url(settings: "Settings") -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{settings.port}"
 
 
-def _duration(text: str) -> timedelta:
-    from whaul.registry.access_keys import MAX_LIFE
+def life(text: str, longest: timedelta) -> timedelta:
+    """Read what --expires-in says."""
     from whaul.setting_types import duration
 
     try:
         length = duration(text)
     except ValueError:
         length = timedelta()
-    if not timedelta() < length <= MAX_LIFE:
+    if not timedelta() < length <= longest:
         raise typer.BadParameter(
-            f"expected a time such as 30s, 15m, 1h or 7d, at most {MAX_LIFE.days}d", param_hint="--expires-in"
+            f"expected a time such as 30s, 15m, 1h or 7d, at most {longest.days}d", param_hint="--expires-in"
         )
     return length
 

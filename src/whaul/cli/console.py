@@ -3,17 +3,21 @@
 import asyncio
 import os
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whaul.cli import output
+from whaul.cli.access_keys import life
 from whaul.cli.accounts import Json
 from whaul.cli.failures import CommandError
 
 if TYPE_CHECKING:
     from whaul.server.supervisor import Plan
     from whaul.settings import Settings
+
+MAX_LINK_LIFE = timedelta(days=1)
 
 app = typer.Typer(invoke_without_command=True, add_completion=False)
 
@@ -93,15 +97,11 @@ async def checked(settings: "Settings") -> "Plan":
 
 
 def _check_extra(settings: "Settings") -> None:
-    from importlib.util import find_spec
+    from whaul.extras import missing
 
-    needed = {"jinja2": "console", "python_multipart": "console", "starlette": "console"}
-    if settings.oidc_issuer is not None:
-        needed["joserfc"] = "oidc"
-    for package, extra in needed.items():
-        if find_spec(package) is None:
-            told = f"install it with its extra: pip install 'whaul[{extra}]'"
-            raise CommandError(f"the console needs the Python package {package}; {told}")
+    found = missing("console", *(() if settings.oidc_issuer is None else ("oidc",)))
+    if found:
+        raise CommandError(f"the console needs {found}")
 
 
 @app.command()
@@ -110,9 +110,12 @@ def link(
     key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Name or id of the access key that it signs in as.")
     ] = None,
+    expires_in: Annotated[
+        str, typer.Option(metavar="TIME", help="How long it can be used: 30s, 15m, 1h; at most a day.")
+    ] = "1m",
     json: Json = False,
 ) -> None:
-    """Print a link that signs in to the console, once, within a minute.
+    """Print a link that signs in to the console, once.
 
     Without --key there must be one usable access key only.
 
@@ -121,16 +124,17 @@ def link(
     """
     from whaul.settings import Settings
 
+    lasts = life(expires_in, MAX_LINK_LIFE)
     settings = Settings.load()
-    url = asyncio.run(_link(settings, key))
+    url = asyncio.run(_link(settings, key, lasts))
     if json:
         output.document({"url": url}, must_be_read=True)
     else:
         output.line(url, must_be_read=True)
-        output.tell("It can be opened once, within a minute.")
+        output.tell(f"It can be opened once, within {expires_in}.")
 
 
-async def _link(settings: "Settings", name: str | None) -> str:
+async def _link(settings: "Settings", name: str | None, lasts: timedelta) -> str:
     from whaul.components import open_registry, usable_access_keys
     from whaul.console.listener import base_url
 
@@ -141,5 +145,5 @@ async def _link(settings: "Settings", name: str | None) -> str:
             raise CommandError(f"{which}; `whaul keys list` lists them, `whaul keys create` makes one")
         if len(found) > 1:
             raise CommandError(f"which access key? Name one of these: --key {', --key '.join(found)}")
-        token = await registry.console_sign_ins.make_link(found[0])
+        token = await registry.console_sign_ins.make_link(found[0], lasts)
     return f"{base_url(settings)}/sign-in#{token.get_secret_value()}"

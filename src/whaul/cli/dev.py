@@ -64,7 +64,9 @@ def dev(
         typer.Option(help="Write the variables to this file, for `docker run --env-file`, shells and direnv."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document once the stack is ready.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the variables only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the variables only; the console's link on standard error.")
+    ] = False,
     log_file: Annotated[
         str | None,
         typer.Option(
@@ -84,10 +86,9 @@ def dev(
         whaul dev -- pytest                    # a test suite inside the stack
         whaul dev --persist .whaul --env-file .env
     """
-    from whaul.stack import variables
+    from whaul.stack import console, variables
     from whaul.stack.command import check_command
-    from whaul.stack.console import console
-    from whaul.stack.local import CONSOLE_PORT, GATEWAY_PORT, HOST, S3_PORT, SIMULATOR_PORT, check_ports, stack
+    from whaul.stack.local import CONSOLE_PORT, GATEWAY_PORT, S3_PORT, SIMULATOR_PORT, check_ports, stack
     from whaul.stack.processes import free_ports
 
     stop_on_sigterm()
@@ -111,8 +112,9 @@ def dev(
     check_ports(port, simulator_port, s3_port, console_port if has_console else 0)
     with ExitStack() as parts:
         console_port = console_port or parts.enter_context(free_ports(1))[0]
-        listener = {"WHAUL_CONSOLE_LISTEN": f"{HOST}:{console_port}"} if has_console else {}
+        listener = console.settings(console_port) if has_console else {}
         log = parts.enter_context(closing(_Log(log_file, silent=quiet or bool(command))))
+        folder = parts.enter_context(_folder(persist, port, empty=reset))
         running = parts.enter_context(
             stack(
                 own_s3=own_s3,
@@ -121,7 +123,7 @@ def dev(
                 simulator_port=simulator_port,
                 s3_port=s3_port,
                 settings=variables.settings(os.environ) | listener,
-                folder=parts.enter_context(_folder(persist, port, empty=reset)),
+                folder=folder,
                 log_file=log.path,
                 show_log=log.on_stderr,
                 on_request=log.exchange,
@@ -131,9 +133,11 @@ def dev(
         _tell_variables(running, env_file)
         if command:
             raise typer.Exit(_run(command, running))
-        link = (
-            parts.enter_context(console(running, console_port, log.path or Path(os.devnull))) if has_console else None
-        )
+        link = None
+        if has_console:
+            running, link = parts.enter_context(
+                console.console(running, console_port, log.path or folder / "console.log")
+            )
         if as_json:
             output.document(_document(running) | {"consoleUrl": link})
         else:
@@ -241,6 +245,8 @@ def _voice_note(running: "Stack") -> str:
 def _tell_how_to_use(running: "Stack", link: str | None, *, quiet: bool) -> None:
     for line in _how_to_use(running, link, quiet=quiet):
         output.line(line)
+    if quiet and link is not None:  # not among what shells read
+        output.tell(f"whaul: the console, once, within an hour: {link}")
 
 
 def _how_to_use(running: "Stack", link: str | None, *, quiet: bool) -> Iterator[str]:
@@ -270,6 +276,7 @@ def _how_to_use(running: "Stack", link: str | None, *, quiet: bool) -> Iterator[
     account = f"--account {running.simulator.waba_id}"
     yield f"  {output.itself()} listen {account} --forward-to http://127.0.0.1:3000/events"
     if link is not None:
-        yield from ("", "The console shows what comes. This link is good once, within a minute:", "", f"  {link}", "")
+        told = "The console shows what comes, and sends you voice notes. This link is good once, within an hour:"
+        yield from ("", told, "", f"  {link}", "")
         yield f"Another one, in that shell: {output.itself()} console link"
     yield from ("", "Ctrl-C stops everything. What arrives:", "")

@@ -26,7 +26,7 @@ from whaul.components import (
 from whaul.console.console import Console
 from whaul.console.listener import base_url, check_listener
 from whaul.console.operations import Operations
-from whaul.console.pages import PAGES
+from whaul.console.pages import pages_of
 from whaul.console.rendering import Assets, Templates
 from whaul.console.safety import Guard
 from whaul.console.sign_in import SERVICE, RegistryKeys, SignIns
@@ -143,7 +143,7 @@ class ConsoleApp(HttpApp):
             s3=s3,
             targets=targets,
             templates=Templates(self._assets, self._values()),
-            pages=PAGES,
+            pages=pages_of(settings),
             is_ending=lambda: self.is_closing,
         )
 

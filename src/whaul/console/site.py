@@ -161,9 +161,11 @@ class Site:
         except ApiError as error:  # the key was disabled meanwhile
             self._tell_of_sign_in(request, "link", None, error.message)
             raise
+        if caller is None and await self._sign_ins.session(request) is not None:
+            return RedirectResponse(START, 303)  # who uses a link again is in already
         if caller is None:
             self._tell_of_sign_in(request, "link", None, "the link is unknown, used or too old")
-            refused = "This link is used already, or older than a minute. Make another one: whaul console link"
+            refused = "This link is used already, or too old. Make another one: whaul console link"
             return HTMLResponse(self._console.templates.render("sign_in.html", refused=refused), 403)
         return await self._signed_in(request, "link", caller, RedirectResponse(START, 303))
 

@@ -12,7 +12,7 @@ from whaul.registry.database import Database
 from whaul.registry.tables import ConsoleLinkRow, ConsoleSessionRow
 
 LINK_LIFE: Final = timedelta(seconds=60)
-"""How long a link is good."""
+"""How long a link is good, unless it was asked for otherwise."""
 SESSION_LIFE: Final = timedelta(hours=8)
 """How long a session lasts at most."""
 IDLE_LIFE: Final = timedelta(minutes=30)
@@ -35,7 +35,7 @@ class ConsoleSignIns:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def make_link(self, access_key_id: str) -> SecretStr:
+    async def make_link(self, access_key_id: str, life: timedelta = LINK_LIFE) -> SecretStr:
         """Make a link for an access key; return its token."""
         token, now = self._token(), self._database.clock()
         async with self._database.writing() as session:
@@ -45,7 +45,7 @@ class ConsoleSignIns:
                     token_hash=_hash(token),
                     owner=self._database.account_id,
                     access_key_id=access_key_id,
-                    expires_at=now + LINK_LIFE,
+                    expires_at=now + life,
                 )
             )
         return SecretStr(token)

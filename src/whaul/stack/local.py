@@ -63,6 +63,7 @@ class Stack:
     _account: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """The linked account, as `whaul link` describes it."""
     _gateway: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    _console: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
     def webhook_url(self) -> str:
@@ -107,7 +108,8 @@ class Stack:
 
     def check(self) -> None:
         """Raise `StackError` if one of its servers has ended."""
-        for name, process in (("The gateway", self._gateway), ("SeaweedFS", self.s3.process)):
+        servers = (("The gateway", self._gateway), ("SeaweedFS", self.s3.process), ("The console", self._console))
+        for name, process in servers:
             if process is not None and process.poll() is not None:
                 raise StackError(f"{name} ended with exit code {process.returncode}.")
 

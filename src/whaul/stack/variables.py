@@ -13,6 +13,7 @@ OWN = frozenset(
         "WHAUL_HOST",
         "WHAUL_WEBHOOK_HOST",
         "WHAUL_WEBHOOK_PORT",
+        "WHAUL_CONSOLE_HOSTS",
         "WHAUL_DATABASE_URL",
         "WHAUL_GRAPH_URL",
         "WHAUL_MEDIA_HOSTS",

@@ -16,8 +16,10 @@ from whaul.console.pages import (
     policy_simulator,
     replays,
     send,
+    simulator,
     transfers,
 )
+from whaul.settings import Settings
 
 PAGES: Final[tuple[Page, ...]] = (
     *messages.PAGES,
@@ -34,3 +36,8 @@ PAGES: Final[tuple[Page, ...]] = (
     *doctor.PAGES,
     *manual.PAGES,
 )
+
+
+def pages_of(settings: Settings) -> tuple[Page, ...]:
+    """List the pages, with those that only `whaul dev` has."""
+    return (*PAGES, *simulator.PAGES) if simulator.is_there(settings) else PAGES
