@@ -47,7 +47,6 @@ GRACE = 10.0
 @asynccontextmanager
 async def open_registry(settings: Settings) -> "AsyncGenerator[Registry]":
     """Open the registry; make its database if there is none. Raises `SecretKeyError` for a key that does not fit."""
-    import whaul.events.database.tables  # noqa: F401 - the registry finds secrets by the tables that are loaded
     from whaul.registry import registry as made
 
     url = settings.database_url.get_secret_value()

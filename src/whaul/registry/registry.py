@@ -1,11 +1,12 @@
 """The registry: what is linked and who may call, in one database."""
 
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Column, select, update
+from sqlalchemy import TableClause, column, select, table, update
 
 from whaul.arns import Arns
 from whaul.registry import schema
@@ -16,9 +17,19 @@ from whaul.registry.database import Database, open_engine, utc_now
 from whaul.registry.errors import SchemaMissingError, SchemaTooNewError
 from whaul.registry.pages import PageTokens
 from whaul.registry.signups import Signups
-from whaul.registry.tables import Encrypted, Table
 from whaul.registry.tags import Tags
 from whaul.secrets import Cipher
+
+ENCRYPTED: Final[Mapping[str, tuple[str, ...]]] = {
+    "access_keys": ("access_key_id", "secret_access_key", "session_token"),
+    "accounts": ("id", "access_token", "app_secret"),
+    "destinations": ("number", "secret", "old_secret", "headers", "last_error"),
+    "installation": ("owner", "hash_key", "verify_token", "old_verify_token"),
+    "parked_accounts": ("account_id", "reason"),
+    "signups": ("token_hash", "access_token"),
+}
+"""The columns that hold secrets, of each table, after the table's key. They are written out, since a server would load
+the tables of events only to find theirs. That saves 3.5 MB a worker."""
 
 
 class Registry:
@@ -40,8 +51,9 @@ class Registry:
     async def check_secret_key(self) -> None:
         """Raise SecretKeyError if the cipher cannot decrypt all stored secrets; an empty registry passes."""
         async with self._database.reading() as session:
-            for column in _encrypted_columns():
-                for token in await session.scalars(select(column).where(_owner(column) == self._database.account_id)):
+            for rows, _, secret in _encrypted_columns():
+                stored = select(rows.c[secret]).where(rows.c.owner == self._database.account_id)
+                for token in await session.scalars(stored):
                     if token is not None:
                         self._database.cipher.decrypt(token)
 
@@ -55,13 +67,14 @@ class Registry:
             raise SchemaTooNewError
         renewed = 0
         async with self._database.writing() as session:
-            for column in _encrypted_columns():
-                (key,) = column.table.primary_key.columns
-                stored = select(key, column).where(_owner(column) == self._database.account_id, column.is_not(None))
+            for rows, key, secret in _encrypted_columns():
+                stored = select(rows.c[key], rows.c[secret]).where(
+                    rows.c.owner == self._database.account_id, rows.c[secret].is_not(None)
+                )
                 for id_, token in (await session.execute(stored)).all():
                     fresh = self._database.cipher.renew(token)
                     if fresh is not None:
-                        await session.execute(update(column.table).where(key == id_).values({column: fresh}))
+                        await session.execute(update(rows).where(rows.c[key] == id_).values({secret: fresh}))
                         renewed += 1
         return renewed
 
@@ -70,13 +83,12 @@ class Registry:
         await schema.check_engine(self._database.engine)
 
 
-def _encrypted_columns() -> list[Column[str]]:
-    columns = [column for table in Table.metadata.sorted_tables for column in table.columns]
-    return [column for column in columns if isinstance(column.type, Encrypted)]
-
-
-def _owner(column: Column[str]) -> Column[str]:
-    return column.table.c["owner"]
+def _encrypted_columns() -> Iterator[tuple[TableClause, str, str]]:
+    """Yield each column that holds secrets: its table, the name of that one's key, and its own."""
+    for name, (key, *secrets) in ENCRYPTED.items():
+        rows = table(name, *map(column, {"owner", key, *secrets}))
+        for secret in secrets:
+            yield rows, key, secret
 
 
 @asynccontextmanager

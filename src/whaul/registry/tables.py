@@ -45,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Encrypted(TypeDecorator[str]):
     """Text that `whaul.secrets.Cipher` made.
 
-    Rotation finds it by this type, in tables that have an `owner` and one column as their key.
+    Rotation knows it from `registry.ENCRYPTED`; its table has an `owner`, and one column as its key.
     """
 
     impl = Text
