@@ -130,7 +130,7 @@ async def test_a_group_signs_in_as_its_access_key(browser: Browser, provider: Op
         ([], "none of your groups"),
         ([["admins"], 7, None], "none of your groups"),
         (["gone", "unknown"], "cannot be used"),
-        (["both"], "give its id"),
+        (["both"], "not the only one"),
         (None, "WHAUL_OIDC_GROUPS_CLAIM"),
         ({"admins": True}, "WHAUL_OIDC_GROUPS_CLAIM"),
     ],

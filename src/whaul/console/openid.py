@@ -129,8 +129,10 @@ class OpenId:
         name = self.rules.access_keys[group]
         found = await self._usable_keys(name)
         if len(found) != 1:
-            problem = "cannot be used (any more)" if not found else "is not the only one of its name; give its id"
-            raise RefusedError(f"The group {group} signs in as the access key {name}, which {problem}.")
+            problem = "cannot be used (any more)" if not found else "is not the only one of its name"
+            raise RefusedError(
+                f"The group {group} signs in as the access key {name}, which {problem}. Tell whoever runs whaul."
+            )
         return found[0]
 
     def _opened(self, sealed: str | None) -> dict[str, Any]:
