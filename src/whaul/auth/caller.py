@@ -6,7 +6,7 @@ from whaul.auth.policy import Policy, denial
 from whaul.errors import AccessDeniedException
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # `frozen` is slow to build: `sigv4`
 class Caller:
     """A proven caller."""
 
