@@ -17,12 +17,15 @@ from whaul.console.events import State
 from whaul.console.rendering import pretty
 from whaul.console.visit import PageError, Visit
 from whaul.errors import AccessDeniedException
-from whaul.operations.actions import actions
+from whaul.operations.actions import NO_RESOURCE, actions
 from whaul.operations.rights import Resources, Right
 from whaul.registry.access_keys import AccessKeyRecord
 
 VIEW = "whaul:ViewKeys"
 MANAGE = "whaul:ManageKeys"
+MAX_NAMED = 5
+"""Of many accounts, numbers or destinations, so many are named."""
+REMEDY = "Sign in with a key that may do as much, or use the command line."
 
 
 def state(key: AccessKeyRecord) -> State:
@@ -83,9 +86,6 @@ async def changed(visit: Visit) -> AccessKeyRecord:
     return key
 
 
-REMEDY = "Sign in with a key that may do as much, or use the command line."
-
-
 class Draft(NamedTuple):
     """A policy that somebody wrote, looked over."""
 
@@ -119,30 +119,55 @@ async def resources(visit: Visit) -> Resources:
     return Resources(console.arns, await console.registry.accounts.all(), destinations)
 
 
-class Changed(NamedTuple):
-    """What a key may do otherwise than before: an action, and names of what it concerns."""
+class Line(NamedTuple):
+    """Actions of which the same is true."""
 
-    action: str
-    gained: Sequence[str]
-    lost: Sequence[str]
+    actions: Sequence[str]
+    on: str
+    statements: Sequence[str]
+    """Those that allow it."""
 
 
-def differences(before: Sequence[Right], after: Sequence[Right], names: dict[str, str]) -> list[Changed]:
-    """Compare what two policies allow."""
-    rows = []
+def lines(rights: Sequence[Right], resources: Resources) -> list[Line]:
+    """Write what is allowed, with what is allowed alike in one line."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for each in rights:
+        if each.somewhere:
+            found.setdefault((_on(each, set(each.allowed), resources), tuple(each.statements)), []).append(each.action)
+    return [Line(named, on, statements) for (on, statements), named in found.items()]
+
+
+class Change(NamedTuple):
+    """Actions that are allowed from now on, or not any more."""
+
+    is_gained: bool
+    on: str
+    actions: Sequence[str]
+
+
+def changes(before: Sequence[Right], after: Sequence[Right], resources: Resources) -> list[Change]:
+    """Compare what two policies allow, with what changes alike in one line; what is gained first."""
+    found: dict[tuple[bool, str], list[str]] = {}
     for old, new in zip(before, after, strict=True):
-        had, has = (
-            set(each.allowed) | ({""} if each.somewhere and not each.decisions else set()) for each in (old, new)
-        )
-        if had != has:
-            rows.append(Changed(new.action, _named(has - had, new, names), _named(had - has, new, names)))
-    return rows
+        had, has = set(old.allowed), set(new.allowed)
+        for is_gained, arns, right, was in ((True, has - had, new, old), (False, had - has, old, new)):
+            if arns or (not right.decisions and right.somewhere and not was.somewhere):
+                found.setdefault((is_gained, _on(right, arns, resources)), []).append(new.action)
+    return sorted((Change(*key, named) for key, named in found.items()), key=lambda each: not each.is_gained)
 
 
-def _named(arns: set[str], right: Right, names: dict[str, str]) -> list[str]:
-    if len(arns) > 1 and len(arns) == len(right.decisions):
-        return ["everything"]
-    return sorted("something" if not arn else "" if arn == "*" else names[arn] for arn in arns)
+def _on(right: Right, arns: set[str], resources: Resources) -> str:
+    """Write what an action is allowed on: some of the resources that it may be needed on."""
+    if not right.decisions:
+        return f"each {right.kind}; there is none yet" if right.kind else "what the policy names"
+    if arns == {NO_RESOURCE}:
+        return ""
+    if not arns:
+        return f"no {right.kind} that is here"
+    if len(arns) == len(right.decisions):
+        return "each " + right.kind
+    named = [resources.names[arn] for arn in right.decisions if arn in arns]
+    return ", ".join(named[:MAX_NAMED]) + (f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else "")
 
 
 def diff(before: str, after: str) -> list[str]:

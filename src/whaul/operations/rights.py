@@ -14,6 +14,8 @@ class Right:
     """An action, and what is decided on each resource that it may be needed on, by the resource's ARN."""
 
     action: str
+    kind: str
+    """What it is needed on: an account, a number, a destination; empty if it takes no resource, or others."""
     decisions: Mapping[str, Decision]
     """Empty if there is none, or if its resources cannot be listed, as objects in buckets."""
     somewhere: bool
@@ -43,26 +45,25 @@ class Resources:
         }
         self.destinations = {arns.event_destination(name): name for name in destinations}
         self.names = self.accounts | self.numbers | self.destinations
+        account, number = (arns.arn(f"{kind}-0") for kind in ("waba", "phone-number-id"))
+        self._kinds = [
+            ("account", _beginning(account), self.accounts),
+            ("number", _beginning(number), self.numbers),
+            ("destination", _beginning(arns.event_destination("x")), self.destinations),
+        ]
 
     def rights(self, policy: Policy) -> list[Right]:
         """Ask a policy about all of it."""
-        return [
-            Right(
-                action,
-                {arn: policy.evaluate(action, arn) for form in forms for arn in self._of(form)},
-                policy.allows_somewhere(action),
-            )
-            for action, forms in actions(self._arns).items()
-        ]
+        return [self._right(policy, action, forms) for action, forms in actions(self._arns).items()]
 
-    def _of(self, form: str) -> Iterable[str]:
-        """The resources of a form of `actions`."""
-        if form == NO_RESOURCE:
-            return (NO_RESOURCE,)
-        every = (self.accounts, self.numbers, self.destinations)
-        return next((each for each in every if any(_kind(arn) == _kind(form) for arn in each)), ())
+    def _right(self, policy: Policy, action: str, forms: Iterable[str]) -> Right:
+        found = [kind for form in forms for kind in self._kinds if _beginning(form) == kind[1]]
+        arns = [NO_RESOURCE] if NO_RESOURCE in forms else [arn for *_, every in found for arn in every]
+        kind = " or ".join(name for name, *_ in found)
+        decisions = {arn: policy.evaluate(action, arn) for arn in arns}
+        return Right(action, kind, decisions, policy.allows_somewhere(action))
 
 
-def _kind(arn: str) -> str:
-    """What an ARN says before the id: its service and the kind of resource."""
-    return arn.rpartition(":")[0] + arn.rpartition(":")[2].partition("/")[0]
+def _beginning(arn: str) -> str:
+    """What an ARN says before the id: its service, and the kind of resource."""
+    return arn.rpartition("/")[0]

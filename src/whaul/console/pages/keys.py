@@ -48,7 +48,7 @@ async def show_one(visit: Visit) -> Response:
         is_own=key.access_key_id == visit.caller.access_key_id,
         policy=pretty(key.policy),
         rights=None if policy is None else resources.rights(policy),
-        names=resources.names,
+        lines=lambda rights: keys.lines(rights, resources),
         bound=await keys.bound(visit, key) if visit.may(MANAGE) else None,
         remedy=keys.REMEDY,
         may_manage=visit.may(MANAGE),
@@ -193,9 +193,7 @@ async def _editor(
         resources = await keys.resources(visit)
         before = keys.parsed(key)
         values = {
-            "changes": keys.differences(
-                resources.rights(before or Policy(())), resources.rights(draft.policy), resources.names
-            ),
+            "changes": keys.changes(resources.rights(before or Policy(())), resources.rights(draft.policy), resources),
             "diff": keys.diff(key.policy, draft.text),
             "seen": _seen(key, draft.text),
             "loses": not all(draft.policy.evaluate(each, "*").allowed for each in (VIEW, MANAGE)),

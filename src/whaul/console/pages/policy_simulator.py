@@ -58,6 +58,7 @@ async def show(visit: Visit) -> Response:
         names=resources.names,
         problem=problem,
         answer=answer,
+        lines=lambda rights: keys.lines(rights, resources),
         rights=resources.rights(policy) if policy is not None and not action else None,
         unknown=unknown_action(action, named) if action and problem is None else None,
         warnings=warnings(document, named) if policy is not None else [],
