@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.console import RunningConsole, Visitor, allow, inside, put, words
-from harness.inbox import ACCOUNT_ID, OWNER, REGION, image
+from harness.inbox import ACCOUNT_ID, OWNER, REGION, WABA, image
 from whaul.arns import Arns
 
 FAILED = """
@@ -54,6 +54,10 @@ def test_files_are_listed_with_what_to_do_and_fetched_again(
     assert f"/messages/{files[2]}" in failed.body.decode()
     assert f"/messages/{files[0]}" not in failed.body.decode()
     assert "No file fits" in words(operator.get("/archive?media_id=nothing"))
+    part = operator.get("/now/archive/files?state=failed")
+    assert "6603" in part.text
+    assert "6601" not in part.text
+    assert "<html" not in part.text + operator.get("/now/archive").text
     for wrong in ("state=x", "account=x", "before=x"):
         assert operator.get(f"/archive?{wrong}").status == 400
     [place] = re.findall(r'action="(/archive/files/[^"]+)"', operator.get("/archive?media_id=6603").body.decode())
@@ -88,6 +92,7 @@ def test_rights_are_those_of_the_policy(running_console: RunningConsole, files: 
     for part in ("s3://bucket/6603", "Fetch again", "Fetch what is missing", "Keep no more", f"/messages/{files[2]}"):
         assert part not in page.text
     assert "s3://bucket/ •••" in words(page)
+    assert "s3://bucket/6603" not in visitor.get("/now/archive/files").text
     assert visitor.get(f"/archive/{ACCOUNT_ID}/backfill").status == 403
     assert visitor.post(f"/archive/{ACCOUNT_ID}/backfill").status == 403
     elsewhere = Arns(OWNER, REGION).arn("waba-" + "0" * 32)
@@ -97,6 +102,9 @@ def test_rights_are_those_of_the_policy(running_console: RunningConsole, files: 
 
 @pytest.mark.usefixtures("files")
 def test_no_more_files_are_kept_and_the_page_says_how_they_would_be(operator: Visitor) -> None:
+    asked = words(operator.get(f"/archive/{ACCOUNT_ID}/off"))
+    assert f"whaul archive off {WABA}" in asked
+    assert "still archived" in asked
     page = operator.submit(f"/archive/{ACCOUNT_ID}/off")
     assert "whaul archive set" in words(page)
     assert operator.get(f"/archive/{ACCOUNT_ID}/backfill").status == 404

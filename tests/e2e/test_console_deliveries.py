@@ -103,6 +103,10 @@ def test_a_destination_shows_attempts_and_is_paused_tested_and_resumed(operator:
     receiver.answers = [503]
     assert "crm did not take the test event" in words(operator.submit(f"{HERE}/test"))
     assert "paused" in words(operator.submit(f"{HERE}/pause"))
+    parts = [operator.get(f"/now{path}").text for path in ("/deliveries", HERE, f"{HERE}/attempts?outcome=failed")]
+    assert ["paused" in part for part in parts] == [True, True, False]
+    assert "HTTP 413" in parts[2]
+    assert "<html" not in "".join(parts)
     assert "whaul destinations resume crm" in words(operator.get(HERE))
     assert "crm goes on" in words(operator.submit(f"{HERE}/resume"))
     assert operator.get("/deliveries/nothing").status == 404
@@ -140,4 +144,6 @@ def test_rights_are_those_of_the_policy(site: RunningConsole) -> None:
         allow("whaul:ViewDeliveries", resource="arn:aws:social-messaging:*:*:event-destination/other")
     )
     assert "crm" not in words(stranger.get("/deliveries"))
-    assert stranger.get(HERE).status == 403
+    assert "crm" not in stranger.get("/now/deliveries").text
+    for path in (HERE, f"/now{HERE}", f"/now{HERE}/attempts"):
+        assert stranger.get(path).status == 403

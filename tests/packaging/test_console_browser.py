@@ -219,6 +219,18 @@ def test_the_checks_are_made_by_a_button_and_are_accessible(site: Site) -> None:
         page.wait_for_url("**/docs/security#where-files-go")
 
 
+def test_deliveries_and_files_come_by_themselves(site: Site) -> None:
+    with site.signed_in() as page:
+        site.open(page, "/deliveries/orders")
+        expect(page.get_by_role("status")).to_have_text("Live")
+        event = site.stack.receive(text="Are you there?", sender="15550100888").event_id
+        expect(page.locator("tr", has_text=event[:8])).to_contain_text("delivered")
+        site.open(page, "/archive")
+        media = site.stack.simulator.add_media(b"a picture that comes later", "image/png")
+        site.stack.receive(media, sender="15550100888")
+        expect(page.locator("tr", has_text=media)).to_contain_text("archived")
+
+
 def test_a_dead_letter_is_tried_again_to_the_end(site: Site) -> None:
     with site.signed_in() as page:
         page.get_by_role("link", name="Deliveries").click()

@@ -93,6 +93,10 @@ class Visit:
         )
         return HTMLResponse(html, status)
 
+    def fragment(self, template: str, **values: Any) -> Response:
+        """Send a part of a page, a template that the page includes, for a script to put in its place."""
+        return HTMLResponse(self.console.templates.render(template, **values))
+
     def part(self, template: str, macro: str, *arguments: Any) -> str:
         """Write a part of a page: a macro of a template."""
         return self.console.templates.macro(template, macro, *arguments)

@@ -1,7 +1,8 @@
 """Archive: where the files of messages are kept, what became of each, and what to do about those that failed."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 
@@ -29,8 +30,38 @@ WORDS: Final = {state: FILE_STATES[state].word for state in STATES}
 
 async def show(visit: Visit) -> Response:
     """Show the archives, and the newest files."""
-    query, console = visit.request.query_params, visit.console
     accounts = await visit.accounts(ARCHIVES)
+    archives, files = await _archives(visit, accounts), await _files(visit, accounts)
+    kept = {account.id for _, account in archives["archives"]}
+    return await visit.page(
+        "archive.html", without=[each for each in accounts if each.id not in kept], **archives, **files
+    )
+
+
+async def show_archives_now(visit: Visit) -> Response:
+    """Show again how the archives stand."""
+    return visit.fragment("archive_now.html", **await _archives(visit, await visit.accounts(ARCHIVES)))
+
+
+async def show_files_now(visit: Visit) -> Response:
+    """Show again the newest files."""
+    return visit.fragment("archive_files.html", **await _files(visit, await visit.accounts(ARCHIVES)))
+
+
+async def _archives(visit: Visit, accounts: Sequence[LinkedAccount]) -> dict[str, Any]:
+    linked = {each.id: each for each in accounts}
+    found = [each for each in await visit.console.archives.all() if each.archive.account_id in linked]
+    return {
+        "archives": [(each, linked[each.archive.account_id]) for each in found],
+        "states": [*WORDS.items()],
+        "advice": advice,
+        "most": MAX_COUNTED,
+        "may_manage": lambda each: visit.may(MANAGE, each.arn),
+    }
+
+
+async def _files(visit: Visit, accounts: Sequence[LinkedAccount]) -> dict[str, Any]:
+    query, console = visit.request.query_params, visit.console
     account, state = query.get("account", ""), query.get("state", "")
     media_id = query.get("media_id", "").strip()[:MAX_NAME]
     if account and account not in {each.id for each in accounts}:
@@ -48,28 +79,20 @@ async def show(visit: Visit) -> Response:
         state=state or None,
         media_id=media_id or None,
     )
-    linked = {each.id: each for each in accounts}
-    archives = [each for each in await console.archives.all() if each.archive.account_id in linked]
     chosen = {name: value for name, value in (("account", account), ("state", state), ("media_id", media_id)) if value}
-    return await visit.page(
-        "archive.html",
-        archives=[(each, linked[each.archive.account_id]) for each in archives],
-        without=[each for each in accounts if each.id not in {found.archive.account_id for found in archives}],
-        files=page.files,
-        accounts=[(each.id, each.name or each.meta_waba_id) for each in accounts],
-        states=[*WORDS.items()],
-        chosen=chosen,
-        state_of=lambda file: FILE_STATES.get(file.state, State(file.state, "plain")),
-        advice=advice,
-        most=MAX_COUNTED,
-        may_see=lambda waba_id: visit.may_on_account(VIEW, waba_id),
-        may_read=lambda waba_id: visit.may_on_account(CONTENT, waba_id),
-        may_fetch=lambda waba_id: visit.may_on_account(FETCH, waba_id),
-        may_manage=lambda each: visit.may(MANAGE, each.arn),
-        next=None if page.next is None else written(chosen, [page.next]),
-        newest=written(chosen) if before else None,
-        here=written(chosen, before or ()),
-    )
+    return {
+        "files": page.files,
+        "accounts": [(each.id, each.name or each.meta_waba_id) for each in accounts],
+        "chosen": chosen,
+        "state_of": lambda file: FILE_STATES.get(file.state, State(file.state, "plain")),
+        "file_advice": advice,
+        "may_see": lambda waba_id: visit.may_on_account(VIEW, waba_id),
+        "may_read": lambda waba_id: visit.may_on_account(CONTENT, waba_id),
+        "may_fetch": lambda waba_id: visit.may_on_account(FETCH, waba_id),
+        "next": None if page.next is None else written(chosen, [page.next]),
+        "newest": written(chosen) if before else None,
+        "here": written(chosen, before or ()),
+    }
 
 
 async def fetch(visit: Visit) -> Response:
@@ -162,6 +185,8 @@ def _moment(text: str) -> datetime:
 
 PAGES: Final = (
     Page(path="/archive", action=ARCHIVES, answer=show, title="Archive"),
+    Page(path="/now/archive", action=ARCHIVES, answer=show_archives_now, is_recorded=False),
+    Page(path="/now/archive/files", action=ARCHIVES, answer=show_files_now, is_recorded=False),
     Page(path="/archive/files/{file}/fetch", action=FETCH, answer=fetch, posts=True),
     Page(path="/archive/{account}/backfill", action=MANAGE, answer=ask),
     Page(path="/archive/{account}/backfill", action=MANAGE, answer=begin, posts=True),

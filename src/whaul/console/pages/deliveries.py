@@ -78,48 +78,84 @@ def may(visit: Visit, action: str, name: str) -> bool:
 
 async def show_list(visit: Visit) -> Response:
     """Show the destinations, and how each stands."""
-    found = [each for each in await visit.console.destinations.all() if may(visit, DELIVERIES, each.name)]
-    standings = await _standings(visit, found)
-    return await visit.page(
-        "deliveries.html",
-        standings=standings,
-        minutes=SPAN // 60,
-        is_linked=bool(await visit.console.registry.accounts.all()),
-    )
+    return await visit.page("deliveries.html", **await _listed(visit))
+
+
+async def show_list_now(visit: Visit) -> Response:
+    """Show again what changes there."""
+    return visit.fragment("deliveries_now.html", **await _listed(visit))
 
 
 async def show_one(visit: Visit) -> Response:
     """Show a destination: what waits for it, and the latest attempts."""
-    destination, query = await destination_of(visit, DELIVERIES), visit.request.query_params
+    destination = await destination_of(visit, DELIVERIES)
+    values = await _now(visit, destination) | await _attempts(visit, destination)
+    return await visit.page(
+        "delivery.html",
+        facts=_facts(visit, destination),
+        outcomes=[("failed", "all that failed"), *OUTCOMES.items()],
+        looked_at=MAX_LOOKED_AT,
+        **values,
+    )
+
+
+async def show_one_now(visit: Visit) -> Response:
+    """Show again how a destination stands."""
+    return visit.fragment("delivery_now.html", **await _now(visit, await destination_of(visit, DELIVERIES)))
+
+
+async def show_attempts_now(visit: Visit) -> Response:
+    """Show again the latest attempts."""
+    return visit.fragment("delivery_attempts.html", **await _attempts(visit, await destination_of(visit, DELIVERIES)))
+
+
+async def _listed(visit: Visit) -> dict[str, Any]:
+    found = [each for each in await visit.console.destinations.all() if may(visit, DELIVERIES, each.name)]
+    return {
+        "standings": await _standings(visit, found),
+        "minutes": SPAN // 60,
+        "is_linked": bool(await visit.console.registry.accounts.all()),
+    }
+
+
+async def _now(visit: Visit, destination: Destination) -> dict[str, Any]:
+    console = visit.console
+    return _common(visit, destination) | {
+        "standing": (await _standings(visit, [destination]))[0],
+        "waiting": await console.history.waiting(destination, WAITING),
+        "jobs": [job for job in await console.replays.all() if job.destination == destination.number][:WAITING],
+        "moods": JOBS,
+        "minutes": SPAN // 60,
+    }
+
+
+async def _attempts(visit: Visit, destination: Destination) -> dict[str, Any]:
+    query = visit.request.query_params
     outcome = query.get("outcome", "")
     if outcome not in ("", "failed", *OUTCOMES):
         raise PageError(f"There is no outcome {outcome}.", 400)
     before = place_of(query.get("before", ""), 3)
-    console = visit.console
-    attempts, next_ = await console.history.attempts(
+    attempts, next_ = await visit.console.history.attempts(
         destination, ROWS, None if before is None else Place(*before), outcome=outcome or None
     )
     chosen = {"outcome": outcome} if outcome else {}
-    return await visit.page(
-        "delivery.html",
-        standing=(await _standings(visit, [destination]))[0],
-        facts=_facts(visit, destination),
-        waiting=await console.history.waiting(destination, WAITING),
-        attempts=attempts,
-        outcome=outcome,
-        outcomes=[("failed", "all that failed"), *OUTCOMES.items()],
-        words=OUTCOMES,
-        looked_at=MAX_LOOKED_AT,
-        next=None if next_ is None else written(chosen, next_),
-        newest=written(chosen) if before else None,
-        jobs=[job for job in await console.replays.all() if job.destination == destination.number][:WAITING],
-        moods=JOBS,
-        may_see=lambda waba_id: visit.may_on_account(VIEW, waba_id),
-        may_replay=may(visit, REPLAY, destination.name),
-        may_manage=may(visit, MANAGE, destination.name),
-        minutes=SPAN // 60,
-        now=datetime.now(UTC),
-    )
+    return _common(visit, destination) | {
+        "attempts": attempts,
+        "outcome": outcome,
+        "words": OUTCOMES,
+        "next": None if next_ is None else written(chosen, next_),
+        "newest": written(chosen) if before else None,
+    }
+
+
+def _common(visit: Visit, destination: Destination) -> dict[str, Any]:
+    return {
+        "destination": destination,
+        "may_see": lambda waba_id: visit.may_on_account(VIEW, waba_id),
+        "may_replay": may(visit, REPLAY, destination.name),
+        "may_manage": may(visit, MANAGE, destination.name),
+        "now": datetime.now(UTC),
+    }
 
 
 async def pause(visit: Visit) -> Response:
@@ -199,6 +235,9 @@ def _facts(visit: Visit, destination: Destination) -> dict[str, Any]:
 PAGES: Final = (
     Page(path="/deliveries", action=DELIVERIES, answer=show_list, title="Deliveries"),
     Page(path="/deliveries/{name}", action=DELIVERIES, answer=show_one),
+    Page(path="/now/deliveries", action=DELIVERIES, answer=show_list_now, is_recorded=False),
+    Page(path="/now/deliveries/{name}", action=DELIVERIES, answer=show_one_now, is_recorded=False),
+    Page(path="/now/deliveries/{name}/attempts", action=DELIVERIES, answer=show_attempts_now, is_recorded=False),
     Page(path="/deliveries/{name}/pause", action=MANAGE, answer=pause, posts=True),
     Page(path="/deliveries/{name}/resume", action=MANAGE, answer=resume, posts=True),
     Page(path="/deliveries/{name}/test", action=MANAGE, answer=try_out, posts=True),

@@ -88,6 +88,8 @@ def _source(document: str, policy: Policy, decision: Decision) -> str | None:
 
 
 def _command(id_: str, action: str, resource: str) -> str:
+    if id_ and not action:
+        return f"whaul keys show {id_}"
     asked = f"--action {shlex.quote(action or 'ACTION')} --resource {shlex.quote(resource)}"
     return f"whaul keys simulate {id_ or '--policy policy.json'} {asked}"
 
