@@ -39,6 +39,8 @@ def test_it_is_there_under_dev_only_and_for_those_who_may(operator: Visitor, con
 def test_people_send_texts_files_and_examples(developer: Visitor, simulator: Simulator) -> None:
     with receiving() as program:
         simulator.set_webhook(program.url)
+        told = words(developer.upload("/simulator/messages", {}, "empty.txt", b""))
+        assert "has sent a file (text/plain, 0 B)" in told
         told = words(developer.upload("/simulator/messages", {"from": "4915112345678"}, "note.ogg", NOTE))
         assert "4915112345678 has sent a file (audio/ogg; codecs=opus, 2.0 MB)" in told
         [note] = [media for media in simulator.media.values() if media.size == len(NOTE)]
@@ -49,10 +51,10 @@ def test_people_send_texts_files_and_examples(developer: Visitor, simulator: Sim
         assert "Posted location; what came back: 200" in told
         found = [json.loads(delivery.body) for delivery in simulator.webhooks.deliveries]
     messages = [body["entry"][0]["changes"][0]["value"]["messages"][0] for body in found]
-    assert [message["type"] for message in messages] == ["audio", "text", "location"]
-    assert messages[0]["audio"]["id"] == note.id
-    assert (messages[1]["from"], messages[1]["text"]["body"]) == ("4915112345678", "Hello <b>")
-    assert messages[2]["from_user_id"] == "US.123"
+    assert [message["type"] for message in messages] == ["document", "audio", "text", "location"]
+    assert messages[1]["audio"]["id"] == note.id
+    assert (messages[2]["from"], messages[2]["text"]["body"]) == ("4915112345678", "Hello <b>")
+    assert messages[3]["from_user_id"] == "US.123"
 
 
 def test_what_the_simulator_refuses_is_said(developer: Visitor, simulator: Simulator) -> None:

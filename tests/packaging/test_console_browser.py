@@ -269,6 +269,20 @@ def test_files_are_shown_and_played_but_do_nothing(site: Site) -> None:
         assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
 
 
+def test_a_voice_note_of_the_developer_is_heard_in_the_console(site: Site) -> None:
+    sound = next(media for media in site.stack.simulator.media.values() if media.mime_type.startswith("audio/"))
+    with site.signed_in() as page:
+        page.get_by_role("link", name="Simulator").click()
+        page.get_by_label("From: a number").fill("4915199999999")
+        note = {"name": "my note.ogg", "mimeType": "video/ogg", "buffer": sound.read()}
+        page.get_by_label("File").set_input_files(note)
+        page.get_by_role("button", name="Send", exact=True).click()
+        row = page.locator("tbody tr", has_text="4915199999999")
+        expect(row).to_contain_text("archived")
+        row.get_by_role("link").click()
+        page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
+
+
 def test_a_hostile_message_stays_text(site: Site) -> None:
     with site.signed_in() as page:
         expect(page.locator("tr", has_text="alert(1)")).to_contain_text("<script>alert(1)</script>")

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from harness.waiting import PATIENCE, eventually, is_running
 from whaul import extras, local
+from whaul.cli import dev
 from whaul.server.listener import ListenerError, check_free
 from whaul.simulator import simulator_in_thread
 from whaul.stack import console, state_folder, variables
@@ -53,16 +55,28 @@ def test_the_console_says_which_packages_it_needs(monkeypatch: pytest.MonkeyPatc
         console.settings(4813)
 
 
-@pytest.mark.parametrize(("part", "name"), [("_gateway", "The gateway"), ("_console", "The console")])
-def test_a_stack_tells_when_a_server_has_ended(part: str, name: str) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    ended.wait()
+@pytest.fixture
+def whole() -> Iterator[Stack]:
+    """A stack, of which only the simulator runs."""
     with simulator_in_thread() as simulator:
         endpoint = S3Endpoint("http://127.0.0.1:1", "id", "secret")
-        whole = Stack(simulator, "http://127.0.0.1:1", endpoint, "inbox", "phone-number-id-1", "sqlite:///x")
-        whole.check()
-        with pytest.raises(StackError, match=f"{name} ended with exit code 3"):
-            replace(whole, **{part: ended}).check()
+        yield Stack(simulator, "http://127.0.0.1:1", endpoint, "inbox", "phone-number-id-1", "sqlite:///x")
+
+
+@pytest.mark.parametrize(("part", "name"), [("_gateway", "The gateway"), ("_console", "The console")])
+def test_a_stack_tells_when_a_server_has_ended(whole: Stack, part: str, name: str) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    ended.wait()
+    whole.check()
+    with pytest.raises(StackError, match=f"{name} ended with exit code 3"):
+        replace(whole, **{part: ended}).check()
+
+
+def test_a_quiet_stack_puts_the_link_where_no_shell_reads_it(whole: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    dev._tell_how_to_use(whole, "http://127.0.0.1:1/sign-in#token", quiet=True)
+    said = capsys.readouterr()
+    assert all(line.startswith(("export ", "unset ")) for line in said.out.splitlines())
+    assert said.err.endswith("http://127.0.0.1:1/sign-in#token\n")
 
 
 def test_a_port_that_kubernetes_set_is_no_setting() -> None:

@@ -276,7 +276,7 @@ def _how_to_use(running: "Stack", link: str | None, *, quiet: bool) -> Iterator[
     account = f"--account {running.simulator.waba_id}"
     yield f"  {output.itself()} listen {account} --forward-to http://127.0.0.1:3000/events"
     if link is not None:
-        told = "The console shows what comes, and sends you voice notes. This link is good once, within an hour:"
+        told = "The console shows what comes, and has the phone of a customer. This link is good once, within an hour:"
         yield from ("", told, "", f"  {link}", "")
         yield f"Another one, in that shell: {output.itself()} console link"
     yield from ("", "Ctrl-C stops everything. What arrives:", "")
