@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import boto3
 import pytest
 from botocore.config import Config
 
+from harness.client import send
 from harness.compose import STAND_INS, Project, docker_compose, stand_in
 from harness.waiting import eventually
 from tools.containers import CHECKOUT, Containers
@@ -85,9 +87,30 @@ def passes(port: int) -> bool:
     return True
 
 
+def assert_console_works(project: Project, key: str) -> None:
+    """Sign in to it through the proxy, which would speak TLS, and see both servers."""
+    link = project("exec", "--no-TTY", "console", "whaul", "console", "link", "--key", key, "--json")
+    url = json.loads(link)["url"]
+    assert url.startswith("https://console.example/sign-in#")
+    port, host = project.published("proxy", 80), {"Host": "console.example"}
+    form = urlencode({"token": url.partition("#")[2]}).encode()
+    form_of_its_own = host | {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "Origin": "https://console.example",
+    }
+    signed_in = send(port, "POST", "/sign-in/link", form, form_of_its_own)
+    assert signed_in.status == 303, signed_in.text
+    cookie = signed_in.headers["set-cookie"].partition(";")[0]
+    page = send(port, "GET", "/transfers", b"", host | {"Accept": "text/html", "Cookie": cookie})
+    assert page.status == 200
+    assert page.text.count(">ready<") == 2
+    assert send(port, "GET", "/sign-in", b"", {"Host": "elsewhere.example"}).status == 404, "of a server"
+
+
 @pytest.mark.parametrize("names", [["try"], ["production"], ["try", "monitoring"], ["production", "monitoring"]])
 def test_the_files_are_valid_and_what_they_name_is_there(folder: Path, projects: Projects, names: list[str]) -> None:
-    project = projects("valid", *(folder / f"{name}.yaml" for name in names))
+    files = (folder / f"{name}.yaml" for name in names)
+    project = projects("valid", *files, COMPOSE_PROFILES="console", CONSOLE_DOMAIN="console.example")
     shown = json.loads(project("config", "--format=json"))
     mounts = [mount for service in shown["services"].values() for mount in service.get("volumes", ())]
     paths = [Path(mount["source"]) for mount in mounts if mount["type"] == "bind"]
@@ -121,7 +144,8 @@ def test_in_production_servers_are_replaced_in_turn_and_no_call_is_lost(
         stand_in(machine, name)
     names = ("production.yaml", "monitoring.yaml")
     files = [*(folder / name for name in names), *(STAND_INS / name for name in names)]
-    project = projects("production", *files, WHAUL_IMAGE=image)
+    console = {"COMPOSE_PROFILES": "console", "CONSOLE_DOMAIN": "http://console.example"}
+    project = projects("production", *files, WHAUL_IMAGE=image, **console)
     with project.up(), ThreadPoolExecutor(4) as pool:
         command = ("run", "--rm", "--no-TTY", "--no-deps", "--env=WHATSAPP_ACCESS_TOKEN=simulated-token", "migrate")
         number = "--phone-number=500000000000001=+15550100001"
@@ -158,6 +182,7 @@ def test_in_production_servers_are_replaced_in_turn_and_no_call_is_lost(
         for path in ("/metrics", "/readyz"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(f"http://127.0.0.1:{project.published('proxy', 80)}{path}")
+        assert_console_works(project, made["accessKeyId"])
         monitor = f"http://127.0.0.1:{project.published('prometheus', 9090)}"
 
         def found(query: str) -> int:
