@@ -83,6 +83,22 @@ VALUES: dict[str, dict[str, Any]] = {
     "sqlite": {"database": "sqlite", "replicaCount": 1},
     "calls only": {"existingSecret": "whaul", "webhooks": {"enabled": False}, "serviceAccount": {"create": False}},
     "everything": EVERYTHING,
+    "console": {
+        "existingSecret": "whaul",
+        "config": {"WHAUL_TRUSTED_PROXIES": "192.0.2.1", "AWS_REGION": "eu-west-1"},
+        "console": {
+            "enabled": True,
+            "trustedProxies": ["10.0.0.0/8", "127.0.0.1"],
+            "hosts": ["console"],
+            "service": {"annotations": {"a": "b"}},
+            "ingress": {"enabled": True, "host": "console.example.com", "className": "nginx", "tlsSecret": "console"},
+        },
+        "networkPolicy": {
+            "enabled": True,
+            "consoleFrom": [{"namespaceSelector": {}}],
+            "egress": [{"ports": [{"port": 443}, {"port": 5432}]}],
+        },
+    },
 }
 ALWAYS = ["Deployment", "Pod", "Service"]
 KINDS = {
@@ -92,6 +108,10 @@ KINDS = {
     "everything": [
         *(*ALWAYS, "Job", "PodDisruptionBudget", "Service", "ServiceAccount"),
         *("HorizontalPodAutoscaler", "NetworkPolicy", "Ingress", *FOREIGN),
+    ],
+    "console": [
+        *(*ALWAYS, "Job", "PodDisruptionBudget", "Service", "ServiceAccount"),
+        *("Deployment", "Service", "Service", "Ingress", "NetworkPolicy", "NetworkPolicy"),
     ],
 }
 
@@ -250,6 +270,44 @@ def test_what_finds_the_servers_finds_only_them(made: Callable[[str], list[Manif
     assert not metrics.items() <= one(manifests, "Service", "shop-whaul-webhooks")["metadata"]["labels"].items()
 
 
+def test_the_console_is_one_pod_that_knows_every_server(made: Callable[[str], list[Manifest]]) -> None:
+    manifests = made("console")
+    deployment = one(manifests, "Deployment", "shop-whaul-console")["spec"]
+    assert deployment["replicas"] == 1
+    [container] = deployment["template"]["spec"]["containers"]
+    assert container["args"] == ["console"]
+    names = [each["name"] for each in container["env"]]
+    assert len(names) == len(set(names))
+    given = variables(container)
+    assert given["WHAUL_TRUSTED_PROXIES"] == "10.0.0.0/8,127.0.0.1"
+    assert given["WHAUL_CONSOLE_HOSTS"] == "console,console.example.com"
+    assert given["WHAUL_CONSOLE_SERVERS"] == "http://shop-whaul-servers.default.svc:8080"
+    assert given["AWS_REGION"] == "eu-west-1"
+    assert container["envFrom"] == [{"secretRef": {"name": "whaul"}}]
+    server = one(manifests, "Deployment", "shop-whaul")["spec"]["selector"]["matchLabels"]
+    of_servers = one(manifests, "Service", "shop-whaul-servers")["spec"]
+    assert (of_servers["clusterIP"], of_servers["selector"]) == ("None", server)
+    labels = deployment["template"]["metadata"]["labels"]
+    assert not server.items() <= labels.items()
+    assert one(manifests, "Service", "shop-whaul-console")["spec"]["selector"].items() <= labels.items()
+
+
+def test_the_console_is_reached_by_its_ingress_and_reaches_the_servers(made: Callable[[str], list[Manifest]]) -> None:
+    manifests = made("console")
+    console = one(manifests, "Deployment", "shop-whaul-console")["spec"]["selector"]["matchLabels"]
+    server = one(manifests, "Deployment", "shop-whaul")["spec"]["selector"]["matchLabels"]
+    [rule] = one(manifests, "Ingress")["spec"]["rules"]
+    assert rule["host"] == "console.example.com"
+    [path] = rule["http"]["paths"]
+    assert path["backend"]["service"] == {"name": "shop-whaul-console", "port": {"name": "console"}}
+    policy = one(manifests, "NetworkPolicy", "shop-whaul-console")["spec"]
+    assert policy["podSelector"]["matchLabels"] == console
+    assert policy["ingress"] == [{"ports": [{"port": "console"}], "from": [{"namespaceSelector": {}}]}]
+    assert policy["egress"][-1] == {"ports": [{"port": 8080}], "to": [{"podSelector": {"matchLabels": server}}]}
+    api = one(manifests, "NetworkPolicy", "shop-whaul")["spec"]["ingress"][0]
+    assert {"podSelector": {"matchLabels": console}} in api["from"]
+
+
 def test_the_alerts_are_those_of_the_monitoring_and_know_the_job(made: Callable[[str], list[Manifest]]) -> None:
     rule = one(made("everything"), "PrometheusRule")["spec"]
     alerts = [each["alert"] for group in rule["groups"] for each in group["rules"]]
@@ -292,6 +350,11 @@ def test_a_pod_has_the_time_that_a_stop_takes(made: Callable[[str], list[Manifes
         ({"terminationGracePeriodSeconds": 30}, "terminationGracePeriodSeconds must be at least 70"),
         ({"webhooks": {"enabled": False, "ingress": {"enabled": True}}}, "need webhooks.enabled"),
         ({"webhooks": {"ingress": {"enabled": True}}}, "webhooks.ingress.host: give the name"),
+        ({"database": "sqlite", "replicaCount": 1, "console": {"enabled": True}}, "console needs PostgreSQL"),
+        ({"console": {"ingress": {"enabled": True}}}, "console.ingress needs console.enabled"),
+        ({"console": {"enabled": True, "ingress": {"enabled": True}}}, "console.ingress.host: give the name"),
+        ({"console": {"enabled": True, "ingress": {"enabled": True, "host": "a"}}}, "console.trustedProxies: add"),
+        ({"config": {"WHAUL_CONSOLE_LISTEN": "0.0.0.0:80"}}, "config.WHAUL_CONSOLE_LISTEN: the ports in the pod"),
         ({"webhooks": {"httpRoute": {"enabled": True}}}, "webhooks.httpRoute.parentRefs: name the Gateway"),
     ],
 )
@@ -338,7 +401,7 @@ def manifests(chart: Chart, image: str, postgresql: PostgresqlServer) -> list[Ma
         "extraVolumes": [{"name": "database", "hostPath": {"path": str(postgresql.folder)}}],
         "extraVolumeMounts": [{"name": "database", "mountPath": "/run/postgresql"}],
     }
-    made, _, _ = chart.read(values | {"replicaCount": 1})
+    made, _, _ = chart.read(values | {"replicaCount": 1, "console": {"enabled": True}})
     return made
 
 
@@ -363,7 +426,7 @@ def test_its_pods_migrate_serve_and_stop(machine: Containers, manifests: list[Ma
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": job["metadata"], "spec": job["spec"]["template"]["spec"]}
     with played(machine, pod) as [migration]:
         assert machine.podman("wait", migration.name).strip() == "0", migration.logs()
-    with played(machine, one(manifests, "Deployment")) as [server]:
+    with played(machine, one(manifests, "Deployment", "shop-whaul")) as [server]:
         machine.podman("exec", "--detach", server.name, "whaul", *SIMULATOR)
         eventually(lambda: server.logs().count('"event":"ready"') == 2)  # the listener of calls, and that of webhooks
         asking = one(manifests, "Pod")["spec"]["containers"][0]["command"][:3]  # as `helm test` does
@@ -374,3 +437,9 @@ def test_its_pods_migrate_serve_and_stop(machine: Containers, manifests: list[Ma
         assert server.execute("id", "-u").strip() == "10001"
         assert server.stop() == 0
         assert '"event":"stopped"' in server.logs()
+    with played(machine, one(manifests, "Deployment", "shop-whaul-console")) as [console]:
+        eventually(lambda: '"event":"ready"' in console.logs())
+        console.execute("python", "-m", "whaul.server.liveness", "8082", "/healthz")
+        made = json.loads(console.execute("whaul", "keys", "create", "--name", "operator", "--allow-all", "--json"))
+        assert "/sign-in#" in console.execute("whaul", "console", "link", "--key", made["accessKeyId"])
+        assert console.stop() == 0

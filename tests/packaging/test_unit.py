@@ -1,5 +1,6 @@
 """The unit and the command beside it, under a real systemd that is the first process of a container."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,21 @@ def host(machine: Containers, image: str, tmp_path_factory: pytest.TempPathFacto
 
 def machine_runs(host: Host) -> bool:
     return host.run("sh", "-c", "systemctl is-system-running || true").strip() in {"running", "degraded"}
+
+
+def test_the_console_is_a_service_beside_it(host: Host) -> None:
+    """Of the same user, with the same settings and rights."""
+    host.write("/etc/systemd/system/whaul-console.service", (FOLDER / "whaul.service").read_text(), "644")
+    conf = "/etc/systemd/system/whaul-console.service.d/whaul-console.conf"
+    host.write(conf, (FOLDER / "whaul-console.conf").read_text(), "644")
+    host.run("systemctl", "daemon-reload")
+    assert host.run("systemd-analyze", "verify", "--man=no", "/etc/systemd/system/whaul-console.service") == ""
+    host.run("systemctl", "enable", "--now", "whaul-console")
+    host.run("/opt/whaul/bin/python", "-m", "whaul.server.liveness", "8082", "/healthz")
+    made = json.loads(host.run(COMMAND, "keys", "create", "--name", "operator", "--allow-all", "--json"))
+    assert "/sign-in#" in host.run(COMMAND, "console", "link", "--key", made["accessKeyId"])
+    host.run("systemctl", "stop", "whaul-console")
+    assert host.shows("ActiveState") == ["active"], "the server goes on"
 
 
 def test_every_secret_can_be_a_credential() -> None:

@@ -137,6 +137,7 @@ def test_a_listener_in_the_clear_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({}, "http://127.0.0.1:8082"),
         ({"WHAUL_CONSOLE_LISTEN": "[::1]:9"}, "http://[::1]:9"),
+        ({"WHAUL_CONSOLE_LISTEN": "0.0.0.0:9"}, "http://127.0.0.1:9"),
         ({"WHAUL_CONSOLE_HOSTS": "a.example,b.example"}, "https://a.example"),
     ],
 )

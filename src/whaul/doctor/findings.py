@@ -27,6 +27,7 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "S3 endpoint": "settings#variables-of-other-tools",
     "region": "settings#aws_region",
     "bucket": "security#where-files-go",
+    "console sign-in": "console#through-a-provider",
     "traces": "observe#traces",
     "clock": "faq#why-does-the-signature-not-match",
 }

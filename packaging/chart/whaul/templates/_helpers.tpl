@@ -26,6 +26,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 app.kubernetes.io/component: server
 {{- end }}
 
+{{- define "whaul.consoleLabels" -}}
+{{ include "whaul.selectorLabels" . }}
+app.kubernetes.io/component: console
+{{- end }}
+
 {{- define "whaul.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create }}{{ default (include "whaul.fullname" .) .Values.serviceAccount.name }}
 {{- else }}{{ default "default" .Values.serviceAccount.name }}
