@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, func, or_
+from sqlalchemy import and_, func, or_, select
 
 from whaul.model import REGISTERED
 from whaul.registry.tables import AccountRow, PhoneNumberRow
@@ -62,5 +62,6 @@ class Chosen:
             AccountRow.name.icontains(text, autoescape=True),
             AccountRow.meta_waba_id == text,
             AccountRow.id.in_((text, f"waba-{id_}")),
-            AccountRow.phone_numbers.any(or_(*in_number)),
+            # Not EXISTS for each account: one look at all numbers is faster by far.
+            AccountRow.id.in_(select(PhoneNumberRow.account_id).where(or_(*in_number))),
         ]

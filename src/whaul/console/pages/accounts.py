@@ -101,7 +101,7 @@ async def show_list(visit: Visit) -> Response:
     return await visit.page(
         "accounts.html",
         accounts=await _linked(visit, accounts),
-        total=await visit.console.registry.accounts.count(chosen),
+        total=await _total(visit, chosen) if next_ or query.get("after") else len(accounts),
         text=text,
         trouble=trouble,
         troubles=[*TROUBLES.items()],
@@ -201,6 +201,13 @@ async def _chosen(visit: Visit, text: str, trouble: str) -> Chosen:
         expires_before=datetime.now(UTC) + EXPIRES_SOON if trouble == "expiring" else None,
         ids=[*await parked(console.store, console.cipher, console.owner)] if trouble == "refused" else None,
     )
+
+
+async def _total(visit: Visit, chosen: Chosen) -> int | None:
+    """Count what is chosen; None for those who may not see all of it."""
+    if not visit.may(VIEW, visit.console.arns.arn("waba-*")):
+        return None
+    return await visit.console.registry.accounts.count(chosen)
 
 
 async def _linked(visit: Visit, accounts: list[LinkedAccount]) -> list[Linked]:
