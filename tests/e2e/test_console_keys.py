@@ -83,7 +83,7 @@ def test_a_policy_is_replaced_after_a_look_at_what_changes(operator: Visitor, ru
     for wrong, told in {
         "": "line 1, column 1",
         '{"Statement": [],\n}': "line 2",
-        allow("x"): "Statement.Action[0]: must be",
+        json.dumps(json.loads(allow("x")), indent=1): "Line 5: Statement.Action[0]: must be",
         json.dumps({"Statement": {}, HOSTILE: 1}): "&lt;script&gt;",
     }.items():
         reply = operator.post(here, {"policy": wrong})

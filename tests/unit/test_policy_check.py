@@ -8,7 +8,7 @@ from whaul.api.service import OPERATIONS
 from whaul.app import OPERATIONS as BUILT
 from whaul.arns import Arns
 from whaul.auth.policy import ALLOW_ALL, Policy
-from whaul.auth.policy_check import unknown_action, warnings
+from whaul.auth.policy_check import line_of, unknown_action, warnings
 from whaul.operations.actions import CONSOLE, GET_OBJECT, NO_RESOURCE, PUT_OBJECT, action_of, actions
 
 ACTIONS = actions(Arns("000000000000", "us-east-1"))
@@ -117,3 +117,34 @@ def test_each_statement_is_looked_over_and_named() -> None:
 
 def test_the_longest_policy_is_looked_over_in_no_time() -> None:
     assert told(PUT_OBJECT, "arn:aws:s3:::" + "*a?" * 1900 + "b") == []
+
+
+DOCUMENT = """{
+  "Version": "2012-10-17",
+  "Statement": [
+    {"Sid": "a]}\\"", "Action": ["a:b",
+      "c"],
+     "Resource": "*"},
+    {"Effect": "Allw"}
+  ]
+}"""
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ("Version: must be", 2),
+        ("Statement[0].Action[1]: must be", 5),
+        ("Statement[0].Resource: arn:aws:s3:::a matches nothing", 6),
+        ("Statement[1].Effect: must be", 7),
+        ("Statement[1].Resource: is missing", 7),
+        ("Statement[1].'Foo': is not", 7),
+        ("Statement[9]: is not", 3),
+        ("The document is nested", None),
+        ("'Foo': is not", None),
+    ],
+)
+def test_a_place_is_found_by_its_line(told: str, line: int | None) -> None:
+    assert line_of(DOCUMENT, told) == line
+    for wrong in ("", "[", "{}", "[1]", '{"Statement":', '{"Statement": 1}', '{"Statement": [1,', "1" * 5000):
+        assert line_of(wrong, told) in (None, 1)

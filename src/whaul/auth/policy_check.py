@@ -5,6 +5,7 @@ several servers, or for a later version.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Final
@@ -15,6 +16,9 @@ _FIELDS: Final = ("", "partition", "service", "region", "account number")
 _HEX: Final = frozenset("0123456789abcdef")
 _NEAR: Final = 0.7
 """How alike two names must be for the one to be suggested for the other; 1 is the same."""
+_PLACE: Final = re.compile(r"[A-Z]\w*(?:\[\d+\])?(?:\.[\w'\[\]]+)*")
+"""Where something is in a document, as messages begin."""
+_DECODER: Final = json.JSONDecoder()
 Actions = Mapping[str, tuple[str, ...]]
 """Every action that calls ask for, and the forms of its resources: `#` is a hexadecimal digit, `*` any characters."""
 
@@ -35,6 +39,55 @@ def unknown_action(action: str, actions: Iterable[str]) -> str | None:
     by_lower_case = {name.lower(): name for name in actions}
     near = get_close_matches(action.lower(), by_lower_case, n=1, cutoff=_NEAR)
     return f"no call needs the action {action}" + (f"; did you mean {by_lower_case[near[0]]}?" if near else "")
+
+
+def line_of(document: str, told: str) -> int | None:
+    """Find the line of a document, JSON, that a message is about, which begins with a place such as `Statement[0].Sid`.
+
+    If there is no such place, it is the line of what should have it. None if no line can be told.
+    """
+    place = told.partition(":")[0]
+    if not _PLACE.fullmatch(place):
+        return None
+    steps = re.findall(r"\[\d+\]|\w+", place)
+    try:
+        at = _skip(document, 0)
+        for step in steps:
+            found = _element(document, at, int(step[1:-1])) if step[0] == "[" else _member(document, at, step)
+            if found is None:
+                break
+            at = found
+    except (ValueError, IndexError, RecursionError):
+        return None
+    return document.count("\n", 0, at) + 1
+
+
+def _element(document: str, at: int, wanted: int) -> int | None:
+    """Find where an element of a list begins."""
+    for _ in range(wanted):
+        _, end = _DECODER.raw_decode(document, _skip(document, at + 1))
+        at = _skip(document, end)
+        if document[at] == "]":
+            return None
+    return _skip(document, at + 1)
+
+
+def _member(document: str, at: int, wanted: str) -> int | None:
+    """Find where the value of a member of an object begins."""
+    while document[at] != "}":
+        name, end = _DECODER.raw_decode(document, _skip(document, at + 1))
+        value = _skip(document, _skip(document, end) + 1)
+        if name == wanted:
+            return value
+        at = _skip(document, _DECODER.raw_decode(document, value)[1])
+    return None
+
+
+def _skip(document: str, at: int) -> int:
+    """Find what is not white space."""
+    while document[at : at + 1].isspace():
+        at += 1
+    return at
 
 
 def _statement(place: str, statement: Mapping[str, Any], actions: Actions) -> Iterator[str]:

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 from whaul.auth.delegation import excess
 from whaul.auth.policy import Policy, PolicyError
-from whaul.auth.policy_check import warnings
+from whaul.auth.policy_check import line_of, warnings
 from whaul.console.events import State
 from whaul.console.rendering import pretty
 from whaul.console.visit import PageError, Visit
 from whaul.errors import AccessDeniedException
 from whaul.operations.actions import NO_RESOURCE, actions
 from whaul.operations.rights import Resources, Right
-from whaul.registry.access_keys import AccessKeyRecord
+from whaul.operations.roles import PLACEHOLDER
+from whaul.registry.access_keys import AccessKeyRecord, check_name
 
 VIEW = "whaul:ViewKeys"
 MANAGE = "whaul:ManageKeys"
@@ -86,6 +87,24 @@ async def changed(visit: Visit) -> AccessKeyRecord:
     return key
 
 
+def is_for_groups(visit: Visit, key: AccessKeyRecord) -> bool:
+    """Whether groups of the provider sign in as a key."""
+    return not {key.name, key.access_key_id}.isdisjoint(visit.console.settings.oidc_access_keys.values())
+
+
+async def name_problem(visit: Visit, name: str) -> str | None:
+    """Say why no key can be made with a name; None if one can."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        return f"The name: {error}."
+    if name in visit.console.settings.oidc_access_keys.values() and any(
+        each.name == name for each in await visit.console.registry.access_keys.all()
+    ):
+        return f"Groups sign in as {name}, and could not if two keys had this name. Choose another."
+    return None
+
+
 class Draft(NamedTuple):
     """A policy that somebody wrote, looked over."""
 
@@ -104,12 +123,20 @@ def draft(visit: Visit, text: str) -> Draft:
     try:
         policy = Policy.parse(text)
     except PolicyError as error:
-        return Draft(text, None, str(error))
-    told = warnings(text, actions(visit.console.arns))
+        return Draft(text, None, with_line(text, str(error)))
+    told = [with_line(text, each) for each in warnings(text, actions(visit.console.arns))]
+    if PLACEHOLDER in text:
+        told.append(f"a bucket that is called {PLACEHOLDER}; write the name of yours")
     more = excess(policy, visit.caller.policy)
     if more is not None:
         return Draft(text, None, f"It may do more than your own key: {more}. {REMEDY}", told)
     return Draft(text, policy, None, told)
+
+
+def with_line(document: str, told: str) -> str:
+    """Say in which line of a document something is."""
+    line = line_of(document, told)
+    return told if line is None else f"Line {line}: {told}"
 
 
 async def resources(visit: Visit) -> Resources:

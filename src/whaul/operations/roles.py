@@ -17,6 +17,8 @@ _OPERATE: Final = (
     "whaul:ManageArchives",
 )
 _TALK: Final = tuple(map(action_of, ("SendWhatsAppMessage", "GetWhatsAppMessageMedia", "PostWhatsAppMessageMedia")))
+PLACEHOLDER: Final = "BUCKET"
+"""What stands for the name of a bucket, which has no capitals."""
 
 
 class Role(NamedTuple):
@@ -47,9 +49,9 @@ ROLES: Final[Mapping[str, Role]] = {
         lambda _: _document(("See", _VIEW, "*"), ("Operate", _OPERATE, "*")),
     ),
     "application": Role(
-        "sends messages, and fetches and sends files; name its bucket in place of BUCKET",
+        f"sends messages, and fetches and sends files; name its bucket in place of {PLACEHOLDER}",
         lambda arns: _document(
-            ("Talk", _TALK, "*"), ("Files", (PUT_OBJECT, GET_OBJECT), object_arn(arns, "BUCKET", "*"))
+            ("Talk", _TALK, "*"), ("Files", (PUT_OBJECT, GET_OBJECT), object_arn(arns, PLACEHOLDER, "*"))
         ),
         is_whole=False,
     ),

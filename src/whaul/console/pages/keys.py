@@ -15,7 +15,7 @@ from whaul.console.page import Page
 from whaul.console.rendering import pretty
 from whaul.console.visit import PageError, Visit
 from whaul.operations.roles import ROLES
-from whaul.registry.access_keys import AccessKeyRecord, check_name
+from whaul.registry.access_keys import AccessKeyRecord
 
 LIVES: Final = {"": None, "1h": timedelta(hours=1), "1d": timedelta(1), "7d": timedelta(7), "90d": timedelta(90)}
 """How long a key may last, as a form has it."""
@@ -70,11 +70,7 @@ async def make(visit: Visit) -> Response:
     form = {name: str(value) for name, value in (await visit.form()).items()}
     draft = keys.draft(visit, form.get("policy", ""))
     name, life, sent = form.get("name", "").strip(), form.get("life", ""), form.get("once", "")
-    problem = draft.problem
-    try:
-        check_name(name)
-    except ValueError as error:
-        problem = f"The name: {error}."
+    problem = draft.problem or await keys.name_problem(visit, name)
     if problem is not None or life not in LIVES:
         return await _new(visit, 400, draft=draft, name=name, life=life, problem=problem)
     made = visit.console.sent
@@ -182,6 +178,7 @@ async def _ask(visit: Visit, verb: str) -> Response:
         verb=verb,
         is_own=key.access_key_id == visit.caller.access_key_id,
         is_in_use=key.is_in_use(datetime.now(UTC)),
+        is_for_groups=keys.is_for_groups(visit, key),
     )
 
 

@@ -36,7 +36,7 @@ async def show(visit: Visit) -> Response:
     try:
         policy = Policy.parse(document) if document else None
     except PolicyError as error:
-        problem = str(error)
+        problem = keys.with_line(document, str(error))
     resources = await keys.resources(visit)
     answer, named = None, actions(console.arns)
     if policy is not None and action:
@@ -61,7 +61,7 @@ async def show(visit: Visit) -> Response:
         lines=lambda rights: keys.lines(rights, resources),
         rights=resources.rights(policy) if policy is not None and not action else None,
         unknown=unknown_action(action, named) if action and problem is None else None,
-        warnings=warnings(document, named) if policy is not None else [],
+        warnings=[keys.with_line(document, each) for each in warnings(document, named)] if policy is not None else [],
         command=_command("" if text or key is None else key.access_key_id, action, resource or "*"),
     )
 
