@@ -1,6 +1,7 @@
 """Signing in to a real console at a real provider, both on loopback."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -112,6 +113,21 @@ def test_to_disable_the_access_key_ends_the_session(site: RunningConsole, provid
     refused = sign_in(site.visitor(), provider)
     assert refused.status == 403
     assert "reader, which cannot be used" in words(refused)
+
+
+def test_the_key_of_a_group_is_told_apart_and_keeps_its_name_for_itself(
+    site: RunningConsole, provider: OpenIdProvider
+) -> None:
+    visitor = site.visitor()
+    sign_in(visitor, provider)
+    [once] = re.findall(r'name="once" value="([^"]+)"', visitor.get("/keys/new").body.decode())
+    reply = visitor.post("/keys/new", {"name": "root", "policy": allow("whaul:ViewMessages"), "once": once})
+    assert reply.status == 400
+    assert "Groups sign in as root" in words(reply)
+    made = json.loads(site.do("keys", "create", "--name", "reader", "--role", "viewer", "--json"))
+    page = f"/keys/{made['accessKeyId']}/delete"
+    assert "nobody in them can any more" in words(visitor.get(page))
+    visitor.submit(page)
 
 
 def test_who_has_no_group_is_told_so_and_named(site: RunningConsole, provider: OpenIdProvider) -> None:

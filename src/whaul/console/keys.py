@@ -13,6 +13,7 @@ from typing import NamedTuple
 from whaul.auth.delegation import excess
 from whaul.auth.policy import Policy, PolicyError
 from whaul.auth.policy_check import line_of, warnings
+from whaul.components import usable_access_keys
 from whaul.console.events import State
 from whaul.console.rendering import pretty
 from whaul.console.visit import PageError, Visit
@@ -98,8 +99,10 @@ async def name_problem(visit: Visit, name: str) -> str | None:
         check_name(name)
     except ValueError as error:
         return f"The name: {error}."
-    if name in visit.console.settings.oidc_access_keys.values() and any(
-        each.name == name for each in await visit.console.registry.access_keys.all()
+    console = visit.console
+    if name in console.settings.oidc_access_keys.values() and (
+        await usable_access_keys(console.settings, console.registry, name)
+        or any(each.name == name for each in await console.registry.access_keys.all())
     ):
         return f"Groups sign in as {name}, and could not if two keys had this name. Choose another."
     return None
