@@ -137,6 +137,9 @@ class Body:
         piece, self.left = self.left[:amount], self.left[amount:]
         return Bytes(piece) if piece else None
 
+    async def part(self, amount: int) -> Bytes | None:
+        return await self.read(amount)
+
 
 class Meta:
     """A source for every id; `answer` may raise in its place."""

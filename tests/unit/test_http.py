@@ -223,6 +223,29 @@ async def test_a_file_that_comes_slowly_is_waited_for(ahead: int) -> None:
             assert await download.read(9 * STEP) == part * 9
 
 
+async def test_a_file_that_comes_bit_by_bit_is_read_in_larger_parts() -> None:
+    body = bytes(range(256)) * 4096
+
+    async def bits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+        for start in range(0, len(body), 10_000):
+            writer.write(body[start : start + 10_000])
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    parts = []
+    async with await asyncio.start_server(bits, "127.0.0.1", 0) as server, HttpClient() as http:
+        target = Url(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        async with http.download(target, {}) as download:
+            while part := await download.part(200_000):
+                parts.append(part.to_bytes())
+            assert await download.part(200_000) is None
+    assert b"".join(parts) == body
+    assert all(len(part) >= 100_000 for part in parts[:-1])
+
+
 async def test_a_file_that_is_read_slowly_waits_for_its_reader() -> None:
     body = BODY * 100
     async with (

@@ -97,3 +97,6 @@ class _Slow:
             due, self._paid = self._asked - self._paid, self._asked
             await self._bandwidth.pay(due)
         return await self._download.read(amount)
+
+    async def part(self, amount: int) -> Bytes | None:
+        return await self.read(amount)  # no more than is paid for

@@ -128,6 +128,25 @@ class Download:
         except (TimeoutError, PyreqwestError) as error:
             raise translated(error) from error
 
+    async def part(self, amount: int) -> Bytes | None:
+        """Read what has come, at least half of `amount` bytes; fewer only at the end. Raises `HttpError`.
+
+        The HTTP client reads up to 408 KiB at once from a fast line. They are not copied here, which saves 0.4 MB for
+        each file under way.
+        """
+        try:
+            async with asyncio.timeout(self._silence):
+                part = await self._reader.read_chunk()
+        except (TimeoutError, PyreqwestError) as error:
+            raise translated(error) from error
+        if part is None:
+            return None
+        self._received += len(part)
+        if len(part) >= amount // 2:
+            return part
+        rest = await self.read(amount - len(part))
+        return Bytes(b"".join((part, rest))) if rest else part
+
     def _step(self, amount: int) -> int:
         """Return how much to read at a time; at a slow pace, `amount` could take a silence although bytes move."""
         pace = self._received / (time.monotonic() - self._started)

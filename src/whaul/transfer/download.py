@@ -27,7 +27,7 @@ brings a deadline of its own.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
@@ -48,8 +48,8 @@ FIRST_PART = 512 * 1024
 with more, a PUT that is broken off has always sent a part of its body. SeaweedFS takes a PUT without Content-Type that
 ends before its body for an empty object."""
 PART = 256 * 1024
-"""Bytes moved and hashed at a time: large enough to be cheap per byte, and hashed in about 0.2 ms, which the event loop
-can spare."""
+"""Bytes moved and hashed at a time, or half as many, or what the HTTP client has read at once: large enough to be cheap
+per byte, and hashed in about 0.2 ms, which the event loop can spare."""
 INLINE_HASH = 256 * 1024
 """Bytes that are hashed on the event loop; more goes to a thread."""
 
@@ -59,6 +59,10 @@ class Readable(Protocol):
 
     async def read(self, amount: int) -> Bytes | None:
         """Read `amount` bytes, fewer only at the end; None when nothing is left."""
+        ...
+
+    async def part(self, amount: int) -> Bytes | None:
+        """Read what has come, at least half of `amount` bytes; fewer only at the end, and None when nothing is left."""
         ...
 
 
@@ -110,7 +114,7 @@ class Transfer:
             return await self._put(self._held)
         async with self._open() as download:
             if self._info.file_size > SMALL_FILE:
-                first = await _read(download, FIRST_PART)
+                first = await _received(download.read(FIRST_PART))
                 if len(first) < FIRST_PART:
                     _check_length(len(first), self._info)
                 self._is_proven = False
@@ -142,7 +146,7 @@ class Transfer:
     async def _whole(self, download: Readable) -> Bytes:
         """Read and prove a small file."""
         name, started, *_ = self._hops[-1]
-        data = await _read(download, self._info.file_size + 1)
+        data = await _received(download.read(self._info.file_size + 1))
         _check_length(len(data), self._info)
         digest = hashlib.sha256(data) if len(data) <= INLINE_HASH else await asyncio.to_thread(hashlib.sha256, data)
         _check_digest(digest.digest(), self._info)
@@ -160,12 +164,12 @@ class Transfer:
         received = len(part)
         yield part
         while part and received < self._info.file_size:
-            part = await _read(download, PART)
+            part = await _received(download.part(PART))
             received += len(part)
             digest.update(part)
             if received < self._info.file_size:
                 yield part
-        received += len(await _read(download, 1))  # nothing, unless the file is longer than stated
+        received += len(await _received(download.read(1)))  # nothing, unless the file is longer than stated
         _check_length(received, self._info)
         _check_digest(digest.digest(), self._info)
         self._is_proven = True
@@ -176,9 +180,9 @@ class Transfer:
             return await self._put_file(body, self._info)
 
 
-async def _read(download: Readable, amount: int) -> Bytes:
+async def _received(reading: Awaitable[Bytes | None]) -> Bytes:
     try:
-        return await download.read(amount) or Bytes()
+        return await reading or Bytes()
     except HttpError as error:
         raise DependencyException(f"Downloading from Meta failed: {error}.", retry=error.retry) from error
 
