@@ -62,7 +62,9 @@ def body(waba: str, number: str, wamid: str) -> bytes:
 
 def post(gateway: Gateway, content: bytes, secret: str = APP_SECRET) -> int:
     headers = {"Content-Type": "application/json", "X-Hub-Signature-256": meta_signature(SecretStr(secret), content)}
-    return gateway.send("POST", "/webhooks/meta", content, headers=headers).status
+    while (status := gateway.send("POST", "/webhooks/meta", content, headers=headers).status) == 503:
+        pass  # Meta, too, sends again what could not be kept in time
+    return status
 
 
 def outputs(own: World, commands: list[str]) -> list[str]:

@@ -117,8 +117,9 @@ class RunningConsole:
 
         def are_written() -> bool:
             path = Path(self.environ["WHAUL_AUDIT_LOG"])
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            found[:] = [record for record in map(json.loads, lines) if members.items() <= record.items()]
+            lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+            records = [json.loads(line) for line in lines if line[-1:] == b"\n"]  # the last one may be half there
+            found[:] = [record for record in records if members.items() <= record.items()]
             return bool(found)
 
         eventually(are_written)

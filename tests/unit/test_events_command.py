@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,15 +52,13 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
 @pytest.fixture(autouse=True)
-def url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Path) -> str:
     """A database with a linked account."""
-    url = f"sqlite:///{tmp_path / 'whaul.db'}"
+    url = f"sqlite:///{shutil.copy(shop, tmp_path)}"
     environ = {"WHAUL_DATABASE_URL": url, "WHAUL_SECRET_KEY": KEY.get_secret_value()}
     environ |= {"WHAUL_ACCOUNT_ID": OWNER, "AWS_REGION": REGION, "WHATSAPP_ACCESS_TOKEN": "token"}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    link = ["link", "--waba-id", WABA, "--no-verify", "--name", "Shop", f"--phone-number={NUMBER}=+15550100100"]
-    assert CliRunner().invoke(app, link).exit_code == 0
     return url
 
 

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from harness.inbox import ACCOUNT_ID, KEY, NUMBER, OWNER, REGION, WABA, image, installation, post, text
+from harness.inbox import ACCOUNT_ID, KEY, OWNER, REGION, WABA, image, installation, post, text
 from harness.receiver import Posted, Receiver, receiving
 from whaul.cli import app
 from whaul.events.database.columns import microseconds_now
@@ -66,14 +67,12 @@ def stopped(started: "list[subprocess.Popen[str]]") -> Iterator[None]:
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Here]:
-    path = tmp_path / "whaul.db"
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shop: Path) -> Iterator[Here]:
+    path = Path(shutil.copy(shop, tmp_path))
     environ = {"WHAUL_DATABASE_URL": f"sqlite:///{path}", "WHAUL_SECRET_KEY": KEY.get_secret_value()}
     environ |= {"WHAUL_ACCOUNT_ID": OWNER, "AWS_REGION": REGION, "WHATSAPP_ACCESS_TOKEN": "token"}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    link = ["link", "--waba-id", WABA, "--no-verify", "--name", "Shop", f"--phone-number={NUMBER}=+15550100100"]
-    assert CliRunner().invoke(app, link).exit_code == 0
     with receiving() as program:
         found = Here(path, program)
         with stopped(found.started):
