@@ -83,6 +83,10 @@ def test_things_go_wrong_and_time_passes_on_command(developer: Visitor, simulato
     assert {name: fault[name] for name in ("code", "times", "hop", "is_transient", "details")} == {  # type: ignore[literal-required]
         "code": 131000, "times": 2, "hop": "send", "is_transient": True, "details": "5",
     }  # fmt: skip
+    simulator.fault("4711", kind="expired_url")
+    told = words(developer.submit("/simulator/faults/clear", {"media_id": "4711"}))
+    assert "Faults of 4711 are gone" in told
+    assert len(simulator.state.faults.describe()) == 1
     assert "Nothing, at the moment" in words(developer.submit("/simulator/faults/clear", {}))
     assert "1 d ahead of this machine" in words(developer.submit("/simulator/clock", {"seconds": "86500"}))
 

@@ -89,6 +89,7 @@ async def show(visit: Visit) -> Response:
         raise PageError(f"There is no fault {kind}.", 400)
     sees = visit.may_somewhere(VIEW)
     now, real = _moment(state["now"]), datetime.now(UTC)
+    ahead = timedelta(seconds=round((now - real).total_seconds()))
     parameters = _parameters(kinds[kind]) if kind else ()
     wanted = {each.name: each.example for each in parameters if each.is_required}
     return await visit.page(
@@ -111,7 +112,7 @@ async def show(visit: Visit) -> Response:
         parameters=parameters,
         example=msgspec.json.encode({"kind": kind} | wanted).decode(),
         now=now,
-        ahead="" if now - real < timedelta(seconds=5) else ago(real, now).removesuffix(" ago"),
+        ahead=ago(real, real + ahead).removesuffix(" ago") if ahead > timedelta(seconds=5) else "",
         steps=STEPS,
     )
 
