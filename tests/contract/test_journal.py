@@ -18,6 +18,7 @@ from harness.inbox import (
     NOON,
     NUMBER,
     OWNER,
+    WABA,
     AnySpeaker,
     Installation,
     image,
@@ -31,7 +32,7 @@ from harness.waiting import PATIENCE
 from whaul.events import journal as journal_module
 from whaul.events.archive.backfill import fetch_again
 from whaul.events.archive.listing import list_files
-from whaul.events.database.columns import microseconds
+from whaul.events.database.columns import microseconds, moment
 from whaul.events.delivery import replays as replays_module
 from whaul.events.delivery.dead import DeadLetters
 from whaul.events.delivery.history import History
@@ -47,6 +48,7 @@ from whaul.events.receiving.drafts import Post, file_ids
 from whaul.events.reparse import Reparse, Reparsed
 from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
+from whaul.events.under_way import files_under_way, stopped_destinations
 from whaul.secrets import Cipher
 from whaul.telemetry.spans import Tracing
 
@@ -791,3 +793,24 @@ async def test_files_are_listed_the_newest_first(here: Installation) -> None:
     assert (await list_files(here.store, here.cipher, OWNER, [], 2)).files == []
     [one] = (await list_files(here.store, here.cipher, OWNER, [ACCOUNT_ID], 2, media_id="72")).files
     assert one.file.media_id == "72"
+
+
+async def test_what_is_under_way_and_what_is_stopped_is_told(url: str) -> None:
+    async with installation(url) as here:
+        await here.link()
+        await here.add_archive()
+        await here.inbox.put(post(image("wamid.1", "1"), image("wamid.2", "2")))
+        lease = "UPDATE files SET lease_owner = $1, due_at = {} WHERE media_id = $2"
+        await here.rows(lease.format(here.store.lease_end), "p1", "1")
+        [file] = await files_under_way(here.store, OWNER)
+        assert (file.media_id, file.account_id, file.waba_id) == ("1", ACCOUNT_ID, WABA)
+        assert await files_under_way(here.store, "another") == []
+        await here.rows(lease.format(f"{here.store.now} - 1"), "p1", "1")
+        assert await files_under_way(here.store, OWNER) == [], "its lease has ended"
+        sealed = here.cipher.encrypt(SecretStr("refused"))
+        await here.add_destination("open", state="open", stopped_at=0, probe_at=1_000_000, last_error=sealed)
+        await here.add_destination("paused", state="paused", stopped_at=0, probe_at=1_000_000)
+        await here.add_destination("active")
+        stopped, paused = await stopped_destinations(here.store, here.cipher, OWNER)
+        assert (stopped.name, stopped.reason, stopped.probe_at) == ("open", "refused", moment(1_000_000))
+        assert (paused.name, paused.reason, paused.probe_at) == ("paused", None, None)
