@@ -91,7 +91,7 @@ def take(browser: Browser, link: str, pictures: dict[str, tuple[str, dict[str, i
         page = browser.new_context(**options).new_page()
         page.goto(f"{origin}{path}")
         page.locator("img.media").evaluate_all("images => Promise.all(images.map((image) => image.decode()))")
-        page.wait_for_timeout(1500)  # until the list has been live for a while
+        page.wait_for_timeout(2500)  # until the page has been live for a while
         page.screenshot(path=FOLDER / f"{name}.png")
 
 
@@ -111,6 +111,7 @@ def main() -> None:
             "console-messages": ("/messages", WIDE, "light"),
             "console-message": (f"/messages/{ids['image']}", WIDE, "dark"),
             "console-simulator": ("/simulator", {**WIDE, "height": 860}, "light"),
+            "console-transfers": ("/transfers", WIDE, "light"),
             "console-messages-narrow": ("/messages", NARROW, "light"),
             "console-message-narrow": (f"/messages/{ids['audio']}", NARROW, "dark"),
         }
