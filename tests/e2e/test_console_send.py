@@ -100,6 +100,20 @@ def test_a_template_of_the_account_is_filled_in(own: World, operator: Visitor, s
     assert components == [{"type": "body", "parameters": [{"type": "text", "text": "Ann"}]}]
 
 
+def test_a_file_is_given_to_meta_and_sent_by_its_id(own: World, operator: Visitor, simulator: Simulator) -> None:
+    members = {"number": own.phone_number_id, "kind": "image"}
+    assert "Or give Meta a file" in words(operator.get(f"/send?number={own.phone_number_id}&kind=image"))
+    refused = operator.post_file("/send/file", members, "a.gif", b"GIF89a", "image/gif")
+    assert "WhatsApp does not take the source&#39;s Content-Type" in refused.text
+    assert "Choose a file" in words(operator.post_file("/send/file", members, "", b"", "image/png"))
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(1000)
+    page = operator.get(operator.post_file("/send/file", members, "a.png", picture, "image/png").headers["location"])
+    media_id = re.search(r'name="media" value="(\d+)"', page.text)[1]  # type: ignore[index]
+    assert simulator.media[media_id].size == len(picture)
+    operator.submit("/send", form(page) | {"to": CUSTOMER, "media": media_id, "do": "send"})
+    assert simulator.messages[-1].content["image"] == {"id": media_id}
+
+
 def test_what_meta_refuses_is_explained(own: World, operator: Visitor, simulator: Simulator) -> None:
     given = {"number": own.phone_number_id, "kind": "json", "do": "send", "call": "1"}
     refused = operator.post("/send", given | {"json": json.dumps({"to": CUSTOMER, "type": "nothing"})})
@@ -118,6 +132,7 @@ def test_only_numbers_of_the_policy_can_be_sent_from(own: World, site: RunningCo
     members = form(page) | {"to": CUSTOMER, "text": "x", "do": "send"}
     assert members["number"] == own.phone_number_id
     assert "see its statuses" not in words(visitor.submit("/send", members))
+    assert visitor.post_file("/send/file", members | {"kind": "image"}, "a.png", b"x", "image/png").status == 403
     assert visitor.post("/send", members | {"number": own.other_phone_number_id}).status == 403
     assert "AccessDeniedException" in words(visitor.get(f"/send?number={own.phone_number_id}&kind=template"))
     assert len(simulator.messages) == 1

@@ -47,14 +47,21 @@ class Visitor:
         }
         return self._send("POST", target, urlencode(members or {}).encode(), given | headers)
 
-    def upload(self, target: str, members: Mapping[str, str], name: str, content: bytes) -> Reply:
-        """Send a form with a file, and go where that leads."""
+    def post_file(
+        self, target: str, members: Mapping[str, str], name: str, content: bytes, type_: str | None = None
+    ) -> Reply:
+        """Send a form with a file."""
         head = 'Content-Disposition: form-data; name="{}"'
         parts = [f"{head.format(member)}\r\n\r\n{value}".encode() for member, value in members.items()]
-        parts.append(f'{head.format("file")}; filename="{name}"\r\n\r\n'.encode() + content)
+        type_line = f"\r\nContent-Type: {type_}" if type_ else ""
+        parts.append(f'{head.format("file")}; filename="{name}"{type_line}\r\n\r\n'.encode() + content)
         body = b"".join(b"--parts\r\n" + part + b"\r\n" for part in parts) + b"--parts--\r\n"
         headers = {"Content-Type": "multipart/form-data; boundary=parts", "Origin": f"http://127.0.0.1:{self.port}"}
-        reply = self._send("POST", target, body, {"Accept": "text/html"} | headers)
+        return self._send("POST", target, body, {"Accept": "text/html"} | headers)
+
+    def upload(self, target: str, members: Mapping[str, str], name: str, content: bytes) -> Reply:
+        """Send a form with a file, and go where that leads."""
+        reply = self.post_file(target, members, name, content)
         assert reply.status == 303, reply.text
         return self.get(reply.headers["location"])
 

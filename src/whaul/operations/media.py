@@ -1,5 +1,6 @@
 """The media operations: a media id to a file in the caller's bucket, a file to Meta, and a media deleted there."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Hashable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,17 +11,20 @@ import msgspec
 from pyreqwest.bytes import Bytes
 
 from whaul.api.request import Members
-from whaul.api.response import Document, Headers
+from whaul.api.response import Document, Headers, request_id
 from whaul.errors import DependencyException, InvalidParametersException, Retry
 from whaul.graph.media import NAMING_MEDIA, MediaSource, upload
-from whaul.graph.media_types import media_kind
-from whaul.model import MediaInfo, PresignedUrl, S3File, StoredObject
+from whaul.graph.media_types import check_size, media_kind
+from whaul.model import MediaInfo, PhoneNumber, PresignedUrl, S3File, StoredObject
 from whaul.operations.actions import GET_OBJECT, PUT_OBJECT, object_arn
 from whaul.operations.call import NumberCall, OperationCall, Row, on_number
+from whaul.operations.components import Components
 from whaul.operations.repeats import gone, moved
 from whaul.storage import Open, Put
 from whaul.storage.naming import EXTENSIONS, checked_key, extension, object_key
 from whaul.storage.presigned import Presigned
+from whaul.telemetry.call import Call
+from whaul.transfer.attempts import Attempts
 from whaul.transfer.download import Transfer
 from whaul.transfer.upload import Upload
 
@@ -63,7 +67,7 @@ async def post_media(call: NumberCall) -> Document:
     """PostWhatsAppMessageMedia: a file from the caller's bucket to Meta."""
     components, attempts = call.components, call.attempts
     source, host = _source(call)
-    take = partial(_uploaded, call)
+    take = partial(_upload, components, call.target)
     work = Upload(source, take, components.rules.max_file_size, attempts, call.record.hops)
     async with call.circuit(), components.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
         call.record.media_id = await work.run()
@@ -82,6 +86,20 @@ async def delete_media(call: NumberCall) -> Document:
 
     await moved(call, attempt, gone, hop="delete")
     return {"success": True}
+
+
+async def post_content(components: Components, number: PhoneNumber, mime_type: str, content: bytes) -> str:
+    """Upload a file that is here already, with the checks of one that is not; return Meta's id of it."""
+    check_size(media_kind(mime_type), len(content))
+    loop = asyncio.get_running_loop()
+    attempts = Attempts(loop.time() + components.rules.deadline)
+    record = Call(request_id(), "PostWhatsAppMessageMedia", phone_number_id=number.id)
+
+    async def attempt() -> str:
+        return await _upload(components, number, mime_type, len(content), _whole(content))
+
+    async with components.slots.slot(attempts.deadline, record), attempts.bounded():
+        return await attempts.run(attempt)
 
 
 def one_destination(members: Members) -> None:
@@ -166,10 +184,15 @@ def _source(call: NumberCall) -> tuple[Open, str | None]:
     return s3_source(call, call.members["sourceS3File"]), None
 
 
-async def _uploaded(call: NumberCall, mime_type: str, size: int, parts: AsyncGenerator[Bytes]) -> str:
+async def _whole(content: bytes) -> AsyncGenerator[Bytes]:
+    yield Bytes(content)
+
+
+async def _upload(
+    components: Components, number: PhoneNumber, mime_type: str, size: int, parts: AsyncGenerator[Bytes]
+) -> str:
     """Take a file at Meta, under a neutral name: the source's may be private, and a message states its own."""
     name = "media" + EXTENSIONS.get(mime_type.partition(";")[0].strip().lower(), "")
-    target = call.target
     return await upload(
-        call.components.graph, target.token, target.meta_id, parts, size=size, mime_type=mime_type, file_name=name
+        components.graph, number.token, number.meta_id, parts, size=size, mime_type=mime_type, file_name=name
     )

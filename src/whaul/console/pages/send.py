@@ -9,6 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
 
+from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from whaul.console.drafts import KINDS, MEDIA, WITH_CAPTION, DraftError, Template, message
@@ -21,12 +22,14 @@ from whaul.events.database.columns import microseconds
 from whaul.events.selecting import Selection
 from whaul.model import LinkedAccount, LinkedPhoneNumber
 from whaul.operations.actions import action_of
+from whaul.operations.media import post_content
 from whaul.registry.choosing import Chosen
 
 SENDING: Final = "SendWhatsAppMessage"
 LISTING: Final = "ListWhatsAppMessageTemplates"
 READING: Final = "GetWhatsAppMessageTemplate"
 SEND: Final = action_of(SENDING)
+POST: Final = action_of("PostWhatsAppMessageMedia")
 MAX_NUMBERS: Final = 100
 """Numbers to choose from; of more, some are found by a text."""
 MAX_LOOKED_AT: Final = 1000
@@ -35,6 +38,8 @@ MAX_TEXT: Final = 200
 """Characters."""
 MAX_FORM: Final = 256 * 1024
 """Bytes: for JSON with a flow's data."""
+MAX_FILE: Final = 16 * 1024 * 1024
+"""Bytes of a file that is uploaded; larger ones go to Meta by link, or by the operation."""
 WINDOW: Final = timedelta(hours=24)
 """How long after a customer's message anything may be sent to them."""
 
@@ -64,6 +69,7 @@ async def compose(visit: Visit) -> Response:
     if not wanted:
         return await _page(visit, numbers=numbers, is_whole=is_whole)
     composed = await _composed(visit, wanted, query.get("kind") or "text")
+    composed.given = {"media": query.get("media", "")[:MAX_TEXT]}
     templates, problem, next_ = await _templates(visit, composed) if composed.kind == "template" else ([], None, None)
     if composed.kind == "template" and (id_ := query.get("template")):
         composed.template, problem = await _template(visit, composed, id_)
@@ -115,6 +121,25 @@ async def send(visit: Visit) -> Response:
     return visit.back(f"/send?{urlencode(again)}", "Meta took the message.")
 
 
+async def upload(visit: Visit) -> Response:
+    """Give Meta a file, and go back to the form with its id."""
+    form = await visit.form()
+    composed = await _composed(visit, str(form.get("number", "")), str(form.get("kind", "")))
+    visit.require(POST, composed.number.arn)
+    file, console = form.get("file"), visit.console
+    number = await console.registry.accounts.phone_number(composed.number.id)
+    if not isinstance(file, UploadFile) or not file.filename or number is None:
+        return await _page(visit, composed, problem="Choose a file.", status=400)
+    try:
+        media_id = await post_content(console.operations.components, number, file.content_type or "", await file.read())
+    except ApiError as error:
+        visit.details["error"] = error.code
+        return await _page(visit, composed, problem=f"{error.code}: {error.message}", status=400)
+    visit.details["mediaId"] = media_id
+    again = {"number": number.id, "kind": composed.kind, "media": media_id}
+    return visit.back(f"/send?{urlencode(again)}", "Meta has the file, for 30 days. Now write to whom it goes.")
+
+
 async def _page(
     visit: Visit,
     composed: Composed | None = None,
@@ -150,6 +175,7 @@ async def _page(
         kinds=[*KINDS.items()],
         media=MEDIA,
         with_caption=WITH_CAPTION,
+        may_upload=composed is not None and visit.may(POST, composed.number.arn),
         templates=templates,
         more=more,
         problem=problem,
@@ -236,4 +262,5 @@ async def _window(visit: Visit, composed: Composed, draft: Mapping[str, Any]) ->
 PAGES: Final = (
     Page(path="/send", action=SEND, answer=compose, title="Send"),
     Page(path="/send", action=SEND, answer=send, posts=True, max_body=MAX_FORM),
+    Page(path="/send/file", action=POST, answer=upload, posts=True, max_body=MAX_FILE + MAX_FORM),
 )
