@@ -16,8 +16,8 @@ Meta. `on_service` is for actions that have no resources at AWS: the policy is a
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -116,8 +116,8 @@ class OperationCall(Generic[Linked]):
         """The Graph API with the target's token."""
         return Graph(self.components.graph, self.target.token, self.attempts)
 
-    @asynccontextmanager
-    async def circuit(self) -> AsyncGenerator[None]:
+    @contextmanager
+    def circuit(self) -> Iterator[None]:
         """Refuse the call if Meta refuses its target again and again; what Meta says of a media does not count."""
         # A circuit is a token's too: an account that was linked again with a new one starts with a closed one.
         name = f"{self.target.id} {hash(self.target.token.access_token.get_secret_value())}"
@@ -292,8 +292,9 @@ def operation(name: str, row: Row, components: Components) -> Operation:
             name, members, id_, linked, attempts, caller, request.invocation, components, record
         )
         if row.is_guarded:
-            async with call.circuit(), attempts.bounded():
-                document = await row.function(call)
+            with call.circuit():
+                async with attempts.bounded():
+                    document = await row.function(call)
         else:
             document = await row.function(call)
         return response.body(document), call.headers

@@ -71,8 +71,9 @@ async def create_flow(call: AccountCall) -> Document:
     """CreateWhatsAppFlow: a draft, or published at once if its JSON has no errors."""
     doing, body = "creating the flow", _new_flow(call.members)
     if call.members.get("cloneFlowId") is not None:
-        async with call.circuit(), call.attempts.bounded():
-            await _owned(call, "cloneFlowId")
+        with call.circuit():
+            async with call.attempts.bounded():
+                await _owned(call, "cloneFlowId")
 
     async def attempt() -> Any:
         created = await call.components.graph.post(

@@ -45,17 +45,18 @@ async def get_media(call: NumberCall) -> Document:
     source = MediaSource(components.graph, call.target.token, media_id, max_file_size)
     attempts = call.attempts
     slot = components.slots.slot(attempts.deadline, call.record, chosen.host if chosen else None)
-    async with call.circuit(), slot, attempts.bounded():
-        with call.record.hops.timed("describe"):
-            info = await attempts.run(source.describe)
-        if prefix is not None and is_fetched:
-            file = _authorized_file(call, prefix, info)
-            put = partial(components.store.put, file)
-        if put is None or not is_fetched:
-            return _described(info)
-        transfer = Transfer(source, put, info, attempts, call.record.hops)
-        # Shared by identical calls, so bounded by a deadline of its own, too: it outlives the call that began it.
-        stored = await components.transfers.run(_identity(call, prefix, presigned), transfer.run)
+    with call.circuit():
+        async with slot, attempts.bounded():
+            with call.record.hops.timed("describe"):
+                info = await attempts.run(source.describe)
+            if prefix is not None and is_fetched:
+                file = _authorized_file(call, prefix, info)
+                put = partial(components.store.put, file)
+            if put is None or not is_fetched:
+                return _described(info)
+            transfer = Transfer(source, put, info, attempts, call.record.hops)
+            # Shared by identical calls, so bounded by a deadline of its own, too: it outlives the call that began it.
+            stored = await components.transfers.run(_identity(call, prefix, presigned), transfer.run)
     call.record.bytes = stored.file_size
     if stored.file_size != info.file_size:  # Meta corrected its description on the way
         info = replace(info, file_size=stored.file_size)
@@ -69,8 +70,9 @@ async def post_media(call: NumberCall) -> Document:
     source, host = _source(call)
     take = partial(_upload, components, call.target)
     work = Upload(source, take, components.rules.max_file_size, attempts, call.record.hops)
-    async with call.circuit(), components.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
-        call.record.media_id = await work.run()
+    with call.circuit():
+        async with components.slots.slot(attempts.deadline, call.record, host), attempts.bounded():
+            call.record.media_id = await work.run()
     call.record.bytes = work.size
     return {"mediaId": call.record.media_id}
 

@@ -35,7 +35,7 @@ async def once(
     """
 
     async def work() -> T:
-        async with call.circuit():
+        with call.circuit():
             try:
                 # Not `attempts.bounded`: what an earlier attempt met says nothing about the one that is broken off.
                 with call.record.hops.timed(hop):

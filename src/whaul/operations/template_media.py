@@ -38,8 +38,9 @@ async def create_media(call: AccountCall) -> Document:
         )
 
     work = Upload(source, take, components.rules.max_file_size, attempts, call.record.hops, kinds=HEADER_KINDS)
-    async with call.circuit(), components.slots.slot(attempts.deadline, call.record, None), attempts.bounded():
-        handle = await work.run()
+    with call.circuit():
+        async with components.slots.slot(attempts.deadline, call.record, None), attempts.bounded():
+            handle = await work.run()
     call.record.bytes = work.size
     return {"metaHeaderHandle": handle}
 

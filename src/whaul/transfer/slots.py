@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from whaul.errors import ThrottledRequestException
 from whaul.telemetry.call import Call
@@ -25,33 +25,41 @@ class TransferSlots:
         metrics.max_transfers.set(max_transfers)
         metrics.max_waiting.set(max_queue)
 
-    @asynccontextmanager
-    async def slot(self, deadline: float, call: Call, host: str | None = None) -> AsyncGenerator[None]:
+    def slot(self, deadline: float, call: Call, host: str | None = None) -> AbstractAsyncContextManager[None]:
         """Hold a slot, waiting for one until `deadline` (the event loop's time) if need be.
 
         `host` is that of the store, if a caller chose it. Raises `ThrottledRequestException` at once when the queue is
         full.
         """
+        return _Slot(self, deadline, call, host)
+
+    async def enter(self, deadline: float, host: str | None) -> list["_Gate"]:
+        """Take the places that a call needs; they must be left."""
         gates = [self._all] if host is None else [self._share(host), self._all]
         held: list[_Gate] = []
         try:
-            with call.hops.timed("wait"):
-                for gate in gates:
-                    if gate.is_free:
-                        await gate.enter()  # at once
-                    else:
-                        await self._wait(gate, deadline)
-                    held.append(gate)
-            self._metrics.transfers.inc()
-            try:
-                yield
-            finally:
-                self._metrics.transfers.dec()
-        finally:
-            for gate in held:
-                gate.leave()
-            if host is not None and gates[0].is_idle:
-                self._hosts.pop(host, None)
+            for gate in gates:
+                if gate.is_free:
+                    await gate.enter()  # at once
+                else:
+                    await self._wait(gate, deadline)
+                held.append(gate)
+        except BaseException:
+            self._give_back(held, host)
+            raise
+        self._metrics.transfers.inc()
+        return held
+
+    def leave(self, held: list["_Gate"], host: str | None) -> None:
+        """Leave them."""
+        self._metrics.transfers.dec()
+        self._give_back(held, host)
+
+    def _give_back(self, held: list["_Gate"], host: str | None) -> None:
+        for gate in held:
+            gate.leave()
+        if host is not None and self._hosts[host].is_idle:
+            del self._hosts[host]
 
     @asynccontextmanager
     async def quiet_slot(self) -> AsyncGenerator[None]:
@@ -79,6 +87,23 @@ class TransferSlots:
 
     def _share(self, host: str) -> "_Gate":
         return self._hosts.setdefault(host, _Gate(max(1, self._max_transfers * 3 // 4), self._max_queue * 3 // 4))
+
+
+class _Slot:
+    """The slot of one call. A generator would take thrice the time to enter and leave, 4 % of a small call's own."""
+
+    def __init__(self, slots: TransferSlots, deadline: float, call: Call, host: str | None) -> None:
+        self._slots = slots
+        self._deadline = deadline
+        self._call = call
+        self._host = host
+
+    async def __aenter__(self) -> None:
+        with self._call.hops.timed("wait"):
+            self._held = await self._slots.enter(self._deadline, self._host)
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._slots.leave(self._held, self._host)
 
 
 class _Gate:
