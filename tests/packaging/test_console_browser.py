@@ -115,10 +115,15 @@ def test_every_page_is_accessible_and_fits(site: Site, scheme: str, size: str) -
             reply = site.open(page, path)
             assert reply is not None
             assert reply.ok is (path != NOWHERE), path
-            found = Axe().run(page)
-            assert found.violations_count == 0, f"{path}: {found.generate_report()}"
-            assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
-            assert page.locator("h1").count() == 1, path
+            check(page)
+
+
+def check(page: Page) -> None:
+    """Check that a page is accessible, and fits into its window."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, f"{page.url}: {found.generate_report()}"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), page.url
+    assert page.locator("h1").count() == 1, page.url
 
 
 def test_a_link_signs_in_and_leaves_the_address(site: Site) -> None:
@@ -235,6 +240,24 @@ def test_deliveries_and_files_come_by_themselves(site: Site) -> None:
         media = site.stack.simulator.add_media(b"a picture that comes later", "image/png")
         site.stack.receive(media, sender="15550100888")
         expect(page.locator("tr", has_text=media)).to_contain_text("archived")
+
+
+def test_a_key_is_made_and_its_policy_changed(site: Site) -> None:
+    with site.signed_in(viewport=SIZES["narrow"]) as page:
+        page.get_by_role("link", name="Keys").click()
+        page.get_by_role("link", name="Make a key").click()
+        page.get_by_label("Name").fill("desk")
+        page.get_by_role("button", name="Make the key").click()
+        expect(page.locator("pre")).to_contain_text("AWS_SECRET_ACCESS_KEY=")
+        check(page)
+        page.get_by_role("link", name="look at what it may do").click()
+        page.get_by_role("link", name="Change the policy").click()
+        page.get_by_role("link", name="operator").click()
+        page.get_by_role("button", name="Show what changes").click()
+        expect(page.locator("tr", has_text="whaul:ViewContent")).to_contain_text("allowed")
+        check(page)
+        page.get_by_role("button", name="Change the policy").click()
+        expect(page.locator(".notice")).to_contain_text("desk has another policy")
 
 
 def test_a_dead_letter_is_tried_again_to_the_end(site: Site) -> None:
