@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 from playwright.sync_api import Browser, sync_playwright
 
@@ -32,6 +33,17 @@ SAID = (
     ("9715550100", "مرحبا، هل يمكنكم المساعدة؟"),
     ("4915112345670", "Ich hätte gern zwei davon, bitte mit Rechnung an die Firma."),
 )
+QUESTION = {
+    "policy": """{
+  "Version": "2012-10-17",
+  "Statement": [
+    {"Sid": "See", "Effect": "Allow", "Action": "whaul:View*", "Resource": "*"},
+    {"Sid": "NotTheirWords", "Effect": "Deny", "Action": "whaul:ViewContent", "Resource": "*"}
+  ]
+}""",
+    "action": "whaul:ViewContent",
+    "resource": "arn:aws:social-messaging:us-east-1:000000000000:waba/baf4a97fbde57e99fe2d1e93db2efd48",
+}
 REFUSED = b"88412"
 """In a body that one of the receivers does not take."""
 
@@ -112,6 +124,7 @@ def main() -> None:
             "console-message": (f"/messages/{ids['image']}", WIDE, "dark"),
             "console-simulator": ("/simulator", {**WIDE, "height": 860}, "light"),
             "console-transfers": ("/transfers", WIDE, "light"),
+            "console-policy": (f"/keys/simulator?{urlencode(QUESTION)}", {**WIDE, "height": 860}, "light"),
             "console-messages-narrow": ("/messages", NARROW, "light"),
             "console-message-narrow": (f"/messages/{ids['audio']}", NARROW, "dark"),
         }

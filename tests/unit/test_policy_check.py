@@ -10,8 +10,10 @@ from whaul.arns import Arns
 from whaul.auth.policy import ALLOW_ALL, Policy
 from whaul.auth.policy_check import line_of, unknown_action, warnings
 from whaul.operations.actions import CONSOLE, GET_OBJECT, NO_RESOURCE, PUT_OBJECT, action_of, actions
+from whaul.operations.roles import PLACEHOLDER, ROLES
 
-ACTIONS = actions(Arns("000000000000", "us-east-1"))
+ARNS = Arns("000000000000", "us-east-1")
+ACTIONS = actions(ARNS)
 PREFIX = "arn:aws:social-messaging:us-east-1:000000000000:"
 NUMBER, ACCOUNT = f"{PREFIX}phone-number-id/{'7f' * 16}", f"{PREFIX}waba/{'0a' * 16}"
 GET, SEND, LIST = map(
@@ -117,6 +119,13 @@ def test_each_statement_is_looked_over_and_named() -> None:
 
 def test_the_longest_policy_is_looked_over_in_no_time() -> None:
     assert told(PUT_OBJECT, "arn:aws:s3:::" + "*a?" * 1900 + "b") == []
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_everything_in_a_role_has_an_effect(name: str) -> None:
+    document = ROLES[name].policy(ARNS)
+    assert warnings(document, ACTIONS) == []
+    assert (PLACEHOLDER in document) is not ROLES[name].is_whole
 
 
 DOCUMENT = """{
