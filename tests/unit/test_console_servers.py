@@ -121,6 +121,12 @@ async def test_a_named_server_must_have_a_certificate_that_is_trusted_and_our_ow
         assert "something else than whaul" in str(ours.problem)
 
 
+async def test_a_name_is_asked_at_its_addresses_and_one_of_two_families_is_one_server() -> None:
+    async with Loopback(server(10)) as running:
+        [state] = await Servers(Settings(console_servers=(f"http://localhost:{running.port}",))).look()
+        assert (state.url, state.host, state.problem) == (running.url, "localhost", None)
+
+
 async def test_a_name_without_an_address_is_told() -> None:
     [state] = await Servers(Settings(console_servers=("http://x..y:1",))).look()
     assert "no address" in str(state.problem)

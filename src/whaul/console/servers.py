@@ -187,10 +187,9 @@ class Servers:
                 found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             return [ServerState(url, host, "its name has no address here", "check WHAUL_CONSOLE_SERVERS and the DNS")]
-        addresses = sorted({str(address[0]) for *_, address in found}, key=lambda each: (":" in each, each))
-        if host == "localhost":
-            addresses = addresses[:1]
-        return [Address(address, port, host, has_tls) for address in addresses]
+        addresses = {str(address[0]) for *_, address in found}
+        first = {address for address in addresses if ":" not in address}  # a server with two is one server
+        return [Address(address, port, host, has_tls) for address in sorted(first or addresses)]
 
     async def _asked(self, at: Address) -> ServerState:
         url, tls = str(at), self._tls() if at.has_tls else None
