@@ -27,8 +27,8 @@ brings a deadline of its own.
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from pyreqwest.bytes import Bytes
@@ -112,7 +112,9 @@ class Transfer:
     async def _attempt(self) -> str:
         if self._held is not None:
             return await self._put(self._held)
-        async with self._open() as download:
+        started, ahead = await self._begun()
+        async with self._source.download(self._info, ahead) as download:
+            self._hops.append(Hop("get", started, time.monotonic()))
             if self._info.file_size > SMALL_FILE:
                 first = await _received(download.read(FIRST_PART))
                 if len(first) < FIRST_PART:
@@ -127,9 +129,8 @@ class Transfer:
             self._held = await self._whole(download)
         return await self._put(self._held)
 
-    @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[Readable]:
-        """Open the file, at a fresh URL after a failure."""
+    async def _begun(self) -> tuple[float, int]:
+        """Get a fresh URL after a failure. Return when the download begins, and how much of it may come at a time."""
         if not self._url_is_fresh:
             described = await self._source.describe()
             if described.mime_type != self._info.mime_type:
@@ -137,11 +138,7 @@ class Transfer:
                 raise DependencyException("Meta now gives the media another MIME type.", retry=Retry.NO)
             self._info = described
         self._url_is_fresh = False
-        started = time.monotonic()
-        ahead = SMALL_FILE + 1 if self._info.file_size <= SMALL_FILE else READ_AHEAD
-        async with self._source.download(self._info, ahead) as download:
-            self._hops.append(Hop("get", started, time.monotonic()))
-            yield download
+        return time.monotonic(), SMALL_FILE + 1 if self._info.file_size <= SMALL_FILE else READ_AHEAD
 
     async def _whole(self, download: Readable) -> Bytes:
         """Read and prove a small file."""
