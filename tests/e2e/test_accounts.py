@@ -20,7 +20,7 @@ from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.settings import Settings
 from whaul.stack.local import REGION
 
-COUNT = 250
+COUNT = 205
 FOREIGN = "arn:aws:social-messaging:{region}:{account}:{resource}/0123456789abcdef0123456789abcdef"
 
 
@@ -68,12 +68,11 @@ async def _link_many(environ: dict[str, str]) -> None:
         for name, value in environ.items():
             patch.setenv(name, value)
         settings = Settings.load()
-    async with open_registry(settings) as registry:
+    async with open_registry(settings) as registry, registry.accounts._database.writing() as session:
         for i in range(COUNT):
             number = MetaPhoneNumber(f"6{i:05}", f"+1 555-{i:06}", f"Number {i}", "GREEN")
-            await registry.accounts.link(
-                MetaAccount(f"7{i:05}", f"Account {i}", (number,)), GraphToken(SecretStr("token"))
-            )
+            account = MetaAccount(f"7{i:05}", f"Account {i}", (number,))
+            await registry.accounts.link_in(session, account, GraphToken(SecretStr("token")))
 
 
 def account_id(gateway: Gateway) -> str:

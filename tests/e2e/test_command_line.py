@@ -14,7 +14,7 @@ from harness.waiting import eventually
 from harness.world import Gateway, Key, World
 from tools.certificates import make_certificates
 from whaul.simulator import Simulator
-from whaul.stack.local import ITSELF, REGION, clean_environment
+from whaul.stack.local import REGION, clean_environment
 from whaul.stack.processes import free_ports
 
 MODEL = Session().get_service_model("socialmessaging")
@@ -151,9 +151,8 @@ def test_a_refusal_always_ends_with_exit_code_1(desk: World) -> None:
     """The HTTP client's threads may be at work when the program ends, and must not abort it."""
 
     def link(_: int) -> int:
-        command = [*ITSELF, "link", "--waba-id", desk.simulator.waba_id]
-        environ = desk.environ | {"WHATSAPP_ACCESS_TOKEN": "a-wrong-token"}
-        return subprocess.run(command, env=environ, capture_output=True, check=False).returncode
+        ended = desk.run("link", "--waba-id", desk.simulator.waba_id, WHATSAPP_ACCESS_TOKEN="a-wrong-token")
+        return ended.returncode
 
     with ThreadPoolExecutor(3) as pool:
         assert set(pool.map(link, range(6))) == {1}

@@ -12,6 +12,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner, Result
 
+from harness.world import ZYGOTE
 from whaul.cli import COMMANDS, app, output
 from whaul.cli import help as help_pages
 from whaul.settings import Settings
@@ -123,7 +124,7 @@ def test_examples_use_options_that_there_are(words: list[str]) -> None:
     ids=lambda part: " ".join(part) if isinstance(part, list) else "",
 )
 def test_a_mistyped_word_is_named_with_what_was_meant(arguments: list[str], told: str) -> None:
-    ended = subprocess.run([sys.executable, "-m", "whaul", *arguments], capture_output=True, text=True, check=False)
+    ended = ZYGOTE.run(arguments, os.environ)
     first, *others = ended.stderr.splitlines()
     assert (ended.returncode, ended.stdout) == (1 if arguments[0] == "help" else 2, "")
     assert first.startswith(told)

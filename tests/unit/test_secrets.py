@@ -198,8 +198,8 @@ def _load(path: Path, ready, answers, links: bool) -> None:
 @pytest.mark.parametrize("links", [True, False])
 def test_processes_that_start_at_once_agree_on_the_key(tmp_path: Path, *, links: bool) -> None:
     context = multiprocessing.get_context("spawn")
-    ready, answers = context.Barrier(6), context.Queue()
-    processes = [context.Process(target=_load, args=(tmp_path / "key", ready, answers, links)) for _ in range(6)]
+    ready, answers = context.Barrier(4), context.Queue()
+    processes = [context.Process(target=_load, args=(tmp_path / "key", ready, answers, links)) for _ in range(4)]
     for process in processes:
         process.start()
     keys = {answers.get(timeout=PATIENCE) for _ in processes}
