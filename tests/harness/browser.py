@@ -14,6 +14,7 @@ from tools.debian import MachineError, install
 CHROMIUM = "/usr/bin/chromium"
 # Nothing of a browser's own goes to the network, and root has no sandbox.
 FLAGS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update", "--no-first-run")
+MICROPHONE = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def chromium() -> Iterator[Browser]:
                 raise
             pytest.skip(f"NOT TESTED: PAGES IN A BROWSER. {missing}")
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *MICROPHONE])
         stack.callback(browser.close)
         yield browser
 

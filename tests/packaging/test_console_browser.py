@@ -312,6 +312,22 @@ def test_a_voice_note_of_the_developer_is_heard_in_the_console(site: Site) -> No
         page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
 
 
+def test_a_voice_note_is_recorded_on_the_simulator_s_page_and_no_other(site: Site) -> None:
+    with site.signed_in() as page:
+        ask = "navigator.mediaDevices.getUserMedia({audio: true}).then(() => 'given', (error) => error.name)"
+        page.expected = ("Permissions policy violation",)
+        assert page.evaluate(ask) == "NotAllowedError"
+        site.open(page, "/simulator?from=4915188888888")
+        page.get_by_role("button", name="Record a voice note").click()
+        page.get_by_role("button", name="Stop recording, 1 s").click()
+        page.get_by_role("button", name="Record it again").wait_for()
+        page.get_by_role("button", name="Send", exact=True).click()
+        row = page.locator("tbody tr", has_text="4915188888888")
+        expect(row).to_contain_text("archived")
+        row.get_by_role("link").click()
+        page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
+
+
 def test_a_hostile_message_stays_text(site: Site) -> None:
     with site.signed_in() as page:
         expect(page.locator("tr", has_text="alert(1)")).to_contain_text("<script>alert(1)</script>")

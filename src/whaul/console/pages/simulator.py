@@ -17,6 +17,7 @@ from whaul.console.events import EventRows
 from whaul.console.filters import VIEW, Filters
 from whaul.console.page import Page
 from whaul.console.rendering import ago, size
+from whaul.console.safety import HEADERS
 from whaul.console.simulated import Simulated
 from whaul.console.visit import PageError, Visit
 from whaul.environment import is_under_dev
@@ -35,6 +36,7 @@ LISTED: Final = 15
 STATUSES: Final = ("delivered", "read", "failed", "sent")
 STEPS: Final = ((300, "5 minutes"), (86_400, "a day"), (7 * 86_400, "7 days"), (30 * 86_400, "30 days"))
 """Times that matter: Meta's download URLs, windows and media end then."""
+WITH_MICROPHONE: Final = HEADERS["permissions-policy"].replace("microphone=()", "microphone=(self)")
 MOODS: Final = {"delivered": "good", "dropped": "bad", "due": "wait", "sending": "wait"}
 
 
@@ -92,7 +94,7 @@ async def show(visit: Visit) -> Response:
     ahead = timedelta(seconds=round((now - real).total_seconds()))
     parameters = _parameters(kinds[kind]) if kind else ()
     wanted = {each.name: each.example for each in parameters if each.is_required}
-    return await visit.page(
+    page = await visit.page(
         "simulator.html",
         control=simulated.url,
         sender=query.get("from", CUSTOMER),
@@ -115,6 +117,8 @@ async def show(visit: Visit) -> Response:
         ahead=ago(real, real + ahead).removesuffix(" ago") if ahead > timedelta(seconds=5) else "",
         steps=STEPS,
     )
+    page.headers["permissions-policy"] = WITH_MICROPHONE
+    return page
 
 
 async def write(visit: Visit) -> Response:

@@ -236,3 +236,39 @@ byKey?.addEventListener("submit", async (event) => {
     problem.textContent = error.message;
   }
 });
+
+// Recording a voice note, on the simulator's page, into its file field. Of WhatsApp's formats, browsers record these.
+
+const SOUNDS = { "audio/ogg;codecs=opus": "ogg", "audio/mp4;codecs=opus": "m4a" };
+const record = document.querySelector("[data-record]");
+const sound = record && window.MediaRecorder && navigator.mediaDevices
+  ? Object.keys(SOUNDS).find((type) => MediaRecorder.isTypeSupported(type)) : undefined;
+let recorder;
+
+async function begin() {
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+  const parts = [];
+  recorder = new MediaRecorder(stream, { mimeType: sound });
+  recorder.addEventListener("dataavailable", ({ data }) => {
+    parts.push(data);
+    record.textContent = `Stop recording, ${parts.length} s`;
+  });
+  recorder.addEventListener("stop", () => {
+    for (const track of stream.getTracks()) track.stop();
+    const files = new DataTransfer();
+    files.items.add(new File(parts, `voice-note.${SOUNDS[sound]}`, { type: sound }));
+    record.form.elements.file.files = files.files;
+    recorder = undefined;
+    record.textContent = "Record it again";
+  });
+  recorder.start(1000); // a part each second
+  record.textContent = "Stop recording";
+}
+
+if (sound) {
+  record.hidden = false;
+  record.addEventListener("click", () => {
+    if (recorder) recorder.stop();
+    else begin().catch((error) => { record.textContent = `No microphone: ${error.message}`; });
+  });
+}
