@@ -3,12 +3,13 @@
 import json
 import re
 from html import unescape
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
 from harness.client import Reply
-from harness.console import RunningConsole, Visitor, allow, words
+from harness.console import RunningConsole, Visitor, allow, inside, words
 from harness.inbox import NUMBER, OWNER, REGION
 from whaul.arns import Arns
 
@@ -98,6 +99,21 @@ def test_a_policy_is_replaced_after_a_look_at_what_changes(operator: Visitor, ru
     assert "Change the policy?" in words(operator.post(here, other)), "not the one that was shown"
     assert "has another policy" in words(operator.submit(here, seen))
     assert policy_of(running_console, key) == json.loads(wanted)
+
+
+def test_a_policy_that_an_older_version_took_is_shown_and_replaced(
+    operator: Visitor, running_console: RunningConsole, console_database: Path
+) -> None:
+    key = running_console.key("--role", "viewer")
+    old = "UPDATE access_keys SET policy = $1 WHERE access_key_id = $2"
+    inside(console_database, lambda here: here.rows(old, '{"Statement": []}', key))
+    assert "cannot be evaluated" in words(operator.get("/keys"))
+    assert "may do nothing" in words(operator.get(f"/keys/{key}"))
+    assert "must be a statement" in words(operator.get(f"/keys/simulator?key={key}"))
+    shown = operator.post(f"/keys/{key}/policy", {"policy": allow("whaul:ViewMessages")})
+    assert "whaul:ViewMessages allowed each account" in words(shown)
+    seen = {"policy": hidden(shown, "policy"), "seen": hidden(shown, "seen")}
+    assert "has another policy" in words(operator.submit(f"/keys/{key}/policy", seen))
 
 
 def test_nobody_makes_or_changes_what_may_do_more(

@@ -94,6 +94,7 @@ def pages(site: Site) -> list[str]:
     whole = [page.path for page in PAGES if page.title is not None]
     messages = [f"/messages/{id_}" for id_ in site.ids.values()]
     of_orders = [f"/deliveries/orders{rest}" for rest in ("", "/dead", "/dead/retry", "/dead/drop", "/replay")]
+    of_orders += ["/deliveries/orders?outcome=failed", "/deliveries/orders/replay?since=1h&count=1"]
     account = f"/accounts/{site.stack.account_id}"
     of_accounts = [account, f"{account}/unlink", "/accounts/link", "/accounts?text=nothing"]
     of_archive = [f"/archive/{site.stack.account_id}/{rest}" for rest in ("backfill", "off")]
