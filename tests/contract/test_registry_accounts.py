@@ -125,6 +125,7 @@ async def test_accounts_are_chosen_by_what_is_known_of_them(registry: Registry, 
         page = await registry.accounts.page(10, chosen=chosen)
         assert ([account.id for account in page.accounts], await registry.accounts.count(chosen)) == (ids, len(ids))
     assert await registry.accounts.count() == 3
+    assert await registry.accounts.displayed(["701", "none"]) == {"701": "+49 (30) 55-51"}
 
 
 async def test_it_is_known_when_a_token_was_stored(registry: Registry) -> None:

@@ -1,5 +1,6 @@
 """The console's accounts, over a simulated Meta."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,3 +154,25 @@ def test_accounts_are_found_and_seen_within_the_policy(here: str, site: RunningC
     assert visitor.get("/accounts/waba-" + "0" * 32).status == 403
     for target in ("/accounts/link", *(f"{here}/{rest}" for rest in ("destinations", "tag", "untag", "unlink"))):
         assert visitor.post(target).status == 403
+
+
+async def link_many(installation: Installation) -> None:
+    for number in range(100):
+        await installation.link(f"9{number:03}", [f"8{number:03}"])
+
+
+def test_of_many_accounts_some_are_shown(here: str, own: World, operator: Visitor) -> None:
+    inside(own.folder / "whaul.db", link_many)
+    first = operator.get("/accounts")
+    assert first.text.count('<th scope="row">') == 50
+    [more] = re.findall(r'href="([^"]+)" rel="next"', first.text)
+    second = operator.get(f"/accounts{more.replace('&amp;', '&')}")
+    assert here in first.text
+    assert here not in second.text
+    for page in (first, second):
+        assert "accounts. Messages and last events" in words(page)
+    assert "/accounts/waba-" in operator.get("/accounts?text=9077").text
+    for path in ("/messages", "/send"):
+        assert "+1 555 8099" not in words(operator.get(path))
+    assert 'name="find"' in operator.get("/send").text
+    assert "+1 555 8099" in words(operator.get("/send?find=9099"))

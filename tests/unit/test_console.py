@@ -347,3 +347,18 @@ def test_errors_that_a_text_names_are_linked_and_the_rest_stays_text() -> None:
         '&lt;b&gt;<a href="/docs/errors#resourcenotfoundexception">ResourceNotFoundException</a>&lt;/b&gt;: see '
         'ForeignException &amp; <a href="/docs/errors#dependencyexception">DependencyException</a>'
     )
+
+
+@pytest.mark.parametrize(
+    ("more", "everywhere"),
+    [
+        ([], True),
+        ([{"Effect": "Deny", "Action": "whaul:ViewContent", "Resource": "*"}], True),
+        ([{"Effect": "Deny", "Action": "whaul:View*", "Resource": "arn:aws:social-messaging:*:*:waba/1"}], False),
+    ],
+)
+def test_what_is_allowed_everywhere_need_not_be_asked_of_each(more: list[dict[str, str]], everywhere: bool) -> None:
+    statements = [{"Effect": "Allow", "Action": "whaul:ViewMessages", "Resource": "*"}, *more]
+    policy = Policy.parse(json.dumps({"Statement": statements}))
+    assert policy.allows_everywhere("whaul:ViewMessages") is everywhere
+    assert not policy.allows_everywhere("whaul:ViewArchives")

@@ -124,6 +124,12 @@ class Policy:
                 allowed_by = allowed_by or statement.name
         return Decision(allowed=allowed_by is not None, statement=allowed_by)
 
+    def allows_everywhere(self, action: str) -> bool:
+        """Say whether an action is allowed on everything; False, too, where only a look at each thing could tell."""
+        action = action.lower()
+        named = [each for each in self.statements if _any_matches(each.actions, action)]
+        return all(each.allows for each in named) and any(each.covers(action, "*") for each in named)
+
     def allows_somewhere(self, action: str) -> bool:
         """Say whether an action is allowed on something, and not denied on everything."""
         action = action.lower()

@@ -19,7 +19,6 @@ from whaul.console.filters import CONTENT, VIEW
 from whaul.console.visit import Visit
 from whaul.events.journal import EventRecord, FileRecord, Journal, Page
 from whaul.events.selecting import Selection
-from whaul.model import LinkedAccount
 from whaul.registry.errors import RegistryUnavailableError
 
 ROWS: Final = 50
@@ -58,11 +57,10 @@ class EventRow:
 class EventRows:
     """Makes rows of events, for one visit."""
 
-    def __init__(self, visit: Visit, accounts: Sequence[LinkedAccount]) -> None:
+    def __init__(self, visit: Visit) -> None:
         self._visit = visit
-        self._numbers = {
-            each.meta_id: each.display_phone_number for account in accounts for each in account.phone_numbers
-        }
+        self._numbers: dict[str, str] = {}
+        """As Meta writes them, by Meta's ids; empty for one that is not linked."""
 
     async def of(self, events: Sequence[EventRecord]) -> list[EventRow]:
         """Make the rows of those events that the visitor may see."""
@@ -71,6 +69,9 @@ class EventRows:
         readable = [event.seq for event in seen if visit.may_on_account(CONTENT, event.waba_id)]
         contents = await visit.console.journal.contents(readable) if readable else {}
         says = {seq: summary(event.entry) for seq, event in contents.items()}
+        unknown = {event.meta_phone_number_id for event in seen if event.meta_phone_number_id} - self._numbers.keys()
+        if unknown:
+            self._numbers |= dict.fromkeys(unknown, "") | await visit.console.registry.accounts.displayed(unknown)
         return [self._row(event, says.get(event.seq)) for event in seen]
 
     def _row(self, event: EventRecord, says: Summary | None) -> EventRow:
@@ -80,7 +81,7 @@ class EventRows:
             seq=event.seq,
             id=event.message_id,
             at=event.received_at,
-            number=self._numbers.get(number, number or event.waba_id),
+            number=self._numbers.get(number) or number or event.waba_id,
             what=" ".join(
                 part for part in (event.type or event.field, "" if event.kind == "message" else event.kind) if part
             ),

@@ -90,8 +90,10 @@ class Filters:
         tells_who = bool(self.sender or self.wamid)
         if tells_who:
             visit.require_somewhere(CONTENT)
-        accounts = await visit.console.registry.accounts.all()
         action = CONTENT if tells_who else VIEW
+        if visit.caller.policy.allows_everywhere(action):  # no account need be read
+            return await self.selection(visit, None)
+        accounts = await visit.console.registry.accounts.all()
         arns = visit.console.arns
         everything = visit.may(action, arns.arn("waba-*")) and all(visit.may(action, each.arn) for each in accounts)
         return await self.selection(

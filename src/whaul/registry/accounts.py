@@ -1,6 +1,6 @@
 """Linked accounts and their phone numbers, read and written in transactions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -167,6 +167,15 @@ class Accounts:
             return None
         token = self._token(row.access_token, row.app_secret)
         return PhoneNumber(id=row.id, arn=self._database.arns.arn(row.id), meta_id=row.meta_id, token=token)
+
+    async def displayed(self, meta_ids: Collection[str]) -> dict[str, str]:
+        """Return how Meta writes phone numbers, by Meta's ids, for those that are linked."""
+        ids = [self._database.arns.phone_number_id(meta_id) for meta_id in meta_ids]
+        statement = select(PhoneNumberRow.meta_id, PhoneNumberRow.display_phone_number).where(
+            PhoneNumberRow.id.in_(ids)
+        )
+        async with self._database.reading() as session:
+            return {row.meta_id: row.display_phone_number for row in await session.execute(statement)}
 
     async def have_app_secret(self) -> bool:
         """Whether an app secret came with one of them."""

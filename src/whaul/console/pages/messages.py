@@ -29,6 +29,8 @@ SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp"})
 PLAYED: Final = frozenset(
     {"audio/aac", "audio/amr", "audio/mp4", "audio/mpeg", "audio/ogg", "audio/opus", "video/3gpp", "video/mp4"}
 )
+MAX_ACCOUNTS: Final = 100
+"""Whose numbers are listed; of more, a number is typed."""
 PART: Final = 64 * 1024
 STREAM: Final = "text/event-stream"
 
@@ -53,27 +55,21 @@ async def show_list(visit: Visit) -> Response:
     before = visit.request.query_params.get("before", "")
     if before and not (before.isascii() and before.isdigit() and len(before) < 19):
         raise PageError("This address is not whole: begin with the first page.", 400)
-    accounts = await visit.console.registry.accounts.all()
     selection = await filters.seen(visit)
     page = await visit.console.journal.page(selection, ROWS, int(before) if before else None)
-    rows = await EventRows(visit, accounts).of(page.events)
+    rows = await EventRows(visit).of(page.events)
     return await visit.page(
         "messages.html",
         rows=rows,
         filters=filters,
         kinds=KINDS,
         states=STATES,
-        numbers=[
-            (number.meta_id, number.display_phone_number)
-            for account in accounts
-            if visit.may(VIEW, account.arn)
-            for number in account.phone_numbers
-        ],
+        numbers=await _numbers(visit),
         destinations=[each.name for each in await visit.console.destinations.all()],
         next=None if page.next is None else filters.query(before=page.next),
         newest=filters.query() if before else None,
         live=None if before or filters.until else f"/messages/live?{filters.query()}",
-        is_linked=bool(accounts),
+        is_linked=await visit.console.registry.accounts.count() > 0,
         may_read=visit.may_somewhere(CONTENT),
     )
 
@@ -86,7 +82,7 @@ async def show_live(visit: Visit) -> Response:
     if recent.streams >= MAX_STREAMS:
         raise PageError("Too many lists are live at the moment.", 503)
     selection = await Filters.of(visit.request.query_params).seen(visit)
-    rows = EventRows(visit, await visit.console.registry.accounts.all())
+    rows = EventRows(visit)
     return StreamingResponse(events.stream(visit, recent, rows, selection), media_type=STREAM)
 
 
@@ -103,7 +99,7 @@ async def show_one(visit: Visit) -> Response:
         except SecretKeyError as error:
             unreadable = str(error)
     visit.details["content"] = content is not None
-    row = (await EventRows(visit, await console.registry.accounts.all()).of([event]))[0]
+    row = (await EventRows(visit).of([event]))[0]
     return await visit.page(
         "message.html",
         event=event,
@@ -185,6 +181,19 @@ async def show_file(visit: Visit) -> Response:
     # Of a browser that is gone before the first part, the background task closes the file.
     closing = BackgroundTask(stack.aclose)
     return StreamingResponse(parts(), 200, headers, type_ or "application/octet-stream", closing)
+
+
+async def _numbers(visit: Visit) -> list[tuple[str, str]] | None:
+    """List the numbers to choose from; None if there are too many for a list."""
+    page = await visit.console.registry.accounts.page(MAX_ACCOUNTS)
+    if page.next_token is not None:
+        return None
+    return [
+        (number.meta_id, number.display_phone_number)
+        for account in page.accounts
+        if visit.may(VIEW, account.arn)
+        for number in account.phone_numbers
+    ]
 
 
 async def _event(visit: Visit) -> EventRecord:

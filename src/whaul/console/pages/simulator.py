@@ -251,7 +251,7 @@ def _type_of(file: UploadFile) -> str:
 async def _newest(visit: Visit) -> list[Any]:
     selection = await Filters().seen(visit)
     page = await visit.console.journal.page(selection, EVENTS, None)
-    return await EventRows(visit, await visit.console.registry.accounts.all()).of(page.events)
+    return await EventRows(visit).of(page.events)
 
 
 def _grouped(examples: Mapping[str, str]) -> list[tuple[str, list[str]]]:
