@@ -184,7 +184,8 @@ CALLS: Final = Group(
             meaning="A host, a phone number or an account failed so often in a row that it is "
             "[left alone for a while](how-it-works.md#when-something-fails): calls to it fail at once.",
             advice=[
-                "`host`: the store or Meta does not answer; the log names it.",
+                "`whaul_circuit_probe_timestamp_seconds > 0` names it, and [the console](console.md#transfers) does.",
+                "`host`: the store or Meta does not answer.",
                 "`phone_number`, `account`: Meta refuses it; see [WhaulTokenRefused](#whaultokenrefused).",
                 "It ends by itself, with the first call that succeeds. Until somebody calls, it counts as open.",
             ],
