@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from urllib.parse import urlsplit
 
 from botocore.credentials import ReadOnlyCredentials
 
@@ -40,10 +39,14 @@ class AwsSigner:
     ) -> dict[str, str]:
         """Sign a request whose body has this hash; return all headers to send. The client adds Host itself.
 
-        Names in `headers` are in lower case. The URL's path and query are percent-encoded as AWS does it.
+        Names in `headers` are in lower case. The URL has a path and no fragment; path and query are percent-encoded as
+        AWS does it.
         """
-        parts = urlsplit(url)
-        moment = self._now().strftime("%Y%m%dT%H%M%SZ")
+        # By hand: urlsplit and strftime took half the time of a signature.
+        scheme, _, rest = url.partition("://")
+        host, _, target = rest.partition("/")
+        path, _, query = target.partition("?")
+        moment = self._now().isoformat(timespec="seconds")[:19].replace("-", "").replace(":", "") + "Z"
         signed = {
             **headers,
             "x-amz-content-sha256": sha256_of_body.hex(),
@@ -51,14 +54,14 @@ class AwsSigner:
         }
         if credentials.token:
             signed["x-amz-security-token"] = credentials.token
-        host = parts.netloc.removesuffix(DEFAULT_PORTS[parts.scheme])
+        host = host.removesuffix(DEFAULT_PORTS[scheme])
         lines = sorted((name, " ".join(value.split())) for name, value in (*signed.items(), ("host", host)))
         names = ";".join(name for name, _ in lines)
         canonical = "\n".join(
             (
                 method,
-                parts.path,
-                "&".join(sorted(parts.query.split("&"))),
+                f"/{path}",
+                "&".join(sorted(query.split("&"))),
                 *(f"{name}:{value}" for name, value in lines),
                 "",
                 names,
