@@ -32,7 +32,7 @@ from harness.killed import LIMITS
 from harness.killed_archive import surroundings
 from harness.outbox import ScriptedTarget
 from harness.waiting import PATIENCE
-from harness.zygote import Zygote
+from harness.world import ZYGOTE
 from whaul.events.archive import archiving, backfill
 from whaul.events.archive.outcomes import LEFT_AFTER
 from whaul.events.filters import Filter
@@ -491,11 +491,6 @@ async def test_outcomes_that_nobody_told_are_told_later_and_once(
         assert await there.here.value("SELECT count(*) FROM events WHERE kind = 'media'") == 3
 
 
-@pytest.fixture(scope="module")
-def zygote() -> Zygote:
-    return Zygote()
-
-
 async def test_who_lost_a_file_puts_nothing_and_records_nothing(url: str, simulator: Simulator, s3: Bucket) -> None:
     asked, gate = threading.Event(), threading.Event()
 
@@ -546,7 +541,6 @@ async def test_every_file_is_archived_once_whatever_is_killed(
     conditional: bool,
     simulator: Simulator,
     s3: Bucket,
-    zygote: Zygote,
     tmp_path: Path,
 ) -> None:
     count = 200 if url.startswith("sqlite") and conditional else 60
@@ -559,7 +553,7 @@ async def test_every_file_is_archived_once_whatever_is_killed(
     puts = threading.Semaphore(0)
     s3.before_keeping = lambda _path: puts.release()
     arguments = [url, simulator.url, s3.url, *ids]
-    process = zygote.call("harness.killed_archive:main", arguments, tmp_path / "log")
+    process = ZYGOTE.call("harness.killed_archive:main", arguments, tmp_path / "log")
     for _ in range(count // 2):
         assert await asyncio.to_thread(puts.acquire, timeout=PATIENCE), (tmp_path / "log").read_text()
     os.kill(process.pid, signal.SIGKILL)

@@ -10,7 +10,7 @@ import pytest
 from harness.inbox import KEY, OWNER, installation, post, text
 from harness.killed import EVENTS, LIMITS, STEPS, UNDER_LOAD, surroundings
 from harness.waiting import PATIENCE
-from harness.zygote import Zygote
+from harness.world import ZYGOTE
 from whaul.events.delivery.destinations import Destinations
 from whaul.events.delivery.replays import Replays
 from whaul.events.processes import Processes
@@ -19,11 +19,6 @@ from whaul.events.selecting import Selection
 from whaul.secrets import Cipher
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def zygote() -> Zygote:
-    return Zygote()
 
 
 async def _prepared(url: str) -> None:
@@ -47,13 +42,13 @@ async def _delivered(running: Events) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_what_was_answered_is_delivered_whenever_the_process_is_killed(
-    url: str, step: str, tmp_path: Path, zygote: Zygote
+    url: str, step: str, tmp_path: Path
 ) -> None:
     await _prepared(url)
     answered, delivered = tmp_path / "answered", tmp_path / "delivered"
     answered.touch()
     arguments = [url, step, str(answered), str(delivered)]
-    process = zygote.call("harness.killed:main", arguments, tmp_path / "log")
+    process = ZYGOTE.call("harness.killed:main", arguments, tmp_path / "log")
     assert await asyncio.to_thread(process.wait) == -signal.SIGKILL, (tmp_path / "log").read_text()
     async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered)) as running:
         for number in range(EVENTS):  # Meta sends again what was not answered
@@ -68,12 +63,12 @@ async def test_what_was_answered_is_delivered_whenever_the_process_is_killed(
         assert counts.total() == EVENTS
 
 
-async def test_one_of_two_nodes_dies_under_load_and_nothing_is_lost(url: str, tmp_path: Path, zygote: Zygote) -> None:
+async def test_one_of_two_nodes_dies_under_load_and_nothing_is_lost(url: str, tmp_path: Path) -> None:
     await _prepared(url)
     answered, delivered = tmp_path / "answered", tmp_path / "delivered"
     async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered)) as running:
         arguments = [url, "under load", str(answered), str(delivered)]
-        process = zygote.call("harness.killed:main", arguments, tmp_path / "log")
+        process = ZYGOTE.call("harness.killed:main", arguments, tmp_path / "log")
         died = asyncio.create_task(asyncio.to_thread(process.wait))
         number = 0
         while not died.done():
@@ -123,7 +118,7 @@ async def test_events_pass_a_pooler_in_transaction_mode(postgresql_url: str, poo
     assert len(delivered.read_text().split()) == 50
 
 
-async def test_a_replay_goes_on_when_its_process_was_killed(url: str, tmp_path: Path, zygote: Zygote) -> None:
+async def test_a_replay_goes_on_when_its_process_was_killed(url: str, tmp_path: Path) -> None:
     delivered, wamids = tmp_path / "delivered", {f"wamid.{number}" for number in range(100)}
     async with installation(url) as here:
         await here.link()
@@ -133,7 +128,7 @@ async def test_a_replay_goes_on_when_its_process_was_killed(url: str, tmp_path: 
         left = Replays(here.store, here.cipher, OWNER)
         await left.start(Selection(), orders, await left.match(Selection(), orders))
     arguments = [url, "in a replay", str(tmp_path / "answered"), str(delivered)]
-    process = zygote.call("harness.killed:main", arguments, tmp_path / "log")
+    process = ZYGOTE.call("harness.killed:main", arguments, tmp_path / "log")
     assert await asyncio.to_thread(process.wait) == -signal.SIGKILL, (tmp_path / "log").read_text()
     async with events_running(url, Cipher(KEY), OWNER, LIMITS, surroundings(delivered)) as running:
         async with asyncio.timeout(PATIENCE):
