@@ -517,13 +517,20 @@ async def test_a_stop_gives_back_what_is_not_archived(
     sqlite_url: str, simulator: Simulator, s3: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archiving, "STOP", 0.1)
-    gate = threading.Event()
-    s3.on_put = lambda _path: gate.wait(PATIENCE)
+    begun, gate = threading.Semaphore(0), threading.Event()
+
+    def hold(_path: str) -> None:
+        begun.release()
+        gate.wait(PATIENCE)
+
+    s3.on_put = hold
     async with archiver(sqlite_url, simulator, s3, concurrency=2) as there:
         await link(there.here, simulator.token)
         await set_archive(there.here)
         await there.here.inbox.put(pictures(images(simulator, 4)))
         await there.until("SELECT count(*) FROM files WHERE lease_owner IS NOT NULL", 4)
+        for _ in range(2):
+            assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
     gate.set()
     async with installation(sqlite_url) as here:
         left = f"SELECT count(*), sum(due_at > {here.store.now}) FROM files WHERE lease_owner IS NULL"  # noqa: S608

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from harness.waiting import PATIENCE
+
 SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 """https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST"""
 
@@ -34,7 +36,7 @@ class DatabaseProxy:
         self._do(self._restore())
 
     def _do(self, work: "asyncio._CoroutineLike[None]") -> None:
-        asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(work, self.loop).result(PATIENCE)
 
     async def listen(self) -> None:
         self._flowing.set()
@@ -107,7 +109,7 @@ def database_proxy(target: int, tls: ssl.SSLContext | None = None) -> Iterator[D
         yield proxy
     finally:
         proxy.cut()
-        asyncio.run_coroutine_threadsafe(_end_all(), proxy.loop).result(10)
+        asyncio.run_coroutine_threadsafe(_end_all(), proxy.loop).result(PATIENCE)
         proxy.loop.call_soon_threadsafe(proxy.loop.stop)
         thread.join()
         proxy.loop.close()

@@ -71,7 +71,7 @@ async def making_targets(
     """Make what makes targets; loopback addresses may be called."""
     hosts = hosts or EventHosts(["127.0.0.1", "localhost"])
     names = names or PublicNames(hosts)
-    http, public = HttpClient(), PublicClient(names, timeout=5.0)
+    http, public = HttpClient(), PublicClient(names)
     shared = Brokers(hosts, names, ENVELOPES, certificates, patience)
     try:
         yield Targets(public, hosts, lambda: AwsClient(http, CredentialChain()), ENVELOPES, shared)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import asyncpg
 
+from harness.waiting import PATIENCE
 from tools.postgresql import PostgresqlServer, as_nobody, give_away
 from whaul.stack.processes import free_ports
 
-START_TIMEOUT = 30.0
 CONFIGURATION = """
 [databases]
 * = host=127.0.0.1 port={server}
@@ -61,7 +61,7 @@ def pgbouncer(server: PostgresqlServer) -> Iterator[int]:
             yield port
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 def _version(program: str) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
     async def connect() -> None:
         await (await asyncpg.connect(url, statement_cache_size=0)).close()
 
-    end = time.monotonic() + START_TIMEOUT
+    end = time.monotonic() + PATIENCE
     while True:
         try:
             with ThreadPoolExecutor(1) as thread:
