@@ -154,12 +154,17 @@ class Download:
 
     async def response(self) -> Response:
         """Read the whole response, at most `MAX_RESPONSE_SIZE` bytes. Raises `HttpError`."""
+        response = await self.beginning(MAX_RESPONSE_SIZE + 1)
+        if len(response.body) > MAX_RESPONSE_SIZE:
+            raise HttpError("the response is too long")
+        return response
+
+    async def beginning(self, amount: int) -> Response:
+        """Read the response, at most `amount` bytes of its body. Raises `HttpError`."""
         headers = self._headers()
         body = None
         if headers.get("content-length") != "0":  # as S3 responds to a PUT: nothing to wait for
-            body = await self.read(MAX_RESPONSE_SIZE + 1)
-        if body is not None and len(body) > MAX_RESPONSE_SIZE:
-            raise HttpError("the response is too long")
+            body = await self.read(amount)
         return Response(self.status, headers, body.to_bytes() if body is not None else b"")
 
     def _headers(self) -> Mapping[str, str]:

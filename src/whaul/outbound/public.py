@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from pyreqwest.bytes import Bytes
 from pyreqwest.client import Client
 from pyreqwest.exceptions import PyreqwestError
 from pyreqwest.http import Url
@@ -78,11 +77,7 @@ class PublicClient:
         builder = builder.timeout(timedelta(seconds=self._timeout))  # a request that is cancelled goes on until then
         try:
             async with builder.body_bytes(body).build_streamed() as response:
-                download = Download(response)
-                found = {name.lower(): download.header(name) for name in response.headers}
-                content = await download.read(MAX_BODY) or Bytes()
-                known = {name: value for name, value in found.items() if value is not None}
-                return Response(response.status, known, content.to_bytes())
+                return await Download(response).beginning(MAX_BODY)
         except PyreqwestError as error:
             raise translated(error) from error
 
