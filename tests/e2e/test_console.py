@@ -244,6 +244,12 @@ def test_a_key_without_rights_sees_no_page(running_console: RunningConsole) -> N
     assert "whaul:ViewMessages" in words(reply)
 
 
+def test_a_key_begins_at_a_page_that_it_may_see(running_console: RunningConsole) -> None:
+    _, visitor = running_console.with_policy(allow("whaul:ViewArchives"))
+    assert visitor.get("/").headers["location"] == "/archive"
+    assert running_console.visitor().get("/").headers["location"] == "/sign-in"
+
+
 def test_a_message_is_sent_once_more(
     running_console: RunningConsole, operator: Visitor, console_database: Path
 ) -> None:

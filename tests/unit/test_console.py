@@ -18,7 +18,7 @@ from whaul.console import manual
 from whaul.console.content import MAX_TEXT, Summary, summary
 from whaul.console.filters import Filters
 from whaul.console.listener import base_url, check_listener
-from whaul.console.pages import PAGES
+from whaul.console.pages import PAGES, navigation_of
 from whaul.console.rendering import ago, pretty, seconds, size
 from whaul.console.safety import HEADERS, Guard
 from whaul.console.sign_in import ATTEMPTS, CHALLENGE_LIFE, MINUTE, Attempts, Challenges
@@ -298,6 +298,25 @@ def test_amounts_are_told_in_their_units() -> None:
     assert [size(count) for count in (7, 1500, 2_500_000, 3 * 10**13)] == ["7 B", "1.5 kB", "2.5 MB", "30.0 TB"]
     assert pretty(b'{"a":"\\u00e9"}') == '{\n  "a": "é"\n}'
     assert pretty(b"{\xff") == "{�"
+
+
+@pytest.mark.parametrize(
+    ("policy", "titles", "start"),
+    [
+        (
+            allow("*"),
+            [["Messages", "Deliveries", "Archive"], ["Accounts", "Send"], ["Transfers", "Doctor", "Keys"]],
+            "/messages",
+        ),
+        (allow("whaul:ViewArchives"), [["Archive"]], "/archive"),
+        (allow("whaul:ViewKeys"), [["Keys"]], "/keys"),
+        (allow("social-messaging:Get*"), [], "/docs/console"),
+    ],
+)
+def test_whoever_comes_begins_where_they_may_see_something(policy: str, titles: list[list[str]], start: str) -> None:
+    navigation, parsed = navigation_of(Settings()), Policy.parse(policy)
+    assert [[entry.title for entry in group] for group in navigation.of(parsed)] == titles
+    assert navigation.start(parsed) == start
 
 
 def test_every_page_needs_an_action_that_a_policy_can_name() -> None:

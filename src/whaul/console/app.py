@@ -26,7 +26,7 @@ from whaul.components import (
 from whaul.console.console import Console
 from whaul.console.listener import base_url, check_listener
 from whaul.console.operations import Operations
-from whaul.console.pages import pages_of
+from whaul.console.pages import navigation_of, pages_of
 from whaul.console.rendering import Assets, Templates
 from whaul.console.safety import Guard
 from whaul.console.sign_in import SERVICE, RegistryKeys, SignIns
@@ -106,7 +106,7 @@ class ConsoleApp(HttpApp):
                 has_tls=has_tls,
                 has_provider=openid is not None,
             )
-            site = Site(console, sign_ins, self._assets, clients, audit, openid=openid)
+            site = Site(console, pages_of(self._settings), sign_ins, self._assets, clients, audit=audit, openid=openid)
             hosts = (*settings.console_hosts, f"[{host}]" if ":" in host else host)
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
@@ -143,7 +143,7 @@ class ConsoleApp(HttpApp):
             s3=s3,
             targets=targets,
             templates=Templates(self._assets, self._values()),
-            pages=pages_of(settings),
+            navigation=navigation_of(settings),
             is_ending=lambda: self.is_closing,
         )
 

@@ -9,9 +9,9 @@ from whaul import __version__
 from whaul.arns import Arns
 from whaul.build import commit
 from whaul.console.checkups import Checkups
-from whaul.console.events import Recent
+from whaul.console.navigation import Navigation
 from whaul.console.operations import Operations
-from whaul.console.page import Page
+from whaul.console.recent import Recent
 from whaul.console.rendering import Templates
 from whaul.console.servers import Build, Servers
 from whaul.events.archive.archives import Archives
@@ -62,7 +62,7 @@ class Console:
     targets: Targets
     """Makes what events are sent by, for test events."""
     templates: Templates
-    pages: tuple[Page, ...]
+    navigation: Navigation
     is_ending: Callable[[], bool]
     """Whether the server stops."""
     notices: Notices = field(default_factory=Notices)

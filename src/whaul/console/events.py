@@ -7,7 +7,7 @@ looks at the same selection shares one query.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -16,15 +16,12 @@ import msgspec
 
 from whaul.console.content import Summary, summary
 from whaul.console.filters import CONTENT, VIEW
+from whaul.console.recent import LOOK, Recent
 from whaul.console.visit import Visit
-from whaul.events.journal import EventRecord, FileRecord, Journal, Page
+from whaul.events.journal import EventRecord, FileRecord
 from whaul.events.selecting import Selection
 from whaul.registry.errors import RegistryUnavailableError
 
-ROWS: Final = 50
-"""Events on a page."""
-LOOK: Final = 1.0
-"""Seconds between two looks."""
 BEAT: Final = 15.0
 """Seconds after which a stream says something, if there is nothing to say: proxies end what is silent."""
 MAX_STREAMS: Final = 200
@@ -124,24 +121,6 @@ OUTCOMES: Final = {
     "impossible": "can never take this event",
 }
 """What came of an attempt to deliver; see `events.model.Reason`."""
-
-
-class Recent:
-    """The newest events of a selection, read once for all who ask within a second."""
-
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
-        self._journal = journal
-        self._clock = clock
-        self._asked: dict[str, tuple[float, asyncio.Task[Page]]] = {}
-        self.streams = 0
-
-    async def page(self, selection: Selection) -> Page:
-        """Read them. Raises RegistryUnavailableError."""
-        key, now = selection.written(), self._clock()
-        self._asked = {name: known for name, known in self._asked.items() if now - known[0] < LOOK}
-        if key not in self._asked:
-            self._asked[key] = (now, asyncio.create_task(self._journal.page(selection, ROWS)))
-        return await asyncio.shield(self._asked[key][1])
 
 
 async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selection) -> AsyncIterator[str]:

@@ -63,7 +63,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        filters = (exact, ago, size, seconds, pretty, iso, counted, explained, quoted, rate)
+        filters = (exact, ago, size, seconds, pretty, iso, amount, counted, explained, quoted, rate)
         self._environment.filters.update({each.__name__: each for each in filters})
         self._environment.globals.update(asset=assets.url, **values)
 
@@ -118,6 +118,11 @@ def size(count: int) -> str:
 def rate(value: float) -> str:
     """Write how many of something there are in a time."""
     return f"{value:,.1f}" if 0 < value < 10 else f"{value:,.0f}"
+
+
+def amount(count: int) -> str:
+    """Write a number of things."""
+    return f"{count:,}"
 
 
 def counted(count: int, noun: str) -> str:

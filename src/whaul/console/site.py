@@ -1,7 +1,7 @@
 """The site: routes, what comes before a page, and what is written down after it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-START: Final = "/messages"
 SIGN_IN: Final = "/sign-in"
 CALLBACK: Final = f"{SIGN_IN}/oidc/callback"
 _AWAY: Final = "The database does not answer. Try again; servers go on with what they know."
@@ -47,11 +46,12 @@ class Site:
     def __init__(
         self,
         console: Console,
+        pages: Sequence[Page],
         sign_ins: SignIns,
         assets: Assets,
         clients: ClientAddress,
-        audit: AuditLog | None,
         *,
+        audit: AuditLog | None,
         openid: "OpenId | None" = None,
     ) -> None:
         self._console = console
@@ -70,7 +70,7 @@ class Site:
             Route(f"{SIGN_IN}/oidc", self._answered(self._to_provider), methods=["GET"]),
             Route(CALLBACK, self._answered(self._from_provider), methods=["GET"]),
             Route("/sign-out", self._answered(self._sign_out), methods=["POST"]),
-            *(self._route(page) for page in console.pages),
+            *(self._route(page) for page in pages),
         ]
         self.application = Starlette(routes=routes, exception_handlers={HTTPException: self._no_page})
 
@@ -136,8 +136,12 @@ class Site:
         status = error.status_code if isinstance(error, HTTPException) else 500
         return self._error(request, status, "There is no such page." if status == 404 else "This cannot be done here.")
 
-    async def _start(self, _request: Request) -> Response:
-        return RedirectResponse(START, 303)
+    async def _start(self, request: Request) -> Response:
+        session = await self._sign_ins.session(request)
+        return RedirectResponse(SIGN_IN if session is None else self._first_page(session.caller), 303)
+
+    def _first_page(self, caller: Caller) -> str:
+        return self._console.navigation.start(caller.policy)
 
     # Sign-in
 
@@ -161,13 +165,14 @@ class Site:
         except ApiError as error:  # the key was disabled meanwhile
             self._tell_of_sign_in(request, "link", None, error.message)
             raise
-        if caller is None and await self._sign_ins.session(request) is not None:
-            return RedirectResponse(START, 303)  # who uses a link again is in already
+        session = None if caller else await self._sign_ins.session(request)
+        if session is not None:
+            return RedirectResponse(self._first_page(session.caller), 303)  # who uses a link again is in already
         if caller is None:
             self._tell_of_sign_in(request, "link", None, "the link is unknown, used or too old")
             refused = "This link is used already, or too old. Make another one: whaul console link"
             return HTMLResponse(self._console.templates.render("sign_in.html", refused=refused), 403)
-        return await self._signed_in(request, "link", caller, RedirectResponse(START, 303))
+        return await self._signed_in(request, "link", caller, RedirectResponse(self._first_page(caller), 303))
 
     async def _by_key(self, request: Request) -> Response:
         self._sign_ins.attempts.check(self._client(request))
@@ -216,7 +221,7 @@ class Site:
             raise
         else:
             # The browser sends the session's cookie only with what a page of ours begins, so this is one.
-            response = HTMLResponse(self._console.templates.render("signed_in.html", start=START))
+            response = HTMLResponse(self._console.templates.render("signed_in.html", start=self._first_page(caller)))
             until = datetime.now(UTC) + self._openid.rules.session
             await self._sign_ins.begin(request, caller, response, until=until, person=person.name)
             self._record(request, "SignIn", caller, None, {"way": "oidc"}, person=person.name)

@@ -83,13 +83,9 @@ class Visit:
     async def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Show a page."""
         notice = self.console.notices.pop(self.session, None)
-        pages = [
-            (page.title, page.path)
-            for page in self.console.pages
-            if page.title and (page.action is None or self.may_somewhere(page.action))
-        ]
+        navigation = self.console.navigation.of(self.caller.policy)
         html = self.console.templates.render(
-            template, visit=self, path=self.request.url.path, pages=pages, notice=notice, **values
+            template, visit=self, path=self.request.url.path, navigation=navigation, notice=notice, **values
         )
         return HTMLResponse(html, status)
 

@@ -10,9 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from whaul.console import events
 from whaul.console.content import summary
-from whaul.console.events import FILE_STATES, MAX_STREAMS, OUTCOMES, ROWS, EventRows
+from whaul.console.events import FILE_STATES, MAX_STREAMS, OUTCOMES, EventRows
 from whaul.console.filters import CONTENT, KINDS, STATES, VIEW, Filters
 from whaul.console.page import Page
+from whaul.console.recent import ROWS
 from whaul.console.visit import PageError, Visit
 from whaul.events.archive.backfill import fetch_again
 from whaul.events.envelope import Envelopes, meta
@@ -24,6 +25,7 @@ from whaul.secrets import SecretKeyError
 REPLAY: Final = "whaul:ReplayDelivery"
 DELIVERIES: Final = "whaul:ViewDeliveries"
 FETCH: Final = "whaul:FetchAgain"
+ACCOUNTS: Final = "whaul:ViewAccounts"
 SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp"})
 """What a browser shows in the page; it decodes nothing else."""
 PLAYED: Final = frozenset(
@@ -47,6 +49,8 @@ class Step(NamedTuple):
     """Seconds."""
     more: str | None = None
     """Where the documentation says more."""
+    destination: str | None = None
+    """Where it happened, if it is a delivery."""
 
 
 async def show_list(visit: Visit) -> Response:
@@ -100,13 +104,21 @@ async def show_one(visit: Visit) -> Response:
             unreadable = str(error)
     visit.details["content"] = content is not None
     row = (await EventRows(visit).of([event]))[0]
+    account = None if event.account_id is None else await console.registry.accounts.find(event.account_id)
+    steps = timeline(event, attempts)
     return await visit.page(
         "message.html",
         event=event,
         row=row,
         says=None if content is None else summary(content.entry),
-        steps=timeline(event, attempts),
-        deliveries=event.deliveries,
+        account=account if account and visit.may(ACCOUNTS, account.arn) else None,
+        steps=steps,
+        seen=[
+            each.destination
+            for each in steps
+            if each.destination and visit.may(DELIVERIES, console.arns.event_destination(each.destination))
+        ],
+        file_states=FILE_STATES,
         files=[(file, _shown_as(file)) for file in event.files],
         unreadable=unreadable,
         may_read=may_read,
@@ -217,15 +229,16 @@ def timeline(event: EventRecord, attempts: list[AttemptRecord]) -> list[Step]:
         steps += _of_file(file)
     for attempt in attempts:
         mood = "good" if attempt.outcome == "delivered" else "bad"
-        title = f"{attempt.destination}: {OUTCOMES.get(attempt.outcome, attempt.outcome)}"
+        title = OUTCOMES.get(attempt.outcome, attempt.outcome)
         more = None if mood == "good" else "/docs/events#see-what-happened"
-        steps.append(Step(attempt.at, title, mood, attempt.detail, attempt.seconds, more))
+        steps.append(Step(attempt.at, title, mood, attempt.detail, attempt.seconds, more, attempt.destination))
     for each in event.deliveries:
         if each.state != "delivered":
             tried = f"{each.attempts} attempt{'' if each.attempts == 1 else 's'}"
             mood = "bad" if each.state == "dead" else "wait"
-            title = f"{each.destination}: {'given up' if each.state == 'dead' else each.state}, {tried}"
-            steps.append(Step(None, title, mood, each.last_error or "", more=_TROUBLE if mood == "bad" else None))
+            title = f"{'given up' if each.state == 'dead' else each.state}, {tried}"
+            more = _TROUBLE if mood == "bad" else None
+            steps.append(Step(None, title, mood, each.last_error or "", None, more, each.destination))
     return sorted(steps, key=lambda step: (step.at is None, step.at or event.received_at))
 
 

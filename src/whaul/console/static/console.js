@@ -32,7 +32,7 @@ function offerCopies(within = document) {
   for (const button of all("[data-copy]", within)) {
     button.hidden = false;
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
+      await navigator.clipboard.writeText(button.previousElementSibling.textContent);
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
     });
