@@ -139,13 +139,17 @@ def _feed(descriptor: int, data: bytes) -> None:
         pipe.write(data)
 
 
-def _serve(jobs: socket.socket) -> None:
+def _load() -> None:
     for place in cli.COMMANDS.values():
         import_module(f"whaul.cli.{place.partition(':')[0]}")
     for name in LOADED:
         import_module(name)
     configure_mappers()
     gc.freeze()
+
+
+def _serve(jobs: socket.socket) -> None:
+    _load()
     assert threading.active_count() == 1, "what has threads cannot be forked"
     telling: dict[int, int] = {}
 
@@ -160,7 +164,10 @@ def _serve(jobs: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, reap)
     while True:
         data, descriptors, _, _ = socket.recv_fds(jobs, MAX_JOB, 4)
-        if not data:
+        if not data:  # whoever asked is gone; however that ended, nothing outlives it
+            for pid in list(telling):
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
             return
         *streams, pipe = descriptors
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])

@@ -61,6 +61,27 @@ def test_a_program_and_its_children_do_not_outlive_us_when_we_are_killed() -> No
             eventually(lambda number=number: not is_running(number))
 
 
+FORKER = """
+import signal, sys
+from pathlib import Path
+from harness.zygote import Zygote
+print(Zygote().call("time:sleep", [600], Path(sys.argv[1])).pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.long
+def test_what_tests_have_forked_does_not_outlive_them_when_they_are_killed(tmp_path: Path) -> None:
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3]))}
+    command = [sys.executable, "-c", FORKER, str(tmp_path / "log")]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE) as forker:
+        assert forker.stdout is not None
+        number = int(forker.stdout.readline())
+        assert is_running(number)
+        forker.kill()
+    eventually(lambda: not is_running(number))
+
+
 def test_a_program_is_stopped_with_its_children(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with program(["/bin/sh", "-c", FAMILY], os.environ, log) as process:
