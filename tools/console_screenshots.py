@@ -12,11 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import urlencode
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 from whaul.stack.customer import send_events_to
@@ -25,6 +27,7 @@ from whaul.stack.processes import answers, free_ports, program, wait_until
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images"
 WIDE, NARROW = {"width": 1280, "height": 760}, {"width": 390, "height": 760}
+COLOURS = 256
 SAID = (
     ("4915112345670", "Hi! Is the blue one still available in size 42?"),
     ("4915112345671", "Thank you, that was quick 🙏"),
@@ -104,7 +107,8 @@ def take(browser: Browser, link: str, pictures: dict[str, tuple[str, dict[str, i
         page.goto(f"{origin}{path}")
         page.locator("img.media").evaluate_all("images => Promise.all(images.map((image) => image.decode()))")
         page.wait_for_timeout(2500)  # until the page has been live for a while
-        page.screenshot(path=FOLDER / f"{name}.png")
+        with Image.open(BytesIO(page.screenshot())) as picture:
+            picture.convert("RGB").quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
 
 
 def main() -> None:
@@ -122,6 +126,8 @@ def main() -> None:
         pictures = {
             "console-messages": ("/messages", WIDE, "light"),
             "console-message": (f"/messages/{ids['image']}", WIDE, "dark"),
+            "console-delivery": ("/deliveries/crm", WIDE, "light"),
+            "console-account": (f"/accounts/{running.account_id}", WIDE, "light"),
             "console-simulator": ("/simulator", {**WIDE, "height": 860}, "light"),
             "console-transfers": ("/transfers", WIDE, "light"),
             "console-policy": (f"/keys/simulator?{urlencode(QUESTION)}", {**WIDE, "height": 860}, "light"),
