@@ -246,6 +246,8 @@ def test_a_key_without_rights_sees_no_page(running_console: RunningConsole) -> N
 
 def test_a_key_begins_at_a_page_that_it_may_see(running_console: RunningConsole) -> None:
     _, visitor = running_console.with_policy(allow("whaul:ViewArchives"))
+    refused = visitor.get("/messages")
+    assert (refused.status, 'href="/archive"' in refused.text) == (403, True), "there has to be a way on"
     assert visitor.get("/").headers["location"] == "/archive"
     assert running_console.visitor().get("/").headers["location"] == "/sign-in"
 

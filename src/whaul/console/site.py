@@ -61,7 +61,7 @@ class Site:
         self._clients = clients
         self._audit = audit
         routes = [
-            Route("/", self._start, methods=["GET"]),
+            Route("/", self._answered(self._start), methods=["GET"]),
             Route("/static/{name}", assets.answer, methods=["GET"]),
             Route(SIGN_IN, self._show_sign_in, methods=["GET"]),
             Route(f"{SIGN_IN}/challenge", self._challenge, methods=["GET"]),
@@ -88,6 +88,7 @@ class Site:
             visit = Visit(
                 bounded(request, page.max_body), session.caller, session.token, self._console, renew, session.person
             )
+            request.state.visit = visit
             error: ApiError | None = None
             try:
                 if page.action is not None:
@@ -129,8 +130,9 @@ class Site:
         headers = {} if retry_after is None else {"retry-after": str(int(retry_after) + 1)}
         if "text/html" not in request.headers.get("accept", ""):  # a script asks, which shows the text
             return PlainTextResponse(text, status, headers)
-        html = self._console.templates.render("error.html", status=status, text=text)
-        return HTMLResponse(html, status, headers)
+        visit: Visit | None = getattr(request.state, "visit", None)
+        render = self._console.templates.render if visit is None else visit.html
+        return HTMLResponse(render("error.html", status=status, text=text), status, headers)
 
     def _no_page(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500

@@ -82,12 +82,15 @@ class Visit:
 
     async def page(self, template: str, *, status: int = 200, **values: Any) -> Response:
         """Show a page."""
+        return HTMLResponse(self.html(template, **values), status)
+
+    def html(self, template: str, **values: Any) -> str:
+        """Write a page, with the navigation."""
         notice = self.console.notices.pop(self.session, None)
         navigation = self.console.navigation.of(self.caller.policy)
-        html = self.console.templates.render(
+        return self.console.templates.render(
             template, visit=self, path=self.request.url.path, navigation=navigation, notice=notice, **values
         )
-        return HTMLResponse(html, status)
 
     def fragment(self, template: str, **values: Any) -> Response:
         """Send a part of a page, a template that the page includes, for a script to put in its place."""
