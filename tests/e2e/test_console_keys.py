@@ -206,3 +206,12 @@ def test_rights_are_those_of_the_policy(running_console: RunningConsole) -> None
     _, stranger = running_console.with_policy(allow("whaul:ViewMessages"))
     for path in ("/keys", f"/keys/{key}", "/keys/simulator"):
         assert stranger.get(path).status == 403
+
+
+def test_a_key_is_as_slow_as_the_one_that_makes_it(running_console: RunningConsole) -> None:
+    path = running_console.log.with_name("slow.json")
+    path.write_text(allow(*MANAGER))
+    visitor = running_console.sign_in(running_console.key("--policy", str(path), "--rate-limit", "7"))
+    made = unescape(make(visitor).body.decode())
+    [key] = re.findall(r"AWS_ACCESS_KEY_ID=(\w+)", made)
+    assert json.loads(running_console.do("keys", "show", key, "--json"))["accessKey"]["rateLimit"] == 7

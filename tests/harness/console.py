@@ -36,7 +36,10 @@ class Visitor:
     cookies: dict[str, str] = field(default_factory=dict)
 
     def get(self, target: str, **headers: str) -> Reply:
-        return self._send("GET", target, b"", {"Accept": "text/html"} | headers)
+        return self.request("GET", target, b"", {"Accept": "text/html"} | headers)
+
+    def head(self, target: str) -> Reply:
+        return self.request("HEAD", target, b"", {"Accept": "text/html"})
 
     def post(self, target: str, members: Mapping[str, str] | None = None, **headers: str) -> Reply:
         """Send a form, as one of the console's own pages does."""
@@ -45,7 +48,7 @@ class Visitor:
             "Content-Type": "application/x-www-form-urlencoded",
             "Origin": f"http://127.0.0.1:{self.port}",
         }
-        return self._send("POST", target, urlencode(members or {}).encode(), given | headers)
+        return self.request("POST", target, urlencode(members or {}).encode(), given | headers)
 
     def post_file(
         self, target: str, members: Mapping[str, str], name: str, content: bytes, type_: str | None = None
@@ -57,7 +60,7 @@ class Visitor:
         parts.append(f'{head.format("file")}; filename="{name}"{type_line}\r\n\r\n'.encode() + content)
         body = b"".join(b"--parts\r\n" + part + b"\r\n" for part in parts) + b"--parts--\r\n"
         headers = {"Content-Type": "multipart/form-data; boundary=parts", "Origin": f"http://127.0.0.1:{self.port}"}
-        return self._send("POST", target, body, {"Accept": "text/html"} | headers)
+        return self.request("POST", target, body, {"Accept": "text/html"} | headers)
 
     def upload(self, target: str, members: Mapping[str, str], name: str, content: bytes) -> Reply:
         """Send a form with a file, and go where that leads."""
@@ -71,7 +74,7 @@ class Visitor:
         assert reply.status == 303, reply.text
         return self.get(reply.headers["location"])
 
-    def _send(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def request(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         kept = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         reply = send(self.port, method, target, body, {**headers, **({"Cookie": kept} if kept else {})})
         for name, value in reply.lines:

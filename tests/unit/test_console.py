@@ -3,9 +3,10 @@
 import asyncio
 import json
 import re
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from starlette.requests import Request
@@ -19,11 +20,13 @@ from whaul.console.content import MAX_TEXT, Summary, summary
 from whaul.console.filters import Filters
 from whaul.console.listener import base_url, check_listener
 from whaul.console.pages import PAGES, navigation_of
+from whaul.console.recent import MAX_LIVE, MAX_OWN_LIVE, Recent
 from whaul.console.rendering import ago, pretty, seconds, size
 from whaul.console.safety import HEADERS, Guard
 from whaul.console.sign_in import ATTEMPTS, CHALLENGE_LIFE, MINUTE, Attempts, Challenges
 from whaul.console.site import bounded
 from whaul.errors import SerializationException, ThrottledRequestException
+from whaul.events.journal import Journal
 from whaul.operations.actions import CONSOLE, actions
 from whaul.server.asgi import Message, Receive, Scope, Send
 from whaul.settings import Settings, SettingsError
@@ -381,3 +384,17 @@ def test_what_is_allowed_everywhere_need_not_be_asked_of_each(more: list[dict[st
     policy = Policy.parse(json.dumps({"Statement": statements}))
     assert policy.allows_everywhere("whaul:ViewMessages") is everywhere
     assert not policy.allows_everywhere("whaul:ViewArchives")
+
+
+def test_a_session_leaves_room_for_others_lists() -> None:
+    recent = Recent(cast("Journal", None))
+    with ExitStack() as lists:
+        for _ in range(MAX_OWN_LIVE):
+            assert recent.has_room("greedy")
+            lists.enter_context(recent.counted("greedy"))
+        assert not recent.has_room("greedy")
+        assert recent.has_room("other")
+        for number in range(MAX_LIVE - MAX_OWN_LIVE):
+            lists.enter_context(recent.counted(str(number)))
+        assert not recent.has_room("other")
+    assert recent.has_room("greedy")

@@ -143,3 +143,16 @@ def test_builds_are_alike_if_nothing_tells_them_apart() -> None:
     assert Build("1", "a").is_like(Build("1", ""))
     assert not Build("1", "a").is_like(Build("1", "b"))
     assert not Build("1", "a").is_like(Build("2", "a"))
+
+
+@pytest.mark.parametrize("value", ["NaN", "+Inf", "-Inf", "1e300"])
+async def test_what_is_no_count_is_of_a_stranger(value: str) -> None:
+    state = await look(lambda _: reply(200, f"{METRICS % 1}whaul_waiting_calls {value}\n"))
+    assert state.problem == "something else than whaul answers"
+
+
+async def test_a_moment_that_no_calendar_has_is_left_out() -> None:
+    probe = 'whaul_circuit_probe_timestamp_seconds{kind="host",name="%s"} %s\n'
+    text = METRICS % 1 + probe % ("c", "1e15") + probe % ("d", "-1e15")
+    state = await look(lambda request: reply(200, {"reasons": []} if request.target == "/readyz" else text))
+    assert [circuit.name for circuit in state.circuits] == ["a:443"]

@@ -263,7 +263,9 @@ def test_another_region_is_read_from_the_header_or_the_body(
     assert other_region(Response(status, headers, body)) == expected
 
 
-@pytest.mark.parametrize("bucket", ["xn--a", "xn--a--b"])
+@pytest.mark.parametrize(
+    "bucket", ["xn--a", "xn--a--b", "localhost:8080/x", "2130706433/", "[::1]/", "a?", "a#", "u@h", "..", ""]
+)
 async def test_a_bucket_name_that_can_be_no_host_is_refused(bucket: str) -> None:
     async with HttpClient() as http:
         store = S3Store(http, S3Config.load(), CredentialChain(), region="eu-west-1")

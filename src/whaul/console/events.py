@@ -24,8 +24,6 @@ from whaul.registry.errors import RegistryUnavailableError
 
 BEAT: Final = 15.0
 """Seconds after which a stream says something, if there is nothing to say: proxies end what is silent."""
-MAX_STREAMS: Final = 200
-"""Lists that are live at once."""
 
 
 class State(NamedTuple):
@@ -137,8 +135,7 @@ async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selec
 
     shown: dict[int, str] = {}
     spoke = time.monotonic()
-    recent.streams += 1
-    try:
+    with recent.counted(visit.session):
         yield "retry: 2000\n\n"
         while not visit.is_over():
             try:
@@ -158,5 +155,3 @@ async def stream(visit: Visit, recent: Recent, rows: EventRows, selection: Selec
                 yield ": still here\n\n"
                 spoke = time.monotonic()
             await asyncio.sleep(LOOK)
-    finally:
-        recent.streams -= 1

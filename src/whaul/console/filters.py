@@ -21,6 +21,7 @@ NAMES: Final = ("kind", "type", "phone_number", "state", "destination", "since",
 _OPTIONS: Final[Mapping[str, str]] = {name: f"--{name.replace('_', '-')}" for name in NAMES}
 VIEW: Final = "whaul:ViewMessages"
 CONTENT: Final = "whaul:ViewContent"
+DELIVERIES: Final = "whaul:ViewDeliveries"
 MAX_FILTER: Final = 200
 """Characters."""
 
@@ -90,15 +91,17 @@ class Filters:
         tells_who = bool(self.sender or self.wamid)
         if tells_who:
             visit.require_somewhere(CONTENT)
-        action = CONTENT if tells_who else VIEW
-        if visit.caller.policy.allows_everywhere(action):  # no account need be read
+        needed = (VIEW, CONTENT) if tells_who else (VIEW,)
+        if all(map(visit.caller.policy.allows_everywhere, needed)):  # no account need be read
             return await self.selection(visit, None)
+
+        def may(arn: str) -> bool:
+            return all(visit.may(action, arn) for action in needed)
+
         accounts = await visit.console.registry.accounts.all()
         arns = visit.console.arns
-        everything = visit.may(action, arns.arn("waba-*")) and all(visit.may(action, each.arn) for each in accounts)
-        return await self.selection(
-            visit, None if everything else tuple(each.id for each in accounts if visit.may(action, each.arn))
-        )
+        everything = may(arns.arn("waba-*")) and all(may(each.arn) for each in accounts)
+        return await self.selection(visit, None if everything else tuple(each.id for each in accounts if may(each.arn)))
 
     async def selection(self, visit: Visit, account_ids: tuple[str, ...] | None) -> Selection:
         """Look up what they name, of these accounts, or of all. Raises PageError."""
@@ -107,7 +110,8 @@ class Filters:
             raise PageError(f"There is no kind {self.kind}.", 400)
         if self.state and self.state not in STATES:
             raise PageError(f"There is no state {self.state}.", 400)
-        destination = await console.destinations.find(self.destination) if self.destination else None
+        names = await visit.destinations(DELIVERIES) if self.destination else []
+        destination = await console.destinations.find(self.destination) if self.destination in names else None
         if self.destination and destination is None:
             raise PageError(f"There is no destination {self.destination}.", 400)
         party = None

@@ -5,6 +5,7 @@ otherwise the right to manage keys would be every right. Without that one might 
 The command line has no such bound: who runs it has the database.
 """
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from difflib import unified_diff
@@ -147,6 +148,11 @@ async def resources(visit: Visit) -> Resources:
     console = visit.console
     destinations = [each.name for each in await console.destinations.all()]
     return Resources(console.arns, await console.registry.accounts.all(), destinations)
+
+
+async def rights(resources: Resources, policy: Policy) -> list[Right]:
+    """Ask a policy about all of it, in a thread: with many accounts and a long policy it takes seconds."""
+    return await asyncio.to_thread(resources.rights, policy)
 
 
 class Line(NamedTuple):

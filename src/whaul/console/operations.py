@@ -35,12 +35,16 @@ class Operations:
         self._limit = RateLimit(settings.rate_limit, time.monotonic, settings.rate_burst)
         self._operations = {name: operation(name, row, components) for name, row in ROWS.items()}
 
+    def take(self, caller: Caller) -> None:
+        """Count a call of a caller's. Raises ThrottledRequestException beyond its rate limit."""
+        self._limit.take(caller.access_key_id, caller.rate_limit, caller.rate_burst)
+
     async def do(self, caller: Caller, name: str, members: Members, invocation: str | None = None) -> dict[str, Any]:
         """Do an operation; return the members of its output. Raises ApiError, and RegistryUnavailableError.
 
         What Meta must not get twice is done once for each `invocation`, however often the form is sent.
         """
-        self._limit.take(caller.access_key_id, caller.rate_limit, caller.rate_burst)
+        self.take(caller)
         record = Call(response.request_id(), name, access_key_id=caller.access_key_id, caller=caller.name)
         body, _ = await self._operations[name](request_of(name, members, invocation), caller, record)
         found: dict[str, Any] = msgspec.json.decode(body)

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from whaul.events.journal import Journal, Page
@@ -12,6 +14,10 @@ ROWS: Final = 50
 """Events on a page."""
 LOOK: Final = 1.0
 """Seconds between two looks."""
+MAX_LIVE: Final = 200
+"""Lists that are live at once."""
+MAX_OWN_LIVE: Final = 20
+"""Of these, those of one session."""
 
 
 class Recent:
@@ -21,7 +27,22 @@ class Recent:
         self._journal = journal
         self._clock = clock
         self._asked: dict[str, tuple[float, asyncio.Task[Page]]] = {}
-        self.streams = 0
+        self._live = Counter[str]()
+        """Lists that are live, by session."""
+
+    def has_room(self, session: str) -> bool:
+        """Whether one more list may be live."""
+        return self._live.total() < MAX_LIVE and self._live[session] < MAX_OWN_LIVE
+
+    @contextmanager
+    def counted(self, session: str) -> Iterator[None]:
+        """Count a list as live, as long as it is."""
+        self._live[session] += 1
+        try:
+            yield
+        finally:
+            self._live[session] -= 1
+            self._live += Counter()  # forgets sessions that have none
 
     async def page(self, selection: Selection) -> Page:
         """Read them. Raises RegistryUnavailableError."""

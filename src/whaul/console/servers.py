@@ -33,6 +33,9 @@ MAX_AGE: Final = 300.0
 PATIENCE: Final = 3.0
 """Seconds in which a server has to answer."""
 MAX_SERVERS: Final = 100
+MAX_VALUE: Final = 1e18
+"""Above what anything of ours counts; whoever says more, or what is no number, is a stranger."""
+_LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC).timestamp() - 1
 UNTRUSTED: Final = "its certificate is not trusted", "name its authority in SSL_CERT_FILE, or ask by http"
 
 
@@ -122,7 +125,7 @@ class ServerState:
     def circuits(self) -> Iterator[Circuit]:
         """What it leaves alone."""
         for labels, moment in self._all("whaul_circuit_probe_timestamp_seconds"):
-            if moment:
+            if 0 < moment <= _LAST_MOMENT:
                 yield Circuit(labels.get("kind", ""), labels.get("name", ""), datetime.fromtimestamp(moment, UTC))
 
     @property
@@ -254,5 +257,7 @@ def parsed(text: str) -> dict[str, list[tuple[Mapping[str, str], float]]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name in METRICS:
+                if not abs(sample.value) <= MAX_VALUE:
+                    raise ValueError("this is no count")
                 found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found

@@ -76,6 +76,11 @@ class Visit:
         """List the linked accounts on which an action is allowed."""
         return tuple(account for account in await self.console.registry.accounts.all() if self.may(action, account.arn))
 
+    async def destinations(self, action: str) -> list[str]:
+        """List the names of the destinations on which an action is allowed."""
+        names = [each.name for each in await self.console.destinations.all()]
+        return [name for name in names if self.may(action, self.console.arns.event_destination(name))]
+
     async def form(self) -> FormData:
         """Read the form that was sent."""
         return await self.request.form()

@@ -41,6 +41,10 @@ _REGION_CODES = frozenset(
 )
 
 
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a bucket is called; some older ones have capitals and underscores."""
+
+
 class ObjectExistsError(Exception):
     """Nothing was stored, since there is an object under the key."""
 
@@ -208,6 +212,8 @@ class S3Store:
         return self._bucket_url(file.bucket_name, region) + quote(file.key, safe="/~")
 
     def _make_bucket_url(self, bucket: str, region: str) -> str:
+        if not _BUCKET.fullmatch(bucket):  # it would name another host, or another bucket
+            raise InvalidParametersException("The bucket's name cannot be part of a URL.")
         endpoint = urlsplit(self._config.endpoint(region))
         if self._is_virtual_hosted(bucket, endpoint.hostname or ""):
             return f"{endpoint.scheme}://{bucket}.{endpoint.netloc}{endpoint.path}/"

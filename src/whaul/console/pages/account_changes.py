@@ -31,6 +31,7 @@ async def link(visit: Visit) -> Response:
     """Link an account, or give one another token."""
     visit.require(LINK)
     console, form = visit.console, await visit.form()
+    console.operations.take(visit.caller)
     waba_id = _text(form, "waba_id")[:MAX_TEXT]
     try:
         token = _token(waba_id, form)
@@ -50,6 +51,7 @@ async def link(visit: Visit) -> Response:
 async def check(visit: Visit) -> Response:
     """Ask Meta about an account, and try where its webhooks go."""
     account, console = await account_of(visit, VIEW), visit.console
+    console.operations.take(visit.caller)
     target = await console.registry.accounts.linked_account(account.id)
     findings: list[str] = []
     try:
@@ -102,6 +104,8 @@ async def unlink(visit: Visit) -> Response:
 
 async def _asked(visit: Visit, waba_id: str, problem: str | None = None) -> Response:
     account = await visit.console.registry.accounts.find(waba_id) if _WABA_ID.fullmatch(waba_id) else None
+    if account is not None and not visit.may(VIEW, account.arn):
+        account = None  # its name is not for everybody who may link
     return await visit.page(
         "account_link.html",
         status=200 if problem is None else 400,

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from whaul.console.events import State
+from whaul.console.filters import DELIVERIES
 from whaul.console.page import Page
 from whaul.console.visit import PageError, Visit
 from whaul.doctor.doctor import EXPIRES_SOON
@@ -29,7 +30,6 @@ TAG: Final = action_of("TagResource")
 UNTAG: Final = action_of("UntagResource")
 SEND: Final = action_of("SendWhatsAppMessage")
 ARCHIVES: Final = "whaul:ViewArchives"
-DELIVERIES: Final = "whaul:ViewDeliveries"
 ROWS: Final = 50
 MAX_SEEN: Final = 1000
 """Accounts that a page looks at, for those that the visitor may see."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from whaul.console.events import FILE_STATES, State
 from whaul.console.filters import CONTENT, VIEW
 from whaul.console.page import Page
+from whaul.console.pages.accounts import account_of
 from whaul.console.paging import place_of, written
 from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit
@@ -148,12 +149,8 @@ async def off(visit: Visit) -> Response:
 
 
 async def _archive(visit: Visit) -> tuple[LinkedAccount, ArchiveStatus]:
-    console = visit.console
-    account = await console.registry.accounts.find(visit.request.path_params["account"])
-    if account is None:
-        raise PageError("There is no such account.")
-    visit.require(MANAGE, account.arn)
-    found = await console.archives.all(account.id)
+    account = await account_of(visit, MANAGE)
+    found = await visit.console.archives.all(account.id)
     if not found:
         raise PageError("This account has no archive. Set one: whaul archive set")
     return account, found[0]

@@ -6,9 +6,9 @@ from typing import Final, Literal
 
 from starlette.responses import Response
 
-from whaul.console.filters import VIEW
+from whaul.console.filters import DELIVERIES, VIEW
 from whaul.console.page import Page
-from whaul.console.pages.deliveries import DELIVERIES, MANAGE, REPLAY, ROWS, destination_of, may
+from whaul.console.pages.deliveries import MANAGE, REPLAY, ROWS, destination_of, may
 from whaul.console.paging import place_of, written
 from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit

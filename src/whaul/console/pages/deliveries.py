@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from whaul.console.events import OUTCOMES, State
-from whaul.console.filters import VIEW
+from whaul.console.filters import DELIVERIES, VIEW
 from whaul.console.page import Page
 from whaul.console.paging import place_of, written
 from whaul.console.visit import PageError, Visit
@@ -20,7 +20,6 @@ from whaul.events.delivery.waiting import Waiting, waiting_for
 from whaul.events.routing import Destination
 from whaul.events.targets import TargetError
 
-DELIVERIES: Final = "whaul:ViewDeliveries"
 REPLAY: Final = "whaul:ReplayDelivery"
 MANAGE: Final = "whaul:ManageDestinations"
 ROWS: Final = 50

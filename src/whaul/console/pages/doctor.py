@@ -56,6 +56,7 @@ async def show(visit: Visit) -> Response:
 async def check(visit: Visit) -> Response:
     """Make the checks."""
     visit.require(SERVER)
+    visit.console.operations.take(visit.caller)
     bucket = str((await visit.form()).get("bucket", "")).strip()
     if len(bucket) > MAX_BUCKET:
         raise PageError(f"The name of a bucket has at most {MAX_BUCKET} characters.", 400)

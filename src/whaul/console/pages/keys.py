@@ -47,7 +47,7 @@ async def show_one(visit: Visit) -> Response:
         state=keys.state(key),
         is_own=key.access_key_id == visit.caller.access_key_id,
         policy=pretty(key.policy),
-        rights=None if policy is None else resources.rights(policy),
+        rights=None if policy is None else await keys.rights(resources, policy),
         lines=lambda rights: keys.lines(rights, resources),
         bound=await keys.bound(visit, key) if visit.may(MANAGE) else None,
         remedy=keys.REMEDY,
@@ -77,7 +77,13 @@ async def make(visit: Visit) -> Response:
     if not sent or sent in made:
         raise PageError("This form was used already, and a secret is shown only once. The list has the key.", 409)
     made[sent] = name
-    key = await visit.console.registry.access_keys.create(name, draft.text, expires_at=await _end(visit, life))
+    key = await visit.console.registry.access_keys.create(
+        name,
+        draft.text,
+        expires_at=await _end(visit, life),
+        rate_limit=visit.caller.rate_limit,
+        rate_burst=visit.caller.rate_burst,
+    )
     visit.details |= {"accessKeyId": key.access_key_id, "name": name}
     return await visit.page("key_made.html", key=key, warnings=draft.warnings)
 
@@ -188,9 +194,10 @@ async def _editor(
     values: dict[str, Any] = {"changes": [], "diff": [], "seen": "", "loses": False}
     if is_checked and draft.policy is not None:
         resources = await keys.resources(visit)
-        before = keys.parsed(key)
+        before = await keys.rights(resources, keys.parsed(key) or Policy(()))
+        after = await keys.rights(resources, draft.policy)
         values = {
-            "changes": keys.changes(resources.rights(before or Policy(())), resources.rights(draft.policy), resources),
+            "changes": keys.changes(before, after, resources),
             "diff": keys.diff(key.policy, draft.text),
             "seen": _seen(key, draft.text),
             "loses": not all(draft.policy.evaluate(each, "*").allowed for each in (VIEW, MANAGE)),

@@ -10,8 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from whaul.console import events
 from whaul.console.content import summary
-from whaul.console.events import FILE_STATES, MAX_STREAMS, OUTCOMES, EventRows
-from whaul.console.filters import CONTENT, KINDS, STATES, VIEW, Filters
+from whaul.console.events import FILE_STATES, OUTCOMES, EventRows
+from whaul.console.filters import CONTENT, DELIVERIES, KINDS, STATES, VIEW, Filters
 from whaul.console.page import Page
 from whaul.console.recent import ROWS
 from whaul.console.visit import PageError, Visit
@@ -23,7 +23,6 @@ from whaul.model import S3File
 from whaul.secrets import SecretKeyError
 
 REPLAY: Final = "whaul:ReplayDelivery"
-DELIVERIES: Final = "whaul:ViewDeliveries"
 FETCH: Final = "whaul:FetchAgain"
 ACCOUNTS: Final = "whaul:ViewAccounts"
 SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp"})
@@ -69,7 +68,7 @@ async def show_list(visit: Visit) -> Response:
         kinds=KINDS,
         states=STATES,
         numbers=await _numbers(visit),
-        destinations=[each.name for each in await visit.console.destinations.all()],
+        destinations=await visit.destinations(DELIVERIES),
         next=None if page.next is None else filters.query(before=page.next),
         newest=filters.query() if before else None,
         live=None if before or filters.until else f"/messages/live?{filters.query()}",
@@ -83,8 +82,8 @@ async def show_live(visit: Visit) -> Response:
     recent = visit.console.recent
     if visit.request.method == "HEAD":
         return Response(media_type=STREAM)
-    if recent.streams >= MAX_STREAMS:
-        raise PageError("Too many lists are live at the moment.", 503)
+    if not recent.has_room(visit.session):
+        raise PageError("Too many lists are live at the moment. Close some.", 503)
     selection = await Filters.of(visit.request.query_params).seen(visit)
     rows = EventRows(visit)
     return StreamingResponse(events.stream(visit, recent, rows, selection), media_type=STREAM)

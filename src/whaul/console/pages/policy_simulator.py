@@ -59,7 +59,7 @@ async def show(visit: Visit) -> Response:
         problem=problem,
         answer=answer,
         lines=lambda rights: keys.lines(rights, resources),
-        rights=resources.rights(policy) if policy is not None and not action else None,
+        rights=await keys.rights(resources, policy) if policy is not None and not action else None,
         unknown=unknown_action(action, named) if action and problem is None else None,
         warnings=[keys.with_line(document, each) for each in warnings(document, named)] if policy is not None else [],
         command=_command("" if text or key is None else key.access_key_id, action, resource or "*"),

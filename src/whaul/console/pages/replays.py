@@ -5,7 +5,7 @@ from typing import Final
 
 from starlette.responses import Response
 
-from whaul.console.filters import CONTENT, KINDS, STATES, Filters
+from whaul.console.filters import CONTENT, DELIVERIES, KINDS, STATES, VIEW, Filters
 from whaul.console.page import Page
 from whaul.console.pages.deliveries import REPLAY, destination_of
 from whaul.console.rendering import counted
@@ -22,7 +22,7 @@ async def ask(visit: Visit) -> Response:
     destination, query = await destination_of(visit, REPLAY), visit.request.query_params
     filters = Filters.of(query)
     console = visit.console
-    accounts = await console.registry.accounts.all()
+    accounts = await visit.accounts(VIEW)
     matched: Matched | None = None
     if query.get(COUNT):
         filters = filters.pinned()
@@ -36,7 +36,7 @@ async def ask(visit: Visit) -> Response:
         kinds=KINDS,
         states=STATES,
         numbers=_numbers(accounts, destination.account_ids),
-        destinations=[each.name for each in await console.destinations.all()],
+        destinations=await visit.destinations(DELIVERIES),
         may_read=visit.may_somewhere(CONTENT),
         command=filters.command(f"whaul events replay --to {destination.name}"),
     )

@@ -130,6 +130,7 @@ async def upload(visit: Visit) -> Response:
     number = await console.registry.accounts.phone_number(composed.number.id)
     if not isinstance(file, UploadFile) or not file.filename or number is None:
         return await _page(visit, composed, problem="Choose a file.", status=400)
+    console.operations.take(visit.caller)
     try:
         media_id = await post_content(console.operations.components, number, file.content_type or "", await file.read())
     except ApiError as error:

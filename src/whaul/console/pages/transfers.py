@@ -6,10 +6,10 @@ from typing import Final
 
 from starlette.responses import HTMLResponse, Response
 
-from whaul.console.filters import VIEW
+from whaul.console.filters import DELIVERIES, VIEW
 from whaul.console.page import Page
 from whaul.console.pages.archive import ARCHIVES
-from whaul.console.pages.deliveries import DELIVERIES, STATES, may
+from whaul.console.pages.deliveries import STATES, may
 from whaul.console.servers import Circuit, ServerState, Usage
 from whaul.console.visit import Visit
 from whaul.events.archive.parking import Parked, parked
