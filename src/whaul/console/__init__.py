@@ -11,7 +11,7 @@ To add a page:
    may be opened says only that its action is allowed on something.
 3. Write `templates/NAME.html`, which extends `base.html` and uses `macros.html`. Everything is escaped; there is no
    `|safe`, no inline script and no inline style, which the browser refuses. Show the command that does the same:
-   `{{ m.command("whaul …") }}`.
-4. Add the module to the list in `pages/__init__.py`.
+   `{{ m.command("whaul …") }}`, several as several texts.
+4. Add the module to a group in `pages/__init__.py`; the navigation shows groups apart.
 5. Test it in `tests/e2e/test_console_NAME.py`.
 """
