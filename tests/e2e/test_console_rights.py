@@ -158,3 +158,11 @@ def test_to_find_somebody_takes_the_right_to_see_the_message(running_console: Ru
     assert page.status == 200
     assert "0 events" in words(page)
     assert "+15550100100" not in page.text
+
+
+def test_what_could_not_be_done_is_recorded_so(operator: Visitor, running_console: RunningConsole) -> None:
+    operator.get(f"/messages?state={PERSON}")
+    [record, *_] = running_console.audited(eventName="ViewMessages", errorCode="ValidationException")
+    assert PERSON not in json.dumps(record)
+    operator.post("/deliveries/unknown/pause")
+    assert running_console.audited(eventName="ManageDestinations", errorCode="ResourceNotFoundException")

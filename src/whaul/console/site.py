@@ -20,7 +20,14 @@ from whaul.console.page import SMALL_FORM, Page
 from whaul.console.rendering import Assets
 from whaul.console.sign_in import Session, SignIns
 from whaul.console.visit import PageError, Visit
-from whaul.errors import ApiError, RequestEntityTooLargeException, SerializationException
+from whaul.errors import (
+    ApiError,
+    InternalServiceException,
+    RequestEntityTooLargeException,
+    ResourceNotFoundException,
+    SerializationException,
+    ValidationException,
+)
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.secrets import SecretKeyError
 from whaul.server.asgi import Message, Receive
@@ -96,6 +103,13 @@ class Site:
                 return await page.answer(visit)
             except ApiError as raised:
                 error = raised
+                raise
+            except PageError as raised:
+                # Its text may repeat what somebody wrote.
+                error = ResourceNotFoundException() if raised.status == 404 else ValidationException()
+                raise
+            except Exception:
+                error = InternalServiceException()
                 raise
             finally:
                 if page.is_recorded and page.action is not None:
