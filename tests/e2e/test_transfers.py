@@ -249,7 +249,8 @@ def test_identical_calls_in_flight_share_one_transfer(
         first = pool.submit(recorded_gateway.get_to, media_id, "same/")
         eventually(lambda: simulator.count(media_id)["download"] == 1)
         others = [stack.enter_context(asked(recorded_gateway, media_id, "same/")) for _ in range(3)]
-        for _ in range(20):  # answered after those were taken
+        eventually(lambda: simulator.count(media_id)["metadata"] == 4)
+        for _ in range(20):  # answered after those have read the description
             recorded_gateway.send("POST", "/nowhere")
         simulator.advance(60)
         assert first.result()["fileSize"] == size

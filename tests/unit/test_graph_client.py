@@ -48,7 +48,7 @@ class Meta:
     """Clients of loopback servers, and what they told of Meta's usage."""
 
     http: HttpClient
-    usages: list[dict[str, float]] = field(default_factory=list)
+    usages: list[dict[tuple[str, str], float]] = field(default_factory=list)
 
     def client(self, server: Loopback, *hosts: str) -> GraphClient:
         return GraphClient(
@@ -205,7 +205,7 @@ async def test_metas_usage_is_passed_on_whatever_the_answer(meta: Meta) -> None:
     await described(meta, reply(200, DESCRIBED))
     await described(meta, reply(200, DESCRIBED, x_app_usage='{"call_count": 7}'))
     await refused(meta, ThrottledRequestException, reply(429, {}, x_app_usage='{"call_count": 100}'))
-    assert meta.usages == [{"app": 7.0}, {"app": 100.0}]
+    assert meta.usages == [{("app", ""): 7.0}, {("app", ""): 100.0}]
 
 
 # --- hop 2

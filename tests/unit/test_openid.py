@@ -551,7 +551,7 @@ def test_settings_that_let_nobody_in_are_refused(
 
 
 async def test_a_console_without_the_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "joserfc" else name)
+    monkeypatch.setattr("whaul.extras.find_spec", lambda name: None if name == "joserfc" else name)
     with pytest.raises(CommandError, match=r"whaul\[oidc\]"):
         await checked(settings(monkeypatch, **GIVEN))
 
