@@ -44,7 +44,7 @@ from whaul.events.model import Accepted, Failed
 from whaul.events.people import Hashes
 from whaul.events.purge import Found, Purge
 from whaul.events.receiving import items
-from whaul.events.receiving.drafts import Post, file_ids
+from whaul.events.receiving.drafts import Post
 from whaul.events.reparse import Reparse, Reparsed
 from whaul.events.routing import Destination, write_filter
 from whaul.events.selecting import Selection
@@ -684,7 +684,7 @@ async def test_events_are_chosen_by_person_file_and_accounts_and_a_file_is_fetch
     hashes = Hashes(here.store, here.cipher, OWNER)
     await hashes.load()
     assert await listed(here, party=hashes.named("+1 555 0100222")) == ["wamid.1"]
-    assert await listed(here, files=file_ids(OWNER, ["waba-other", ACCOUNT_ID], "7711")) == ["wamid.2"]
+    assert await listed(here, media_id="7711") == ["wamid.2"]
     assert await listed(here, account_ids=("waba-other", ACCOUNT_ID)) == ["wamid.2", "wamid.1"]
     assert await listed(here, account_ids=()) == []
 

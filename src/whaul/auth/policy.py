@@ -45,6 +45,7 @@ _ACTION = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/access-analyzer-reference-policy-checks.html
 _RESOURCE = re.compile(r"\*|arn:[^:]*:[a-z0-9-]+(:[^:]*){2}:.+", re.DOTALL)
 _ARN_FIELDS: Final = 6
+_WILDCARD = re.compile(r"[*?]")
 
 
 class PolicyError(ValueError):
@@ -81,6 +82,21 @@ class Statement:
     def covers(self, action: str, resource: str) -> bool:
         """Whether the statement applies to this action, in lower case, on this resource."""
         return _any_matches(self.actions, action) and _any_matches(self.resources, resource)
+
+    def covers_all(self, resources: str) -> bool:
+        """Whether it applies to all resources that begin alike, written with a star at the end."""
+        # Only a star matches a star, and so whatever stands in its place; a question mark would match it, too.
+        return any(
+            pattern.fullmatch(resources)
+            for pattern, text in zip(self.resources, self.resource_texts, strict=True)
+            if "?" not in text
+        )
+
+    def touches(self, resources: str) -> bool:
+        """Whether it may apply to any of the resources that begin alike, written with a star at the end."""
+        start = resources.removesuffix("*")
+        found = [_WILDCARD.split(text)[0] for text in self.resource_texts]
+        return any(each.startswith(start) or start.startswith(each) for each in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +140,23 @@ class Policy:
                 allowed_by = allowed_by or statement.name
         return Decision(allowed=allowed_by is not None, statement=allowed_by)
 
-    def allows_everywhere(self, action: str) -> bool:
-        """Say whether an action is allowed on everything; False, too, where only a look at each thing could tell."""
+    def allows_everywhere(self, action: str, resources: str = "*") -> bool:
+        """Say whether an action is allowed on all resources that begin alike, written with a star at the end.
+
+        False, too, where only a look at each of them could tell.
+        """
         action = action.lower()
         named = [each for each in self.statements if _any_matches(each.actions, action)]
-        return all(each.allows for each in named) and any(each.covers(action, "*") for each in named)
+        return any(each.allows and each.covers_all(resources) for each in named) and not any(
+            not each.allows and each.touches(resources) for each in named
+        )
+
+    def resources_named(self, action: str) -> tuple[str, ...] | None:
+        """List the only resources on which an action may be allowed; None if they are given by wildcards."""
+        action = action.lower()
+        allowing = [each for each in self.statements if each.allows and _any_matches(each.actions, action)]
+        texts = dict.fromkeys(text for each in allowing for text in each.resource_texts)
+        return None if any(_WILDCARD.search(text) for text in texts) else tuple(texts)
 
     def allows_somewhere(self, action: str) -> bool:
         """Say whether an action is allowed on something, and not denied on everything."""

@@ -83,7 +83,7 @@ class Filters:
             destination=None if self.destination is None else (await inbound.destination(self.destination)).number,
             state=None if self.state is None else self.state.value,
             party=None if self.sender is None else await _party(inbound, self.sender),
-            files=None if self.media_id is None else await _files(inbound, self.media_id),
+            media_id=self.media_id,
             wamid=self.wamid,
             since=None if since is None else microseconds(since),
             until=None if until is None else microseconds(until),
@@ -106,12 +106,6 @@ async def _party(inbound: Inbound, person: str) -> str:
     hashes = Hashes(inbound.store, inbound.cipher, inbound.owner)
     await hashes.load()
     return hashes.named(person)
-
-
-async def _files(inbound: Inbound, media_id: str) -> tuple[str, ...]:
-    from whaul.events.receiving.drafts import file_ids
-
-    return file_ids(inbound.owner, [account.id for account in await inbound.registry.accounts.all()], media_id)
 
 
 def no_event(id_: str) -> CommandError:

@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from whaul.console.visit import PageError, Visit
 from whaul.events.database.columns import microseconds
 from whaul.events.database.columns import moment as instant
-from whaul.events.receiving.drafts import file_ids
 from whaul.events.selecting import LOOSE, Selection
 from whaul.setting_types import moment
 
@@ -92,16 +91,7 @@ class Filters:
         if tells_who:
             visit.require_somewhere(CONTENT)
         needed = (VIEW, CONTENT) if tells_who else (VIEW,)
-        if all(map(visit.caller.policy.allows_everywhere, needed)):  # no account need be read
-            return await self.selection(visit, None)
-
-        def may(arn: str) -> bool:
-            return all(visit.may(action, arn) for action in needed)
-
-        accounts = await visit.console.registry.accounts.all()
-        arns = visit.console.arns
-        everything = may(arns.arn("waba-*")) and all(may(each.arn) for each in accounts)
-        return await self.selection(visit, None if everything else tuple(each.id for each in accounts if may(each.arn)))
+        return await self.selection(visit, await visit.account_ids(*needed))
 
     async def selection(self, visit: Visit, account_ids: tuple[str, ...] | None) -> Selection:
         """Look up what they name, of these accounts, or of all. Raises PageError."""
@@ -118,10 +108,6 @@ class Filters:
         if self.sender:
             await console.people.load()
             party = console.people.named(self.sender)
-        files = None
-        if self.media_id:
-            accounts = await console.registry.accounts.all()
-            files = file_ids(console.owner, [account.id for account in accounts], self.media_id)
         return Selection(
             account_ids=account_ids,
             kind=None if self.kind == ALL else self.kind,
@@ -133,7 +119,7 @@ class Filters:
             since=_moment("since", self.since),
             until=_moment("until", self.until),
             party=party,
-            files=files,
+            media_id=self.media_id or None,
         )
 
 

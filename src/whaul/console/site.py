@@ -114,7 +114,8 @@ class Site:
             finally:
                 if page.is_recorded and page.action is not None:
                     name = page.action.rpartition(":")[2]
-                    self._record(request, name, session.caller, error, _parameters(visit), person=session.person)
+                    told = error or visit.error
+                    self._record(request, name, session.caller, told, _parameters(visit), person=session.person)
 
         return Route(page.path, self._answered(endpoint), methods=["POST"] if page.posts else ["GET"])
 

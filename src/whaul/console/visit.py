@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from whaul.auth.caller import Caller
-from whaul.errors import AccessDeniedException
-from whaul.model import LinkedAccount
+from whaul.errors import AccessDeniedException, ApiError
 
 if TYPE_CHECKING:
     from whaul.console.console import Console
@@ -44,6 +43,8 @@ class Visit:
     """What was asked for by `require`, for the audit log."""
     details: dict[str, Any] = field(default_factory=dict)
     """What else the audit log is to have; nothing secret or personal."""
+    error: ApiError | None = None
+    """What was refused, for the audit log, if a page tells of it."""
 
     def may(self, action: str, resource: str = ANYTHING) -> bool:
         """Say whether the caller's policy allows an action on a resource."""
@@ -72,9 +73,15 @@ class Visit:
         """Refuse an action on an account; see `require`."""
         self.require(action, self.console.account_arn(meta_waba_id))
 
-    async def accounts(self, action: str) -> tuple[LinkedAccount, ...]:
-        """List the linked accounts on which an action is allowed."""
-        return tuple(account for account in await self.console.registry.accounts.all() if self.may(action, account.arn))
+    async def account_ids(self, *actions: str) -> tuple[str, ...] | None:
+        """List the accounts on which all these actions are allowed, by their ids; None for all, linked or not."""
+        policy, arns = self.caller.policy, self.console.arns
+        if all(policy.allows_everywhere(action, arns.arn("waba-*")) for action in actions):
+            return None
+        named = next((each for each in map(policy.resources_named, actions) if each is not None), None)
+        # There may be 100,000 accounts: they are read only if the policy has wildcards, and nothing but their ids.
+        ids = await self.console.registry.accounts.ids() if named is None else map(arns.read_waba, named)
+        return tuple(id_ for id_ in ids if id_ is not None and all(self.may(each, arns.arn(id_)) for each in actions))
 
     async def destinations(self, action: str) -> list[str]:
         """List the names of the destinations on which an action is allowed."""

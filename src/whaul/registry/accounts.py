@@ -88,6 +88,22 @@ class Accounts:
         async with self._database.reading() as session:
             return tuple(self._linked(row) for row in await session.scalars(self._in_order()))
 
+    async def ids(self) -> tuple[str, ...]:
+        """List the ids of the linked accounts, and read nothing else."""
+        async with self._database.reading() as session:
+            return tuple(
+                await session.scalars(select(AccountRow.id).where(AccountRow.owner == self._database.account_id))
+            )
+
+    async def named(self, names: Collection[str]) -> tuple[LinkedAccount, ...]:
+        """Find the linked accounts that have these ids, or numbers that do: ours or Meta's, of which there are few."""
+        arns, named = self._database.arns, set(names)
+        numbers = named | {arns.phone_number_id(name) for name in named}
+        of_numbers = select(PhoneNumberRow.account_id).where(PhoneNumberRow.id.in_(numbers))
+        is_named = or_(AccountRow.id.in_(named | {arns.waba_id(name) for name in named}), AccountRow.id.in_(of_numbers))
+        async with self._database.reading() as session:
+            return tuple(self._linked(row) for row in await session.scalars(self._in_order().where(is_named)))
+
     async def page(self, size: int, token: str | None = None, chosen: Chosen | None = None) -> AccountPage:
         """List at most `size` linked accounts in the same order, from where `token` (of the page before) points.
 

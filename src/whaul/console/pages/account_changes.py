@@ -39,7 +39,7 @@ async def link(visit: Visit) -> Response:
     except PageError as error:
         return await _asked(visit, waba_id, error.text)
     except ApiError as error:
-        visit.details["error"] = error.code
+        visit.error = error
         return await _asked(visit, waba_id, f"{error.code}: {error.message}")
     visit.resources.append(linked.arn)
     waited = await unrouted_of(console.store, console.owner, waba_id)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -31,29 +32,57 @@ WORDS: Final = {state: FILE_STATES[state].word for state in STATES}
 
 async def show(visit: Visit) -> Response:
     """Show the archives, and the newest files."""
-    accounts = await visit.accounts(ARCHIVES)
-    archives, files = await _archives(visit, accounts), await _files(visit, accounts)
-    kept = {account.id for _, account in archives["archives"]}
+    account, choices = await _chosen(visit), await _choices(visit)
+    archives, files = await _archives(visit, account), await _files(visit, account)
+    kept = {linked.id for _, linked in archives["archives"]}
+    shown = choices or [] if account is None else [account]
     return await visit.page(
-        "archive.html", without=[each for each in accounts if each.id not in kept], **archives, **files
+        "archive.html",
+        accounts=None if choices is None else [(each.id, each.name or each.meta_waba_id) for each in choices],
+        without=[each for each in shown if each.id not in kept],
+        **archives,
+        **files,
     )
 
 
 async def show_archives_now(visit: Visit) -> Response:
     """Show again how the archives stand."""
-    return visit.fragment("archive_now.html", **await _archives(visit, await visit.accounts(ARCHIVES)))
+    return visit.fragment("archive_now.html", **await _archives(visit, await _chosen(visit)))
 
 
 async def show_files_now(visit: Visit) -> Response:
     """Show again the newest files."""
-    return visit.fragment("archive_files.html", **await _files(visit, await visit.accounts(ARCHIVES)))
+    return visit.fragment("archive_files.html", **await _files(visit, await _chosen(visit)))
 
 
-async def _archives(visit: Visit, accounts: Sequence[LinkedAccount]) -> dict[str, Any]:
-    linked = {each.id: each for each in accounts}
-    found = [each for each in await visit.console.archives.all() if each.archive.account_id in linked]
+async def _choices(visit: Visit) -> Sequence[LinkedAccount] | None:
+    """List the accounts to choose from; None if there are too many for a list."""
+    page = await visit.console.registry.accounts.page(ROWS)
+    return None if page.next_token else [each for each in page.accounts if visit.may(ARCHIVES, each.arn)]
+
+
+async def _chosen(visit: Visit) -> LinkedAccount | None:
+    """Find the account that was chosen, if one was. Raises PageError."""
+    name = visit.request.query_params.get("account", "").strip()[:MAX_NAME]
+    account = await visit.console.registry.accounts.find(name) if name else None
+    if name and (account is None or not visit.may(ARCHIVES, account.arn)):
+        raise PageError(f"There is no account {name}, or you may not see its files.", 400)
+    return account
+
+
+async def _ids(visit: Visit, account: LinkedAccount | None) -> Sequence[str] | None:
+    return await visit.account_ids(ARCHIVES) if account is None else [account.id]
+
+
+async def _archives(visit: Visit, account: LinkedAccount | None) -> dict[str, Any]:
+    console, after = visit.console, visit.request.query_params.get("after", "")[:MAX_NAME]
+    found, more = await console.archives.page(ROWS, after, await _ids(visit, account))
+    linked = {each.id: each for each in await console.registry.accounts.named([x.archive.account_id for x in found])}
+    given = {} if account is None else {"account": account.id}
     return {
-        "archives": [(each, linked[each.archive.account_id]) for each in found],
+        "archives": [(each, linked[id_]) for each in found if (id_ := each.archive.account_id) in linked],
+        "more": more and urlencode({**given, "after": more}),
+        "archives_here": urlencode({**given, **({"after": after} if after else {})}),
         "states": [*WORDS.items()],
         "advice": advice,
         "most": MAX_COUNTED,
@@ -61,12 +90,9 @@ async def _archives(visit: Visit, accounts: Sequence[LinkedAccount]) -> dict[str
     }
 
 
-async def _files(visit: Visit, accounts: Sequence[LinkedAccount]) -> dict[str, Any]:
+async def _files(visit: Visit, account: LinkedAccount | None) -> dict[str, Any]:
     query, console = visit.request.query_params, visit.console
-    account, state = query.get("account", ""), query.get("state", "")
-    media_id = query.get("media_id", "").strip()[:MAX_NAME]
-    if account and account not in {each.id for each in accounts}:
-        raise PageError(f"There is no account {account[:MAX_NAME]}, or you may not see its files.", 400)
+    state, media_id = query.get("state", ""), query.get("media_id", "").strip()[:MAX_NAME]
     if state and state not in STATES:
         raise PageError(f"There is no state {state[:MAX_NAME]}.", 400)
     before = place_of(query.get("before", ""), 1)
@@ -74,16 +100,16 @@ async def _files(visit: Visit, accounts: Sequence[LinkedAccount]) -> dict[str, A
         console.store,
         console.cipher,
         console.owner,
-        [account] if account else [each.id for each in accounts],
+        await _ids(visit, account),
         ROWS,
         before=None if before is None else before[0],
         state=state or None,
         media_id=media_id or None,
     )
-    chosen = {name: value for name, value in (("account", account), ("state", state), ("media_id", media_id)) if value}
+    given = {"account": account.id if account else "", "state": state, "media_id": media_id}
+    chosen = {name: value for name, value in given.items() if value}
     return {
         "files": page.files,
-        "accounts": [(each.id, each.name or each.meta_waba_id) for each in accounts],
         "chosen": chosen,
         "state_of": lambda file: FILE_STATES.get(file.state, State(file.state, "plain")),
         "file_advice": advice,

@@ -23,6 +23,8 @@ from whaul.events.targets import TargetError
 REPLAY: Final = "whaul:ReplayDelivery"
 MANAGE: Final = "whaul:ManageDestinations"
 ROWS: Final = 50
+MAX_LISTED: Final = 50
+"""Accounts of a destination that are listed, or whose numbers are."""
 WAITING: Final = 10
 """Of what waits, so many are shown."""
 PATIENCE: Final = 30.0
@@ -113,7 +115,7 @@ async def _listed(visit: Visit) -> dict[str, Any]:
     return {
         "standings": await _standings(visit, found),
         "minutes": SPAN // 60,
-        "is_linked": bool(await visit.console.registry.accounts.all()),
+        "is_linked": await visit.console.registry.accounts.count() > 0,
     }
 
 
@@ -175,7 +177,8 @@ async def try_out(visit: Visit) -> Response:
     """Send it a sample, and say what comes back."""
     destination = await destination_of(visit, MANAGE)
     console, name = visit.console, destination.name
-    accounts = {account.id: account.meta_waba_id for account in await console.registry.accounts.all()}
+    linked = await console.registry.accounts.named(destination.account_ids[:MAX_LISTED])
+    accounts = {account.id: account.meta_waba_id for account in linked}
     try:
         async with asyncio.timeout(PATIENCE):
             answer = await try_destination(console.targets, destination, accounts)
@@ -216,11 +219,13 @@ async def _standings(visit: Visit, destinations: Sequence[Destination]) -> list[
 
 
 def _facts(visit: Visit, destination: Destination) -> dict[str, Any]:
-    chosen = destination.filter
+    chosen, ids = destination.filter, destination.account_ids
     only = {"fields": chosen.fields, "kinds": chosen.kinds, "types": chosen.types}
     only |= {"phone numbers": chosen.meta_phone_number_ids}
     return {
-        "Accounts": ", ".join(destination.account_ids) or "none: nothing is sent here",
+        "Accounts": ", ".join(ids[:MAX_LISTED])
+        + (f" and {len(ids) - MAX_LISTED:,} more" if len(ids) > MAX_LISTED else "")
+        or "none: nothing is sent here",
         "Only": "; ".join(f"{name} {', '.join(sorted(each))}" for name, each in only.items() if each)
         or "everything of Meta's",
         "Format": destination.format,

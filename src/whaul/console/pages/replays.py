@@ -7,11 +7,10 @@ from starlette.responses import Response
 
 from whaul.console.filters import CONTENT, DELIVERIES, KINDS, STATES, VIEW, Filters
 from whaul.console.page import Page
-from whaul.console.pages.deliveries import REPLAY, destination_of
+from whaul.console.pages.deliveries import MAX_LISTED, REPLAY, destination_of
 from whaul.console.rendering import counted
 from whaul.console.visit import Visit
 from whaul.events.delivery.replays import Matched
-from whaul.model import LinkedAccount
 
 COUNT: Final = "count"
 """The member of a form that asks for a count."""
@@ -22,7 +21,6 @@ async def ask(visit: Visit) -> Response:
     destination, query = await destination_of(visit, REPLAY), visit.request.query_params
     filters = Filters.of(query)
     console = visit.console
-    accounts = await visit.accounts(VIEW)
     matched: Matched | None = None
     if query.get(COUNT):
         filters = filters.pinned()
@@ -35,7 +33,7 @@ async def ask(visit: Visit) -> Response:
         waiting=0 if matched is None else matched.events - matched.new,
         kinds=KINDS,
         states=STATES,
-        numbers=_numbers(accounts, destination.account_ids),
+        numbers=await _numbers(visit, destination.account_ids),
         destinations=await visit.destinations(DELIVERIES),
         may_read=visit.may_somewhere(CONTENT),
         command=filters.command(f"whaul events replay --to {destination.name}"),
@@ -55,11 +53,14 @@ async def start(visit: Visit) -> Response:
     return visit.back(f"/deliveries/{name}", f"{counted(matched.new, 'event')} sent once more, while a server runs.")
 
 
-def _numbers(accounts: tuple[LinkedAccount, ...], account_ids: Sequence[str]) -> list[tuple[str, str]]:
+async def _numbers(visit: Visit, account_ids: Sequence[str]) -> list[tuple[str, str]] | None:
+    """List the numbers to choose from; None if there are too many for a list."""
+    if len(account_ids) > MAX_LISTED:
+        return None
     return [
         (number.meta_id, number.display_phone_number)
-        for account in accounts
-        if account.id in account_ids
+        for account in await visit.console.registry.accounts.named(account_ids)
+        if visit.may(VIEW, account.arn)
         for number in account.phone_numbers
     ]
 

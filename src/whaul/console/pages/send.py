@@ -112,7 +112,7 @@ async def send(visit: Visit) -> Response:
     try:
         sent = await visit.console.operations.do(visit.caller, SENDING, members, call)
     except ApiError as error:
-        visit.details["error"] = error.code
+        visit.error = error
         problem = f"{error.code}: {error.message}"
         return await _page(visit, composed, preview=body, problem=problem, status=400)
     # Not in the address: the id tells who got the message.
@@ -134,7 +134,7 @@ async def upload(visit: Visit) -> Response:
     try:
         media_id = await post_content(console.operations.components, number, file.content_type or "", await file.read())
     except ApiError as error:
-        visit.details["error"] = error.code
+        visit.error = error
         return await _page(visit, composed, problem=f"{error.code}: {error.message}", status=400)
     visit.details["mediaId"] = media_id
     again = {"number": number.id, "kind": composed.kind, "media": media_id}
@@ -239,6 +239,7 @@ async def _template(visit: Visit, composed: Composed, id_: str) -> tuple[Templat
     try:
         found = await visit.console.operations.do(visit.caller, READING, members)
     except ApiError as error:
+        visit.error = error
         return None, f"{error.code}: {error.message}"
     return Template(json.loads(found["template"])), None
 

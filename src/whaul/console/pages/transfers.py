@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from starlette.responses import HTMLResponse, Response
@@ -25,6 +26,8 @@ from whaul.model import LinkedAccount
 SERVER: Final = "whaul:ViewServer"
 ACCOUNTS: Final = "whaul:ViewAccounts"
 KINDS: Final = {"host": "host", "phone_number": "number", "account": "account"}
+ROWS: Final = 50
+"""Of each list."""
 MUCH: Final = 50
 """Percent of Meta's limit from which to look."""
 TOO_MUCH: Final = 80
@@ -48,7 +51,9 @@ class Now:
     parked: Mapping[str, Parked]
     """Accounts whose files wait, since Meta refuses the token."""
     names: Mapping[str, str]
-    """Of numbers and accounts, by our ids and Meta's."""
+    """Of numbers and accounts that it shows, by our ids and Meta's."""
+    more: Mapping[str, int]
+    """How many more there are of what it shows only in part."""
     events: frozenset[str]
     """Accounts whose messages the visitor may open."""
 
@@ -79,31 +84,40 @@ async def _now(visit: Visit) -> Now:
     servers = await console.servers.look()
     files = await files_under_way(console.store, console.owner)
     stopped = await stopped_destinations(console.store, console.cipher, console.owner)
-    accounts = await console.registry.accounts.all()
-    archives = {each.id for each in accounts if visit.may(ARCHIVES, each.arn)}
-    shown = [each for each in files if each.account_id in archives]
+    waiting = await parked(console.store, console.cipher, console.owner, await visit.account_ids(ARCHIVES))
+    shown = [each for each in files if visit.may_on_account(ARCHIVES, each.waba_id)]
+    circuits = [(circuit, server.url) for server in servers for circuit in server.circuits]
+    usages = _highest(usage for server in servers for usage in server.usages)
+    named = {circuit.name for circuit, _ in circuits[:ROWS]} | {usage.account for usage in usages[:ROWS]}
+    named |= {each.account_id for each in shown} | {*islice(waiting, ROWS)}
+    accounts = await console.registry.accounts.named(named)
     return Now(
         servers=servers,
         is_named=bool(console.settings.console_servers),
-        circuits=[(circuit, server.url) for server in servers for circuit in server.circuits],
-        usages=_highest(usage for server in servers for usage in server.usages),
+        circuits=circuits[:ROWS],
+        usages=sorted(usages[:ROWS]),
         files=shown,
         hidden_files=len(files) - len(shown),
         destinations=[each for each in stopped if may(visit, DELIVERIES, each.name)],
-        parked=await parked(console.store, console.cipher, console.owner, archives),
+        parked={id_: waiting[id_] for id_ in islice(waiting, ROWS)},
         names=_names(each for each in accounts if visit.may(ACCOUNTS, each.arn)),
-        events=frozenset(each.meta_waba_id for each in accounts if visit.may(VIEW, each.arn)),
+        more={
+            "circuits": len(circuits[ROWS:]),
+            "usages": len(usages[ROWS:]),
+            "parked": max(0, len(waiting) - ROWS),
+        },
+        events=frozenset(each.waba_id for each in shown if visit.may_on_account(VIEW, each.waba_id)),
     )
 
 
 def _highest(usages: Iterable[Usage]) -> list[Usage]:
-    """Take the highest that servers know, since each knows what it was told itself."""
+    """Take the highest that servers know, since each knows what it was told itself; the highest of all first."""
     highest: dict[tuple[str, str], Usage] = {}
     for usage in usages:
         known = highest.setdefault((usage.kind, usage.account), usage)
         if usage.percent > known.percent:
             highest[usage.kind, usage.account] = usage
-    return sorted(highest.values())
+    return sorted(highest.values(), key=lambda usage: (-usage.percent, usage))
 
 
 def _names(accounts: Iterable[LinkedAccount]) -> dict[str, str]:

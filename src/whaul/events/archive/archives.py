@@ -1,11 +1,12 @@
 """The archives in the database: which accounts' files are kept, where, and how far that is."""
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from whaul.events.database.columns import moment
+from whaul.events.database.columns import listed, moment
 from whaul.events.database.store import Row, Store
 from whaul.events.routing import Archive, raise_generation
 from whaul.secrets import Cipher
@@ -14,12 +15,16 @@ MAX_COUNTED: Final = 50_000
 """Files that are counted of one state."""
 STATES: Final = ("pending", "stored", "failed", "parked")
 _COLUMNS: Final = "archives.account_id, bucket, prefix, key, meta_phone_number_ids, conditional_writes, reason"
-_COUNT: Final = f"""
-    SELECT count(*) FROM (SELECT 1 FROM files WHERE account_id = $1 AND state = $2 LIMIT {MAX_COUNTED}) AS counted"""
+_COUNT: Final = (
+    "SELECT count(*) FROM (SELECT 1 FROM files WHERE account_id = g.id AND state = '{}' LIMIT {}) AS counted"
+)
 _OLDEST: Final = f"""
     SELECT min(created_at) FROM (
-      SELECT created_at FROM files WHERE account_id = $1 AND state IN ('pending', 'parked') LIMIT {MAX_COUNTED}
+      SELECT created_at FROM files WHERE account_id = g.id AND state IN ('pending', 'parked') LIMIT {MAX_COUNTED}
     ) AS waiting"""
+_STANDINGS: Final = ", ".join(
+    f"({each})" for each in [*(_COUNT.format(state, MAX_COUNTED) for state in STATES), _OLDEST]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,35 @@ class Archives:
 
     async def all(self, account_id: str | None = None) -> list[ArchiveStatus]:
         """Say how archives stand, of one account or of all."""
+        if account_id is None:
+            return await self._statuses(await self._rows("", []))
+        return await self._statuses(await self._rows("AND archives.account_id = $2", [account_id]))
+
+    async def page(
+        self, size: int, after: str = "", account_ids: Collection[str] | None = None
+    ) -> tuple[list[ArchiveStatus], str | None]:
+        """Say how some archives of linked accounts stand, of these or of all, and after which one there are more."""
+        where, parameters = "AND archives.account_id > $2 AND archives.account_id IN (SELECT id FROM accounts)", [after]
+        if account_ids is not None:
+            where += f" AND archives.account_id IN (SELECT id FROM {self._store.rows('$3', id='text')})"
+            parameters.append(listed(account_ids))
+        rows = await self._rows(where, parameters, f"LIMIT {size + 1}")
+        return await self._statuses(rows[:size]), rows[size - 1][0] if len(rows) > size else None
+
+    async def _rows(self, where: str, parameters: Sequence[Any], limit: str = "") -> list[Row]:
         statement = f"""
             SELECT {_COLUMNS} FROM archives LEFT JOIN parked_accounts p ON p.account_id = archives.account_id
-            WHERE archives.owner = $1 ORDER BY archives.account_id"""
-        rows = await self._store.read(statement, self._owner)
-        return [await self._status(row) for row in rows if account_id is None or row[0] == account_id]
+            WHERE archives.owner = $1 {where} ORDER BY archives.account_id {limit}"""
+        return await self._store.read(statement, self._owner, *parameters)
 
-    async def _status(self, row: Row) -> ArchiveStatus:
+    async def _statuses(self, rows: Sequence[Row]) -> list[ArchiveStatus]:
+        given = self._store.rows("$1", id="text")
+        counted = await self._store.read(f"SELECT g.id, {_STANDINGS} FROM {given}", listed([row[0] for row in rows]))
+        standings = {id_: (dict(zip(STATES, counts, strict=True)), oldest) for id_, *counts, oldest in counted}
+        return [self._status(row, *standings[row[0]]) for row in rows]
+
+    def _status(self, row: Row, counts: dict[str, int], oldest_at: int | None) -> ArchiveStatus:
         account_id, bucket, prefix, key, numbers, is_conditional, reason = row
-        counts = {state: (await self._store.read(_COUNT, account_id, state))[0][0] for state in STATES}
-        [(oldest_at,)] = await self._store.read(_OLDEST, account_id)
         return ArchiveStatus(
             archive=Archive(account_id, bucket, prefix, key, frozenset(json.loads(numbers))),
             is_conditional=bool(is_conditional),

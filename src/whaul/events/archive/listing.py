@@ -36,19 +36,21 @@ async def list_files(
     store: Store,
     cipher: Cipher,
     owner: str,
-    account_ids: Collection[str],
+    account_ids: Collection[str] | None,
     limit: int,
     *,
     before: int | None = None,
     state: str | None = None,
     media_id: str | None = None,
 ) -> FilePage:
-    """Read about `limit` files of accounts. Raises RegistryUnavailableError."""
+    """Read about `limit` files of these accounts, or of all. Raises RegistryUnavailableError."""
     [(newest,)] = await store.read("SELECT coalesce(max(seq), 0) FROM events")
     high = before or int(newest) + 1
     low = high - MAX_LOOKED_AT
     where = Conditions(store.rows).add("ef.seq >= ?", low).add("ef.seq < ?", high)
-    where.add("f.owner = ?", owner).among("f.account_id", account_ids, "text")
+    where.add("f.owner = ?", owner)
+    if account_ids is not None:
+        where.among("f.account_id", account_ids, "text")
     if state is not None:
         where.add("f.state = ?", state)
     if media_id is not None:

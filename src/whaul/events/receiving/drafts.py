@@ -3,7 +3,7 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol
@@ -237,8 +237,3 @@ def life_begins(media: MediaRef, received_at: datetime) -> datetime:
 def file_id(owner: str, account_id: str, media_id: str) -> str:
     """Make the id of a file: whoever makes its row, makes the same one."""
     return hashlib.sha256(json.dumps([owner, account_id, media_id]).encode()).hexdigest()[:32]
-
-
-def file_ids(owner: str, account_ids: Iterable[str], media_id: str) -> tuple[str, ...]:
-    """Make the ids that a file may have, which one of these accounts got."""
-    return tuple(file_id(owner, account_id, media_id) for account_id in account_ids)
