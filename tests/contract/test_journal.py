@@ -30,6 +30,7 @@ from harness.inbox import (
 from harness.outbox import Delivering, ScriptedTarget, delivering
 from harness.waiting import PATIENCE
 from whaul.events import journal as journal_module
+from whaul.events.archive.archives import Archives
 from whaul.events.archive.backfill import fetch_again
 from whaul.events.archive.listing import list_files
 from whaul.events.database.columns import microseconds, moment
@@ -791,8 +792,28 @@ async def test_files_are_listed_the_newest_first(here: Installation) -> None:
     rest = await list_files(here.store, here.cipher, OWNER, [ACCOUNT_ID], 2, before=first.next, state="pending")
     assert ([each.file.media_id for each in rest.files], rest.next) == (["71"], None)
     assert (await list_files(here.store, here.cipher, OWNER, [], 2)).files == []
+    assert len((await list_files(here.store, here.cipher, OWNER, None, 3)).files) == 3
     [one] = (await list_files(here.store, here.cipher, OWNER, [ACCOUNT_ID], 2, media_id="72")).files
     assert one.file.media_id == "72"
+
+
+async def test_archives_of_linked_accounts_are_listed_some_at_a_time(here: Installation) -> None:
+    other = await here.link("777", [])
+    for account_id in (ACCOUNT_ID, other, "waba-gone"):
+        await here.add_archive(account_id)
+    await here.inbox.put(post(image("wamid.1", "71")))
+    archives = Archives(here.store, here.cipher, OWNER)
+    first, second = sorted([ACCOUNT_ID, other])
+    page, after = await archives.page(1)
+    assert ([each.archive.account_id for each in page], after) == ([first], first)
+    page, after = await archives.page(1, first)
+    assert ([each.archive.account_id for each in page], after) == ([second], None)
+    assert await archives.page(5, "", []) == ([], None)
+    [status], _ = await archives.page(5, "", [ACCOUNT_ID, "waba-gone"])
+    assert status.counts == {"pending": 1, "stored": 0, "failed": 0, "parked": 0}
+    assert status.oldest_at == moment(await here.value("SELECT created_at FROM files"))
+    assert [status] == await archives.all(ACCOUNT_ID)
+    assert len(await archives.all()) == 3
 
 
 async def test_what_is_under_way_and_what_is_stopped_is_told(url: str) -> None:

@@ -125,6 +125,14 @@ async def test_accounts_are_chosen_by_what_is_known_of_them(registry: Registry, 
         page = await registry.accounts.page(10, chosen=chosen)
         assert ([account.id for account in page.accounts], await registry.accounts.count(chosen)) == (ids, len(ids))
     assert await registry.accounts.count() == 3
+    for named, ids in {
+        (harbour, "403", "other"): [harbour, nameless],
+        ("701",): [baker],
+        (ARNS.phone_number_id("701"), baker): [baker],
+        (): [],
+    }.items():
+        assert [account.id for account in await registry.accounts.named(named)] == ids
+    assert {*await registry.accounts.ids()} == {harbour, baker, nameless}
     assert await registry.accounts.displayed(["701", "none"]) == {"701": "+49 (30) 55-51"}
 
 

@@ -62,6 +62,7 @@ def here(own: World, site: RunningConsole, operator: Visitor) -> str:
         assert reply.status == 400
         assert told in words(reply)
         assert members["token"] not in reply.text
+    assert site.audited(eventName="AssociateWhatsAppBusinessAccount", errorCode="AccessDeniedByMetaException")
     done = operator.post("/accounts/link", {"waba_id": waba_id, "token": f" {own.simulator.token}\n"})
     place = done.headers["location"]
     page = operator.get(place)

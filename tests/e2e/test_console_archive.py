@@ -53,6 +53,10 @@ def test_files_are_listed_with_what_to_do_and_fetched_again(
     failed = operator.get(f"/archive?state=failed&account={ACCOUNT_ID}")
     assert f"/messages/{files[2]}" in failed.body.decode()
     assert f"/messages/{files[0]}" not in failed.body.decode()
+    assert "6603" in operator.get(f"/archive?account={WABA}").text
+    assert f"/messages/{files[2]}" in operator.get("/messages?media_id=6603").text
+    assert f"/messages/{files[0]}" not in operator.get("/messages?media_id=6603").text
+    assert "s3://" not in operator.get("/now/archive?after=z").text
     assert "No file fits" in words(operator.get("/archive?media_id=nothing"))
     part = operator.get("/now/archive/files?state=failed")
     assert "6603" in part.text
@@ -95,6 +99,10 @@ def test_rights_are_those_of_the_policy(running_console: RunningConsole, files: 
     assert "s3://bucket/6603" not in visitor.get("/now/archive/files").text
     assert visitor.get(f"/archive/{ACCOUNT_ID}/backfill").status == 403
     assert visitor.post(f"/archive/{ACCOUNT_ID}/backfill").status == 403
+    for pattern in (ACCOUNT_ID, ACCOUNT_ID[:-1] + "*"):
+        _, narrow = running_console.with_policy(allow("whaul:View*", resource=Arns(OWNER, REGION).arn(pattern)))
+        assert "6603" in narrow.get("/archive").text
+        assert f"/messages/{files[2]}" in narrow.get("/messages").text
     elsewhere = Arns(OWNER, REGION).arn("waba-" + "0" * 32)
     _, stranger = running_console.with_policy(allow("whaul:ViewArchives", resource=elsewhere))
     assert "6603" not in stranger.get("/archive").text

@@ -100,11 +100,14 @@ def test_a_template_of_the_account_is_filled_in(own: World, operator: Visitor, s
     assert components == [{"type": "body", "parameters": [{"type": "text", "text": "Ann"}]}]
 
 
-def test_a_file_is_given_to_meta_and_sent_by_its_id(own: World, operator: Visitor, simulator: Simulator) -> None:
+def test_a_file_is_given_to_meta_and_sent_by_its_id(
+    own: World, site: RunningConsole, operator: Visitor, simulator: Simulator
+) -> None:
     members = {"number": own.phone_number_id, "kind": "image"}
     assert "Or give Meta a file" in words(operator.get(f"/send?number={own.phone_number_id}&kind=image"))
     refused = operator.post_file("/send/file", members, "a.gif", b"GIF89a", "image/gif")
     assert "WhatsApp does not take the source&#39;s Content-Type" in refused.text
+    assert site.audited(eventName="PostWhatsAppMessageMedia", errorCode="InvalidParametersException")
     assert "Choose a file" in words(operator.post_file("/send/file", members, "", b"", "image/png"))
     picture = b"\x89PNG\r\n\x1a\n" + bytes(1000)
     page = operator.get(operator.post_file("/send/file", members, "a.png", picture, "image/png").headers["location"])
@@ -114,11 +117,15 @@ def test_a_file_is_given_to_meta_and_sent_by_its_id(own: World, operator: Visito
     assert simulator.messages[-1].content["image"] == {"id": media_id}
 
 
-def test_what_meta_refuses_is_explained(own: World, operator: Visitor, simulator: Simulator) -> None:
+def test_what_meta_refuses_is_explained(
+    own: World, site: RunningConsole, operator: Visitor, simulator: Simulator
+) -> None:
     given = {"number": own.phone_number_id, "kind": "json", "do": "send", "call": "1"}
     refused = operator.post("/send", given | {"json": json.dumps({"to": CUSTOMER, "type": "nothing"})})
     assert refused.status == 400
     assert 'href="/docs/errors#dependencyexception"' in refused.text
+    [told] = site.audited(eventName="SendWhatsAppMessage", errorCode="DependencyException")
+    assert "error" not in told["requestParameters"]
     assert form(refused)["call"] != "1"
     assert "This is not JSON" in words(operator.post("/send", given | {"json": "{"}))
     assert "business-scoped user id" in words(operator.post("/send", given | {"json": '{"to": "US.134912"}'}))

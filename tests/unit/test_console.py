@@ -398,3 +398,34 @@ def test_a_session_leaves_room_for_others_lists() -> None:
             lists.enter_context(recent.counted(str(number)))
         assert not recent.has_room("other")
     assert recent.has_room("greedy")
+
+
+ONE = "arn:aws:social-messaging:eu-west-1:1:waba/12"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "denied", "everywhere", "named"),
+    [
+        ("*", None, True, None),
+        (ONE.replace("12", "*"), None, True, None),
+        ("arn:aws:social-messaging:*:*:*", None, True, None),
+        (ONE.replace("12", "*2"), None, False, None),
+        (ONE.replace("12", "1*"), None, False, None),
+        (ONE.replace("12", "?"), None, False, None),
+        (ONE.replace("waba", "*"), None, False, None),
+        (ONE, None, False, (ONE,)),
+        (ONE, ONE, False, (ONE,)),
+        ("*", ONE, False, None),
+        ("*", "arn:aws:social-messaging:*:1:event-destination/x", False, None),
+        ("*", ONE.replace("waba/12", "event-destination/x"), True, None),
+    ],
+)
+def test_accounts_need_not_be_read_if_a_policy_has_all_of_them_or_names_them(
+    allowed: str, denied: str | None, everywhere: bool, named: tuple[str, ...] | None
+) -> None:
+    given = [("Allow", allowed), *([] if denied is None else [("Deny", denied)])]
+    statements = [{"Effect": effect, "Action": "whaul:View*", "Resource": arn} for effect, arn in given]
+    policy = Policy.parse(json.dumps({"Statement": statements}))
+    assert policy.allows_everywhere("whaul:ViewMessages", ONE.replace("12", "*")) is everywhere
+    assert policy.resources_named("whaul:ViewMessages") == named
+    assert policy.resources_named("whaul:ManageArchives") == ()
