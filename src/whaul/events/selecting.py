@@ -103,9 +103,14 @@ class Conditions:
         if selection.party is not None:
             self.add("events.seq IN (SELECT seq FROM event_parties WHERE party = ?)", bytes.fromhex(selection.party))
         if selection.media_id is not None:
-            named = "SELECT ef.seq FROM event_files ef JOIN files f ON f.id = ef.file"
-            of = "ef.seq >= ? AND ef.seq < ? AND f.media_id = ?"  # no index has it: those of so many events are read
-            self.add(f"events.seq IN ({named} WHERE {of})", low, high, selection.media_id)
+            # No index has it: the files of the events that are looked at are read.
+            self.add(
+                "events.seq IN (SELECT ef.seq FROM event_files ef JOIN files f ON f.id = ef.file "
+                "WHERE ef.seq >= ? AND ef.seq < ? AND f.media_id = ?)",
+                low,
+                high,
+                selection.media_id,
+            )
         self._choose_state(selection, low, high)
         return self
 
