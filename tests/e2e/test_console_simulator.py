@@ -10,6 +10,7 @@ from harness.client import send
 from harness.console import RunningConsole, Visitor, allow, console, words
 from harness.receiver import receiving
 from harness.world import World
+from whaul.console.pages.simulator import PAGES
 from whaul.simulator import Simulator
 
 NOTE = b"OggS" + bytes(2_000_000)
@@ -32,8 +33,9 @@ def test_it_is_there_under_dev_only_and_for_those_who_may(operator: Visitor, con
     assert operator.get("/simulator").status == 404
     assert "Simulator" not in words(operator.get("/messages"))
     _, reader = console_of_dev.with_policy(allow("whaul:View*"))
-    for reply in (reader.get("/simulator"), reader.post("/simulator/clock", {"seconds": "1"})):
-        assert reply.status == 403
+    for page in PAGES:
+        path = page.path.replace("{word}", "pause").replace("{id:int}", "1")
+        assert (reader.post(path) if page.posts else reader.get(path)).status == 403
 
 
 def test_people_send_texts_files_and_examples(developer: Visitor, simulator: Simulator) -> None:

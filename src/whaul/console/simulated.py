@@ -1,14 +1,14 @@
 """The simulator of `whaul dev`, asked by its control endpoint; docs/simulator.md says what it takes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-from pyreqwest.bytes import Bytes
 from pyreqwest.http import Url
 from starlette.datastructures import UploadFile
 
+from whaul.console.uploads import parts_of
 from whaul.console.visit import PageError
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
@@ -16,7 +16,6 @@ from whaul.outbound.http import HttpClient, Response
 CONTROL: Final = "/_simulator"
 MAX_ANSWER: Final = 32 * 1024 * 1024
 """Bytes: it keeps 10,000 requests, with their headers."""
-PART: Final = 256 * 1024
 
 
 class Simulated:
@@ -47,14 +46,9 @@ class Simulated:
 
     async def add_media(self, file: UploadFile, mime_type: str, **members: str) -> str:
         """Put a file where people's files are; return its media id."""
-
-        async def parts() -> AsyncIterator[Bytes]:
-            while part := await file.read(PART):
-                yield Bytes(part)
-
         url, headers = Url(f"{self.url}/media?{urlencode(members)}"), {"content-type": mime_type}
         try:
-            answer: Response = await self._http.send("POST", url, headers, parts(), file.size or 0)
+            answer: Response = await self._http.send("POST", url, headers, parts_of(file), file.size or 0)
         except HttpError as error:
             raise _away(error) from error
         return str(_read(answer.status, answer.body)["id"])

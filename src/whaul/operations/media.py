@@ -1,7 +1,7 @@
 """The media operations: a media id to a file in the caller's bucket, a file to Meta, and a media deleted there."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -90,15 +90,21 @@ async def delete_media(call: NumberCall) -> Document:
     return {"success": True}
 
 
-async def post_content(components: Components, number: PhoneNumber, mime_type: str, content: bytes) -> str:
+async def post_content(
+    components: Components,
+    number: PhoneNumber,
+    mime_type: str,
+    size: int,
+    parts: Callable[[], AsyncGenerator[Bytes]],
+) -> str:
     """Upload a file that is here already, with the checks of one that is not; return Meta's id of it."""
-    check_size(media_kind(mime_type), len(content))
+    check_size(media_kind(mime_type), size)
     loop = asyncio.get_running_loop()
     attempts = Attempts(loop.time() + components.rules.deadline)
     record = Call(request_id(), "PostWhatsAppMessageMedia", phone_number_id=number.id)
 
     async def attempt() -> str:
-        return await _upload(components, number, mime_type, len(content), _whole(content))
+        return await _upload(components, number, mime_type, size, parts())
 
     async with components.slots.slot(attempts.deadline, record), attempts.bounded():
         return await attempts.run(attempt)
@@ -184,10 +190,6 @@ def _source(call: NumberCall) -> tuple[Open, str | None]:
         media_kind(chosen.mime_type)
         return chosen.open, chosen.host
     return s3_source(call, call.members["sourceS3File"]), None
-
-
-async def _whole(content: bytes) -> AsyncGenerator[Bytes]:
-    yield Bytes(content)
 
 
 async def _upload(

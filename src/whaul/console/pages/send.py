@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import uuid4
@@ -16,6 +17,7 @@ from whaul.console.drafts import KINDS, MEDIA, WITH_CAPTION, DraftError, Templat
 from whaul.console.filters import CONTENT
 from whaul.console.filters import VIEW as VIEW_MESSAGES
 from whaul.console.page import Page
+from whaul.console.uploads import parts_of
 from whaul.console.visit import PageError, Visit
 from whaul.errors import ApiError
 from whaul.events.database.columns import microseconds
@@ -132,7 +134,9 @@ async def upload(visit: Visit) -> Response:
         return await _page(visit, composed, problem="Choose a file.", status=400)
     console.operations.take(visit.caller)
     try:
-        media_id = await post_content(console.operations.components, number, file.content_type or "", await file.read())
+        media_id = await post_content(
+            console.operations.components, number, file.content_type or "", file.size or 0, partial(parts_of, file)
+        )
     except ApiError as error:
         visit.error = error
         return await _page(visit, composed, problem=f"{error.code}: {error.message}", status=400)
