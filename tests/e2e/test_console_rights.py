@@ -1,7 +1,10 @@
 """Every page of the console, and every form, as people ask for it who may not: a page without its check fails here."""
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -166,3 +169,18 @@ def test_what_could_not_be_done_is_recorded_so(operator: Visitor, running_consol
     assert PERSON not in json.dumps(record)
     operator.post("/deliveries/unknown/pause")
     assert running_console.audited(eventName="ManageDestinations", errorCode="ResourceNotFoundException")
+
+
+@pytest.mark.usefixtures("there")
+def test_an_address_puts_no_command_into_a_command(operator: Visitor) -> None:
+    text = "$(id);`id`"
+    for target in (
+        f"/deliveries/{DESTINATION}/dead/retry?{urlencode({'id': text})}",
+        f"/deliveries/{DESTINATION}/dead/drop?{urlencode({'cause': text})}",
+        f"/messages?{urlencode({'type': text, 'sender': text})}",
+        f"/accounts/link?{urlencode({'waba_id': text})}",
+    ):
+        page = unescape(operator.get(target).body.decode())
+        commands = [each for each in re.findall(r"<code>(whaul .*?)</code>", page, re.DOTALL) if "$(" in each]
+        assert commands, target
+        assert all(shlex.split(text_of) and f"'{text}'" in text_of for text_of in commands), commands

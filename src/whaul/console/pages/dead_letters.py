@@ -36,7 +36,8 @@ class Chosen:
     def command(self, verb: str, destination: Destination) -> str:
         """Write the command that does the same."""
         cause = f" --cause {shlex.quote(self.cause)}" if self.cause else ""
-        return " ".join(["whaul events dead", verb, *self.ids, "--destination", destination.name]) + cause
+        ids = map(shlex.quote, self.ids)
+        return " ".join(["whaul events dead", verb, *ids, "--destination", destination.name]) + cause
 
 
 async def show(visit: Visit) -> Response:
