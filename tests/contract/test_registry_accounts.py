@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import random
 import re
 from collections.abc import AsyncIterator
@@ -9,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from cryptography.fernet import Fernet
@@ -16,6 +19,9 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 from whaul.arns import Arns
+from whaul.auth.policy import Policy
+from whaul.console import keys
+from whaul.console.visit import Visit
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry.choosing import Chosen
 from whaul.registry.database import open_engine
@@ -134,6 +140,26 @@ async def test_accounts_are_chosen_by_what_is_known_of_them(registry: Registry, 
         assert [account.id for account in await registry.accounts.named(named)] == ids
     assert {*await registry.accounts.ids()} == {harbour, baker, nameless}
     assert await registry.accounts.displayed(["701", "none"]) == {"701": "+49 (30) 55-51"}
+
+
+class NoDestinations:
+    async def all(self) -> list[str]:
+        return []
+
+
+async def test_of_many_accounts_a_policy_is_asked_about_the_first_and_those_that_it_names(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MAX_ACCOUNTS", 1)
+    first, _, named = await link_many(registry, 3)
+    console = SimpleNamespace(registry=registry, arns=ARNS, destinations=NoDestinations())
+    statement = {"Effect": "Allow", "Action": "whaul:*", "Resource": ARNS.arn(named)}
+    policy = Policy.parse(json.dumps({"Statement": statement}))
+    found = await keys.resources(cast("Visit", SimpleNamespace(console=console)), policy, None)
+    assert [*found.accounts] == [ARNS.arn(first), ARNS.arn(named)]
+    assert "the first 1 and those that the policy names" in (keys.partly(found) or "")
+    monkeypatch.setattr(keys, "MAX_ACCOUNTS", 3)
+    assert keys.partly(found) is None
 
 
 async def test_it_is_known_when_a_token_was_stored(registry: Registry) -> None:

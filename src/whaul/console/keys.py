@@ -26,6 +26,8 @@ from whaul.registry.access_keys import AccessKeyRecord, check_name
 
 VIEW = "whaul:ViewKeys"
 MANAGE = "whaul:ManageKeys"
+MAX_ACCOUNTS = 100
+"""Accounts that a policy is asked about, beside those that it names."""
 MAX_NAMED = 5
 """Of many accounts, numbers or destinations, so many are named."""
 REMEDY = "Sign in with a key that may do as much, or use the command line."
@@ -143,11 +145,21 @@ def with_line(document: str, told: str) -> str:
     return told if line is None else f"Line {line}: {told}"
 
 
-async def resources(visit: Visit) -> Resources:
-    """List everything that policies may be about."""
-    console = visit.console
+async def resources(visit: Visit, *policies: Policy | None) -> Resources:
+    """List what these policies may be about; of many accounts the first ones, and those that they name."""
+    console, accounts = visit.console, visit.console.registry.accounts
     destinations = [each.name for each in await console.destinations.all()]
-    return Resources(console.arns, await console.registry.accounts.all(), destinations)
+    page = await accounts.page(MAX_ACCOUNTS)
+    texts = {text for policy in policies if policy for each in policy.statements for text in each.resource_texts}
+    named = [id_ for id_ in map(console.arns.read_resource, texts) if id_ is not None]
+    return Resources(console.arns, [*page.accounts, *await accounts.named(named)], destinations)
+
+
+def partly(resources: Resources) -> str | None:
+    """Say that perhaps not all accounts are looked at; None where they are."""
+    if len(resources.accounts) < MAX_ACCOUNTS:
+        return None
+    return f"Of your accounts, this is about the first {MAX_ACCOUNTS} and those that the policy names."
 
 
 async def rights(resources: Resources, policy: Policy) -> list[Right]:

@@ -40,7 +40,7 @@ async def show_one(visit: Visit) -> Response:
     """Show an access key, and what it may do."""
     key = await keys.found(visit)
     policy = keys.parsed(key)
-    resources = await keys.resources(visit)
+    resources = await keys.resources(visit, policy)
     return await visit.page(
         "key.html",
         key=key,
@@ -49,6 +49,7 @@ async def show_one(visit: Visit) -> Response:
         policy=pretty(key.policy),
         rights=None if policy is None else await keys.rights(resources, policy),
         lines=lambda rights: keys.lines(rights, resources),
+        partly=keys.partly(resources),
         bound=await keys.bound(visit, key) if visit.may(MANAGE) else None,
         remedy=keys.REMEDY,
         may_manage=visit.may(MANAGE),
@@ -191,13 +192,15 @@ async def _ask(visit: Visit, verb: str) -> Response:
 async def _editor(
     visit: Visit, key: AccessKeyRecord, draft: keys.Draft, *, is_checked: bool, status: int = 200
 ) -> Response:
-    values: dict[str, Any] = {"changes": [], "diff": [], "seen": "", "loses": False}
+    values: dict[str, Any] = {"changes": [], "partly": None, "diff": [], "seen": "", "loses": False}
     if is_checked and draft.policy is not None:
-        resources = await keys.resources(visit)
-        before = await keys.rights(resources, keys.parsed(key) or Policy(()))
+        old = keys.parsed(key) or Policy(())
+        resources = await keys.resources(visit, old, draft.policy)
+        before = await keys.rights(resources, old)
         after = await keys.rights(resources, draft.policy)
         values = {
             "changes": keys.changes(before, after, resources),
+            "partly": keys.partly(resources),
             "diff": keys.diff(key.policy, draft.text),
             "seen": _seen(key, draft.text),
             "loses": not all(draft.policy.evaluate(each, "*").allowed for each in (VIEW, MANAGE)),

@@ -37,7 +37,7 @@ async def show(visit: Visit) -> Response:
         policy = Policy.parse(document) if document else None
     except PolicyError as error:
         problem = keys.with_line(document, str(error))
-    resources = await keys.resources(visit)
+    resources = await keys.resources(visit, policy)
     answer, named = None, actions(console.arns)
     if policy is not None and action:
         try:
@@ -59,6 +59,7 @@ async def show(visit: Visit) -> Response:
         problem=problem,
         answer=answer,
         lines=lambda rights: keys.lines(rights, resources),
+        partly=keys.partly(resources),
         rights=await keys.rights(resources, policy) if policy is not None and not action else None,
         unknown=unknown_action(action, named) if action and problem is None else None,
         warnings=[keys.with_line(document, each) for each in warnings(document, named)] if policy is not None else [],
