@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import sqlite3
 import time
 import urllib.request
@@ -26,6 +27,7 @@ from tools.monitoring.alerts import GROUPS
 from tools.monitoring.files import FOLDER
 from tools.monitoring.queries import chosen
 from whaul.local import Stack, stack
+from whaul.operations.call import MAX_REFUSALS
 from whaul.simulator import Simulator
 from whaul.stack.customer import send_events_to
 from whaul.stack.local import whaul
@@ -103,6 +105,16 @@ class Traffic:
         simulator.fault(self._down, kind="status", status=503)
         simulator.fault(self._denied, kind="error", code=190)
         self._forget_refreshes()
+        (account,) = self._calls.list_linked_whatsapp_business_accounts()["linkedAccounts"]
+        numbers = self._calls.get_linked_whatsapp_business_account(id=account["id"])["account"]["phoneNumbers"]
+        (refused,) = {each["phoneNumberId"] for each in numbers} - {self._running.phone_number_id}
+        for _ in range(2 * MAX_REFUSALS):  # one of the two workers leaves it alone from then on
+            self._tried(
+                self._calls.get_whatsapp_message_media,
+                mediaId=self._denied,
+                originationPhoneNumberId=refused,
+                metadataOnly=True,
+            )
 
     def _forget_refreshes(self) -> None:
         file = self._running.database_url.removeprefix("sqlite:///")
@@ -224,5 +236,6 @@ def test_a_database_that_is_away_is_seen_until_it_is_back(watched: Watched) -> N
     away = file.rename(file.with_suffix(".away"))
     eventually(lambda: numbers(watched.prometheus.ask("whaul_database_up")) == [0])
     eventually(lambda: "WhaulDatabaseDown" in {a["labels"]["alertname"] for a in watched.prometheus.alerts()})
-    away.rename(file)
+    # Not the file itself: SQLite takes it for the one that it had open, whose log is gone.
+    Path(shutil.copy2(away, file.with_suffix(".copy"))).rename(file)
     eventually(lambda: numbers(watched.prometheus.ask("whaul_database_up")) == [1])

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_what_is_read_is_shown_and_an_outage_told_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "LOOK_PAUSE", 0.0)
-    answers = iter([1, RegistryUnavailableError("away"), 2])
+    answers = iter([1, RegistryUnavailableError("away"), 2, ZeroDivisionError("unforeseen"), 3])
     shown: list[int] = []
     told: list[bool] = []
     done = asyncio.Event()
@@ -30,4 +30,4 @@ async def test_what_is_read_is_shown_and_an_outage_told_until_it_ends(monkeypatc
     async with database.followed(read, shown.append, told.append):
         assert shown == [1], "before anything else is done"
         await done.wait()
-    assert (shown, told) == ([1, 2], [True, False, True])
+    assert (shown, told) == ([1, 2, 3], [True, False, True, False, True])

@@ -58,7 +58,11 @@ async def followed(
     async def follow() -> None:
         while True:
             await asyncio.sleep(LOOK_PAUSE)
-            await look()
+            try:
+                await look()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next look comes
+                tell(False)
+                log.error("the database cannot be looked at", error=logs.without_text(error))
 
     await look()
     task = asyncio.create_task(follow())
