@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.console import RunningConsole, Visitor, allow, console, inside, words
-from harness.inbox import KEY, OWNER, REGION, Installation
+from harness.console import RunningConsole, Visitor, allow, console, inside, unlinked, words
+from harness.inbox import OWNER, REGION, Installation
 from harness.world import World
 from whaul.arns import Arns
 from whaul.events.archive.files import Files
 from whaul.events.archive.parking import Parking
 from whaul.simulator import Simulator
-from whaul.stack.local import clean_environment
 
 OTHER_WABA = "102290129349999"
 QUEUE = "arn:aws:sqs:eu-west-1:111122223333:orders"
@@ -21,18 +20,7 @@ QUEUE = "arn:aws:sqs:eu-west-1:111122223333:orders"
 
 @pytest.fixture(scope="module")
 def own(running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A simulated Meta, and a database in which nothing is linked."""
-    folder = tmp_path_factory.mktemp("accounts")
-    environ = clean_environment() | {
-        "AWS_REGION": REGION,
-        "WHAUL_ACCOUNT_ID": OWNER,
-        "WHAUL_SECRET_KEY": KEY.get_secret_value(),
-        "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
-        "WHAUL_GRAPH_URL": running_simulator.url,
-        "WHATSAPP_ACCESS_TOKEN": running_simulator.token,
-        "WHAUL_AUDIT_LOG": str(folder / "audit.log"),
-    }
-    return World(running_simulator, environ, folder)
+    return unlinked(running_simulator, tmp_path_factory.mktemp("accounts"))
 
 
 @pytest.fixture(scope="module")

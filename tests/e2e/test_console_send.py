@@ -10,29 +10,18 @@ from functools import partial
 import pytest
 
 from harness.client import Reply
-from harness.console import RunningConsole, Visitor, allow, console, inside, words
-from harness.inbox import KEY, OWNER, REGION, Installation, post
+from harness.console import RunningConsole, Visitor, allow, console, inside, unlinked, words
+from harness.inbox import Installation, post
 from harness.world import World
 from whaul.simulator import Simulator
 from whaul.simulator.templates import Template
-from whaul.stack.local import clean_environment
 
 CUSTOMER = "15550100777"
 
 
 @pytest.fixture(scope="module")
 def own(running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> World:
-    folder = tmp_path_factory.mktemp("send")
-    environ = clean_environment() | {
-        "AWS_REGION": REGION,
-        "WHAUL_ACCOUNT_ID": OWNER,
-        "WHAUL_SECRET_KEY": KEY.get_secret_value(),
-        "WHAUL_DATABASE_URL": f"sqlite:///{folder / 'whaul.db'}",
-        "WHAUL_GRAPH_URL": running_simulator.url,
-        "WHATSAPP_ACCESS_TOKEN": running_simulator.token,
-        "WHAUL_AUDIT_LOG": str(folder / "audit.log"),
-    }
-    found = World(running_simulator, environ, folder)
+    found = unlinked(running_simulator, tmp_path_factory.mktemp("send"))
     found.link()
     return found
 

@@ -18,10 +18,12 @@ from harness.client import Reply, send
 from harness.commands import steered
 from harness.inbox import KEY, NUMBER, OWNER, REGION, WABA, Installation, installation, post
 from harness.waiting import PATIENCE, eventually
-from harness.world import ZYGOTE
+from harness.world import ZYGOTE, World
 from harness.zygote import Forked
 from whaul.cli.console import checked
 from whaul.settings import Settings
+from whaul.simulator import Simulator
+from whaul.stack.local import clean_environment
 from whaul.stack.processes import answers, free_ports, wait_until
 
 OTHER_WABA, OTHER_NUMBER = "102290129349999", "106540352249999"
@@ -161,20 +163,28 @@ def console(environ: Mapping[str, str], folder: Path, ca_file: Path | None = Non
 @contextmanager
 def console_over(database: Path, settings: Mapping[str, str] | None = None) -> Iterator[RunningConsole]:
     """Run a console over a SQLite database that is made for it, with two linked accounts."""
-    environ = {
-        "WHAUL_DATABASE_URL": f"sqlite:///{database}",
-        "WHAUL_SECRET_KEY": KEY.get_secret_value(),
-        "WHAUL_ACCOUNT_ID": OWNER,
-        "AWS_REGION": REGION,
-        "WHATSAPP_ACCESS_TOKEN": "token",
-        "WHAUL_AUDIT_LOG": str(database.with_name("audit.log")),
-        **(settings or {}),
-    }
+    environ = {**_over(database), "WHATSAPP_ACCESS_TOKEN": "token", **(settings or {})}
     with console(environ, database.parent) as found:
         link = ["link", "--no-verify", "--name", "Shop"]
         found.do(*link, "--waba-id", WABA, f"--phone-number={NUMBER}=+15550100100")
         found.do(*link, "--waba-id", OTHER_WABA, f"--phone-number={OTHER_NUMBER}=+15550100200")
         yield found
+
+
+def unlinked(simulator: Simulator, folder: Path) -> World:
+    """A simulated Meta, and a database of its own in which nothing is linked."""
+    meta = {"WHAUL_GRAPH_URL": simulator.url, "WHATSAPP_ACCESS_TOKEN": simulator.token}
+    return World(simulator, clean_environment() | _over(folder / "whaul.db") | meta, folder)
+
+
+def _over(database: Path) -> dict[str, str]:
+    return {
+        "WHAUL_DATABASE_URL": f"sqlite:///{database}",
+        "WHAUL_SECRET_KEY": KEY.get_secret_value(),
+        "WHAUL_ACCOUNT_ID": OWNER,
+        "AWS_REGION": REGION,
+        "WHAUL_AUDIT_LOG": str(database.with_name("audit.log")),
+    }
 
 
 def allow(*actions: str, resource: str = "*") -> str:
