@@ -299,6 +299,14 @@ def test_files_are_shown_and_played_but_do_nothing(site: Site) -> None:
         assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
 
 
+def hear(page: Page, sender: str) -> None:
+    """Play what somebody sent, once it is archived."""
+    row = page.locator("tbody tr", has_text=sender)
+    expect(row).to_contain_text("archived")
+    row.get_by_role("link").click()
+    page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
+
+
 def test_a_voice_note_of_the_developer_is_heard_in_the_console(site: Site) -> None:
     sound = next(media for media in site.stack.simulator.media.values() if media.mime_type.startswith("audio/"))
     with site.signed_in() as page:
@@ -307,10 +315,7 @@ def test_a_voice_note_of_the_developer_is_heard_in_the_console(site: Site) -> No
         note = {"name": "my note.ogg", "mimeType": "video/ogg", "buffer": sound.read()}
         page.get_by_label("File").set_input_files(note)
         page.get_by_role("button", name="Send", exact=True).click()
-        row = page.locator("tbody tr", has_text="4915199999999")
-        expect(row).to_contain_text("archived")
-        row.get_by_role("link").click()
-        page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
+        hear(page, "4915199999999")
 
 
 def test_a_voice_note_is_recorded_on_the_simulator_s_page_and_no_other(site: Site) -> None:
@@ -323,10 +328,7 @@ def test_a_voice_note_is_recorded_on_the_simulator_s_page_and_no_other(site: Sit
         page.get_by_role("button", name="Stop recording, 1 s").click()
         page.get_by_role("button", name="Record it again").wait_for()
         page.get_by_role("button", name="Send", exact=True).click()
-        row = page.locator("tbody tr", has_text="4915188888888")
-        expect(row).to_contain_text("archived")
-        row.get_by_role("link").click()
-        page.locator("audio").evaluate("audio => { audio.muted = true; return audio.play(); }")
+        hear(page, "4915188888888")
 
 
 def test_a_hostile_message_stays_text(site: Site) -> None:
