@@ -73,6 +73,15 @@ def test_a_text_is_looked_at_sent_once_and_followed(own: World, operator: Visito
     assert operator.get(f"/messages?kind=all&wamid={message.id}").status == 200
 
 
+def test_the_form_begins_with_the_number_that_was_used_last(own: World, site: RunningConsole) -> None:
+    visitor = site.sign_in(site.key("--allow-all"))
+    assert "number" not in form(visitor.get("/send")), "there are two numbers"
+    assert form(visitor.get(f"/send?number={own.other_phone_number_id}"))["number"] == own.other_phone_number_id
+    assert form(visitor.get("/send?kind=image"))["number"] == own.other_phone_number_id
+    assert "number" not in form(visitor.get("/send?find=nothing"))
+    assert "number" not in form(site.sign_in(site.key("--allow-all")).get("/send")), "somebody else's"
+
+
 def test_a_template_of_the_account_is_filled_in(own: World, operator: Visitor, simulator: Simulator) -> None:
     here = f"/send?number={own.phone_number_id}&kind=template"
     assert "No template of this account is approved" in words(operator.get(here))

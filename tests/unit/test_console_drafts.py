@@ -26,6 +26,8 @@ SHOP = {
     ],
 }
 
+PLACE = {"latitude": "52.5163", "longitude": "-13.3777", "name": "Gate", "address": "Pariser Platz, Berlin"}
+
 
 @pytest.mark.parametrize(
     ("kind", "given", "content"),
@@ -110,6 +112,21 @@ def test_a_template_of_another_shape_asks_for_nothing(strange: Any) -> None:
     assert Template(strange).parameters == []
 
 
+def test_a_map_has_its_place() -> None:
+    template = Template({"name": "a", "language": "de", "components": [{"type": "HEADER", "format": "LOCATION"}]})
+    assert template.beyond == []
+    assert [each.name for each in template.parameters] == [f"header-{name}" for name in PLACE]
+    given = {"to": "1"} | {f"header-{name}": f" {value} " for name, value in PLACE.items()}
+    [component] = message("template", given, template)["template"]["components"]
+    assert component == {"type": "header", "parameters": [{"type": "location", "location": PLACE}]}
+    for name, wrong in [("latitude", "52,5"), ("latitude", "90.1"), ("longitude", "east"), ("longitude", "-181")]:
+        with pytest.raises(DraftError, match=f"Write the {name} as a number"):
+            message("template", given | {f"header-{name}": wrong}, template)
+    for name in PLACE:
+        with pytest.raises(DraftError, match=f"wants a value: Header: {name}"):
+            message("template", given | {f"header-{name}": " "}, template)
+
+
 def test_parts_that_the_form_does_not_know_are_told() -> None:
-    template = Template({"components": [{"type": "HEADER", "format": "LOCATION"}, {"type": "CAROUSEL", "cards": []}]})
-    assert template.beyond == ["CAROUSEL", "LOCATION"]
+    template = Template({"components": [{"type": "HEADER", "format": "PRODUCT"}, {"type": "CAROUSEL", "cards": []}]})
+    assert template.beyond == ["CAROUSEL", "PRODUCT"]

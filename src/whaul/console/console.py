@@ -68,6 +68,8 @@ class Console:
     notices: Notices = field(default_factory=Notices)
     sent: Notices = field(default_factory=Notices)
     """What was made or sent by forms that may not be used again."""
+    last_numbers: Notices = field(default_factory=Notices)
+    """The number that a session wrote from last, by its token."""
     checkups: Checkups = field(default_factory=Checkups)
 
     @cached_property

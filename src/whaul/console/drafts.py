@@ -2,6 +2,7 @@
 
 https://developers.facebook.com/documentation/business-messaging/whatsapp/reference/whatsapp-business-phone-number/message-api
 https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/overview
+https://developers.facebook.com/documentation/business-messaging/whatsapp/templates/utility-templates/location-templates
 """
 
 import json
@@ -21,6 +22,16 @@ KINDS: Final[Mapping[str, str]] = {
 WITH_CAPTION: Final = frozenset({"image", "video", "document"})
 BUTTONS: Final[Mapping[str, str]] = {"URL": "url", "COPY_CODE": "copy_code"}
 """Buttons of a template that take a parameter, and how they are called when it is sent."""
+LOCATION: Final[Mapping[str, str]] = {
+    "latitude": "latitude, in degrees, such as 52.5163",
+    "longitude": "longitude, in degrees, such as 13.3777",
+    "name": "name of the place",
+    "address": "address",
+}
+"""What a header with a map takes."""
+_DEGREES: Final[Mapping[str, int]] = {"latitude": 90, "longitude": 180}
+"""How far they go, to either side."""
+_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(\.\d{1,20})?", re.ASCII)
 _VARIABLE: Final = re.compile(r"\{\{\s*(\w{1,64})\s*\}\}")
 
 Given = Mapping[str, str]
@@ -45,9 +56,9 @@ class _Slot:
 
     members: Mapping[str, Any]
     kind: str
-    """`text`, `coupon_code`, or a media."""
+    """`text`, `coupon_code`, `location`, or a media."""
     parameters: Sequence[tuple[Parameter, str | None]]
-    """With the variable's name, if it has one."""
+    """With the variable's name, if it has one; of a location, its members."""
 
 
 class Template:
@@ -78,15 +89,12 @@ class Template:
         known = {"HEADER", "BODY", "FOOTER", "BUTTONS"}
         parts = {_text(each.get("type")) for each in self._components} - known
         headers = {_text(each.get("format")) for each in self._components if each.get("type") == "HEADER"}
-        return sorted(filter(None, (parts | headers) - {"TEXT", *(kind.upper() for kind in MEDIA)}))
+        return sorted(filter(None, (parts | headers) - {"TEXT", "LOCATION", *(kind.upper() for kind in MEDIA)}))
 
     def members(self, given: Given) -> dict[str, Any]:
         """Write it as it is sent. Raises DraftError."""
         shown: dict[str, Any] = {"name": self.name, "language": {"code": self.language}}
-        components = [
-            {**slot.members, "parameters": [self._written(slot, *each, given) for each in slot.parameters]}
-            for slot in self._slots
-        ]
+        components = [{**slot.members, "parameters": self._written(slot, given)} for slot in self._slots]
         return shown | ({"components": components} if components else {})
 
     def _read(self) -> Iterator[_Slot]:
@@ -95,6 +103,9 @@ class Template:
             if type_ == "HEADER" and format_ in MEDIA:
                 parameter = Parameter("header", f"Header: {format_}, an id or a link")
                 yield _Slot({"type": "header"}, format_, [(parameter, None)])
+            elif type_ == "HEADER" and format_ == "location":
+                members = [(Parameter(f"header-{name}", f"Header: {what}"), name) for name, what in LOCATION.items()]
+                yield _Slot({"type": "header"}, format_, members)
             elif type_ in {"HEADER", "BODY"}:
                 part = type_.lower()
                 names = dict.fromkeys(_VARIABLE.findall(_text(component.get("text"))))
@@ -117,14 +128,16 @@ class Template:
             yield _Slot(members, "text" if kind == "url" else "coupon_code", [(parameter, None)])
 
     @staticmethod
-    def _written(slot: _Slot, parameter: Parameter, variable: str | None, given: Given) -> dict[str, Any]:
-        value = given.get(parameter.name, "")
-        if not value.strip():
-            raise DraftError(f"The template wants a value: {parameter.label}.")
+    def _written(slot: _Slot, given: Given) -> list[dict[str, Any]]:
+        values = [(variable, _value(parameter, given)) for parameter, variable in slot.parameters]
+        if slot.kind == "location":
+            return [{"type": "location", "location": _location({str(name): value for name, value in values})}]
         if slot.kind in MEDIA:
-            return {"type": slot.kind, slot.kind: _file(value)}
-        named = {} if variable is None else {"parameter_name": variable}
-        return {"type": slot.kind, **named, slot.kind: value}
+            return [{"type": slot.kind, slot.kind: _file(value)} for _, value in values]
+        return [
+            {"type": slot.kind, **({} if variable is None else {"parameter_name": variable}), slot.kind: value}
+            for variable, value in values
+        ]
 
 
 def message(kind: str, given: Given, template: Template | None = None) -> dict[str, Any]:
@@ -159,6 +172,21 @@ def _content(kind: str, given: Given, template: Template | None) -> dict[str, An
         written["caption"] = caption
     if kind == "document" and (name := given.get("filename", "").strip()):
         written["filename"] = name
+    return written
+
+
+def _value(parameter: Parameter, given: Given) -> str:
+    value = given.get(parameter.name, "")
+    if not value.strip():
+        raise DraftError(f"The template wants a value: {parameter.label}.")
+    return value
+
+
+def _location(members: Mapping[str, str]) -> dict[str, str]:
+    written = {name: value.strip() for name, value in members.items()}
+    for name, most in _DEGREES.items():
+        if not _NUMBER.fullmatch(written[name]) or abs(float(written[name])) > most:
+            raise DraftError(f"Write the {name} as a number from -{most} to {most}, with a point: 52.5163.")
     return written
 
 

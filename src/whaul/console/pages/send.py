@@ -66,11 +66,15 @@ class Composed:
 async def compose(visit: Visit) -> Response:
     """Ask for a number and a kind, then for what the kind needs."""
     query = visit.request.query_params
-    numbers, is_whole = await _numbers(visit, query.get("find", "").strip()[:MAX_TEXT])
+    text, kind = query.get("find", "").strip()[:MAX_TEXT], query.get("kind") or "text"
+    numbers, is_whole = await _numbers(visit, text)
     wanted = query.get("number") or (numbers[0][1].id if len(numbers) == 1 and is_whole else "")
-    if not wanted:
+    if wanted:
+        composed = await _composed(visit, wanted, kind)
+    elif (last := None if text else await _last(visit, kind)) is not None:
+        composed = last
+    else:
         return await _page(visit, numbers=numbers, is_whole=is_whole)
-    composed = await _composed(visit, wanted, query.get("kind") or "text")
     composed.given = {"media": query.get("media", "")[:MAX_TEXT]}
     templates, problem, next_ = await _templates(visit, composed) if composed.kind == "template" else ([], None, None)
     if composed.kind == "template" and (id_ := query.get("template")):
@@ -160,6 +164,8 @@ async def _page(
     may_follow: bool = False,
     status: int = 200,
 ) -> Response:
+    if numbers and composed and all(number.id != composed.number.id for _, number in numbers):
+        numbers = [*numbers, (composed.account, composed.number)]  # of too many to list, the one that is written from
     command = None if composed is None else composed.command
     if command is not None:
         what = "'{…}'" if preview is None else shlex.quote(json.dumps(json.loads(preview), ensure_ascii=False))
@@ -210,19 +216,33 @@ def _may(visit: Visit, number: LinkedPhoneNumber) -> bool:
     return visit.may(SEND, number.arn)
 
 
+async def _last(visit: Visit, kind: str) -> Composed | None:
+    """Begin with the number that the session had last, if it can still be sent from."""
+    id_ = visit.console.last_numbers.get(visit.session)
+    if id_ is None or not visit.may(SEND, visit.console.arns.arn(id_)):
+        return None
+    return await _found(visit, id_, kind)
+
+
 async def _composed(visit: Visit, number: str, kind: str) -> Composed:
-    if kind not in KINDS:
-        raise PageError("There is no such kind of message.", 400)
     arns = visit.console.arns
     id_ = arns.read_phone_number(number)
     if id_ is None:
         raise PageError("There is no such number.")
     visit.require(SEND, arns.arn(id_))
-    account = await visit.console.registry.accounts.with_phone_number(id_)
-    found = next((each for each in account.phone_numbers if each.id == id_), None) if account else None
-    if account is None or found is None:
+    found = await _found(visit, id_, kind)
+    if found is None:
         raise PageError("There is no such number, or not any more.")
-    return Composed(account, found, kind)
+    visit.console.last_numbers[visit.session] = id_
+    return found
+
+
+async def _found(visit: Visit, id_: str, kind: str) -> Composed | None:
+    if kind not in KINDS:
+        raise PageError("There is no such kind of message.", 400)
+    account = await visit.console.registry.accounts.with_phone_number(id_)
+    number = next((each for each in account.phone_numbers if each.id == id_), None) if account else None
+    return None if account is None or number is None else Composed(account, number, kind)
 
 
 async def _templates(visit: Visit, composed: Composed) -> tuple[Sequence[Mapping[str, Any]], str | None, str | None]:
