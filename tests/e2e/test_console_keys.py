@@ -126,7 +126,7 @@ def test_nobody_makes_or_changes_what_may_do_more(
     assert "Statement allows * on *, which your key does not" in words(refused)
     assert "AWS_SECRET" not in refused.text
     assert "You may not change it. This key may do more than yours" in words(visitor.get(f"/keys/{admin}"))
-    for verb in ("enable", "disable", "delete", "policy"):
+    for verb in ("enable", "disable", "delete", "policy", "limit"):
         assert visitor.post(f"/keys/{admin}/{verb}", {"policy": allow("whaul:ViewMessages")}).status == 403
     assert visitor.post(f"/keys/{own}/policy", {"policy": allow("whaul:*")}).status == 400
     assert make(visitor).status == 200
@@ -200,12 +200,30 @@ def test_the_simulator_says_which_statement_decides(operator: Visitor, running_c
 def test_rights_are_those_of_the_policy(running_console: RunningConsole) -> None:
     key, viewer = running_console.with_policy(allow("whaul:ViewKeys"))
     assert "Make a key" not in words(viewer.get("/keys"))
-    assert "Disable" not in words(viewer.get(f"/keys/{key}"))
+    assert {"Disable", "Limit"}.isdisjoint(words(viewer.get(f"/keys/{key}")).replace("…", "").split())
+    assert viewer.get(f"/keys/{key}/limit").status == 403
     assert viewer.get("/keys/new").status == 403
     assert viewer.post(f"/keys/{key}/delete").status == 403
     _, stranger = running_console.with_policy(allow("whaul:ViewMessages"))
     for path in ("/keys", f"/keys/{key}", "/keys/simulator"):
         assert stranger.get(path).status == 403
+
+
+def test_a_limit_is_set_and_taken_back(operator: Visitor, running_console: RunningConsole) -> None:
+    key = running_console.key("--role", "viewer")
+    here = f"/keys/{key}/limit"
+    assert f"whaul keys limit {key} --rate-limit N --rate-burst N" in words(operator.get(here))
+    assert "2.5 a second, 4 at once" in words(operator.submit(here, {"rate": "2.5", "burst": "4"}))
+    assert "2.5 calls per second, 4 at once" in running_console.do("keys", "show", key)
+    [*_, record] = running_console.audited(eventName="ManageKeys", readOnly=False)
+    assert record["requestParameters"].items() >= {"accessKeyId": key, "rateLimit": 2.5, "rateBurst": 4}.items()
+    assert 'name="rate" value="2.5"' in operator.get(here).text
+    for rate, burst in [("-1", ""), ("nan", ""), ("1000001", ""), ("x", ""), ("5", "0"), ("5", "1.5"), ("", "3")]:
+        refused = operator.post(here, {"rate": rate, "burst": burst})
+        assert refused.status == 400
+        assert f'name="rate" value="{rate}"' in refused.text
+    assert "as many as it likes" in words(operator.submit(here, {"rate": "0", "burst": ""}))
+    assert "as many as the server lets" in words(operator.submit(here, {"rate": "", "burst": ""}))
 
 
 def test_a_key_is_as_slow_as_the_one_that_makes_it(running_console: RunningConsole) -> None:
@@ -215,3 +233,7 @@ def test_a_key_is_as_slow_as_the_one_that_makes_it(running_console: RunningConso
     made = unescape(make(visitor).body.decode())
     [key] = re.findall(r"AWS_ACCESS_KEY_ID=(\w+)", made)
     assert json.loads(running_console.do("keys", "show", key, "--json"))["accessKey"]["rateLimit"] == 7
+    for rate, burst in [("", ""), ("0", ""), ("7.5", ""), ("7", "8")]:
+        assert visitor.post(f"/keys/{key}/limit", {"rate": rate, "burst": burst}).status == 400
+    assert "7 calls a second, 7 at once" in words(visitor.post(f"/keys/{key}/limit", {"rate": "8"}))
+    assert "6.0 a second" in words(visitor.submit(f"/keys/{key}/limit", {"rate": "6", "burst": "7"}))

@@ -99,7 +99,7 @@ def pages(site: Site) -> list[str]:
     of_accounts = [account, f"{account}/unlink", "/accounts/link", "/accounts?text=nothing"]
     of_archive = [f"/archive/{site.stack.account_id}/{rest}" for rest in ("backfill", "off")]
     key = site.console.key("--role", "viewer")
-    of_keys = [f"/keys/{key}{rest}" for rest in ("", "/disable", "/delete", "/policy")]
+    of_keys = [f"/keys/{key}{rest}" for rest in ("", "/disable", "/delete", "/policy", "/limit")]
     of_keys += ["/keys/new?role=application", "/keys/simulator", f"/keys/simulator?key={key}"]
     of_keys += [f"/keys/simulator?key={key}&action=whaul:{action}" for action in ("ViewMessages", "ManageKeys")]
     sends = f"/send?number={site.stack.phone_number_id}&kind="

@@ -1,7 +1,7 @@
 """Keys: who may call and sign in, with which policy; made, changed, disabled and deleted."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from whaul.auth.policy import Policy
-from whaul.console import keys
+from whaul.console import keys, rate_limits
 from whaul.console.keys import MANAGE, VIEW
 from whaul.console.page import Page
 from whaul.console.rendering import pretty
@@ -143,6 +143,39 @@ async def set_policy(visit: Visit) -> Response:
     return visit.back(f"/keys/{key.access_key_id}" if may_look else "/", told)
 
 
+async def ask_limit(visit: Visit) -> Response:
+    """Show the form for a key's rate limit."""
+    key = await keys.changed(visit)
+    numbers = {"rate": key.rate_limit, "burst": key.rate_burst}
+    return await _limit(visit, key, {name: "" if n is None else f"{n:g}" for name, n in numbers.items()})
+
+
+async def set_limit(visit: Visit) -> Response:
+    """Set a key's rate limit."""
+    key = await keys.changed(visit)
+    sent = await visit.form()
+    form = {name: str(sent.get(name, "")) for name in ("rate", "burst")}
+    try:
+        limit = rate_limits.read(form, visit.caller)
+    except rate_limits.LimitError as error:
+        return await _limit(visit, key, form, str(error))
+    await visit.console.registry.access_keys.set_rate_limit(key.access_key_id, limit.rate, limit.burst)
+    visit.details |= {"rateLimit": limit.rate, "rateBurst": limit.burst}
+    return visit.back(f"/keys/{key.access_key_id}", f"{key.name} has this limit. Servers follow within 5 seconds.")
+
+
+async def _limit(visit: Visit, key: AccessKeyRecord, given: Mapping[str, str], problem: str | None = None) -> Response:
+    return await visit.page(
+        "key_limit.html",
+        status=200 if problem is None else 400,
+        key=key,
+        given=given,
+        problem=problem,
+        most=rate_limits.MOST,
+        is_own=key.access_key_id == visit.caller.access_key_id,
+    )
+
+
 async def _new(
     visit: Visit,
     status: int = 200,
@@ -246,4 +279,6 @@ PAGES: Final = (
     Page(path="/keys/{id}/delete", action=MANAGE, answer=delete, posts=True),
     Page(path="/keys/{id}/policy", action=MANAGE, answer=ask_policy),
     Page(path="/keys/{id}/policy", action=MANAGE, answer=set_policy, posts=True),
+    Page(path="/keys/{id}/limit", action=MANAGE, answer=ask_limit),
+    Page(path="/keys/{id}/limit", action=MANAGE, answer=set_limit, posts=True),
 )
