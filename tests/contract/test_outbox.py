@@ -10,6 +10,7 @@ from harness.collector import TRACE_ID, Memory, named
 from harness.inbox import NUMBER, image, installation, post, text
 from harness.outbox import ScriptedTarget, delivering
 from whaul.events.database.columns import microseconds
+from whaul.events.delivery.lanes import HELD
 from whaul.events.model import Accepted, Event, Failed
 from whaul.telemetry.spans import Tracing
 
@@ -216,7 +217,8 @@ async def test_what_comes_for_a_destination_that_has_just_stopped_is_given_back(
     async with delivering(url, {"orders": target}) as there:
         await there.here.link()
         await there.here.add_destination(ordered=ordered, concurrency=1)
-        await there.here.inbox.put(post(*(text(f"wamid.{number}") for number in range(3))))
+        wamids = [f"wamid.{number}" for number in range(HELD + 1)]  # one more than memory has places for
+        await there.here.inbox.put(post(*map(text, wamids)))
         await target.got(1)
         [lane] = there.outbox._lanes.values()
         claimed = await there.outbox._claim(lane, 1)
@@ -226,11 +228,11 @@ async def test_what_comes_for_a_destination_that_has_just_stopped_is_given_back(
         for delivery in claimed:
             there.outbox._admit(lane, delivery)
         target.gate.set()  # an ordered destination claims the next of a conversation when this one is done
-        await there.until("SELECT count(*), count(lease_owner) FROM deliveries", 2, 0)
-        assert target.wamids == ["wamid.0"]
+        await there.until("SELECT count(*), count(lease_owner) FROM deliveries", HELD, 0)
+        assert target.wamids == wamids[:1]
         await there.destinations.resume("orders")
         await there.settled()
-        assert target.wamids == ["wamid.0", "wamid.1", "wamid.2"]
+        assert target.wamids == wamids
 
 
 async def test_what_waits_for_a_removed_destination_goes_with_it(url: str) -> None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-HELD: Final = 2
-"""How many times its concurrency a lane holds: enough to go on while the next are fetched."""
+HELD: Final = 8
+"""How many times its concurrency a lane holds. A burst that fits is not claimed from the database afterwards, which
+costs as much as to put it there, and waits for the disk once more."""
 ATTEMPT: Final = 18.0
 """Seconds after which an attempt is cut off; a target has a limit of its own, and a lower one."""
 REPLAY_SHARE: Final = 4
@@ -64,11 +65,16 @@ class Lane:
         """Deliveries that may be in flight now."""
         return 1 if self.health.is_down else self.destination.concurrency
 
+    @property
+    def places(self) -> int:
+        """Deliveries that may be held, as long as the destination answers."""
+        return HELD * self.destination.concurrency
+
     def room(self) -> int:
         """Say how many more deliveries may be held."""
         if not self.is_active:
             return 0
-        most = 1 if self.health.is_down else HELD * self.destination.concurrency
+        most = 1 if self.health.is_down else self.places
         return most - len(self.queue) - len(self.in_flight) - self.reserved
 
     def replay_room(self) -> int:

@@ -3,9 +3,9 @@
     theory of operation
 
 A new delivery comes from the inbox by hand, leased to this process, and no statement is spent on finding it. What
-there is no room for stays in the database, and is claimed when there is (`_fetch`): memory holds twice a destination's
-concurrency, however many events wait. Once a second the sweep looks for what has become due: retries, what a dead
-process left, what other processes had no room for.
+there is no room for stays in the database, and is claimed when there is (`_fetch`): memory holds a few times a
+destination's concurrency (`HELD`), however many events wait. Once a second the sweep looks for what has become due:
+retries, what a dead process left, what other processes had no room for.
 
 Each destination has a lane, and lanes know nothing of each other: a slow one holds up itself. What came of attempts is
 written in batches (`_settle`), one transaction for many; then a row is gone, or due later, or dead.
@@ -175,8 +175,8 @@ class Outbox:
             self._move_soon(lane)
 
     def _fetch_soon(self, lane: Lane) -> None:
-        """Claim more, unless there is plenty in memory: few at a time would cost as much as many."""
-        plenty = lane.queue and lane.room() < lane.destination.concurrency
+        """Claim more, unless half of the places are taken: few at a time would cost as much as many."""
+        plenty = lane.queue and lane.room() < lane.places // 2
         if not (lane.fetching or plenty or self._stopping or lane.room() <= 0):
             lane.fetching = True
             self._tasks.start(self._fetch(lane))
