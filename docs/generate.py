@@ -6,7 +6,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,9 @@ from whaul.api import service
 from whaul.cli import help as help_pages
 from whaul.cli.help import About
 from whaul.cli.reference import facts
-from whaul.effective_settings import SETTING_GROUPS
 from whaul.environment import environment_name
 from whaul.operations.call import ACCOUNT, NUMBER, RESOURCE, Target, target_of
-from whaul.settings import Settings
+from whaul.settings import GROUPS
 from whaul.simulator import Simulator
 from whaul.simulator.control.row import Row
 from whaul.simulator.control.rows import PREFIX, table
@@ -160,15 +159,12 @@ The shell must find `whaul`: activate its virtual environment, or link the progr
 
 def settings_page() -> str:
     """Render every setting under a heading of its own, so that `#whaul_port` leads to it."""
-    grouped = [name for names in SETTING_GROUPS.values() for name in names]
-    if sorted(grouped) != sorted(Settings.model_fields):
-        raise SystemExit(f"put into a group: {set(grouped) ^ set(Settings.model_fields)}")
-    contents = [f"- [{title}](#{_anchor(title)}): {_links(names)}" for title, names in SETTING_GROUPS.items()]
+    contents = [f"- [{title}](#{_anchor(title)}): {_links(group.model_fields)}" for title, group in GROUPS.items()]
     contents.append("- [Variables of other tools](#variables-of-other-tools)\n")
     parts = [GENERATED, SETTINGS_HEAD, *contents]
-    for title, names in SETTING_GROUPS.items():
+    for title, group in GROUPS.items():
         parts.append(f"## {title}\n")
-        parts += [_setting(name, Settings.model_fields[name]) for name in names]
+        parts += [_setting(name, field) for name, field in group.model_fields.items()]
     return "\n".join([*parts, SETTINGS_TAIL])
 
 
@@ -176,7 +172,7 @@ def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def _links(names: Sequence[str]) -> str:
+def _links(names: Iterable[str]) -> str:
     variables = [environment_name(name) for name in names]
     return ", ".join(f"[`{variable}`](#{variable.lower()})" for variable in variables)
 

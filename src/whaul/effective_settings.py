@@ -1,7 +1,7 @@
 """Every setting with its value, and where the value comes from. Secrets are masked."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -16,36 +16,12 @@ from whaul.environment import environment_name, given_by, is_secret
 from whaul.outbound.aws_endpoints import configured_endpoint_source
 from whaul.outbound.certificates import PROFILE, named_bundles
 from whaul.setting_types import written_duration
-from whaul.settings import Settings
+from whaul.settings import GROUPS, Settings
 from whaul.storage.s3_config import profile_region
 
 DEFAULT: Final = "default"
 MASK: Final = "***"
 AWS: Final = "AWS's configuration of S3"
-SETTING_GROUPS: Mapping[str, Sequence[str]] = {
-    "Listener": (
-        *("host", "port", "workers", "idle_timeout", "shutdown_notice", "tls_cert_file", "tls_key_file"),
-        *("trusted_proxies", "auth", "root_access_key_id", "root_secret_access_key"),
-    ),
-    "Registry": ("database_url", "secret_key", "account_id", "region"),
-    "Stored objects": (
-        *("key_mode", "extensions", "s3_addressing_style", "s3_sse", "s3_sse_kms_key_id"),
-        *("s3_storage_class", "s3_tags", "s3_expected_bucket_owner", "presigned_hosts"),
-    ),
-    "Webhooks and events": (
-        *("webhook_port", "webhook_host", "app_secrets", "webhook_verify_tokens", "webhook_retention"),
-        *("event_retention", "delivery_period", "event_hosts", "events_aws_profile", "max_backlog"),
-        *("max_backlog_bytes", "archive_concurrency"),
-    ),
-    "Console": (
-        *("console_listen", "console_hosts", "console_servers", "oidc_issuer", "oidc_client_id", "oidc_client_secret"),
-        *("oidc_scopes", "oidc_groups_claim", "oidc_access_keys", "oidc_name", "oidc_session"),
-    ),
-    "Meta": ("graph_url", "graph_version", "graph_user_agent", "media_hosts"),
-    "Limits": ("max_file_size", "deadline", "max_transfers", "max_queue", "rate_limit", "rate_burst"),
-    "Logs": ("log_level", "log_format", "audit_log", "audit_log_max_size", "audit_log_files"),
-}
-"""Every setting, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +55,12 @@ def effective_settings(loaded: Settings) -> list[Row]:
 
 
 def _of_whaul(loaded: Settings) -> Iterator[Row]:
-    for group, names in SETTING_GROUPS.items():
-        for name in names:
-            source = given_by(name, type(loaded).model_fields[name]) or DEFAULT
-            is_masked = is_secret(type(loaded).model_fields[name]) and name != "database_url"
+    for title, group in GROUPS.items():
+        for name, field in group.model_fields.items():
+            source = given_by(name, field) or DEFAULT
+            is_masked = is_secret(field) and name != "database_url"
             value = _value(getattr(loaded, name), is_masked=is_masked)
-            yield Row(group, environment_name(name), value, source, is_masked)
+            yield Row(title, environment_name(name), value, source, is_masked)
 
 
 def _value(value: object, *, is_masked: bool) -> object:
