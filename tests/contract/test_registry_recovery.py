@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import struct
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -253,7 +253,8 @@ async def test_a_file_that_was_replaced_under_way_is_followed(folder: Path, keep
         assert await linked(neighbour) == ["9", "10"]
         await neighbour.accounts.link(*account("11"))
         assert await linked(registry) == ["9", "10", "11"]
-    assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     if keeps_old:
         async with opened(f"sqlite:///{moved}") as registry:
             assert sorted(await linked(registry)) == ["0", "1", "2", "3"]

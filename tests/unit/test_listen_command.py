@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ class Here:
 
     def dump(self) -> list[str]:
         """All that is in the database."""
-        with sqlite3.connect(self.path) as database:
+        with closing(sqlite3.connect(self.path)) as database:
             return list(database.iterdump())
 
 
@@ -136,7 +136,7 @@ def test_listening_leaves_no_trace(here: Here, end: signal.Signals) -> None:
 def test_what_came_since_then_is_sent_in_order_and_chosen_as_for_destinations(here: Here) -> None:
     lost = text("wamid.lost")
     here.put(lost, *(text(f"wamid.{number}") for number in range(3)), image("wamid.picture", "1"), text("wamid.last"))
-    with sqlite3.connect(here.path) as database:
+    with closing(sqlite3.connect(here.path)) as database, database:
         database.execute("UPDATE events SET entry = 'of a key that is gone' WHERE wamid = 'wamid.lost'")
     process = here.listen("--json", "--since", "1h", "--kind", "message", "--type", "text", "--field", "messages")
     for _ in range(5):

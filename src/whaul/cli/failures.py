@@ -91,18 +91,13 @@ def _foreign_message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> list[str]:
     """Format the traceback without the texts of errors and without local variables: both may hold secrets."""
-    told = traceback.TracebackException.from_exception(error, capture_locals=False)
     lines: list[str] = []
-    seen = {id(told)}
-    while True:
-        lines[:0] = ["Traceback (most recent call last):", *"".join(told.stack.format()).splitlines(), _kind(told)]
-        earlier = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
-        if earlier is None or id(earlier) in seen:
-            return lines
-        seen.add(id(earlier))
-        lines.insert(0, "")
-        told = earlier
-
-
-def _kind(told: traceback.TracebackException) -> str:
-    return f"{getattr(told.exc_type, '__module__', '')}.{getattr(told.exc_type, '__qualname__', '')}"
+    told: BaseException | None = error
+    seen: list[BaseException] = []
+    while told is not None and told not in seen:
+        seen.append(told)
+        places = "".join(traceback.format_tb(told.__traceback__)).splitlines()
+        kind = f"{type(told).__module__}.{type(told).__qualname__}"
+        lines = ["Traceback (most recent call last):", *places, kind, *([""] if lines else []), *lines]
+        told = told.__cause__ or (None if told.__suppress_context__ else told.__context__)
+    return lines
