@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from whaul.errors import ThrottledRequestException
-from whaul.server.bodies import ARRIVAL_TIME, BodyBudget
+from whaul.errors import RequestEntityTooLargeException, ThrottledRequestException
+from whaul.server.asgi import Message
+from whaul.server.bodies import ARRIVAL_TIME, BodyBudget, BodySize
 from whaul.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -102,3 +103,15 @@ async def test_no_room_is_lost(bodies: BodyBudget, clock: Clock) -> None:
     (whole,) = await started(bodies, 100)
     await whole.arrive()
     assert await whole.end() == b"body"
+
+
+async def test_a_body_ends_at_its_stated_length(bodies: BodyBudget) -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": parts.pop(0), "more_body": True}
+
+    parts = [b"bo", b"dy"]
+    assert await bodies.read(receive, BodySize(4, is_stated=True)) == b"body"
+    assert not parts  # more would be asked for in vain
+    parts = [b"bo", b"dy", b"!"]
+    with pytest.raises(RequestEntityTooLargeException):
+        await bodies.read(receive, BodySize(4, is_stated=False))

@@ -7,6 +7,7 @@ connections. Large ones share a budget, each from its arrival until its call end
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from whaul.errors import RequestEntityTooLargeException, SerializationException, ThrottledRequestException
 from whaul.server.asgi import Receive, Scope
@@ -22,8 +23,16 @@ ARRIVAL_TIME = 1.0
 """Seconds after which a body that has not arrived gives way to others."""
 
 
-def body_size(scope: Scope, max_size: int) -> int:
-    """Return how many bytes the body may turn out to have: its stated length, else `max_size`, or 0 without a body.
+class BodySize(NamedTuple):
+    """How many bytes a body has."""
+
+    most: int
+    is_stated: bool
+    """Whether it has exactly so many: HTTP ends it there."""
+
+
+def body_size(scope: Scope, max_size: int) -> BodySize:
+    """Say how large a body turns out: as its length says, else `max_size` at most, or 0 without a body.
 
     Raises `RequestEntityTooLargeException` for a stated length above `max_size`.
     """
@@ -32,9 +41,9 @@ def body_size(scope: Scope, max_size: int) -> int:
         if name == b"content-length":
             if not value.isdigit() or len(value) > 15 or int(value) > max_size:
                 raise _too_large(max_size)
-            return int(value)
+            return BodySize(int(value), is_stated=True)
         chunked = chunked or name == b"transfer-encoding"
-    return max_size if chunked else 0
+    return BodySize(max_size if chunked else 0, is_stated=False)
 
 
 class BodyBudget:
@@ -53,11 +62,11 @@ class BodyBudget:
         self.arriving: dict[BodyRoom, None] = {}
         """The large ones that are being read, the oldest first."""
 
-    async def read(self, receive: Receive, max_size: int) -> bytes:
+    async def read(self, receive: Receive, size: BodySize) -> bytes:
         """Read a request's body.
 
-        Raises `RequestEntityTooLargeException` above `max_size` bytes, and `SerializationException` for a body that
-        does not come.
+        Raises `RequestEntityTooLargeException` above its size, and `SerializationException` for a body that does not
+        come.
         """
         body = bytearray()  # grows in place: a list would hold more than the body when it comes in tiny parts
         more = True
@@ -67,9 +76,10 @@ class BodyBudget:
                 if message["type"] != "http.request":  # http.disconnect
                     raise SerializationException("The request body broke off.")
                 body += message.get("body", b"")
-                if len(body) > max_size:
-                    raise _too_large(max_size)
-                more = message.get("more_body", False)
+                if len(body) > size.most:
+                    raise _too_large(size.most)
+                # To ask once more whether a whole body has ended would wake three threads.
+                more = message.get("more_body", False) and not (size.is_stated and len(body) == size.most)
         return bytes(body)
 
     def take(self, size: int) -> "BodyRoom":

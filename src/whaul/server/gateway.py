@@ -183,10 +183,10 @@ class Gateway(HttpApp):
         call.arriving = True
         max_size = request.MAX_REQUESTS.get(call.operation or "", request.MAX_REQUEST)
         size = body_size(exchange.scope, max_size)
-        if size <= SMALL_BODY:
+        if size.most <= SMALL_BODY:
             exchange.body = await self.bodies.read(exchange.receive, size)
         else:
-            exchange.room = self.bodies.take(size)
+            exchange.room = self.bodies.take(size.most)
             exchange.body = await exchange.room.fill(self.bodies.read(exchange.receive, size))
         call.arriving = False
 

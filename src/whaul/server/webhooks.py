@@ -126,10 +126,10 @@ class Webhooks:
         room = None
         try:
             size = body_size(scope, MAX_BODY)
-            if size <= SMALL_BODY:
+            if size.most <= SMALL_BODY:
                 body = await self._bodies.read(receive, size)
             else:
-                room = self._bodies.take(size)
+                room = self._bodies.take(size.most)
                 body = await room.fill(self._bodies.read(receive, size))
             return await self._prove(scope, body, digest, app_id, started)
         except (RequestEntityTooLargeException, SerializationException, ThrottledRequestException) as error:
