@@ -185,13 +185,13 @@ def _profile_bundle() -> str | None:
     """The `ca_bundle` of the AWS profile; None without one, or without a profile that can be read."""
     if os.environ.get("AWS_CA_BUNDLE"):
         return None
-    import botocore.session
     from botocore.exceptions import BotoCoreError
 
+    from whaul.outbound.aws_profile import AwsProfile
     from whaul.outbound.certificates import PROFILE
 
     try:
-        bundle = botocore.session.Session().get_scoped_config().get(PROFILE)
+        bundle = AwsProfile.load().values.get(PROFILE)
     except BotoCoreError:
         return None  # `s3_config` says what is wrong with it
     return str(bundle) if bundle else None
@@ -290,11 +290,17 @@ def public_client(names: "PublicNames") -> "PublicClient":
 
 def check_events_profile(settings: Settings) -> None:
     """Refuse a profile for events that AWS's configuration does not have."""
-    import botocore.session
+    from botocore.exceptions import ProfileNotFound
+
+    from whaul.outbound.aws_profile import AwsProfile
 
     name = settings.events_aws_profile
-    if name is not None and name not in botocore.session.Session().available_profiles:
-        raise SettingsError([f"WHAUL_EVENTS_AWS_PROFILE={name}: AWS's configuration has no such profile"])
+    if name is None:
+        return
+    try:
+        AwsProfile.load(name)
+    except ProfileNotFound:
+        raise SettingsError([f"WHAUL_EVENTS_AWS_PROFILE={name}: AWS's configuration has no such profile"]) from None
 
 
 def _aws_client(settings: Settings, http: "HttpClient") -> "AwsClient":

@@ -7,13 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-import botocore.session
 from pydantic import SecretStr
 
 from whaul.components import s3_config
 from whaul.database_url import without_secrets
 from whaul.environment import environment_name, given_by, is_secret
 from whaul.outbound.aws_endpoints import configured_endpoint_source
+from whaul.outbound.aws_profile import AwsProfile
 from whaul.outbound.certificates import PROFILE, named_bundles
 from whaul.setting_types import written_duration
 from whaul.settings import GROUPS, Settings
@@ -75,18 +75,17 @@ def _value(value: object, *, is_masked: bool) -> object:
 
 def _of_aws(loaded: Settings) -> Iterator[Row]:
     config = s3_config(loaded)
-    session = botocore.session.Session()
-    yield Row(AWS, "profile", session.profile or "default", "AWS_PROFILE" if session.profile else DEFAULT)
-    source = configured_endpoint_source(session, "s3")
+    profile = AwsProfile.load()
+    yield Row(AWS, "profile", profile.name or "default", "AWS_PROFILE" if profile.name else DEFAULT)
+    source = configured_endpoint_source(profile, "s3")
     yield Row(AWS, "endpoint", config.endpoint(loaded.region), source[0] if source else DEFAULT)
-    region = profile_region(session)
+    region = profile_region(profile)
     if region is not None and region != loaded.region:
         yield Row(AWS, "region of the profile", region, "AWS profile; not used: set AWS_REGION to use it")
     yield Row(
         AWS, "checksum header", config.sends_checksums, DEFAULT if config.sends_checksums else "AWS configuration"
     )
-    profile_bundle = session.get_scoped_config().get(PROFILE)
-    for name, path in named_bundles(os.environ, profile_bundle):
+    for name, path in named_bundles(os.environ, profile.values.get(PROFILE)):
         yield Row("Certificates and proxies", "trusted certificates", str(path), name)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         used = next((each for each in (name, name.upper()) if os.environ.get(each)), None)

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import botocore.session
 import pytest
-from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
+from botocore.credentials import Credentials, RefreshableCredentials
 
 from harness.loopback import Answer, Loopback, Received, Reply, reply
 from harness.waiting import PATIENCE, eventually
 from whaul.errors import AccessDeniedException
-from whaul.storage.credentials import LOOK_EVERY, RELOAD_EVERY, CredentialChain, needs_refresh
+from whaul.outbound.aws_signing import AwsKeys
+from whaul.storage.credential_chain import ChainCredentials
+from whaul.storage.credentials import LOOK_EVERY, RELOAD_EVERY, CredentialChain
 
 pytestmark = pytest.mark.anyio
 
@@ -155,6 +158,10 @@ BROKEN: dict[str, tuple[Callable[[Machine], None], str]] = {
         lambda m: m.program(f"echo '{printed('a', Expiration=after(hours=-1))}'"),
         "RuntimeError",
     ),
+    "a program with a number for a key": (
+        lambda m: m.program('echo \'{"Version": 1, "AccessKeyId": 5, "SecretAccessKey": "a b"}\''),
+        "a space",
+    ),
     "a program that asks": (lambda m: m.program("read token && echo $token"), "CredentialRetrievalError"),
     "a program that never ends": (lambda m: m.program("sleep 600"), "did not end in time|no answer within 1 seconds"),
     "a second factor": (second_factor, "second factor"),
@@ -265,6 +272,31 @@ async def test_the_source_is_told_in_botocores_words(machine: Machine) -> None:
     assert await CredentialChain().source() == "shared-credentials-file"
 
 
+ENVIRONMENTS = {
+    "a pair": {},
+    "a token": {"AWS_SESSION_TOKEN": "t"},
+    "two tokens": {"AWS_SESSION_TOKEN": "t", "AWS_SECURITY_TOKEN": "of-old"},
+    "an empty token": {"AWS_SESSION_TOKEN": "t", "AWS_SECURITY_TOKEN": ""},
+    "a profile": {"AWS_PROFILE": "other"},
+    "an end": {"AWS_CREDENTIAL_EXPIRATION": after(hours=1), "AWS_SESSION_TOKEN": "t"},
+}
+
+
+@pytest.mark.parametrize("kind", ENVIRONMENTS)
+async def test_keys_of_the_environment_are_those_that_botocore_finds(machine: Machine, kind: str) -> None:
+    machine.write("credentials", "[other]\naws_access_key_id = b\naws_secret_access_key = c\n")
+    machine.set(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY=SECRET, **ENVIRONMENTS[kind])
+    found = botocore.session.Session().get_credentials()
+    assert await CredentialChain().get() == AwsKeys(found.access_key, found.secret_key, found.token)
+    assert await CredentialChain().source() == found.method == "env"
+
+
+async def test_a_profile_of_the_settings_goes_before_the_environment(machine: Machine) -> None:
+    machine.write("credentials", f"[other]\naws_access_key_id = b\naws_secret_access_key = {SECRET}\n")
+    machine.set(AWS_ACCESS_KEY_ID="a", AWS_SECRET_ACCESS_KEY=SECRET)
+    assert (await CredentialChain(profile="other").get()).access_key == "b"
+
+
 async def test_calls_at_once_start_one_program(machine: Machine) -> None:
     machine.program(f"echo >> {machine.folder}/runs; echo '{printed('a')}'")
     chain = CredentialChain()
@@ -367,7 +399,7 @@ async def test_a_program_is_run_again_before_what_it_printed_expires(
     machine.program(f"cat {machine.folder}/out")
     chain = CredentialChain(clock=clock)
     found = await chain._look()
-    found.chain._expiry_time = datetime.now(UTC) + timedelta(minutes=minutes)
+    found.chain._credentials._expiry_time = datetime.now(UTC) + timedelta(minutes=minutes)
     machine.write("out", printed("second", SessionToken="t", Expiration=after(hours=1)))
     await until(chain, clock, "second")
 
@@ -414,7 +446,7 @@ async def test_credentials_that_have_expired_and_cannot_be_renewed_are_not_used(
     chain = CredentialChain(clock=clock)
     found = await chain._look()
     (machine.folder / "out").unlink()
-    found.chain._expiry_time = datetime.now(UTC) - timedelta(seconds=1)
+    found.chain._credentials._expiry_time = datetime.now(UTC) - timedelta(seconds=1)
     clock.now += LOOK_EVERY
     assert "CredentialRetrievalError" in await refusal(chain)
 
@@ -423,9 +455,10 @@ async def test_credentials_that_have_expired_and_cannot_be_renewed_are_not_used(
 def test_credentials_are_refreshed_before_they_expire(minutes: int, expected: bool) -> None:
     expiry = datetime.now(UTC) + timedelta(minutes=minutes)
     temporary = RefreshableCredentials("a", SECRET, "t", expiry, refresh_using=dict, method="test")
-    assert needs_refresh(temporary) is expected
+    assert ChainCredentials(temporary).needs_refresh is expected
 
 
 def test_credentials_that_do_not_expire_need_no_refresh() -> None:
-    assert not needs_refresh(Credentials("a", SECRET))
-    assert not needs_refresh(ReadOnlyCredentials("a", SECRET, None))
+    lasting = ChainCredentials(Credentials("a", SECRET))
+    assert not lasting.needs_refresh
+    assert not lasting.is_expired

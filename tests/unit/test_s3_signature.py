@@ -1,19 +1,19 @@
 """Our signatures of S3 requests beside botocore's."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore import auth
 from botocore.awsrequest import AWSRequest
-from botocore.credentials import ReadOnlyCredentials
 
-from whaul.outbound.aws_signing import AwsSigner
+from whaul.outbound.aws_signing import AwsKeys, AwsSigner
 
 NOW = datetime(2026, 2, 28, 23, 59, 59, tzinfo=UTC)
 DIGEST = bytes(range(32))
-PERMANENT = ReadOnlyCredentials("AKIAEXAMPLE", "secret/key+", None)
-TEMPORARY = ReadOnlyCredentials("ASIAEXAMPLE", "other", "session/token==")
+PERMANENT = AwsKeys("AKIAEXAMPLE", "secret/key+", None)
+TEMPORARY = AwsKeys("ASIAEXAMPLE", "other", "session/token==")
 
 
 class Oracle(auth.S3SigV4Auth):  # type: ignore[misc]  # botocore has no types
@@ -26,9 +26,7 @@ def _stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "get_current_datetime", lambda *_: NOW.replace(tzinfo=None))
 
 
-def by_botocore(
-    credentials: ReadOnlyCredentials, region: str, url: str, headers: dict[str, str], method: str
-) -> dict[str, str]:
+def by_botocore(credentials: AwsKeys, region: str, url: str, headers: dict[str, str], method: str) -> dict[str, str]:
     request = AWSRequest(method, url, headers=headers)
     Oracle(credentials, "s3", region).add_auth(request)
     return {name.lower(): value for name, value in request.headers.items()}
@@ -57,7 +55,7 @@ def by_botocore(
     ],
 )
 def test_a_request_is_signed_as_botocore_signs_it(
-    credentials: ReadOnlyCredentials, method: str, url: str, headers: dict[str, str]
+    credentials: AwsKeys, method: str, url: str, headers: dict[str, str]
 ) -> None:
     ours = AwsSigner("s3", lambda: NOW).sign(credentials, "eu-west-1", url, headers, DIGEST, method=method)
     assert ours == by_botocore(credentials, "eu-west-1", url, headers, method)
@@ -71,7 +69,7 @@ def test_a_signature_is_of_its_day_region_and_secret() -> None:
         signer.sign(PERMANENT, "eu-west-1", url, {}, DIGEST),
         signer.sign(PERMANENT, "eu-west-1", url, {}, DIGEST),
         signer.sign(PERMANENT, "eu-west-2", url, {}, DIGEST),
-        signer.sign(PERMANENT._replace(secret_key="another"), "eu-west-1", url, {}, DIGEST),
+        signer.sign(replace(PERMANENT, secret_key="another"), "eu-west-1", url, {}, DIGEST),
         signer.sign(PERMANENT, "eu-west-1", url, {}, bytes(32)),
     ]
     assert len({headers["authorization"].rpartition("=")[2] for headers in made}) == len(made)

@@ -4,6 +4,7 @@ Who may import whom is in pyproject.toml; `lint-imports` checks it.
 """
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -84,6 +85,27 @@ def test_the_supervisor_loads_nothing_that_takes_memory() -> None:
     loaded = subprocess.run(look, capture_output=True, text=True, check=False).stdout.rpartition("loaded ")[2].split()
     assert "whaul.server.workers" in loaded
     assert not (SLOW - {"msgspec", "structlog", "uvloop"}) & set(loaded)
+
+
+LOOK_AT_WORKER = """
+import asyncio, sys
+import whaul.app, whaul.events.targets.aws
+from whaul import components
+from whaul.settings import Settings
+from whaul.storage.credentials import CredentialChain
+components.check_outbound()
+components.s3_config(Settings.load())
+print(asyncio.run(CredentialChain().source()), *sys.modules)
+"""
+
+
+def test_a_worker_with_keys_in_its_environment_does_without_the_whole_of_botocore() -> None:
+    """Its session and credential chain take 8 MB."""
+    environ = {**os.environ, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": "eu-west-1"}
+    look = [sys.executable, "-c", LOOK_AT_WORKER]
+    source, *loaded = subprocess.run(look, env=environ, capture_output=True, text=True, check=True).stdout.split()
+    assert source == "env"
+    assert not {"botocore.session", "botocore.credentials", "urllib3"} & set(loaded)
 
 
 def test_no_test_patches_with_unittest_mock() -> None:

@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack, aclosing
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-import botocore.session
 from pyreqwest.http import Url
 
 from whaul import components
@@ -24,6 +23,7 @@ from whaul.errors import ApiError, DependencyException, InvalidParametersExcepti
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
 from whaul.operations.waba import read_account, with_token
+from whaul.outbound.aws_profile import AwsProfile
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
 from whaul.registry import schema
@@ -317,7 +317,7 @@ async def _credentials(chain: CredentialChain) -> Finding:
 
 def _profile_region(settings: Settings) -> Finding | None:
     """Find a region that the user expects to be used, since all other AWS tools use it."""
-    named = profile_region(botocore.session.Session())
+    named = profile_region(AwsProfile.load())
     if named in {None, settings.region} or given_by("region", Settings.model_fields["region"]) is not None:
         return None
     detail = f"{settings.region}, the default; the AWS profile's region {named} is not used"

@@ -3,37 +3,32 @@
 import os
 from collections.abc import Mapping
 
-import botocore.session
-
+from whaul.outbound.aws_profile import AwsProfile
 from whaul.partitions import partition_of
 
 
-def configured_endpoint(
-    session: botocore.session.Session, service: str, environ: Mapping[str, str] = os.environ
-) -> str | None:
+def configured_endpoint(profile: AwsProfile, service: str, environ: Mapping[str, str] = os.environ) -> str | None:
     """Find the endpoint that the environment or the shared config names."""
-    found = configured_endpoint_source(session, service, environ)
+    found = configured_endpoint_source(profile, service, environ)
     return found and found[1]
 
 
 def configured_endpoint_source(
-    session: botocore.session.Session, service: str, environ: Mapping[str, str] = os.environ
+    profile: AwsProfile, service: str, environ: Mapping[str, str] = os.environ
 ) -> tuple[str, str] | None:
     """Find it with what names it, in the order of all AWS tools.
 
     `service` is its id there, in small letters: `s3`, `sqs`, `eventbridge`, ….
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html
     """
-    if session.get_config_variable("ignore_configured_endpoint_urls"):
+    if profile.says("ignore_configured_endpoint_urls", environ):
         return None
-    profile = session.get_scoped_config()
-    services = session.full_config.get("services", {}).get(profile.get("services"), {})
     variable = f"AWS_ENDPOINT_URL_{service.upper()}"
     named = {
         variable: environ.get(variable),
         "AWS_ENDPOINT_URL": environ.get("AWS_ENDPOINT_URL"),
-        "services section of the AWS profile": services.get(service, {}).get("endpoint_url"),
-        "AWS profile": profile.get("endpoint_url"),
+        "services section of the AWS profile": profile.services.get(service, {}).get("endpoint_url"),
+        "AWS profile": profile.values.get("endpoint_url"),
     }
     return next(((source, url.rstrip("/")) for source, url in named.items() if url), None)
 

@@ -5,17 +5,25 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-
-from botocore.credentials import ReadOnlyCredentials
 
 from whaul import sigv4
 
 KEPT_KEYS = 16
 """Derived keys that are remembered, one for each day, region and secret."""
 DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+
+
+@dataclass(frozen=True, slots=True)
+class AwsKeys:
+    """What requests are signed with."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    token: str | None = field(default=None, repr=False)
 
 
 class AwsSigner:
@@ -29,7 +37,7 @@ class AwsSigner:
 
     def sign(
         self,
-        credentials: ReadOnlyCredentials,
+        keys: AwsKeys,
         region: str,
         url: str,
         headers: Mapping[str, str],
@@ -52,8 +60,8 @@ class AwsSigner:
             "x-amz-content-sha256": sha256_of_body.hex(),
             "x-amz-date": moment,
         }
-        if credentials.token:
-            signed["x-amz-security-token"] = credentials.token
+        if keys.token:
+            signed["x-amz-security-token"] = keys.token
         host = host.removesuffix(DEFAULT_PORTS[scheme])
         lines = sorted((name, " ".join(value.split())) for name, value in (*signed.items(), ("host", host)))
         names = ";".join(name for name, _ in lines)
@@ -71,9 +79,8 @@ class AwsSigner:
         day = moment[:8]
         scope = f"{day}/{region}/{self._service}/{sigv4.TERMINATOR}"
         text = f"{sigv4.ALGORITHM}\n{moment}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = sigv4.signature(self._key(credentials.secret_key, day, region, self._service), text.encode())
+        signature = sigv4.signature(self._key(keys.secret_key, day, region, self._service), text.encode())
         signed["authorization"] = (
-            f"{sigv4.ALGORITHM} Credential={credentials.access_key}/{scope}, "
-            f"SignedHeaders={names}, Signature={signature}"
+            f"{sigv4.ALGORITHM} Credential={keys.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
         return signed

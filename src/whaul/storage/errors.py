@@ -175,3 +175,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _summary(who: str, response: Response, code: str) -> str:
     return f"{who} answered {code or 'without an error code'} (HTTP status {response.status})."
+
+
+def credentials_not_loaded(reason: str) -> AccessDeniedException:
+    """Make the error that tells the operator to check the server's own credentials."""
+    return AccessDeniedException(
+        f"whaul's S3 credentials could not be loaded ({reason}); its operator must check them."
+    )

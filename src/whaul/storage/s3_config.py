@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-import botocore.session
-
 from whaul.outbound.aws_endpoints import configured_endpoint
+from whaul.outbound.aws_profile import AwsProfile
 from whaul.partitions import s3_endpoint
 
 CHECKSUM_SWITCHES = ("request_checksum_calculation", "response_checksum_validation")
@@ -31,12 +30,12 @@ class S3Config:
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read it; raises botocore's errors, and `ValueError` that names the variable."""
-        session = botocore.session.Session()
-        request_checksums, _ = (_checksums(name, session, environ) for name in CHECKSUM_SWITCHES)
+        profile = AwsProfile.load(environ=environ)
+        request_checksums, _ = (_checksums(name, profile, environ) for name in CHECKSUM_SWITCHES)
         return cls(
-            configured_endpoint(session, "s3", environ),
-            dual_stack=bool(session.get_config_variable("use_dualstack_endpoint")),
-            fips=bool(session.get_config_variable("use_fips_endpoint")),
+            configured_endpoint(profile, "s3", environ),
+            dual_stack=profile.says("use_dualstack_endpoint", environ),
+            fips=profile.says("use_fips_endpoint", environ),
             sends_checksums=request_checksums == "when_supported",
         )
 
@@ -45,15 +44,15 @@ class S3Config:
         return self.configured_endpoint or s3_endpoint(region, dual_stack=self.dual_stack, fips=self.fips)
 
 
-def profile_region(session: botocore.session.Session) -> str | None:
+def profile_region(profile: AwsProfile) -> str | None:
     """The region of the AWS profile, which is not used.
 
     It is in ARNs and in the scope of signatures, so it must not depend on whose shared config a command finds.
     """
-    return session.get_scoped_config().get("region") or None
+    return profile.values.get("region") or None
 
 
-def _checksums(name: str, session: botocore.session.Session, environ: Mapping[str, str]) -> str:
+def _checksums(name: str, profile: AwsProfile, environ: Mapping[str, str]) -> str:
     """Read one of the two switches. What is read has no checksum header, so only the first has an effect.
 
     https://docs.aws.amazon.com/sdkref/latest/guide/feature-dataintegrity.html
@@ -61,7 +60,7 @@ def _checksums(name: str, session: botocore.session.Session, environ: Mapping[st
     variable = f"AWS_{name.upper()}"
     source, value = variable, environ.get(variable)
     if not value:
-        source, value = f"{name} in the AWS profile", session.get_scoped_config().get(name)
+        source, value = f"{name} in the AWS profile", profile.values.get(name)
     choice = str(value or CHECKSUM_CHOICES[0]).lower()
     if choice not in CHECKSUM_CHOICES:
         raise ValueError(f"{source}={value!s:.80}: expected {' or '.join(CHECKSUM_CHOICES)}")

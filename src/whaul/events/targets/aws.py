@@ -6,9 +6,9 @@ import json
 import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, NamedTuple, TypeVar
 
-import botocore.session
 from botocore.exceptions import BotoCoreError
 from pyreqwest.http import Url
 
@@ -16,6 +16,7 @@ from whaul.errors import AccessDeniedException
 from whaul.events.model import Failed, Outcome, Reason
 from whaul.events.targets import MAX_KEPT, TargetError
 from whaul.outbound.aws_endpoints import configured_endpoint, regional_endpoint
+from whaul.outbound.aws_profile import AwsProfile
 from whaul.outbound.aws_signing import AwsSigner
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
@@ -79,13 +80,13 @@ class AwsClient:
         """`profile` is where endpoints are looked up, too."""
         self._http = http
         self._credentials = credentials
-        self._session = botocore.session.Session(profile=profile)
+        self._profile = cache(lambda: AwsProfile.load(profile))
         self._signers: dict[str, AwsSigner] = {}
 
     def endpoint(self, service: str, host: str, region: str) -> str:
         """Find the URL of a service; `host` is its name in AWS's host names. Raises `TargetError`."""
         try:
-            url = configured_endpoint(self._session, service, os.environ) or regional_endpoint(host, region)
+            url = configured_endpoint(self._profile(), service, os.environ) or regional_endpoint(host, region)
             return str(endpoint_url(url)).rstrip("/")
         except (BotoCoreError, ForbiddenUrlError) as error:
             raise TargetError(f"AWS_ENDPOINT_URL_{service.upper()} cannot be used: {error}.") from None
