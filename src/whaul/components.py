@@ -247,7 +247,7 @@ def s3_store(settings: Settings, http: "HttpClient", credentials: "CredentialCha
 @asynccontextmanager
 async def event_store(settings: Settings, *, connections: int = 1, seconds: float = 30.0) -> "AsyncGenerator[Store]":
     """Open the tables of events, of a database that is there. `seconds` are for one transaction."""
-    from whaul.events.database.store import open_store
+    from whaul.events.database import open_store
 
     store = open_store(settings.database_url.get_secret_value(), connections=connections, timeout=seconds)
     try:

@@ -4,7 +4,7 @@ import pytest
 
 from harness.inbox import OWNER, Installation, installation, post, text
 from harness.waiting import PATIENCE
-from whaul.events.database.store import open_store
+from whaul.events.database import open_store
 from whaul.events.delivery import following
 from whaul.events.delivery.following import Coming, Replayed
 from whaul.events.delivery.replays import Replays

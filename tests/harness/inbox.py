@@ -13,7 +13,8 @@ from pydantic import SecretStr
 from harness.waiting import PATIENCE
 from whaul.arns import Arns
 from whaul.events.backlog import Backlog
-from whaul.events.database.store import Store, open_store
+from whaul.events.database import open_store
+from whaul.events.database.store import Store
 from whaul.events.filters import Filter
 from whaul.events.people import Hashes
 from whaul.events.receiving.drafts import Drafting, NewDeliveryJob, NewFileJob, Post

@@ -19,8 +19,9 @@ from whaul.events.archive.files import Files
 from whaul.events.archive.outcomes import Outcomes
 from whaul.events.archive.parking import Parking
 from whaul.events.backlog import Backlog, Counting
+from whaul.events.database import open_store
 from whaul.events.database.duties import Duty
-from whaul.events.database.store import Store, open_store
+from whaul.events.database.store import Store
 from whaul.events.delivery.deliveries import Deliveries
 from whaul.events.delivery.destinations import Destinations
 from whaul.events.delivery.outbox import EXTEND, SWEEP, Outbox

@@ -137,7 +137,7 @@ def archive_in(bucket: str, prefix: str, account_id: str, here: Installation) ->
 
 def _with_database(here: Installation, work: "Callable[[Store, Cipher], Coroutine[Any, Any, T]]") -> T:
     async def run() -> T:
-        from whaul.events.database.store import open_store  # noqa: PLC0415
+        from whaul.events.database import open_store  # noqa: PLC0415
         from whaul.registry.database import key_file  # noqa: PLC0415
 
         store = open_store(here.database_url, connections=1, timeout=PATIENCE)

@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from whaul.database_url import is_postgresql
-
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
 """SQL, and its parameters."""
@@ -146,17 +144,3 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Close the connections."""
         ...
-
-
-def open_store(url: str, *, connections: int, timeout: float) -> Store:
-    """Build the store of a database URL. It connects when it is first used.
-
-    `timeout` is in seconds, for a transaction and all waiting before it. Raises ValueError for a bad URL.
-    """
-    if is_postgresql(url):
-        from whaul.events.database.postgresql import PostgresqlStore  # noqa: PLC0415 - as its driver, only where it is used
-
-        return PostgresqlStore(url, connections=connections, timeout=timeout)
-    from whaul.events.database.sqlite import SqliteStore  # noqa: PLC0415
-
-    return SqliteStore(url, timeout=timeout)
