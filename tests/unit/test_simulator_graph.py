@@ -15,8 +15,8 @@ from harness.receiver import receiving
 from harness.simulator_client import JPEG, MISSING, PDF, VOICE, Client, running
 from whaul.simulator.flow_calls import ASSET_LIFETIME
 from whaul.simulator.flows import Alert
+from whaul.simulator.model import PublicKey
 from whaul.simulator.objects import ROWS
-from whaul.simulator.state import PublicKey
 
 NUMBER, OTHER_NUMBER = "500000000000001", "500000000000002"
 TRAP = "Param phone_number_id is not a valid whatsapp business phone number id ID"

@@ -11,8 +11,8 @@ from whaul.simulator.apps import DEFAULT_APP_SECRET, App
 from whaul.simulator.faults import BadFaultError
 from whaul.simulator.journal import Exchange
 from whaul.simulator.media import Media
+from whaul.simulator.model import Message, PhoneNumber
 from whaul.simulator.server import DEFAULT_TOKEN, Simulator
-from whaul.simulator.state import Message, PhoneNumber
 from whaul.simulator.thread import simulator_in_thread
 from whaul.simulator.webhooks.deliveries import Attempt, Delivery
 from whaul.simulator.webhooks.post import VerificationError

@@ -9,12 +9,11 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from msgspec import Struct
-
 from whaul.simulator.calls import Call
 from whaul.simulator.messages import CUSTOMER
+from whaul.simulator.model import Permission, PermissionStatus, PhoneNumber, VoiceCall
 from whaul.simulator.responses import RefusedError, graph_error, invalid
-from whaul.simulator.state import WABA_ID, PhoneNumber, State
+from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.values import BadValueError, MissingError
 from whaul.simulator.webhooks.envelope import of_number
 from whaul.simulator.webhooks.people import RECIPIENT, SENDER, USER_ID, contact, digits, named, person
@@ -25,27 +24,7 @@ DAY: Final = 24 * 3600
 MAX_CALLS_A_DAY: Final = 10
 SDP: Final = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 
-PermissionStatus = Literal["no_permission", "temporary", "permanent"]
-CallState = Literal["RINGING", "ACCEPTED", "ENDED"]
 UserAction = Literal["accept", "reject", "terminate"]
-
-
-class Permission(Struct):
-    """What a person permits a number."""
-
-    status: PermissionStatus
-    expires_at: int | None = None
-
-
-class VoiceCall(Struct):
-    """A call between a number and a person."""
-
-    id: str
-    phone_number_id: str
-    user: str
-    direction: Literal["BUSINESS_INITIATED", "USER_INITIATED"]
-    begun_at: int
-    state: CallState = "RINGING"
 
 
 async def read_permission(call: Call) -> Any:

@@ -6,15 +6,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from whaul.simulator.responses import invalid
 from whaul.simulator.state import State
-
-if TYPE_CHECKING:
-    from whaul.simulator.webhooks.sender import Webhooks
+from whaul.simulator.webhooks.sender import Webhooks
 
 DEFAULT_PAGE = 25
 
@@ -25,7 +23,7 @@ class Call:
 
     state: State
     request: web.Request
-    webhooks: "Webhooks"
+    webhooks: Webhooks
     afterwards: list[Callable[[], object]]
     """What happens once the response has been sent."""
     object: Any

@@ -7,10 +7,9 @@ import secrets
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import Struct
-
 from whaul.simulator.access import RIGHT_TO_EVENTS, has_right
 from whaul.simulator.calls import Call
+from whaul.simulator.model import Dataset
 from whaul.simulator.responses import RefusedError, graph_error, object_missing
 from whaul.simulator.state import State
 
@@ -20,13 +19,6 @@ BAD_NAME: Final = 2804066
 BAD_CLICK: Final = 2804087
 MAX_AGE: Final = 7 * 24 * 3600
 """Seconds."""
-
-
-class Dataset(Struct):
-    """The data set of an account."""
-
-    id: str
-    waba_id: str
 
 
 def dataset(state: State, object_id: str) -> Dataset | None:

@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, get_args
 
 from whaul.simulator.calls import Call
-from whaul.simulator.lookaside import signed_url
+from whaul.simulator.download_urls import signed_url
 from whaul.simulator.media import Media
+from whaul.simulator.model import Message, PhoneNumber
 from whaul.simulator.responses import RefusedError, graph_error, invalid
 from whaul.simulator.settings import Status
-from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State
+from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.template_calls import Reviewing
 from whaul.simulator.templates import EXAMPLES
 from whaul.simulator.values import BadValueError, MissingError

@@ -15,6 +15,7 @@ from whaul.simulator.accounts import ACCOUNT_DEFAULTS, account, any_account
 from whaul.simulator.calling import act, read_permission
 from whaul.simulator.calls import Call
 from whaul.simulator.datasets import create_dataset, dataset, read_dataset, receive_events
+from whaul.simulator.download_urls import signed_url
 from whaul.simulator.faults import Hop
 from whaul.simulator.flow_calls import (
     create_flow,
@@ -28,13 +29,13 @@ from whaul.simulator.flow_calls import (
     update_assets,
     update_flow,
 )
-from whaul.simulator.lookaside import signed_url
 from whaul.simulator.messages import send
+from whaul.simulator.model import PhoneNumber
 from whaul.simulator.phone_numbers import change_settings, register, show_settings
 from whaul.simulator.public_keys import get_key, put_key
 from whaul.simulator.responses import RefusedError, graph_error
 from whaul.simulator.resumable import open_session, receive_bytes, session, show_session
-from whaul.simulator.state import PhoneNumber, State
+from whaul.simulator.state import State
 from whaul.simulator.subscribing import (
     app_by_id,
     app_members,

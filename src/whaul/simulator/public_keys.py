@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from whaul.simulator.calls import Call
+from whaul.simulator.model import PublicKey
 from whaul.simulator.responses import invalid
-from whaul.simulator.state import PublicKey
 
 
 async def put_key(call: Call) -> Any:

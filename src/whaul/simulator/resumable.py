@@ -6,27 +6,16 @@ https://developers.facebook.com/docs/graph-api/guides/upload
 import secrets
 from typing import Any, Final
 
-from msgspec import Struct
-
 from whaul.simulator.access import app_of
 from whaul.simulator.calls import Call
+from whaul.simulator.model import UploadSession
 from whaul.simulator.responses import RefusedError, invalid, object_missing
 from whaul.simulator.state import State
 
 TYPES: Final = frozenset({"application/pdf", "image/jpeg", "image/jpg", "image/png", "video/mp4"})
 
 
-class Session(Struct):
-    """An upload that is under way."""
-
-    id: str
-    signature: str
-    app_id: str
-    length: int
-    offset: int = 0
-
-
-def session(state: State, object_id: str) -> Session | None:
+def session(state: State, object_id: str) -> UploadSession | None:
     """Find a session by the id in the path, without its query: Meta does not know it percent-encoded."""
     return state.upload_sessions.get(object_id)
 
@@ -41,14 +30,14 @@ async def open_session(call: Call) -> Any:
         raise invalid("Param file_length must be the bytes of the file.")
     if app_of(call).id != call.object.id:
         raise RefusedError(object_missing(call.object.id, "POST"))
-    made = Session(f"upload:{secrets.token_urlsafe(24)}", secrets.token_urlsafe(24), call.object.id, int(length))
+    made = UploadSession(f"upload:{secrets.token_urlsafe(24)}", secrets.token_urlsafe(24), call.object.id, int(length))
     call.state.upload_sessions[made.id] = made
     return {"id": f"{made.id}?sig={made.signature}"}
 
 
 async def receive_bytes(call: Call) -> Any:
     """`POST /upload:…?sig=…`: bytes from `file_offset` on; when all are there, the handle."""
-    found: Session = call.object
+    found: UploadSession = call.object
     _check(call)
     if call.request.headers.get("file_offset") != str(found.offset):
         raise invalid("The header file_offset must be where the upload goes on.")
@@ -70,6 +59,6 @@ async def show_session(call: Call) -> Any:
 
 
 def _check(call: Call) -> None:
-    found: Session = call.object
+    found: UploadSession = call.object
     if call.request.query.get("sig") != found.signature or app_of(call).id != found.app_id:
         raise RefusedError(object_missing(found.id, call.request.method))

@@ -25,8 +25,9 @@ from whaul.simulator.journal import Exchange, Journal
 from whaul.simulator.lookaside import Lookaside
 from whaul.simulator.media import Media, MediaOptions, NewMedia
 from whaul.simulator.messages import CUSTOMER, give_status, new_message_id, receive
+from whaul.simulator.model import Message, PhoneNumber
 from whaul.simulator.settings import Settings
-from whaul.simulator.state import WABA_ID, Message, PhoneNumber, State
+from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.template_calls import Reviewing
 from whaul.simulator.values import BadValueError, checked
 from whaul.simulator.webhooks.deliveries import Delivery

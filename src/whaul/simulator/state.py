@@ -8,13 +8,11 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
-
-import msgspec
+from typing import Any
 
 from whaul.simulator.apps import ALL_FIELDS, Apps
 from whaul.simulator.content import Content, InMemory, OnDisk
@@ -31,14 +29,10 @@ from whaul.simulator.media import (
     mime_type_of,
 )
 from whaul.simulator.media_store import MediaStore
+from whaul.simulator.model import Dataset, Message, Permission, PhoneNumber, PublicKey, UploadSession, VoiceCall
 from whaul.simulator.settings import Settings
+from whaul.simulator.templates import Template
 from whaul.simulator.values import BadValueError, MissingError
-
-if TYPE_CHECKING:
-    from whaul.simulator.calling import Permission, VoiceCall
-    from whaul.simulator.datasets import Dataset
-    from whaul.simulator.resumable import Session
-    from whaul.simulator.templates import Template
 
 WABA_ID = "400000000000001"
 OTHER_WABA_ID = "400000000000002"
@@ -49,63 +43,6 @@ MAX_MESSAGES = 10_000
 """Messages that are kept; older ones are forgotten."""
 
 MEDIA_ID = re.compile(r"[A-Za-z0-9]{1,100}")
-
-
-@dataclass(frozen=True, slots=True)
-class PhoneNumber:
-    """A business phone number of the simulated account."""
-
-    id: str
-    display_phone_number: str
-    verified_name: str
-    quality_rating: str = "GREEN"
-    status: str = "CONNECTED"
-    calling: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Its call settings, as they were set; empty before."""
-
-
-class ShownMessage(TypedDict):
-    """A message that a business has sent, or marked as read."""
-
-    id: str | None
-    phone_number_id: str
-    version: str
-    contact: Mapping[str, str]
-    message: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message that a business has sent, or marked as read."""
-
-    id: str | None
-    """None for a message that was marked as read."""
-    phone_number_id: str
-    version: str
-    """Of the API that was called."""
-    content: dict[str, Any] = field(repr=False)
-    """The message object."""
-    raw: bytes = field(repr=False)
-    """The message object as it came."""
-    contact: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
-    """Whom it goes to, as the response says it: `input`, and `wa_id` or `user_id`."""
-
-    def describe(self) -> ShownMessage:
-        """The message as JSON members."""
-        return {
-            "id": self.id,
-            "phone_number_id": self.phone_number_id,
-            "version": self.version,
-            "contact": self.contact,
-            "message": self.content,
-        }
-
-
-class PublicKey(msgspec.Struct):
-    """The key that flows with an endpoint use to encrypt what a person fills in, of a phone number."""
-
-    pem: str
-    status: Literal["VALID", "MISMATCH"] = "VALID"
 
 
 DEFAULT_PHONE_NUMBERS = (
@@ -164,7 +101,7 @@ class State:
         self.templates: dict[str, Template] = {}
         self.blocked_names: dict[tuple[str, str], float] = {}
         """Until when the name of a deleted template cannot be used, by account and name."""
-        self.upload_sessions: dict[str, Session] = {}
+        self.upload_sessions: dict[str, UploadSession] = {}
         self.handles: dict[str, str] = {}
         """The apps that uploaded files are for, by the files' handles."""
         self.conversion_events: list[dict[str, Any]] = []

@@ -3,14 +3,14 @@
 from typing import Any, NotRequired, TypedDict
 
 from whaul.simulator.apps import ShownApp
-from whaul.simulator.calling import VoiceCall
 from whaul.simulator.faults import KINDS, parameters
 from whaul.simulator.faults.queue import ShownFault
 from whaul.simulator.flows import Flow
 from whaul.simulator.journal import Exchange
 from whaul.simulator.media import MediaOptions, Origin
+from whaul.simulator.model import PhoneNumber, PublicKey, ShownMessage, VoiceCall
 from whaul.simulator.settings import Settings
-from whaul.simulator.state import WABA_ID, PhoneNumber, PublicKey, ShownMessage, State
+from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.templates import Template
 from whaul.simulator.values import schema
 from whaul.simulator.webhooks.contents import MESSAGES

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from whaul.simulator.lookaside import signed_url
-from whaul.simulator.state import PhoneNumber, State
+from whaul.simulator.download_urls import signed_url
+from whaul.simulator.model import PhoneNumber
+from whaul.simulator.state import State
 from whaul.simulator.webhooks.people import RECIPIENT, SENDER, contact, digits, named, person
 
 UNDELIVERABLE = {"code": 131026, "title": "Message undeliverable", "message": "Message undeliverable"}

@@ -8,7 +8,8 @@ from typing import Any
 from whaul.simulator.content import Generated
 from whaul.simulator.media import Media
 from whaul.simulator.messages import CUSTOMER, new_message_id, show_media
-from whaul.simulator.state import PhoneNumber, State
+from whaul.simulator.model import PhoneNumber
+from whaul.simulator.state import State
 from whaul.simulator.webhooks.envelope import of_number
 from whaul.simulator.webhooks.people import SENDER, contact, digits, named, person
 
