@@ -1,6 +1,7 @@
 """Events in PostgreSQL."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -18,6 +19,7 @@ _NOW: Final = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint"
 _MICROSECONDS: Final = 1_000_000
 SECONDS_AN_EVENT: Final = 0.001
 """What a group may take beyond the time of a transaction. The inbox decides how many events there are."""
+_PARAMETER: Final = re.compile(r"\$(\d+)")
 _LEASE_END: Final = f"({_NOW} + {int(LEASE * _MICROSECONDS)})"
 # Values that no row can have; constraints; more of something than the server takes.
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -143,6 +145,12 @@ class PostgresqlStore:
     def rows(self, parameter: str, **columns: str) -> str:
         """See `Store`."""
         return f"json_to_recordset({parameter}::json) AS g({', '.join(map(' '.join, columns.items()))})"
+
+    def together(self, first: Statement, last: Statement) -> list[Statement]:
+        """See `Store`. One statement is two rounds of messages; two in a transaction are six."""
+        (begun, given), (ended, more) = first, last
+        ended = _PARAMETER.sub(lambda found: f"${int(found[1]) + len(given)}", ended)
+        return [(f"WITH begun AS ({begun}) {ended}", (*given, *more))]
 
     async def run(self, *statements: Statement) -> list[list[Row]]:
         """See `Store`."""

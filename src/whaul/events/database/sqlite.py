@@ -43,6 +43,10 @@ class SqliteStore:
         members = ", ".join(f"json_extract(value, '$.{name}') AS {name}" for name in columns)
         return f"(SELECT {members} FROM json_each({parameter})) AS g"
 
+    def together(self, first: Statement, last: Statement) -> list[Statement]:
+        """See `Store`."""
+        return [first, last]
+
     async def run(self, *statements: Statement) -> list[list[Row]]:
         """See `Store`."""
         written = [(_translate(statement), parameters) for statement, parameters in statements]

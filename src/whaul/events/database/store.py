@@ -129,6 +129,13 @@ class Store(Protocol):
         """Write SQL for a parameter that holds rows: a JSON list of objects with these members, of these types."""
         ...
 
+    def together(self, first: Statement, last: Statement) -> list[Statement]:
+        """Join two statements of which neither sees what the other does, if that saves the database work.
+
+        The first has no rows.
+        """
+        ...
+
     async def run(self, *statements: Statement) -> list[list[Row]]:
         """Run statements in one transaction; return the rows of each."""
         ...

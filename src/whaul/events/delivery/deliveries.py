@@ -152,6 +152,8 @@ class Deliveries:
         late = [attempt.delivery for attempt in kept if attempt.delivery.attempts >= FIRST_ATTEMPTS + LAST_ATTEMPTS]
         done = [attempt.delivery for attempt in attempts if attempt.state == "done"]
         others = [attempt for attempt in attempts if attempt.state != "done"]
+        if kept and done and not (late or others):  # as a rule
+            return self._store.together(self._record(kept), self._jobs.delete(done))
         statements = []
         if kept:
             statements.append(self._record(kept))
