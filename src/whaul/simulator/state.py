@@ -52,7 +52,7 @@ DEFAULT_PHONE_NUMBERS = (
 
 
 class State:
-    """The simulated world."""
+    """What there is in the simulated world."""
 
     def __init__(
         self,

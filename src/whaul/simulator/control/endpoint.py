@@ -6,7 +6,7 @@ on the loopback interface by default.
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -16,30 +16,28 @@ from whaul.simulator.content import BLOCK
 from whaul.simulator.control.row import Members, Row
 from whaul.simulator.control.rows import PREFIX, table
 from whaul.simulator.values import BadValueError, MissingError
-
-if TYPE_CHECKING:
-    from whaul.simulator.server import Simulator
+from whaul.simulator.world import World
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def routes(simulator: "Simulator") -> list[web.RouteDef]:
+def routes(world: World) -> list[web.RouteDef]:
     """What the control endpoint answers."""
     return [
-        *(web.route(row.method, PREFIX + row.path, _refusing(_answer(simulator, row))) for row in table(simulator)),
+        *(web.route(row.method, PREFIX + row.path, _refusing(_answer(world, row))) for row in table(world)),
         web.route("*", PREFIX + "{_:.*}", _refusing(_unknown)),
     ]
 
 
-def _answer(simulator: "Simulator", row: Row) -> Answer:
-    return _storing(simulator, row) if row.takes_file else _reading(row)
+def _answer(world: World, row: Row) -> Answer:
+    return _storing(world, row) if row.takes_file else _reading(row)
 
 
-def _storing(simulator: "Simulator", row: Row) -> Answer:
+def _storing(world: World, row: Row) -> Answer:
     """Run a row with the raw body as a file; its other members are in the query."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        path = simulator.state.store.new_file()
+        path = world.state.store.new_file()
         try:
             with path.open("wb") as file:
                 async for block in request.content.iter_chunked(BLOCK):

@@ -4,7 +4,7 @@ The rows are also the OpenAPI document, and the table in `docs/simulator.md`.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from whaul.simulator.apps import ShownApp
 from whaul.simulator.control import shown
@@ -15,33 +15,31 @@ from whaul.simulator.flows import Flow
 from whaul.simulator.media import MediaOptions, NewMedia
 from whaul.simulator.settings import Settings
 from whaul.simulator.webhooks.deliveries import Delivery, DeliveryState
-
-if TYPE_CHECKING:
-    from whaul.simulator.server import Simulator
+from whaul.simulator.world import World
 
 PREFIX = "/_simulator"
 
 
-def table(simulator: "Simulator") -> list[Row]:
+def table(world: World) -> list[Row]:
     """All requests."""
     rows: list[Row] = []
 
     def openapi() -> dict[str, Any]:
-        return document(rows, PREFIX, simulator.url)
+        return document(rows, PREFIX, world.state.origin)
 
     rows += [
-        *_media_rows(simulator),
-        *_webhook_rows(simulator),
-        *_object_rows(simulator),
-        *_world_rows(simulator),
+        *_media_rows(world),
+        *_webhook_rows(world),
+        *_object_rows(world),
+        *_world_rows(world),
         Row("GET", "/openapi.json", "this table as an OpenAPI document, with all members and answers", openapi),
     ]
     return rows
 
 
-def _media_rows(simulator: "Simulator") -> list[Row]:
+def _media_rows(world: World) -> list[Row]:
     """Files that Meta holds."""
-    state = simulator.state
+    state = world.state
 
     def removed(_: Any, given: Members) -> shown.Removed:
         return {"removed": given["media_id"]}
@@ -59,7 +57,7 @@ def _media_rows(simulator: "Simulator") -> list[Row]:
             "POST",
             "/media",
             "adds the body as a media; `Content-Type` is its type, and the members are in the query",
-            simulator.add_file,
+            world.add_file,
             takes_file=True,
             **added,
             **new,
@@ -68,7 +66,7 @@ def _media_rows(simulator: "Simulator") -> list[Row]:
             "POST",
             "/media/generate",
             "adds a media of `size` bytes that are made from `seed` and stored nowhere",
-            simulator.add_generated,
+            world.add_generated,
             **added,
             **new,
         ),
@@ -76,19 +74,17 @@ def _media_rows(simulator: "Simulator") -> list[Row]:
             "PATCH",
             "/media/{id}",
             "changes how a media is shown; `null` goes back to the settings",
-            simulator.change_media,
+            world.change_media,
             options=MediaOptions,
             **changed,
             **of_media,
         ),
-        Row(
-            "POST", "/media/{id}/expire", "ends its download URLs so far", simulator.expire_urls, **changed, **of_media
-        ),
+        Row("POST", "/media/{id}/expire", "ends its download URLs so far", world.expire_urls, **changed, **of_media),
         Row(
             "DELETE",
             "/media/{id}",
             "removes it, as if Meta had forgotten it",
-            simulator.remove_media,
+            world.remove_media,
             removed,
             shows=shown.Removed,
             **of_media,
@@ -96,9 +92,9 @@ def _media_rows(simulator: "Simulator") -> list[Row]:
     ]
 
 
-def _webhook_rows(simulator: "Simulator") -> list[Row]:
+def _webhook_rows(world: World) -> list[Row]:
     """Messages both ways, webhooks, and the apps that get them."""
-    state, webhooks = simulator.state, simulator.webhooks
+    state, webhooks = world.state, world.webhooks
 
     def list_messages() -> shown.Messages:
         return {"messages": [message.describe() for message in state.messages]}
@@ -132,7 +128,7 @@ def _webhook_rows(simulator: "Simulator") -> list[Row]:
             "lets a customer write, with a media that was added or `text`, and answers with Meta's webhook for it, "
             "which it also posts. `from` is a phone number or a business-scoped user id; with a user id, the webhook "
             "has a user name and no number",
-            simulator.receive,
+            world.receive,
             status=201,
             **from_,
         ),
@@ -141,7 +137,7 @@ def _webhook_rows(simulator: "Simulator") -> list[Row]:
             "/messages/status",
             "gives a message that was sent a `status` (`sent`, `delivered`, `read`, `failed`), and answers with Meta's "
             "webhook for it, which it also posts",
-            simulator.status,
+            world.status,
             status=201,
         ),
         Row(
@@ -149,7 +145,7 @@ def _webhook_rows(simulator: "Simulator") -> list[Row]:
             "/webhooks",
             "posts a webhook, waits for the answer, and shows the deliveries: an `example`, a `field` with its "
             "`value`, a whole `webhook` (it goes where its first change goes), or a `body` of any text",
-            simulator.send_webhook,
+            world.send_webhook,
             lambda sent, _: outcome(sent),
             201,
             shown.Deliveries,
@@ -180,28 +176,28 @@ def _webhook_rows(simulator: "Simulator") -> list[Row]:
         ),
         Row("POST", "/webhooks/pause", "holds all webhooks back", webhooks.pause, **listed),
         Row("POST", "/webhooks/resume", "sends them", webhooks.resume, **listed),
-        Row("POST", "/apps", "adds an app", simulator.add_app, status=201, **app),
+        Row("POST", "/apps", "adds an app", world.add_app, status=201, **app),
         Row(
             "PUT",
             "/apps/{id}/webhook",
             "sends the app's webhooks to `url`, without asking it first; `null`: nowhere. `fields` are all, unless "
             "some are named",
-            simulator.set_webhook,
+            world.set_webhook,
             names={"app_id": "id"},
             **app,
         ),
     ]
 
 
-def _object_rows(simulator: "Simulator") -> list[Row]:
+def _object_rows(world: World) -> list[Row]:
     """What else an account has, and what Meta and people do to it."""
-    state = simulator.state
+    state = world.state
 
     def list_templates() -> shown.Templates:
         return {"templates": list(state.templates.values())}
 
     def list_conversion_events() -> shown.ConversionEvents:
-        return {"events": simulator.conversion_events}
+        return {"events": world.conversion_events}
 
     return [
         Row("GET", "/templates", "the templates of all accounts", list_templates),
@@ -210,14 +206,14 @@ def _object_rows(simulator: "Simulator") -> list[Row]:
             "/templates/{id}",
             "what Meta does to a template: `status` (with the `reason` of a rejection), `category`, `quality`; RED "
             "pauses it for 3 hours, then for 6, then for good; told by webhooks",
-            simulator.templates.change,
+            world.templates.change,
             names={"template_id": "id"},
         ),
         Row(
             "POST",
             "/flows",
             "adds a flow: its `name`, and any member that the Graph API shows of it",
-            simulator.add_flow,
+            world.add_flow,
             lambda flow_id, _: state.flows[flow_id],
             201,
             Flow,
@@ -227,14 +223,14 @@ def _object_rows(simulator: "Simulator") -> list[Row]:
             "PATCH",
             "/flows/{id}",
             "changes the `status` of a flow, as Meta does, and tells it by a webhook",
-            simulator.change_flow,
+            world.change_flow,
             names={"flow_id": "id"},
         ),
         Row(
             "POST",
             "/flows/{id}/alerts",
             "warns of a flow by a webhook; `alert_state` is `DEACTIVATED` when it is over",
-            simulator.warn_of_flow,
+            world.warn_of_flow,
             status=201,
             names={"flow_id": "id"},
         ),
@@ -242,32 +238,32 @@ def _object_rows(simulator: "Simulator") -> list[Row]:
             "POST",
             "/call-permissions",
             "lets a person (`user`, by number or user id) permit calls; told by a webhook",
-            simulator.calling.permit,
+            world.calling.permit,
             status=201,
         ),
-        Row("POST", "/calls", "lets a person call; told by a webhook", simulator.calling.ring, status=201),
+        Row("POST", "/calls", "lets a person call; told by a webhook", world.calling.ring, status=201),
         Row(
             "PATCH",
             "/calls/{id}",
             "lets the person at the other end `accept`, `reject` or `terminate`; told by a webhook",
-            simulator.calling.act,
+            world.calling.act,
             names={"call_id": "id"},
         ),
         Row("GET", "/conversion-events", "the conversion events that were received", list_conversion_events),
-        Row("POST", "/phone-numbers", "adds a number to the account", simulator.add_phone_number, status=201),
+        Row("POST", "/phone-numbers", "adds a number to the account", world.add_phone_number, status=201),
         Row(
             "PATCH",
             "/phone-numbers/{id}",
             "changes what Meta says of a number",
-            simulator.change_phone_number,
+            world.change_phone_number,
             names={"number_id": "id"},
         ),
     ]
 
 
-def _world_rows(simulator: "Simulator") -> list[Row]:
+def _world_rows(world: World) -> list[Row]:
     """Faults, what was asked, settings, time."""
-    state = simulator.state
+    state = world.state
 
     def show_everything() -> shown.Everything:
         return shown.everything(state)
@@ -297,7 +293,7 @@ def _world_rows(simulator: "Simulator") -> list[Row]:
     return [
         Row("GET", "/faults", "the faults that are queued, with their hits", list_faults),
         Row("POST", "/faults", "queues one, or a list", add_faults, status=201, takes_body="faults", **faults),
-        Row("DELETE", "/faults", "clears all, or those of one id", simulator.clear_faults, **faults),
+        Row("DELETE", "/faults", "clears all, or those of one id", world.clear_faults, **faults),
         Row("GET", "/faults/kinds", "every kind with its parameters as JSON schemas", shown.kinds),
         Row("GET", "/requests", "what was asked and how often, of all ids or one", list_requests),
         Row("DELETE", "/requests", "forgets it", state.journal.clear, lambda *_: list_requests(), shows=shown.Requests),
@@ -306,7 +302,7 @@ def _world_rows(simulator: "Simulator") -> list[Row]:
             "PATCH",
             "/settings",
             "changes some of them",
-            simulator.configure,
+            world.configure,
             lambda *_: state.settings,
             shows=Settings,
             options=Settings,
@@ -315,7 +311,7 @@ def _world_rows(simulator: "Simulator") -> list[Row]:
             "POST",
             "/clock",
             "lets seconds pass at once, for URLs, ids and answers that wait",
-            simulator.advance,
+            world.advance,
             now,
             shows=shown.Now,
             names={"seconds": "advance"},
@@ -331,7 +327,7 @@ def _world_rows(simulator: "Simulator") -> list[Row]:
             "/reset",
             "everything as at the start; ids are not used twice, and requests that are still being answered are not "
             "listed afterwards",
-            simulator.reset,
+            world.reset,
             now,
             shows=shown.Now,
         ),
