@@ -22,6 +22,7 @@ from harness.inbox import (
     text,
 )
 from whaul.components import http_client
+from whaul.doctor.accounts import Choice
 from whaul.doctor.findings import Finding, Outcome
 from whaul.doctor.inbound import InboundChecks, durability_of_postgresql
 from whaul.events.backlog import ALL
@@ -61,7 +62,7 @@ async def look(here: Installation, key: SecretStr = KEY, **settings: Any) -> dic
         registry = await stack.enter_async_context(open_registry(here.url, cipher, account_id=OWNER, region=REGION))
         http = await stack.enter_async_context(http_client(loaded))
         checks = InboundChecks(loaded, registry, here.store, cipher, bounded)
-        found = [finding async for finding in checks.findings(None, http, NOW)]
+        found = [finding async for finding in checks.findings(None, http, NOW, Choice())]
     ill = [one for one in found if one.outcome in {Outcome.FAILED, Outcome.WARNING}]
     assert all(one.advice for one in ill), "what to do"
     return {one.check: one for one in found}
@@ -166,10 +167,9 @@ async def test_the_day_of_the_first_loss_is_named(here: Installation) -> None:
     found = (await look(here))[FILES_CHECK]
     assert (found.outcome, found.detail.startswith("2 are not archived, 2 of them")) == (Outcome.FAILED, True)
     assert f"{NOW + timedelta(hours=20):%Y-%m-%d %H:%M} UTC" in found.detail
-    waiting = await waiting_files(here.store, ACCOUNT_ID)
-    assert waiting is not None
+    assert [*await waiting_files(here.store, OWNER, 1)] == [ACCOUNT_ID]
     await here.rows("UPDATE files SET state = 'stored' RETURNING id")
-    assert await waiting_files(here.store, ACCOUNT_ID) is None
+    assert await waiting_files(here.store, OWNER, 1) == {}
 
 
 async def test_rows_whose_key_nobody_has_are_told(here: Installation) -> None:

@@ -20,6 +20,7 @@ from tools.postgresql import PostgresqlServer
 from whaul.arns import Arns
 from whaul.database_url import database_file
 from whaul.model import Account, GraphToken, KeyUse, MetaAccount, MetaPhoneNumber, PhoneNumber
+from whaul.registry import accounts
 from whaul.registry.database import for_writing, open_engine
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaMissingError, SchemaTooNewError
 from whaul.registry.registry import ENCRYPTED, Registry, open_registry
@@ -138,11 +139,24 @@ async def test_accounts_are_listed_in_the_order_of_linking(registry: Registry, c
     assert await registry.accounts.all() == (again, shrub)
 
 
-async def test_accounts_linked_at_the_same_moment_are_listed_by_id(registry: Registry) -> None:
+async def test_accounts_linked_at_the_same_moment_are_listed_by_id(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     linked = [
         await registry.accounts.link(replace(FERN, meta_waba_id=str(n), phone_numbers=()), FERN_TOKEN) for n in range(8)
     ]
-    assert list(await registry.accounts.all()) == sorted(linked, key=lambda account: account.id)
+    in_order = sorted(linked, key=lambda account: account.id)
+    assert list(await registry.accounts.all()) == in_order
+    monkeypatch.setattr(accounts, "PAGE", 3)
+    assert [account async for account in registry.accounts.each()] == in_order
+
+
+async def test_of_many_numbers_the_first_ones_are_read_and_the_others_counted(registry: Registry) -> None:
+    assert await registry.accounts.first_numbers(2) == ([], 0)
+    linked = [await registry.accounts.link(SHRUB, SHRUB_TOKEN), await registry.accounts.link(FERN, FERN_TOKEN)]
+    numbers = [number for account in await registry.accounts.all() for number in account.phone_numbers]
+    assert len(numbers) == sum(len(account.phone_numbers) for account in linked) > 1
+    assert await registry.accounts.first_numbers(1) == (numbers[:1], len(numbers))
 
 
 async def test_a_phone_number_comes_with_what_a_call_to_meta_needs(registry: Registry) -> None:

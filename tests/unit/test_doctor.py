@@ -22,7 +22,7 @@ from tools.certificates import Authority
 from whaul.auth.policy import ALLOW_ALL
 from whaul.components import open_registry
 from whaul.console.checkups import Checkups
-from whaul.doctor import Doctor, Finding, Outcome
+from whaul.doctor import Choice, Doctor, Finding, Outcome
 from whaul.doctor.doctor import ACCOUNTS_AT_ONCE
 from whaul.model import GraphToken, MetaAccount, MetaPhoneNumber
 from whaul.registry import schema
@@ -36,6 +36,7 @@ KEY = Fernet.generate_key().decode()
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 DATE = email.utils.format_datetime(NOW, usegmt=True)
 WABA = "1001"
+ALL = Choice()
 REFUSED_TOKEN = reply(401, {"error": {"message": TOKEN, "code": 190}}, date=DATE)
 
 
@@ -80,7 +81,13 @@ class Clinic:
             await registry.access_keys.create("key", ALLOW_ALL)
 
     async def look(
-        self, graph: Answer = meta, store: Answer = s3, *, bucket: str | None = "inbox", patience: float = 10
+        self,
+        graph: Answer = meta,
+        store: Answer = s3,
+        *,
+        bucket: str | None = "inbox",
+        patience: float = 10,
+        accounts: Choice = ALL,
     ) -> dict[str, Finding]:
         """The findings by name, with servers that answer so."""
         async with Loopback(graph) as graph_server, Loopback(store) as s3_server:
@@ -88,10 +95,12 @@ class Clinic:
             self.graph_requests = graph_server.requests
             self._monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_server.url)
             self.settings.setdefault("graph_url", graph_server.url)
-            return await self.findings(bucket, patience)
+            return await self.findings(bucket, patience, accounts)
 
-    async def findings(self, bucket: str | None = "inbox", patience: float = 10) -> dict[str, Finding]:
-        found = [finding async for finding in Doctor(self.load(), lambda: NOW, patience).findings(bucket)]
+    async def findings(
+        self, bucket: str | None = "inbox", patience: float = 10, accounts: Choice = ALL
+    ) -> dict[str, Finding]:
+        found = [finding async for finding in Doctor(self.load(), lambda: NOW, patience, accounts).findings(bucket)]
         for secret in (TOKEN, S3_SECRET, KEY):
             assert secret not in repr(found)
         assert all(finding.detail for finding in found)
@@ -451,6 +460,22 @@ async def test_many_accounts_are_all_looked_at_some_at_a_time(clinic: Clinic) ->
     assert {f"account {waba}" for waba in wabas} <= found.keys()
     assert failed(found) == set()
     assert len([r for r in clinic.graph_requests if "phone_numbers" in r.target]) == len(wabas) + 1
+
+
+async def test_of_many_accounts_some_are_looked_at_and_any_one_that_is_named(clinic: Clinic) -> None:
+    await clinic.link("2001", "2002")
+    async with open_registry(clinic.load()) as registry:
+        ends = MetaAccount("2002", "Harbour", (), token_expires_at=NOW + timedelta(days=1))
+        await registry.accounts.link(ends, GraphToken(SecretStr(TOKEN)))
+    found = await clinic.look(accounts=Choice(size=2))
+    assert {name for name in found if name.startswith("account ")} == {f"account {WABA}", "account 2002"}
+    assert found["accounts"].outcome is Outcome.SKIPPED
+    assert "about 2 of 3" in found["accounts"].detail
+    del clinic.settings["graph_url"]
+    found = await clinic.look(accounts=Choice("2001"))
+    assert {name for name in found if name.startswith("account")} == {"account 2001"}
+    del clinic.settings["graph_url"]
+    assert failed(await clinic.look(accounts=Choice("3"))) == {"accounts"}
 
 
 # S3

@@ -29,13 +29,13 @@ class Numbers:
         if given is not None:
             self._default = await self.find(given)
             return
-        linked = [number for account in await self._accounts.all() for number in account.phone_numbers]
-        if len(linked) == 1:
+        linked, count = await self._accounts.first_numbers(MAX_CHOICES)
+        if count == 1:
             self._default = await self.find(linked[0].id)
         elif not linked:
             raise ResourceNotFoundException("No phone number is linked; `whaul link` links an account and its numbers.")
-        names = [f"{number.id} ({number.display_phone_number})" for number in linked[:MAX_CHOICES]]
-        more = "" if len(linked) <= MAX_CHOICES else f" or one of {len(linked) - MAX_CHOICES} more"
+        names = [f"{number.id} ({number.display_phone_number})" for number in linked]
+        more = "" if count <= MAX_CHOICES else f" or one of {count - MAX_CHOICES} more"
         self._advice = f"Several phone numbers are linked; give --phone-number-id: {', '.join(names)}{more}."
 
     @property

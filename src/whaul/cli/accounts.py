@@ -107,26 +107,29 @@ async def _link(
 
 def list_accounts(json: Json = False) -> None:
     """List the linked accounts and their phone numbers."""
-    from whaul.operations.shapes import linked_account
     from whaul.settings import Settings
 
-    accounts = asyncio.run(_accounts(Settings.load()))
-    if json:
-        document: dict[str, object] = {"linkedAccounts": [linked_account(account) for account in accounts]}
-        expiries = {each.id: each.token_expires_at.isoformat() for each in accounts if each.token_expires_at}
-        output.document(document | ({"tokenExpiry": expiries} if expiries else {}))
-        return
-    if not accounts:
-        output.line("No account is linked. `whaul link --waba-id ID --token-file FILE` links one.")
-    for account in accounts:
-        _show(account)
+    asyncio.run(_list(Settings.load(), json=json))
 
 
-async def _accounts(settings: "Settings") -> "tuple[LinkedAccount, ...]":
+async def _list(settings: "Settings", *, json: bool) -> None:
     from whaul.components import open_registry
+    from whaul.operations.shapes import linked_account
 
+    shapes, expiries, is_empty = [], {}, True
     async with open_registry(settings) as registry:
-        return await registry.accounts.all()
+        async for account in registry.accounts.each():
+            is_empty = False
+            if not json:
+                _show(account)
+                continue
+            shapes.append(linked_account(account))
+            if account.token_expires_at:
+                expiries[account.id] = account.token_expires_at.isoformat()
+    if json:
+        output.document({"linkedAccounts": shapes} | ({"tokenExpiry": expiries} if expiries else {}))
+    elif is_empty:
+        output.line("No account is linked. `whaul link --waba-id ID --token-file FILE` links one.")
 
 
 def unlink(

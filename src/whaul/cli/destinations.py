@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Where events go.", no_args_is_help=True, add_completion=False)
 MAX_CONCURRENCY = 1000
 MAX_MEDIA_WAIT = 86_400
+MAX_LOOKED_AT = 100
+"""Accounts of a destination, for one that is linked."""
 _RESERVED = re.compile(r"api-[0-9a-f]{32}")
 
 HeadersFile = Annotated[
@@ -322,7 +324,8 @@ async def _test(settings: "Settings", name: str) -> "Answer":
 
     async with opened(settings) as inbound:
         found = await inbound.destination(name)
-        accounts = {account.id: account.meta_waba_id for account in await inbound.registry.accounts.all()}
+        linked = await inbound.registry.accounts.named(found.account_ids[:MAX_LOOKED_AT])
+        accounts = {account.id: account.meta_waba_id for account in linked}
     async with http_client(settings) as http, event_targets(settings, http) as targets:
         try:
             return await sending.try_destination(targets, found, accounts)

@@ -21,6 +21,10 @@ MIN_WIDTH = 60
 
 def doctor(
     bucket: Annotated[str | None, typer.Option(help="Bucket to try a write in.")] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Ask Meta about this account only: waba-…, its ARN, or Meta's id."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Check what a call needs: settings, files, port, database, keys, tokens, clock, S3, and a write to a bucket.
@@ -29,11 +33,12 @@ def doctor(
 
     Examples:
         whaul doctor --bucket inbox
+        whaul doctor --account 400000000000001
         whaul doctor --json | jq '.checks[] | select(.outcome != "ok")'
     """
     from whaul.doctor import Outcome
 
-    findings, is_complete = asyncio.run(_examine(bucket, show=not json))
+    findings, is_complete = asyncio.run(_examine(bucket, account, show=not json))
     failed = sum(finding.outcome is Outcome.FAILED for finding in findings)
     if json:
         checks = [
@@ -46,12 +51,12 @@ def doctor(
         raise CommandError(f"{failed} of {len(findings)} checks failed")
 
 
-async def _examine(bucket: str | None, *, show: bool) -> "tuple[list[Finding], bool]":
+async def _examine(bucket: str | None, account: str | None, *, show: bool) -> "tuple[list[Finding], bool]":
     """Return the findings, and whether all checks were made."""
     from datetime import UTC, datetime
 
     from whaul.cli.failures import setting_in
-    from whaul.doctor import Doctor, Finding, Outcome
+    from whaul.doctor import Choice, Doctor, Finding, Outcome
     from whaul.settings import Settings, SettingsError
 
     findings: list[Finding] = []
@@ -64,7 +69,7 @@ async def _examine(bucket: str | None, *, show: bool) -> "tuple[list[Finding], b
             findings.append(Finding("settings", Outcome.FAILED, problem, advice))
             _show(findings[-1], show=show)
         return findings, False
-    async for finding in Doctor(settings, lambda: datetime.now(UTC)).findings(bucket):
+    async for finding in Doctor(settings, lambda: datetime.now(UTC), accounts=Choice(account)).findings(bucket):
         findings.append(finding)
         _show(finding, show=show)
     return findings, True

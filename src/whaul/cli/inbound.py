@@ -61,7 +61,8 @@ class Inbound:
     async def phone_numbers(self, names: Iterable[str]) -> frozenset[str]:
         """Find Meta's ids of linked phone numbers, each given by that id, by whaul's, or by its ARN."""
         wanted = list(names)
-        accounts = await self.registry.accounts.all() if wanted else ()
+        ids = [self.arns.read_phone_number(name) or name for name in wanted]
+        accounts = await self.registry.accounts.named(ids) if wanted else ()
         known = {
             name: number.meta_id
             for account in accounts

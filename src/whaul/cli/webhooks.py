@@ -147,13 +147,20 @@ def _with_account(name: str, do: "Callable[[Subscriptions, Account, LinkedAccoun
 
 async def _status(settings: "Settings", name: str | None) -> "list[Status]":
     async with _parts(settings) as (inbound, subscriptions):
-        accounts = await inbound.registry.accounts.all() if name is None else [await inbound.account(name)]
         found = []
-        for linked in accounts:
+        async for linked in _chosen(inbound, name):
             account = await inbound.registry.accounts.linked_account(linked.id)
             if account is not None:
                 found.append(await subscriptions.status(account, linked))
         return found
+
+
+async def _chosen(inbound: Inbound, name: str | None) -> "AsyncIterator[LinkedAccount]":
+    if name is not None:
+        yield await inbound.account(name)
+        return
+    async for linked in inbound.registry.accounts.each():
+        yield linked
 
 
 async def _token(settings: "Settings", rotate: bool) -> "SecretStr":

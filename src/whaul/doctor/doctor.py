@@ -6,7 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from pyreqwest.http import Url
@@ -14,6 +14,7 @@ from pyreqwest.http import Url
 from whaul import components
 from whaul.components import event_store, graph_client, http_client, s3_store
 from whaul.doctor import machine
+from whaul.doctor.accounts import Choice, examined
 from whaul.doctor.findings import Finding, Outcome, failed, ok, skipped, warning
 from whaul.doctor.inbound import InboundChecks
 from whaul.doctor.openid import openid
@@ -21,8 +22,7 @@ from whaul.doctor.traces import traces
 from whaul.environment import given_by
 from whaul.errors import ApiError, DependencyException, InvalidParametersException, Retry
 from whaul.graph.client import GraphClient
-from whaul.model import LinkedAccount, MediaInfo, MetaAccount, S3File
-from whaul.operations.waba import read_account, with_token
+from whaul.model import LinkedAccount, MediaInfo, S3File
 from whaul.outbound.aws_profile import AwsProfile
 from whaul.outbound.errors import HttpError
 from whaul.outbound.http import HttpClient, Response
@@ -39,8 +39,6 @@ PATIENCE = 10.0
 """Seconds for each check."""
 MAX_SKEW = 300.0
 """Seconds that the clock may be wrong: well below the 15 minutes from which AWS refuses signatures."""
-EXPIRES_SOON = timedelta(days=7)
-"""A token that expires within this time is worth a warning."""
 ACCOUNTS_AT_ONCE = 16
 PROBE = b"written by whaul doctor\n"
 PROBE_PREFIX = ".whaul-doctor-"
@@ -50,8 +48,16 @@ SET_THE_CLOCK = "set this machine's clock, for example by NTP: with a wrong cloc
 class Doctor:
     """Checks what the settings name, one thing after the other. A check that fails does not end the others."""
 
-    def __init__(self, settings: Settings, now: Callable[[], datetime], patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        now: Callable[[], datetime],
+        patience: float = PATIENCE,
+        accounts: Choice = Choice(),  # noqa: B008 - it cannot be changed
+    ) -> None:
+        """`patience` is seconds for each check; `accounts` are those that Meta is asked about."""
         self._settings = settings
+        self._accounts = accounts
         self._now = now
         self._patience = patience
         self._skews: dict[str, float] = {}
@@ -147,25 +153,27 @@ class Doctor:
             yield skipped("accounts", "needs the database and the secret key")
             return
         try:
-            accounts = await registry.accounts.all()
+            accounts, linked = (
+                await self._accounts.of(registry.accounts, self._now()),
+                await registry.accounts.count(),
+            )
         except RegistryUnavailableError:
             yield failed("accounts", "the database no longer answers", "check the database")
             return
-        if not accounts:
-            yield warning("accounts", "none is linked", "run `whaul link`")
-            return
         graph = self._graph
-        if graph is None:
-            yield skipped("accounts", f"{len(accounts)} linked; their tokens need the Graph API")
+        if accounts and graph is None:
+            yield skipped("accounts", f"{linked} linked; their tokens need the Graph API")
             return
+        if (told := self._accounts.told(len(accounts), linked)) is not None:
+            yield told
         gate = asyncio.Semaphore(ACCOUNTS_AT_ONCE)
 
-        async def examined(account: LinkedAccount) -> Finding:
+        async def found(account: LinkedAccount, graph: GraphClient) -> Finding:
             name = f"account {account.meta_waba_id}"
             async with gate:
-                return await self._bounded(name, _account(name, account, registry, graph, self._now()))
+                return await self._bounded(name, examined(name, account, registry, graph, self._now()))
 
-        tasks = [asyncio.create_task(examined(account)) for account in accounts]
+        tasks = [asyncio.create_task(found(account, graph)) for account in accounts if graph is not None]
         try:
             for task in tasks:
                 yield await task
@@ -182,7 +190,7 @@ class Doctor:
         async with event_store(self._settings, seconds=self._patience) as store:
             cipher = components.cipher(self._settings)
             checks = InboundChecks(self._settings, registry, store, cipher, self._bounded)
-            async with aclosing(checks.findings(self._graph, http, self._now())) as of_events:
+            async with aclosing(checks.findings(self._graph, http, self._now(), self._accounts)) as of_events:
                 async for finding in of_events:
                     yield finding
 
@@ -263,47 +271,6 @@ async def _secret_key(registry: Registry) -> Finding:
     except RegistryUnavailableError:
         return failed("secret key", "the database no longer answers", "check the database")
     return ok("secret key", "it decrypts what is stored")
-
-
-async def _account(name: str, account: LinkedAccount, registry: Registry, graph: GraphClient, now: datetime) -> Finding:
-    again = f"link it again: whaul link --waba-id {account.meta_waba_id} --token-file FILE"
-    if account.has_app_secret:
-        again += " --app-secret-file FILE"
-    try:
-        target = await registry.accounts.linked_account(account.id)
-        if target is None:
-            return skipped(name, "it has been unlinked in the meantime")
-        found = await read_account(graph, target.token, account.meta_waba_id)
-        found = await with_token(graph, target.token, found, account)
-    except SecretKeyError:
-        return skipped(name, "the secret key does not decrypt its token")
-    except RegistryUnavailableError:
-        return failed(name, "the database no longer answers", "check the database")
-    except ApiError as error:
-        advice = "try again later" if error.retry is Retry.YES else again
-        return failed(name, error.message, advice)
-    return _expiry(name, found.token_expires_at, now, again) or _numbers(name, account, found, again)
-
-
-def _expiry(name: str, expires_at: datetime | None, now: datetime, again: str) -> Finding | None:
-    """Find a token that has expired or soon will."""
-    if expires_at is None or expires_at - now >= EXPIRES_SOON:
-        return None
-    if expires_at <= now:
-        return failed(name, f"the token expired at {expires_at:%Y-%m-%d %H:%M} UTC", again)
-    return warning(name, f"the token expires at {expires_at:%Y-%m-%d %H:%M} UTC", again)
-
-
-def _numbers(name: str, account: LinkedAccount, found: MetaAccount, again: str) -> Finding:
-    linked = {number.meta_id for number in account.phone_numbers}
-    at_meta = {number.meta_id for number in found.phone_numbers}
-    if linked != at_meta:
-        detail = (
-            f"the token is good, but only {len(linked & at_meta)} of {len(at_meta)} phone numbers at Meta are linked"
-        )
-        gone = len(linked - at_meta)
-        return warning(name, detail + (f", and {gone} that no longer exist" if gone else ""), again)
-    return ok(name, f"the token is good; {len(linked)} phone numbers are linked")
 
 
 async def _credentials(chain: CredentialChain) -> Finding:

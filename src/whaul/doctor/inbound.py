@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from whaul.database_url import database_file, is_postgresql
+from whaul.doctor.accounts import MAX_ACCOUNTS, Choice
 from whaul.doctor.findings import Finding, failed, ok, skipped, warning
 from whaul.doctor.machine import filesystem
 from whaul.errors import ApiError
@@ -20,6 +21,7 @@ from whaul.events.routing import Destination
 from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount
 from whaul.outbound.http import HttpClient
+from whaul.registry.choosing import Chosen
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.registry.registry import Registry
 from whaul.secrets import Cipher, SecretKeyError
@@ -51,13 +53,20 @@ class InboundChecks:
         self._owner = settings.account_id
         self._bounded = bounded
 
-    async def findings(self, graph: GraphClient | None, http: HttpClient, now: datetime) -> AsyncGenerator[Finding]:
-        """Yield findings as the checks are made; without a Graph API nothing is said of what Meta has."""
+    async def findings(
+        self, graph: GraphClient | None, http: HttpClient, now: datetime, chosen: Choice
+    ) -> AsyncGenerator[Finding]:
+        """Yield findings as the checks are made; without a Graph API nothing is said of what Meta has.
+
+        It is asked about the `chosen` accounts.
+        """
         try:
             secrets = AppSecrets(self._store, self._cipher, self._owner, self._settings.app_secrets)
             await secrets.read()
             destinations = await Destinations(self._store, self._cipher, self._owner).all()
-            accounts = await self._registry.accounts.all()
+            accounts = await chosen.of(self._registry.accounts, now)
+            unknown = await self._unknown_apps()
+            files = await self._files(now)
         except SecretKeyError:
             yield skipped(WEBHOOKS, "the secret key does not decrypt what they need")
             return
@@ -68,9 +77,8 @@ class InboundChecks:
             yield skipped(WEBHOOKS, OFF, f"to take Meta's webhooks, {KNOW}")
             return
         yield _secrets(secrets)
-        unknown = [account for account in accounts if account.has_app_secret and account.app_id is None]
-        if unknown:
-            yield _unknown_apps(unknown)
+        if unknown is not None:
+            yield unknown
         yield await self._bounded("durability", self._durability())
         yield await self._bounded("backlog", self._backlog())
         lost = await self._bounded("keys of events", self._keys())
@@ -79,9 +87,7 @@ class InboundChecks:
         for destination in destinations:
             name = f"destination {destination.name}"
             yield await self._bounded(name, self._destination(name, destination))
-        for account in accounts:
-            name = f"files of {account.meta_waba_id}"
-            found = await self._bounded(name, self._files(name, account, now))
+        for found in files:
             if found.advice:
                 yield found
         async for finding in self._subscriptions(accounts, graph, http):
@@ -129,9 +135,16 @@ class InboundChecks:
         limit = self._settings.max_backlog // SHARE
         return _of_destination(name, destination, waiting, limit)
 
-    async def _files(self, name: str, account: LinkedAccount, now: datetime) -> Finding:
-        found = await waiting_files(self._store, account.id)
-        return ok(name, "none waits") if found is None else _of_files(name, account, found, now)
+    async def _unknown_apps(self) -> Finding | None:
+        accounts, chosen = self._registry.accounts, Chosen(app_unknown=True)
+        named = [account.meta_waba_id for account in (await accounts.page(MAX_NAMED, chosen=chosen)).accounts]
+        return _unknown_apps(named, await accounts.count(chosen)) if named else None
+
+    async def _files(self, now: datetime) -> list[Finding]:
+        """Look at the accounts whose files are lost first."""
+        waiting = await waiting_files(self._store, self._owner, MAX_ACCOUNTS)
+        linked = await self._registry.accounts.named(waiting)
+        return [_of_files(f"files of {each.meta_waba_id}", each, waiting[each.id], now) for each in linked]
 
     async def _subscriptions(
         self, accounts: Sequence[LinkedAccount], graph: GraphClient | None, http: HttpClient
@@ -179,11 +192,8 @@ def _secrets(secrets: AppSecrets) -> Finding:
     return ok(WEBHOOKS, f"on; {len(secrets)} app {'secret is' if len(secrets) == 1 else 'secrets are'} known")
 
 
-def _unknown_apps(accounts: Sequence[LinkedAccount]) -> Finding:
-    detail = (
-        f"Meta was not asked for the app of {_some([account.meta_waba_id for account in accounts])}, "
-        "so its secret is good for that account only"
-    )
+def _unknown_apps(named: Sequence[str], count: int) -> Finding:
+    detail = f"Meta was not asked for the app of {_some(named, count)}, so its secret is good for that account only"
     return warning("apps", detail, "link it again with --app-secret-file")
 
 
@@ -240,8 +250,8 @@ def _of_files(name: str, account: LinkedAccount, found: WaitingFiles, now: datet
     return warning(name, detail, advice) if found.parked else ok(name, detail)
 
 
-def _some(names: Sequence[str]) -> str:
-    """Name some of them; one is named once."""
+def _some(names: Sequence[str], count: int | None = None) -> str:
+    """Name some of them; one is named once. `count` is how many there are, if those are not all."""
     known = list(Counter(names))
-    more = len(known) - MAX_NAMED
+    more = (len(known) if count is None else count) - MAX_NAMED
     return ", ".join(known[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

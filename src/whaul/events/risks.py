@@ -10,11 +10,12 @@ from whaul.events.database.store import Store
 LAST_CHANCE: Final = 86_400
 """Seconds before Meta forgets a media id in which somebody should act."""
 MAX_LOOKED_AT: Final = 50_000
-"""Rows of an account, or of a table."""
+"""Rows of a table."""
 _FILES: Final = f"""
-    SELECT count(*), sum(parked), min(expires_at) FROM (
-      SELECT CASE WHEN state = 'parked' THEN 1 ELSE 0 END AS parked, expires_at FROM files
-      WHERE account_id = $1 AND state IN ('pending', 'parked') LIMIT {MAX_LOOKED_AT}) AS waiting"""
+    SELECT account_id, count(*), sum(parked), min(expires_at) FROM (
+      SELECT account_id, CASE WHEN state = 'parked' THEN 1 ELSE 0 END AS parked, expires_at FROM files
+      WHERE owner = $1 AND state IN ('pending', 'parked') LIMIT {MAX_LOOKED_AT}) AS waiting
+    GROUP BY account_id ORDER BY 4 LIMIT $2"""
 _KEYS: Final = f"""
     SELECT key_id, count(*) FROM (
       SELECT key_id FROM (
@@ -54,10 +55,10 @@ class Promises:
     replicas: int
 
 
-async def waiting_files(store: Store, account_id: str) -> WaitingFiles | None:
-    """Count an account's files that wait; None without any."""
-    [(waiting, parked, expires_at)] = await store.read(_FILES, account_id)
-    return WaitingFiles(waiting, int(parked), moment(expires_at)) if waiting else None
+async def waiting_files(store: Store, owner: str, size: int) -> dict[str, WaitingFiles]:
+    """Count the files that wait, for at most `size` accounts: those that lose one first."""
+    rows = await store.read(_FILES, owner, size)
+    return {id_: WaitingFiles(waiting, int(parked), moment(lost_at)) for id_, waiting, parked, lost_at in rows}
 
 
 async def key_ids(store: Store, owner: str) -> dict[str, int]:

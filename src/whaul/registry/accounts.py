@@ -1,11 +1,11 @@
 """Linked accounts and their phone numbers, read and written in transactions."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
@@ -17,6 +17,8 @@ from whaul.registry.tables import AccountRow, PhoneNumberRow, TagRow
 
 _LIST: Final = ("linked accounts",)
 """What its page tokens are of."""
+PAGE: Final = 500
+"""Accounts that are read at once of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,17 @@ class Accounts:
         async with self._database.reading() as session:
             return tuple(self._linked(row) for row in await session.scalars(self._in_order()))
 
+    async def each(self) -> AsyncGenerator[LinkedAccount]:
+        """List them in the same order, and keep few of them in memory; see `page` for what changes meanwhile."""
+        token = None
+        while True:
+            page = await self.page(PAGE, token)
+            for account in page.accounts:
+                yield account
+            token = page.next_token
+            if token is None:
+                return
+
     async def ids(self) -> tuple[str, ...]:
         """List the ids of the linked accounts, and read nothing else."""
         async with self._database.reading() as session:
@@ -114,9 +127,8 @@ class Accounts:
             statement = statement.where(*chosen.conditions())
         if token is not None:
             moment, id_ = self._pages.read(_LIST, token)
-            linked_at = datetime.fromisoformat(moment)
-            later = AccountRow.linked_at > linked_at
-            statement = statement.where(or_(later, and_(AccountRow.linked_at == linked_at, AccountRow.id > id_)))
+            order = tuple_(AccountRow.linked_at, AccountRow.id)  # compared as one, so that the index leads there
+            statement = statement.where(order > tuple_(datetime.fromisoformat(moment), id_))
         async with self._database.reading() as session:
             accounts = tuple(self._linked(row) for row in await session.scalars(statement))
         page = accounts[:size]
@@ -183,6 +195,15 @@ class Accounts:
             return None
         token = self._token(row.access_token, row.app_secret)
         return PhoneNumber(id=row.id, arn=self._database.arns.arn(row.id), meta_id=row.meta_id, token=token)
+
+    async def first_numbers(self, size: int) -> tuple[list[LinkedPhoneNumber], int]:
+        """List at most `size` numbers of the accounts linked first, and count all."""
+        of_owner = AccountRow.owner == self._database.account_id
+        statement = select(PhoneNumberRow).join(PhoneNumberRow.account).where(of_owner)
+        in_order = statement.order_by(AccountRow.linked_at, AccountRow.id, PhoneNumberRow.meta_id).limit(size)
+        count = select(func.count()).select_from(PhoneNumberRow).join(PhoneNumberRow.account).where(of_owner)
+        async with self._database.reading() as session:
+            return [self._number(row) for row in await session.scalars(in_order)], await session.scalar(count) or 0
 
     async def displayed(self, meta_ids: Collection[str]) -> dict[str, str]:
         """Return how Meta writes phone numbers, by Meta's ids, for those that are linked."""
@@ -281,24 +302,24 @@ class Accounts:
             arn=self._database.arns.arn(row.id),
             meta_waba_id=row.meta_waba_id,
             name=row.name,
-            phone_numbers=tuple(
-                LinkedPhoneNumber(
-                    id=number.id,
-                    arn=self._database.arns.arn(number.id),
-                    meta_id=number.meta_id,
-                    display_phone_number=number.display_phone_number,
-                    verified_name=number.verified_name,
-                    quality_rating=number.quality_rating,
-                    status=number.status,
-                    data_localization_region=number.data_localization_region,
-                )
-                for number in row.phone_numbers
-            ),
+            phone_numbers=tuple(self._number(number) for number in row.phone_numbers),
             token_expires_at=row.token_expires_at,
             linked_at=row.linked_at,
             refreshed_at=row.refreshed_at,
             has_app_secret=row.app_secret is not None,
             app_id=row.app_id,
+        )
+
+    def _number(self, row: PhoneNumberRow) -> LinkedPhoneNumber:
+        return LinkedPhoneNumber(
+            id=row.id,
+            arn=self._database.arns.arn(row.id),
+            meta_id=row.meta_id,
+            display_phone_number=row.display_phone_number,
+            verified_name=row.verified_name,
+            quality_rating=row.quality_rating,
+            status=row.status,
+            data_localization_region=row.data_localization_region,
         )
 
 

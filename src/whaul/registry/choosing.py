@@ -23,6 +23,8 @@ class Chosen:
     """With a number whose quality Meta rates yellow or red."""
     expires_before: datetime | None = None
     """Whose token ends before that."""
+    app_unknown: bool = False
+    """With an app secret, but no id of its app."""
     ids: Collection[str] | None = None
     """One of these, of which there are not many."""
 
@@ -39,6 +41,8 @@ class Chosen:
         if self.expires_before is not None:
             ends = AccountRow.token_expires_at
             found.append(and_(ends.is_not(None), ends < self.expires_before))
+        if self.app_unknown:
+            found.append(and_(AccountRow.app_secret.is_not(None), AccountRow.app_id.is_(None)))
         if self.ids is not None:
             found.append(AccountRow.id.in_(self.ids))
         return found

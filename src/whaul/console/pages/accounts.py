@@ -12,7 +12,7 @@ from whaul.console.events import State
 from whaul.console.filters import DELIVERIES
 from whaul.console.page import Page
 from whaul.console.visit import PageError, Visit
-from whaul.doctor.doctor import EXPIRES_SOON
+from whaul.doctor.accounts import EXPIRES_SOON
 from whaul.events.archive.archives import ArchiveStatus
 from whaul.events.archive.parking import Parked, parked
 from whaul.events.arrivals import MAX_LOOKED_AT, Arrivals, arrivals
