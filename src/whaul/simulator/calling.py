@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from whaul.simulator.calls import Call
-from whaul.simulator.messages import CUSTOMER
 from whaul.simulator.model import Permission, PermissionStatus, PhoneNumber, VoiceCall
 from whaul.simulator.responses import RefusedError, graph_error, invalid
 from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.values import BadValueError, MissingError
 from whaul.simulator.webhooks.envelope import of_number
-from whaul.simulator.webhooks.people import RECIPIENT, SENDER, USER_ID, contact, digits, named, person
+from whaul.simulator.webhooks.people import CUSTOMER, RECIPIENT, SENDER, USER_ID, contact, digits, named, person
 from whaul.simulator.webhooks.sender import Webhooks
 
 TEMPORARY: Final = 7 * 24 * 3600

@@ -6,14 +6,11 @@ https://developers.facebook.com/documentation/business-messaging/whatsapp/refere
 https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids
 """
 
-import base64
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, get_args
 
 from whaul.simulator.calls import Call
-from whaul.simulator.download_urls import signed_url
 from whaul.simulator.media import Media
 from whaul.simulator.model import Message, PhoneNumber
 from whaul.simulator.responses import RefusedError, graph_error, invalid
@@ -27,9 +24,6 @@ from whaul.simulator.webhooks.deliveries import Webhook
 from whaul.simulator.webhooks.people import USER_ID, digits
 from whaul.simulator.webhooks.sender import Webhooks
 
-CUSTOMER = "15550100099"
-"""Who writes, unless somebody else is named."""
-PRICING = {"billable": True, "pricing_model": "PMP", "category": "service", "type": "regular"}
 MEDIA_TYPES = ("audio", "document", "image", "sticker", "video")
 TYPES = frozenset({*MEDIA_TYPES, "contacts", "interactive", "location", "reaction", "template", "text"})
 SUB_TYPES = ("catalog", "copy_code", "flow", "mpm", "order_details", "quick_reply", "url", "voice_call")
@@ -54,7 +48,7 @@ async def send(call: Call) -> Any:
     if marks and content.get("message_id") not in call.state.received:
         raise RefusedError(graph_error(131009, details="message_id is not that of a received message."))
     contact = {} if marks else _checked(call, content)
-    sent_id = None if marks else new_message_id()
+    sent_id = None if marks else envelope.new_message_id()
     version, raw = call.request.match_info["version"], await call.request.read()
     message = Message(sent_id, call.object.id, version, content, raw, contact)
     call.state.messages.append(message)
@@ -68,7 +62,7 @@ def receive(
     state: State, number: PhoneNumber, media: Media | None, *, text: str, sender: str, file_name: str | None
 ) -> dict[str, Any]:
     """Let a customer write, and return the value of the webhook for it; `text` is a media's caption."""
-    received_id, content = new_message_id(), _received(state, media, text, file_name)
+    received_id, content = envelope.new_message_id(), _received(state, media, text, file_name)
     state.received.append(received_id)
     return envelope.message(number, {"id": received_id, "timestamp": str(int(state.now())), **content}, sender)
 
@@ -121,15 +115,10 @@ def _status(state: State, message: Message, status: str) -> dict[str, Any]:
     if "biz_opaque_callback_data" in message.content:
         told["biz_opaque_callback_data"] = message.content["biz_opaque_callback_data"]
     if status != "failed":
-        told["pricing"] = PRICING
+        told["pricing"] = envelope.PRICING
     elif _has_example(state, message):
         told["errors"] = [NOT_FETCHED]
     return envelope.status(state.phone_number(message.phone_number_id), told, message.contact)
-
-
-def new_message_id() -> str:
-    """A new id, in Meta's form."""
-    return "wamid." + base64.b64encode(secrets.token_bytes(30)).decode()
 
 
 def _received(state: State, media: Media | None, text: str, file_name: str | None) -> dict[str, Any]:
@@ -137,21 +126,10 @@ def _received(state: State, media: Media | None, text: str, file_name: str | Non
     if media is None:
         return {"type": "text", "text": {"body": text}}
     kind = _kind_of(media.mime_type)
-    shown = show_media(state, media)
+    shown = envelope.show_media(state, media)
     shown |= {"caption": text} if text and kind in {"document", "image", "video"} else {}
     shown |= {"filename": file_name or f"file-{media.id}"} if kind == "document" else {}
     return {"type": kind, kind: shown}
-
-
-def show_media(state: State, media: Media, *, in_hex: bool = False) -> dict[str, Any]:
-    """A media as webhooks show it. Its download URL is made anew for every attempt."""
-    digest = media.sha256()
-    return {
-        "mime_type": media.mime_type,
-        "sha256": digest.hex() if in_hex else base64.b64encode(digest).decode(),
-        "id": media.id,
-        "url": signed_url(state, media, state.origin),
-    }
 
 
 def _kind_of(mime_type: str) -> str:

@@ -16,15 +16,17 @@ from whaul.simulator.flow_calls import owner_of, status_change
 from whaul.simulator.flows import Alert, AlertState, Flow, FlowStatus, alert
 from whaul.simulator.journal import Exchange
 from whaul.simulator.media import Media, MediaOptions, NewMedia
-from whaul.simulator.messages import CUSTOMER, give_status, new_message_id, receive
+from whaul.simulator.messages import give_status, receive
 from whaul.simulator.model import Message, PhoneNumber
 from whaul.simulator.settings import Settings
 from whaul.simulator.state import WABA_ID, State
 from whaul.simulator.template_calls import Reviewing
 from whaul.simulator.values import BadValueError, checked
 from whaul.simulator.webhooks.deliveries import Delivery
+from whaul.simulator.webhooks.envelope import new_message_id
 from whaul.simulator.webhooks.examples import content_of
 from whaul.simulator.webhooks.faults import parse as parse_wire_fault
+from whaul.simulator.webhooks.people import CUSTOMER
 from whaul.simulator.webhooks.scene import Scene
 from whaul.simulator.webhooks.sender import Webhooks
 

@@ -1,14 +1,18 @@
 """The body that Meta posts: `object`, `entry`, `changes`, and what is common to the values of a phone number."""
 
+import base64
 import json
+import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from whaul.simulator.download_urls import signed_url
+from whaul.simulator.media import Media
 from whaul.simulator.model import PhoneNumber
 from whaul.simulator.state import State
 from whaul.simulator.webhooks.people import RECIPIENT, SENDER, contact, digits, named, person
 
+PRICING = {"billable": True, "pricing_model": "PMP", "category": "service", "type": "regular"}
 UNDELIVERABLE = {"code": 131026, "title": "Message undeliverable", "message": "Message undeliverable"}
 
 
@@ -25,6 +29,22 @@ def message(number: PhoneNumber, received: Mapping[str, Any], sender: str) -> di
     """A customer has written; `sender` is a phone number, or a user id: then the customer has a user name instead."""
     ids = person(sender)
     return of_number(number, {"contacts": [contact(ids)], "messages": [{**named(ids, SENDER), **received}]})
+
+
+def show_media(state: State, media: Media, *, in_hex: bool = False) -> dict[str, Any]:
+    """A media as webhooks show it. Its download URL is made anew for every attempt."""
+    digest = media.sha256()
+    return {
+        "mime_type": media.mime_type,
+        "sha256": digest.hex() if in_hex else base64.b64encode(digest).decode(),
+        "id": media.id,
+        "url": signed_url(state, media, state.origin),
+    }
+
+
+def new_message_id() -> str:
+    """A new id, in Meta's form."""
+    return "wamid." + base64.b64encode(secrets.token_bytes(30)).decode()
 
 
 def status(number: PhoneNumber, told: Mapping[str, Any], recipient: Mapping[str, str]) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from whaul.simulator.flows import Alert, alert
-from whaul.simulator.messages import PRICING
-from whaul.simulator.webhooks.envelope import UNDELIVERABLE
+from whaul.simulator.webhooks.envelope import PRICING, UNDELIVERABLE
 from whaul.simulator.webhooks.people import RECIPIENT, SENDER, contact, named
 from whaul.simulator.webhooks.scene import Scene, new_id
 

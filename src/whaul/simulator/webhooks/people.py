@@ -11,6 +11,9 @@ from typing import Any
 USER_ID = re.compile(r"([A-Z]{2})\.(ENT\.)?[A-Za-z0-9]{1,128}")
 """A business-scoped user id; with ENT it is a parent id, which several businesses share."""
 
+CUSTOMER = "15550100099"
+"""Who writes, unless somebody else is named."""
+
 SENDER = {"wa_id": "from", "user_id": "from_user_id", "parent_user_id": "from_parent_user_id"}
 RECIPIENT = {"wa_id": "recipient_id", "user_id": "recipient_user_id", "parent_user_id": "recipient_parent_user_id"}
 

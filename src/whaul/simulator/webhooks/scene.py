@@ -7,11 +7,10 @@ from typing import Any
 
 from whaul.simulator.content import Generated
 from whaul.simulator.media import Media
-from whaul.simulator.messages import CUSTOMER, new_message_id, show_media
 from whaul.simulator.model import PhoneNumber
 from whaul.simulator.state import State
-from whaul.simulator.webhooks.envelope import of_number
-from whaul.simulator.webhooks.people import SENDER, contact, digits, named, person
+from whaul.simulator.webhooks.envelope import new_message_id, of_number, show_media
+from whaul.simulator.webhooks.people import CUSTOMER, SENDER, contact, digits, named, person
 
 KIB = 1024
 GENERATED = {"video": (64 * KIB, "video/mp4"), "sticker": (20 * KIB, "image/webp")}
