@@ -5,7 +5,6 @@ give the HTTP client the very one to connect to: it has no resolver of its own h
 names by itself, only addresses that are written out can be judged.
 """
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -20,6 +19,7 @@ from whaul.outbound.http import Download, Response, client_builder, with_headers
 from whaul.outbound.netguard import HostPort, is_address
 from whaul.outbound.proxies import Proxies
 from whaul.outbound.public_names import PublicNames
+from whaul.timeouts import Timeouts
 
 TIMEOUT = 15.0
 """Seconds for look-up, connection, TLS, request and answer together."""
@@ -45,6 +45,7 @@ class PublicClient:
         self._certificates = certificates
         self._proxies = proxies or Proxies()
         self._timeout = timeout
+        self._timeouts = Timeouts()
         self._clients: OrderedDict[tuple[str, int, str | None], Client] = OrderedDict()
 
     async def close(self) -> None:
@@ -60,7 +61,7 @@ class PublicClient:
         """
         failure = HttpError("its host has no address", arrived=False)
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._timeouts.after(self._timeout):
                 for address in await self._addresses(url):
                     try:
                         return await self._post(self._client(url, address), url, headers, body)

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from whaul.events.database.columns import listed, moment, readable
+from whaul.events.database.columns import listed, microseconds_now, moment, readable
 from whaul.events.database.leases import LEASE, Jobs
 from whaul.events.database.store import Row, Statement, Store
 from whaul.events.model import Event
@@ -57,6 +57,11 @@ class Delivery:
     takeovers: int = 0
     replay: bool = False
     turn: Turn | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the event came."""
+        return max(0.0, microseconds_now() / 1_000_000 - self.event.received_at.timestamp())
 
 
 class _Gone(NamedTuple):

@@ -1,6 +1,5 @@
 """Destinations in one process: what is held for each in memory, and whether it may be sent now."""
 
-import asyncio
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ from whaul.events.model import Event, Failed, Outcome, Outcomes
 from whaul.events.routing import Destination, Routes
 from whaul.events.targets import Target, TargetError
 from whaul.telemetry import logs
+from whaul.timeouts import Timeouts
 
 if TYPE_CHECKING:
     from whaul.telemetry.spans import Tracing
@@ -34,7 +34,8 @@ REPLAY_SHARE: Final = 4
 class Lane:
     """What is held for a destination. A lane does nothing by itself; the outbox moves it."""
 
-    def __init__(self, destination: Destination, target: Target, rng: random.Random) -> None:
+    def __init__(self, destination: Destination, target: Target, rng: random.Random, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
         self.destination = destination
         self.target = target
         self.made_at = datetime.now(UTC)
@@ -109,6 +110,7 @@ class Lanes:
         """`targets` makes the target of a destination; it may raise TargetError."""
         self._targets = targets
         self._rng = rng
+        self._timeouts = Timeouts()
         self._lanes: dict[int, Lane] = {}
         self._retired: list[Target] = []
         """Targets that were replaced; what is in flight may use them still, so they are closed at the end."""
@@ -130,7 +132,7 @@ class Lanes:
         for number, destination in routes.destinations.items():
             lane = self._lanes.get(number)
             if lane is None:
-                self._lanes[number] = Lane(destination, self._target(destination), self._rng)
+                self._lanes[number] = Lane(destination, self._target(destination), self._rng, self._timeouts)
             elif lane.destination != destination:
                 if not lane.is_active:  # and if it is now, what it refused before is forgotten
                     lane.health = Health(self._rng)
@@ -188,7 +190,7 @@ async def send(lane: Lane, batch: Sequence[Delivery], tracing: "Tracing | None")
 
 async def _bounded(lane: Lane, events: Sequence[Event]) -> Sequence[Outcome]:
     try:
-        async with asyncio.timeout(ATTEMPT):
+        async with lane.timeouts.after(ATTEMPT):
             return await _send(lane, events)
     except TimeoutError:
         return [Failed("down", f"no answer in {ATTEMPT:.0f} seconds")] * len(events)

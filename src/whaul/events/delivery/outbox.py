@@ -145,7 +145,9 @@ class Outbox:
 
     def _move_soon(self, lane: Lane) -> None:
         """Move a lane when all that comes with this delivery is there: it may go in one batch."""
-        self._move_at(lane, 0.0)
+        if lane.moves_at != 0.0:
+            lane.moves_at = 0.0
+            asyncio.get_running_loop().call_soon(self._move_as_said, lane, 0.0)  # costs less than a timer
 
     def _move_at(self, lane: Lane, when: float) -> None:
         if lane.moves_at is None or when < lane.moves_at:
@@ -241,7 +243,7 @@ class Outbox:
             rng=self._rng,
         )
         name = "delivered" if isinstance(outcome, Accepted) else outcome.reason
-        since = _age(delivery) if name == "delivered" and not delivery.replay else None  # a replay's is days
+        since = delivery.age if name == "delivered" and not delivery.replay else None  # a replay's is days
         self._observer.delivered(destination.name, "dead" if judged.state == "dead" else name, since)
         attempt = Attempt(
             delivery, name, outcome.detail, at, seconds, judged.state, judged.wait, judged.counted, first_at
@@ -393,7 +395,3 @@ class Outbox:
             elif (lane := self._lanes.get(delivery.destination)) is not None:
                 with suppress(ValueError):
                     lane.queue.remove(delivery)
-
-
-def _age(delivery: Delivery) -> float:
-    return max(0.0, microseconds_now() / 1_000_000 - delivery.event.received_at.timestamp())

@@ -36,6 +36,7 @@ from whaul.events.receiving.drafts import Candidate, Draft, Drafting, NewDeliver
 from whaul.events.routing import Routes, Routing
 from whaul.registry.errors import RegistryUnavailableError
 from whaul.telemetry import logs
+from whaul.timeouts import Timeouts
 
 log = structlog.get_logger()
 
@@ -97,6 +98,7 @@ class Inbox:
         timeout: float = TIMEOUT,
     ) -> None:
         self._timeout = timeout
+        self._timeouts = Timeouts()
         self._store = store
         self._routing = routing
         self._drafting = drafting
@@ -133,7 +135,7 @@ class Inbox:
         if self._committing is None:
             self._committing = asyncio.create_task(self._commit_all())
         try:
-            async with asyncio.timeout(self._timeout + SECONDS_AN_ITEM * max(0, len(post.items) - MANY_ITEMS)):
+            async with self._timeouts.after(self._timeout + SECONDS_AN_ITEM * max(0, len(post.items) - MANY_ITEMS)):
                 return await result
         except TimeoutError:
             with suppress(ValueError):  # it is being committed
@@ -156,7 +158,8 @@ class Inbox:
     async def _commit_all(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(WINDOW if self._shared else 0)
+                if self._shared:
+                    await asyncio.sleep(WINDOW)
                 group = list(self._next_group())
                 self._shared = len(group) > 1
                 await self._commit(group)
