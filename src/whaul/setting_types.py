@@ -1,6 +1,7 @@
 """The types of settings: how the text of a variable is read, and what it must be. Each concerns one value."""
 
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -212,16 +213,33 @@ def _scopes(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _group_keys(value: object) -> object:
-    """Read `group=access key` pairs; a group may have an equals sign in its name, an access key has none."""
+    """Read `group=access key` pairs, or a JSON object: in that a group may have a comma in its name.
+
+    It may always have an equals sign; an access key has none.
+    """
     if not isinstance(value, str):
         return value
-    parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
-    pairs = [(group.strip(), key.strip()) for group, _, key in parts]
+    if value.lstrip().startswith("{"):
+        pairs = _members(value)
+    else:
+        parts = [part.rpartition("=") for part in value.split(",") if part.strip()]
+        pairs = [(group.strip(), key.strip()) for group, _, key in parts]
     if not all(group and key for group, key in pairs):
-        raise ValueError("expected group=access key, separated by commas")
+        raise ValueError("expected group=access key, separated by commas, or a JSON object of groups and access keys")
     if len(dict(pairs)) < len(pairs):
         raise ValueError("a group is there twice")
     return dict(pairs)
+
+
+def _members(text: str) -> list[tuple[str, str]]:
+    """Read a JSON object's members, which are texts, also those of the same name."""
+    try:
+        found = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError):
+        raise ValueError("expected a JSON object, as it begins with {") from None
+    if not all(isinstance(value, str) for _, value in found):
+        raise ValueError("expected a JSON object whose values are access keys")
+    return [(name, value) for name, value in found]
 
 
 def _secret(value: SecretStr) -> SecretStr:

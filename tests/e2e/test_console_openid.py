@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -67,8 +68,13 @@ def test_somebody_signs_in_and_the_audit_log_says_who(site: RunningConsole, prov
     page = visitor.get("/messages")
     assert page.status == 200
     assert "ada@example.com" in page.text
-    assert visitor.post("/sign-out").status == 303
+    out = visitor.post("/sign-out")
     assert visitor.get("/messages").status == 303
+    [place] = re.findall(r'href="([^"]*/logout[^"]*)"', unescape(out.text))
+    assert place.startswith(f"{provider.issuer}/logout?theme=plain&client_id=whaul+console&post_logout_redirect_uri=")
+    back = send(provider.port, "GET", place.partition(str(provider.port))[2], b"", {}).headers["location"]
+    assert back == f"http://127.0.0.1:{visitor.port}/sign-in/oidc/callback"
+    assert visitor.get("/sign-in/oidc/callback").headers["location"] == "/sign-in"
     key = {"principalId": "root", "accessKeyId": "root", "userName": "root", "accountId": OWNER}
     identity = {"type": "IAMUser", "arn": f"arn:aws:iam::{OWNER}:user/root", "sessionContext": ADA} | key
     for name in ("SignIn", "ViewMessages", "SignOut"):
@@ -84,7 +90,7 @@ def test_an_answer_is_good_once_and_for_who_asked(site: RunningConsole, provider
     again = Visitor(site.port, cookies)
     assert "used before" in words(again.get(back))
     assert again.get("/messages").status == 303
-    for wrong in ("", "?", "?state=x", "?error=access_denied", "?code=x&state=%00"):
+    for wrong in ("?state=", "?state=x", "?error=access_denied", "?code=x&state=%00"):
         assert site.visitor().get(f"/sign-in/oidc/callback{wrong}").status in {403, 429}
 
 

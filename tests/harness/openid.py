@@ -81,6 +81,7 @@ class OpenIdProvider:
             "authorization_endpoint": f"{self.issuer}/authorize?theme=plain",
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/keys",
+            "end_session_endpoint": f"{self.issuer}/logout?theme=plain",
             "authorization_response_iss_parameter_supported": True,
             **({} if self.told is None else {"userinfo_endpoint": f"{self.issuer}/userinfo"}),
         } | self.document
@@ -156,6 +157,10 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, page.encode(), "text/html")
         elif path == "/authorize":
             self._redirect(provider.authorized(dict(parse_qsl(place.query))))
+        elif path == "/logout":
+            asked = dict(parse_qsl(place.query))
+            assert asked["client_id"] == CLIENT_ID
+            self._redirect(asked["post_logout_redirect_uri"])
         else:
             self._send(404, b"no such page", "text/plain")
 

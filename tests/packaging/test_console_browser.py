@@ -176,7 +176,11 @@ def test_a_provider_at_another_site_signs_in(site: Site, *, asks: bool) -> None:
         expect(page.locator(".session")).to_contain_text("root")
         assert [cookie["sameSite"] for cookie in page.context.cookies()] == ["Strict"]
         page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("link", name="Sign out of Example, too").wait_for()
+        assert Axe().run(page).violations_count == 0
+        page.get_by_role("link", name="Sign out of Example, too").click()
         page.wait_for_url("**/sign-in")
+        assert page.context.cookies() == []
 
 
 def test_a_provider_that_turns_somebody_away_is_understood(site: Site) -> None:

@@ -443,6 +443,24 @@ async def test_a_provider_that_is_not_the_one_is_not_used(
         await browser.openid.begin(BACK)
 
 
+@pytest.mark.parametrize(
+    "endpoint", [None, "", "http://idp.example/logout", "javascript:alert(1)", "https://user@idp.example/logout"]
+)
+async def test_without_a_usable_place_for_signing_out_people_still_come_in(
+    browser: Browser, provider: OpenIdProvider, endpoint: str | None
+) -> None:
+    provider.document = {"end_session_endpoint": endpoint}
+    assert await browser.sign_in() == "AKIA1"
+    assert await browser.openid.sign_out_url(BACK) is None
+
+
+async def test_a_provider_that_is_away_keeps_nobody_from_signing_out(
+    browser: Browser, provider: OpenIdProvider
+) -> None:
+    provider.fails = 502
+    assert await browser.openid.sign_out_url(BACK) is None
+
+
 async def test_a_provider_that_is_away_is_asked_again_after_a_while(http: HttpClient) -> None:
     async with Loopback(BREAK, reply(502), reply(200, "[]"), reply(200, "[" * 100_000)) as server:
         clock = Clock()
@@ -522,10 +540,14 @@ def settings(monkeypatch: pytest.MonkeyPatch, **given: str) -> Settings:
     return Settings.load()
 
 
-def test_a_group_may_have_an_equals_sign_and_openid_is_always_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_may_have_equals_signs_and_commas_and_openid_is_always_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     found = settings(monkeypatch, **GIVEN, SCOPES="groups")
     assert list(found.oidc_access_keys.items()) == [("cn=admins", "operator"), ("support", "reader")]
     assert found.oidc_scopes == ("openid", "groups")
+    directory = settings(monkeypatch, **GIVEN | {"ACCESS_KEYS": '{"CN=b,OU=x": "operator", "a": "reader"}'})
+    assert list(directory.oidc_access_keys.items()) == [("CN=b,OU=x", "operator"), ("a", "reader")]
 
 
 @pytest.mark.parametrize(
@@ -539,6 +561,10 @@ def test_a_group_may_have_an_equals_sign_and_openid_is_always_asked_for(monkeypa
         ("ACCESS_KEYS", "admins", "group=access key"),
         ("ACCESS_KEYS", "admins=", "group=access key"),
         ("ACCESS_KEYS", "a=b,a=c", "twice"),
+        ("ACCESS_KEYS", '{"a": "b", "a": "c"}', "twice"),
+        ("ACCESS_KEYS", '{"a": "b"', "a JSON object, as"),
+        ("ACCESS_KEYS", '{"a": {"b": "c"}}', "whose values are"),
+        ("ACCESS_KEYS", '{"a": ""}', "group=access key"),
         ("SCOPES", "openid email", "commas"),
         ("SESSION", "9h", "8"),
     ],

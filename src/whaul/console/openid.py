@@ -6,6 +6,7 @@ an answer is worth nothing in another browser, nor a second time. The cookie is 
 with a navigation that begins at the provider; the session's own stays `Strict`.
 """
 
+import asyncio
 import hmac
 import json
 import secrets
@@ -28,6 +29,8 @@ from whaul.terminal import visible
 
 ATTEMPT_LIFE: Final = 600
 """Seconds until somebody has to be back."""
+SIGN_OUT_PATIENCE: Final = 3.0
+"""Seconds for the provider to say where people sign out."""
 MAX_PARAMETER: Final = 8192
 """Characters of a code, and of other parts of the answer."""
 _AGAIN: Final = "Sign in again, in one window."
@@ -134,6 +137,14 @@ class OpenId:
                 f"The group {group} signs in as the access key {name}, which {problem}. Tell whoever runs whaul."
             )
         return found[0]
+
+    async def sign_out_url(self, back: str) -> str | None:
+        """Return where somebody who has signed out here signs out of the provider, too; None if that is not known."""
+        try:
+            async with asyncio.timeout(SIGN_OUT_PATIENCE):
+                return await self.provider.sign_out_url(back)
+        except (ProviderError, TimeoutError):
+            return None  # they are out here, which is what they asked for
 
     def _opened(self, sealed: str | None) -> dict[str, Any]:
         try:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from whaul.auth.authenticator import Authenticator
 from whaul.auth.caller import Caller
@@ -199,12 +199,14 @@ class SignIns:
             samesite="strict",
         )
 
-    async def end(self, request: Request, session: Session) -> Response:
+    async def end(self, session: Session) -> None:
         """Sign out."""
         await self._registry.console_sign_ins.end(session.token)
-        response, cookie = RedirectResponse("/sign-in", 303), self._cookie(request)
+
+    def forget(self, request: Request, response: Response) -> None:
+        """Take a session that has ended out of the browser."""
+        cookie = self._cookie(request)
         response.delete_cookie(cookie.name, path="/", secure=cookie.is_secure, httponly=True, samesite="strict")
-        return response
 
     def address(self, request: Request, path: str) -> str:
         """Return the address of a page of ours, under the name by which the browser called us, which is an allowed one.

@@ -222,7 +222,7 @@ class Site:
         return response
 
     async def _from_provider(self, request: Request) -> Response:
-        if self._openid is None:
+        if self._openid is None or not request.query_params:  # who has signed out there comes back without any
             return RedirectResponse(SIGN_IN, 303)
         self._sign_ins.attempts.check(self._client(request))
         cookie = self._sign_ins.attempt_cookie(request)
@@ -273,7 +273,16 @@ class Site:
         if session is None:
             return RedirectResponse(SIGN_IN, 303)
         self._record(request, "SignOut", session.caller, None, {}, person=session.person)
-        return await self._sign_ins.end(request, session)
+        await self._sign_ins.end(session)
+        url = None
+        if self._openid is not None and session.person is not None:
+            # Back to an address that the provider knows already. A form may not lead there, so it is a link.
+            url = await self._openid.sign_out_url(self._sign_ins.address(request, CALLBACK))
+        response: Response = RedirectResponse(SIGN_IN, 303)
+        if url is not None:
+            response = HTMLResponse(self._console.templates.render("signed_out.html", url=url))
+        self._sign_ins.forget(request, response)
+        return response
 
     # The audit log
 

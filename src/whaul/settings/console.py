@@ -58,6 +58,7 @@ class Console(SettingGroup):
     oidc_access_keys: types.GroupKeys = Field(
         {},
         description="Which access key a group signs in as: `group=access key`, separated by commas; a name or an id. "
+        'Where a group has a comma in its name, a JSON object: `{"group": "access key"}`. '
         "Of several groups the first in this order counts. Whoever is in none cannot sign in.",
         examples=["whatsapp-admins=operator,support=reader"],
     )

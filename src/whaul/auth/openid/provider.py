@@ -53,6 +53,7 @@ class Metadata(NamedTuple):
     token_endpoint: str
     jwks_uri: str
     userinfo_endpoint: str | None
+    end_session_endpoint: str | None
     posts_secret: bool
     """Whether the secret is a field of the form, not a header."""
     names_issuer: bool
@@ -113,8 +114,18 @@ class Provider:
     async def authorization_url(self, parameters: Mapping[str, str]) -> str:
         """Return where a browser is sent. Raises ProviderError."""
         endpoint = (await self.metadata()).authorization_endpoint
-        asked = urlencode({"response_type": "code", "client_id": self.client.client_id} | dict(parameters))
-        return f"{endpoint}{'&' if '?' in endpoint else '?'}{asked}"
+        return _asking(endpoint, {"response_type": "code", "client_id": self.client.client_id} | dict(parameters))
+
+    async def sign_out_url(self, back: str) -> str | None:
+        """Return where a browser signs out, to come `back`; None if the provider names no such place.
+
+        It gets no `id_token_hint`: that would be a secret to keep. The provider may ask the person instead. Raises
+        ProviderError. https://openid.net/specs/openid-connect-rpinitiated-1_0.html
+        """
+        endpoint = (await self.metadata()).end_session_endpoint
+        if endpoint is None:
+            return None
+        return _asking(endpoint, {"client_id": self.client.client_id, "post_logout_redirect_uri": back})
 
     async def tokens(self, code: str, verifier: str, redirect_uri: str) -> Tokens:
         """Exchange a code, which is good once. Raises OpenIdError."""
@@ -188,6 +199,10 @@ class Provider:
         return response.status, answer if isinstance(answer, dict) else {}
 
 
+def _asking(endpoint: str, parameters: Mapping[str, str]) -> str:
+    return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
+
+
 def _metadata(issuer: str, document: Mapping[str, Any]) -> Metadata:
     if document.get("issuer") != issuer:
         named = str(document.get("issuer"))[:200]
@@ -202,6 +217,7 @@ def _metadata(issuer: str, document: Mapping[str, Any]) -> Metadata:
         _endpoint(document, "token_endpoint", is_near=is_near),
         _endpoint(document, "jwks_uri", is_near=is_near),
         _endpoint(document, "userinfo_endpoint", is_near=is_near) if "userinfo_endpoint" in document else None,
+        _end_session_endpoint(document, is_near=is_near),
         posts_secret=isinstance(methods, list) and "client_secret_basic" not in methods,
         names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
     )
@@ -216,6 +232,14 @@ def _endpoint(document: Mapping[str, Any], name: str, *, is_near: bool) -> str:
     if url.scheme != "https" and not (is_near and is_loopback(url.host_str or "")):
         raise ProviderError(f"The provider's `{name}` is not https.")
     return str(url)
+
+
+def _end_session_endpoint(document: Mapping[str, Any], *, is_near: bool) -> str | None:
+    """Return where people sign out. Nobody needs it to come in, so one that cannot be used counts as none."""
+    try:
+        return _endpoint(document, "end_session_endpoint", is_near=is_near)
+    except ProviderError:
+        return None
 
 
 def _refusal(status: int, answer: Mapping[str, Any]) -> OpenIdError:
