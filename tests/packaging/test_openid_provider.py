@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+from html import unescape
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -72,3 +74,9 @@ def test_somebody_signs_in_at_a_provider_that_others_wrote(
                 [record] = running.audited(eventName="SignIn")
                 assert record["userIdentity"].items() >= who.items()
                 assert record["recipientAccountId"] == OWNER
+                [place] = re.findall(rf'href="({issuer}[^"]+)"', unescape(visitor.post("/sign-out").text))
+                asked = there.get(place.removeprefix(issuer))
+                [sealed] = re.findall(r'name="xsrf" value="(\w+)"', asked.text)
+                left = there.post("/session/end/confirm", {"xsrf": sealed, "logout": "yes"})
+                assert left.headers["location"] == back
+                assert visitor.get("/sign-in/oidc/callback").headers["location"] == "/sign-in"

@@ -9,6 +9,7 @@ const provider = new Provider(issuer, {
     client_id: "whaul",
     client_secret: "secret-of-the-client",
     redirect_uris: [redirectUri],
+    post_logout_redirect_uris: [redirectUri],
     grant_types: ["authorization_code"],
     id_token_signed_response_alg: algorithm,
   }],
