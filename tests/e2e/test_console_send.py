@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from html import unescape
 
 import pytest
 
@@ -93,6 +94,12 @@ def test_a_template_of_the_account_is_filled_in(own: World, operator: Visitor, s
     assert "Hi {{1}}, &lt;it&gt; has left." in chosen.text
     given = form(chosen) | {"to": CUSTOMER}
     assert "The template wants a value: Body: {{1}}" in words(operator.post("/send", given | {"do": "send"}))
+    previewed = operator.post("/send", given | {"body-1": "Ann", "do": "preview"})
+    [draft] = re.findall(r'name="json" value="([^"]*)"', previewed.text)
+    as_json = {"number": own.phone_number_id, "kind": "json", "json": unescape(draft), "do": "preview"}
+    edited = operator.post("/send", as_json)
+    assert "order_left" in edited.text.partition("<textarea")[2].partition("</textarea>")[0]
+    assert "window closed" not in words(edited), "it is a template still"
     operator.submit("/send", given | {"body-1": "Ann", "do": "send"})
     components = simulator.messages[-1].content["template"]["components"]
     assert components == [{"type": "body", "parameters": [{"type": "text", "text": "Ann"}]}]

@@ -269,7 +269,7 @@ async def _template(visit: Visit, composed: Composed, id_: str) -> tuple[Templat
 
 
 async def _window(visit: Visit, composed: Composed, draft: Mapping[str, Any]) -> str | None:
-    """Say whether the recipient wrote within 24 hours; None if the visitor may not know."""
+    """Say whether the recipient wrote within 24 hours; None if the visitor may not know, or no window is needed."""
     account, console, to = composed.account, visit.console, draft.get("to")
     if not isinstance(to, str) or not (visit.may(VIEW_MESSAGES, account.arn) and visit.may(CONTENT, account.arn)):
         return None
@@ -282,7 +282,9 @@ async def _window(visit: Visit, composed: Composed, draft: Mapping[str, Any]) ->
         since=microseconds(datetime.now(UTC) - WINDOW),
     )
     found = (await console.journal.page(selection, 1)).events
-    return "open" if found else "closed"
+    if found:
+        return "open"
+    return None if draft.get("type") == "template" else "closed"
 
 
 PAGES: Final = (
