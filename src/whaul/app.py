@@ -135,7 +135,7 @@ async def _serving(
             phone_number=registry.accounts.phone_number,
             linked_account=registry.accounts.linked_account,
             access_key=keys.find,
-            on_outage=_tell_of_outage,
+            on_outage=_log_outage,
         )
         stack.push_async_callback(known.aclose)
         uses = KeyUses(registry.access_keys.record_uses)
@@ -227,8 +227,8 @@ def _collect_seldom() -> None:
     gc.set_threshold(GARBAGE)
 
 
-def _tell_of_outage(lasts: bool) -> None:
-    if lasts:
+def _log_outage(is_down: bool) -> None:
+    if is_down:
         log.error("the database does not answer; access keys and phone numbers go on as they were known last")
     else:
         log.warning("the database answers again")  # as loud as that it did not
