@@ -5,8 +5,8 @@ A page asks and changes through the functions that the commands use; there is no
 To add a page:
 
 1. Write `pages/NAME.py` with functions that take a `Visit` and return an answer, and a tuple `PAGES` of `Page`: path,
-   action that the caller's policy must allow, and for the navigation a title. The action is a row of `CONSOLE` in
-   `whaul.operations.actions`. A page that changes something has `posts=True`.
+   action that the caller's policy must allow, and for the navigation a title. The action is a constant of
+   `whaul.operations.actions`, and a row of its `CONSOLE`. A page that changes something has `posts=True`.
 2. Check each thing that is shown or changed: `visit.require(action, arn)`, or `visit.may(action, arn)`. That a page
    may be opened says only that its action is allowed on something.
 3. Write `templates/NAME.html`, which extends `base.html` and uses `macros.html`. Everything is escaped; there is no

@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 import msgspec
 
 from whaul.console.content import Summary, summary
-from whaul.console.filters import CONTENT, VIEW
 from whaul.console.recent import LOOK, Recent
 from whaul.console.visit import Visit
 from whaul.events.journal import EventRecord, FileRecord
 from whaul.events.selecting import Selection
+from whaul.operations.actions import VIEW_CONTENT, VIEW_MESSAGES
 from whaul.registry.errors import RegistryUnavailableError
 
 BEAT: Final = 15.0
@@ -60,8 +60,8 @@ class EventRows:
     async def of(self, events: Sequence[EventRecord]) -> list[EventRow]:
         """Make the rows of those events that the visitor may see."""
         visit = self._visit
-        seen = [event for event in events if visit.may_on_account(VIEW, event.waba_id)]
-        readable = [event.seq for event in seen if visit.may_on_account(CONTENT, event.waba_id)]
+        seen = [event for event in events if visit.may_on_account(VIEW_MESSAGES, event.waba_id)]
+        readable = [event.seq for event in seen if visit.may_on_account(VIEW_CONTENT, event.waba_id)]
         contents = await visit.console.journal.contents(readable) if readable else {}
         says = {seq: summary(event.entry) for seq, event in contents.items()}
         unknown = {event.meta_phone_number_id for event in seen if event.meta_phone_number_id} - self._numbers.keys()

@@ -11,6 +11,7 @@ from whaul.console.visit import PageError, Visit
 from whaul.events.database.columns import microseconds
 from whaul.events.database.columns import moment as instant
 from whaul.events.selecting import LOOSE, Selection
+from whaul.operations.actions import VIEW_CONTENT, VIEW_DELIVERIES, VIEW_MESSAGES
 from whaul.setting_types import moment
 
 KINDS: Final = ("message", "status", "echo", "call", "notification", "media")
@@ -18,9 +19,6 @@ STATES: Final = ("delivered", "pending", "dead", *sorted(LOOSE))
 ALL: Final = "all"
 NAMES: Final = ("kind", "type", "phone_number", "state", "destination", "since", "until", "sender", "media_id", "wamid")
 _OPTIONS: Final[Mapping[str, str]] = {name: f"--{name.replace('_', '-')}" for name in NAMES}
-VIEW: Final = "whaul:ViewMessages"
-CONTENT: Final = "whaul:ViewContent"
-DELIVERIES: Final = "whaul:ViewDeliveries"
 MAX_FILTER: Final = 200
 """Characters."""
 
@@ -89,8 +87,8 @@ class Filters:
         """Look up what they name, within what the visitor may see. Raises PageError."""
         tells_who = bool(self.sender or self.wamid)
         if tells_who:
-            visit.require_somewhere(CONTENT)
-        needed = (VIEW, CONTENT) if tells_who else (VIEW,)
+            visit.require_somewhere(VIEW_CONTENT)
+        needed = (VIEW_MESSAGES, VIEW_CONTENT) if tells_who else (VIEW_MESSAGES,)
         return await self.selection(visit, await visit.account_ids(*needed))
 
     async def selection(self, visit: Visit, account_ids: tuple[str, ...] | None) -> Selection:
@@ -100,7 +98,7 @@ class Filters:
             raise PageError(f"There is no kind {self.kind}.", 400)
         if self.state and self.state not in STATES:
             raise PageError(f"There is no state {self.state}.", 400)
-        names = await visit.destinations(DELIVERIES) if self.destination else []
+        names = await visit.destinations(VIEW_DELIVERIES) if self.destination else []
         destination = await console.destinations.find(self.destination) if self.destination in names else None
         if self.destination and destination is None:
             raise PageError(f"There is no destination {self.destination}.", 400)

@@ -1,4 +1,4 @@
-"""What one may do to access keys in the console, and how they are shown.
+"""What a visitor may do to access keys, and how they are shown.
 
 Whoever manages keys there makes and changes only keys that may do no more than their own, and last no longer:
 otherwise the right to manage keys would be every right. Without that one might also disable those who may do more.
@@ -19,13 +19,11 @@ from whaul.console.events import State
 from whaul.console.rendering import pretty
 from whaul.console.visit import PageError, Visit
 from whaul.errors import AccessDeniedException
-from whaul.operations.actions import NO_RESOURCE, actions
+from whaul.operations.actions import MANAGE_KEYS, NO_RESOURCE, VIEW_KEYS, actions
 from whaul.operations.rights import Resources, Right
 from whaul.operations.roles import PLACEHOLDER
 from whaul.registry.access_keys import AccessKeyRecord, check_name
 
-VIEW = "whaul:ViewKeys"
-MANAGE = "whaul:ManageKeys"
 MAX_ACCOUNTS = 100
 """Accounts that a policy is asked about, beside those that it names."""
 MAX_NAMED = 5
@@ -42,7 +40,7 @@ def state(key: AccessKeyRecord) -> State:
     return State("temporary", "good") if key.is_usable(datetime.now(UTC)) else State("expired", "plain")
 
 
-def parsed(key: AccessKeyRecord) -> Policy | None:
+def policy_of(key: AccessKeyRecord) -> Policy | None:
     """Read a key's policy; None if it cannot be evaluated, so that all its calls are refused."""
     try:
         return Policy.parse(key.policy)
@@ -50,16 +48,16 @@ def parsed(key: AccessKeyRecord) -> Policy | None:
         return None
 
 
-async def own_end(visit: Visit) -> datetime | None:
-    """When the key of the visitor ends; None if it does not, as that of the settings."""
+async def own_expiry(visit: Visit) -> datetime | None:
+    """Return when the visitor's key expires; None if it never does, as that of the settings."""
     own = await visit.console.registry.access_keys.record(visit.caller.access_key_id)
     return None if own is None else own.expires_at
 
 
-async def found(visit: Visit, action: str = VIEW) -> AccessKeyRecord:
+async def find_key(visit: Visit, action: str = VIEW_KEYS) -> AccessKeyRecord:
     """Find the key that an address names. Raises PageError, and AccessDeniedException without the right."""
-    visit.require(VIEW)
-    if action != VIEW:
+    visit.require(VIEW_KEYS)
+    if action != VIEW_KEYS:
         visit.require(action)
     key = await visit.console.registry.access_keys.record(visit.request.path_params["id"])
     if key is None:
@@ -68,26 +66,26 @@ async def found(visit: Visit, action: str = VIEW) -> AccessKeyRecord:
     return key
 
 
-async def bound(visit: Visit, key: AccessKeyRecord) -> str | None:
+async def refusal(visit: Visit, key: AccessKeyRecord) -> str | None:
     """Say why the visitor may not change a key; None if they may."""
     if key.access_key_id == visit.caller.access_key_id:
         return None
-    policy = parsed(key)
+    policy = policy_of(key)
     more = None if policy is None else excess(policy, visit.caller.policy)
     if more is not None:
         return f"This key may do more than yours: {more}."
-    end = await own_end(visit)
-    if end is not None and (key.expires_at is None or key.expires_at > end):
+    expiry = await own_expiry(visit)
+    if expiry is not None and (key.expires_at is None or key.expires_at > expiry):
         return "This key lasts longer than yours."
     return None
 
 
-async def changed(visit: Visit) -> AccessKeyRecord:
+async def key_to_change(visit: Visit) -> AccessKeyRecord:
     """Find the key that is to be changed. Raises AccessDeniedException if it may do more than the visitor."""
-    key = await found(visit, MANAGE)
-    refused = await bound(visit, key)
-    if refused is not None:
-        raise AccessDeniedException(f"{refused} {REMEDY}")
+    key = await find_key(visit, MANAGE_KEYS)
+    why = await refusal(visit, key)
+    if why is not None:
+        raise AccessDeniedException(f"{why} {REMEDY}")
     return key
 
 

@@ -1,4 +1,4 @@
-"""How often a key may call, as a form has it. Whose own key has a limit gives others at most the same."""
+"""How often a key may call, as a form has it. A visitor whose own key has a limit gives others at most the same."""
 
 import math
 from collections.abc import Mapping
@@ -6,12 +6,12 @@ from typing import Final, NamedTuple
 
 from whaul.auth.caller import Caller
 
-MOST: Final = 1_000_000
+MAX_RATE: Final = 1_000_000
 """Calls a second, or at once."""
 
 
 class LimitError(Exception):
-    """It cannot be given; the text says why."""
+    """The limit cannot be set; the text says why."""
 
 
 class Limit(NamedTuple):
@@ -24,7 +24,7 @@ class Limit(NamedTuple):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Calls a second and at once, at most; of the server's limit nothing is known here."""
+        """Calls a second and at once, at most: infinite without a limit of the key's own."""
         if not self.rate:
             return math.inf, math.inf
         return self.rate, self.burst or max(1.0, self.rate)
@@ -36,7 +36,7 @@ def read(form: Mapping[str, str], caller: Caller) -> Limit:
     if limit.burst is not None and not limit.rate:
         raise LimitError("How many calls at once are allowed needs a limit of calls a second above 0.")
     own = Limit(caller.rate_limit, caller.rate_burst).bounds
-    if any(wanted > most for wanted, most in zip(limit.bounds, own, strict=True)):
+    if any(asked > allowed for asked, allowed in zip(limit.bounds, own, strict=True)):
         raise LimitError(
             f"Your own key has a limit of {own[0]:g} calls a second, {own[1]:g} at once, and gives no other key more. "
             "Write at most that, or use the command line."
@@ -51,8 +51,8 @@ def _number(text: str, least: int) -> float | None:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not least <= number <= MOST:
-        raise LimitError(f"Write a number from {least} to {MOST:,}, without commas, or leave the field empty.")
+    if not least <= number <= MAX_RATE:
+        raise LimitError(f"Write a number from {least} to {MAX_RATE:,}, without commas, or leave the field empty.")
     return number
 
 

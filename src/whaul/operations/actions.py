@@ -16,20 +16,34 @@ PUT_OBJECT: Final = "s3:PutObject"
 GET_OBJECT: Final = "s3:GetObject"
 NO_RESOURCE: Final = "*"
 _LINKED, _DESTINATION = "waba", "event-destination"
+VIEW_MESSAGES: Final = "whaul:ViewMessages"
+VIEW_CONTENT: Final = "whaul:ViewContent"
+FETCH_AGAIN: Final = "whaul:FetchAgain"
+VIEW_ARCHIVES: Final = "whaul:ViewArchives"
+MANAGE_ARCHIVES: Final = "whaul:ManageArchives"
+VIEW_ACCOUNTS: Final = "whaul:ViewAccounts"
+VIEW_DELIVERIES: Final = "whaul:ViewDeliveries"
+REPLAY_DELIVERY: Final = "whaul:ReplayDelivery"
+MANAGE_DESTINATIONS: Final = "whaul:ManageDestinations"
+VIEW_KEYS: Final = "whaul:ViewKeys"
+MANAGE_KEYS: Final = "whaul:ManageKeys"
+VIEW_SERVER: Final = "whaul:ViewServer"
+USE_SIMULATOR: Final = "whaul:UseSimulator"
+
 CONSOLE: Final[Mapping[str, str]] = {
-    "whaul:ViewMessages": _LINKED,
-    "whaul:ViewContent": _LINKED,
-    "whaul:FetchAgain": _LINKED,
-    "whaul:ViewArchives": _LINKED,
-    "whaul:ManageArchives": _LINKED,
-    "whaul:ViewAccounts": _LINKED,
-    "whaul:ViewDeliveries": _DESTINATION,
-    "whaul:ReplayDelivery": _DESTINATION,
-    "whaul:ManageDestinations": _DESTINATION,
-    "whaul:ViewKeys": NO_RESOURCE,
-    "whaul:ManageKeys": NO_RESOURCE,
-    "whaul:ViewServer": NO_RESOURCE,
-    "whaul:UseSimulator": NO_RESOURCE,
+    VIEW_MESSAGES: _LINKED,
+    VIEW_CONTENT: _LINKED,
+    FETCH_AGAIN: _LINKED,
+    VIEW_ARCHIVES: _LINKED,
+    MANAGE_ARCHIVES: _LINKED,
+    VIEW_ACCOUNTS: _LINKED,
+    VIEW_DELIVERIES: _DESTINATION,
+    REPLAY_DELIVERY: _DESTINATION,
+    MANAGE_DESTINATIONS: _DESTINATION,
+    VIEW_KEYS: NO_RESOURCE,
+    MANAGE_KEYS: NO_RESOURCE,
+    VIEW_SERVER: NO_RESOURCE,
+    USE_SIMULATOR: NO_RESOURCE,
 }
 """Actions of the console, and what each is needed on."""
 

@@ -8,12 +8,13 @@ from starlette.datastructures import FormData
 from starlette.responses import Response
 
 from whaul.console.page import Page
-from whaul.console.pages.accounts import LINK, MAX_TEXT, PUT, TAG, UNLINK, UNTAG, VIEW, account_of, resources, show
+from whaul.console.pages.accounts import LINK, MAX_TEXT, PUT, TAG, UNLINK, UNTAG, account_of, resources, show
 from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit
 from whaul.errors import ApiError
 from whaul.events.receiving.unrouted import unrouted_of
 from whaul.model import GraphToken, LinkedAccount
+from whaul.operations.actions import VIEW_ACCOUNTS
 from whaul.operations.refresh import refresh
 from whaul.operations.waba import account_to_link
 from whaul.secrets import secret_word
@@ -50,7 +51,7 @@ async def link(visit: Visit) -> Response:
 
 async def check(visit: Visit) -> Response:
     """Ask Meta about an account, and try where its webhooks go."""
-    account, console = await account_of(visit, VIEW), visit.console
+    account, console = await account_of(visit, VIEW_ACCOUNTS), visit.console
     console.operations.take(visit.caller)
     target = await console.registry.accounts.linked_account(account.id)
     findings: list[str] = []
@@ -60,7 +61,7 @@ async def check(visit: Visit) -> Response:
             findings += (await (await console.subscriptions()).status(target, account)).problems
     except ApiError as error:
         findings.append(f"{error.code}: {error.message}")
-    return await show(visit, await account_of(visit, VIEW), findings)
+    return await show(visit, await account_of(visit, VIEW_ACCOUNTS), findings)
 
 
 async def put_destination(visit: Visit) -> Response:
@@ -104,7 +105,7 @@ async def unlink(visit: Visit) -> Response:
 
 async def _asked(visit: Visit, waba_id: str, problem: str | None = None) -> Response:
     account = await visit.console.registry.accounts.find(waba_id) if _WABA_ID.fullmatch(waba_id) else None
-    if account is not None and not visit.may(VIEW, account.arn):
+    if account is not None and not visit.may(VIEW_ACCOUNTS, account.arn):
         account = None  # its name is not for everybody who may link
     return await visit.page(
         "account_link.html",
@@ -133,7 +134,7 @@ def _word(what: str, text: str) -> SecretStr:
 
 async def _resource(visit: Visit, action: str) -> tuple[LinkedAccount, str, FormData]:
     """Find what is tagged: its account, its ARN. The visitor must see the account to come here."""
-    account, form = await account_of(visit, VIEW), await visit.form()
+    account, form = await account_of(visit, VIEW_ACCOUNTS), await visit.form()
     arn = resources(account).get(_text(form, "resource"))
     if arn is None:
         raise PageError("There is no such number of this account.")
@@ -152,7 +153,7 @@ def _place(account: LinkedAccount) -> str:
 PAGES: Final = (
     Page(path="/accounts/link", action=LINK, answer=ask_to_link),
     Page(path="/accounts/link", action=LINK, answer=link, posts=True),
-    Page(path="/accounts/{account}/check", action=VIEW, answer=check, posts=True),
+    Page(path="/accounts/{account}/check", action=VIEW_ACCOUNTS, answer=check, posts=True),
     Page(path="/accounts/{account}/destinations", action=PUT, answer=put_destination, posts=True),
     Page(path="/accounts/{account}/tag", action=TAG, answer=tag, posts=True),
     Page(path="/accounts/{account}/untag", action=UNTAG, answer=untag, posts=True),

@@ -9,7 +9,6 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from whaul.console.events import State
-from whaul.console.filters import DELIVERIES
 from whaul.console.page import Page
 from whaul.console.visit import PageError, Visit
 from whaul.doctor.accounts import EXPIRES_SOON
@@ -18,18 +17,16 @@ from whaul.events.archive.parking import Parked, parked
 from whaul.events.arrivals import MAX_LOOKED_AT, Arrivals, arrivals
 from whaul.events.delivery.destinations import API_NAME
 from whaul.model import LinkedAccount, MetaPhoneNumber
-from whaul.operations.actions import action_of
+from whaul.operations.actions import VIEW_ACCOUNTS, VIEW_ARCHIVES, VIEW_DELIVERIES, action_of
 from whaul.registry.choosing import Chosen
 from whaul.registry.errors import PageTokenError
 
-VIEW: Final = "whaul:ViewAccounts"
 LINK: Final = action_of("AssociateWhatsAppBusinessAccount")
 UNLINK: Final = action_of("DisassociateWhatsAppBusinessAccount")
 PUT: Final = action_of("PutWhatsAppBusinessAccountEventDestinations")
 TAG: Final = action_of("TagResource")
 UNTAG: Final = action_of("UntagResource")
 SEND: Final = action_of("SendWhatsAppMessage")
-ARCHIVES: Final = "whaul:ViewArchives"
 ROWS: Final = 50
 MAX_SEEN: Final = 1000
 """Accounts that a page looks at, for those that the visitor may see."""
@@ -123,7 +120,7 @@ async def seen(visit: Visit, chosen: Chosen, token: str | None) -> tuple[list[Li
             page = await visit.console.registry.accounts.page(ROWS - len(found), token, chosen)
         except PageTokenError:
             raise PageError("This address is not whole: begin with the first page.", 400) from None
-        found += [each for each in page.accounts if visit.may(VIEW, each.arn)]
+        found += [each for each in page.accounts if visit.may(VIEW_ACCOUNTS, each.arn)]
         token, looked_at = page.next_token, looked_at + len(page.accounts)
         if token is None or len(found) == ROWS:
             break
@@ -132,7 +129,7 @@ async def seen(visit: Visit, chosen: Chosen, token: str | None) -> tuple[list[Li
 
 async def show_one(visit: Visit) -> Response:
     """Show an account: its numbers, its token, where its events and files go."""
-    return await show(visit, await account_of(visit, VIEW))
+    return await show(visit, await account_of(visit, VIEW_ACCOUNTS))
 
 
 async def show(visit: Visit, account: LinkedAccount, findings: Sequence[str] | None = None) -> Response:
@@ -142,7 +139,7 @@ async def show(visit: Visit, account: LinkedAccount, findings: Sequence[str] | N
     archives: list[ArchiveStatus] = await console.archives.all(account.id)
     put = await console.operations.components.event_destinations.of([account.id])
     every = [*await console.destinations.all()]
-    shown = [each for each in every if visit.may(DELIVERIES, console.arns.event_destination(each.name))]
+    shown = [each for each in every if visit.may(VIEW_DELIVERIES, console.arns.event_destination(each.name))]
     return await visit.page(
         "account.html",
         linked=(await _linked(visit, [account]))[0],
@@ -160,7 +157,7 @@ async def show(visit: Visit, account: LinkedAccount, findings: Sequence[str] | N
             if not each.name.startswith(API_NAME)
         ],
         archive=archives[0] if archives else None,
-        may_see_archive=visit.may(ARCHIVES, account.arn),
+        may_see_archive=visit.may(VIEW_ARCHIVES, account.arn),
         tags={id_: await console.registry.tags.all(id_) or {} for id_ in resources(account)},
         number_state=number_state,
         quality_state=quality_state,
@@ -205,7 +202,7 @@ async def _chosen(visit: Visit, text: str, trouble: str) -> Chosen:
 
 async def _total(visit: Visit, chosen: Chosen) -> int | None:
     """Count what is chosen; None for those who may not see all of it."""
-    if not visit.may(VIEW, visit.console.arns.arn("waba-*")):
+    if not visit.may(VIEW_ACCOUNTS, visit.console.arns.arn("waba-*")):
         return None
     return await visit.console.registry.accounts.count(chosen)
 
@@ -220,6 +217,6 @@ async def _linked(visit: Visit, accounts: list[LinkedAccount]) -> list[Linked]:
 
 
 PAGES: Final = (
-    Page(path="/accounts", action=VIEW, answer=show_list, title="Accounts"),
-    Page(path="/accounts/{account}", action=VIEW, answer=show_one),
+    Page(path="/accounts", action=VIEW_ACCOUNTS, answer=show_list, title="Accounts"),
+    Page(path="/accounts/{account}", action=VIEW_ACCOUNTS, answer=show_one),
 )

@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from whaul.console.events import FILE_STATES, State
-from whaul.console.filters import CONTENT, VIEW
 from whaul.console.page import Page
 from whaul.console.pages.accounts import account_of
 from whaul.console.paging import place_of, written
@@ -19,11 +18,9 @@ from whaul.events.archive.backfill import Backfilled, backfill, fetch_again
 from whaul.events.archive.listing import advice, list_files
 from whaul.events.journal import find_file
 from whaul.model import LinkedAccount
+from whaul.operations.actions import FETCH_AGAIN, MANAGE_ARCHIVES, VIEW_ARCHIVES, VIEW_CONTENT, VIEW_MESSAGES
 from whaul.setting_types import moment as moment_of
 
-ARCHIVES: Final = "whaul:ViewArchives"
-MANAGE: Final = "whaul:ManageArchives"
-FETCH: Final = "whaul:FetchAgain"
 ROWS: Final = 50
 MAX_NAME: Final = 200
 """Characters."""
@@ -58,20 +55,20 @@ async def show_files_now(visit: Visit) -> Response:
 async def _choices(visit: Visit) -> Sequence[LinkedAccount] | None:
     """List the accounts to choose from; None if there are too many for a list."""
     page = await visit.console.registry.accounts.page(ROWS)
-    return None if page.next_token else [each for each in page.accounts if visit.may(ARCHIVES, each.arn)]
+    return None if page.next_token else [each for each in page.accounts if visit.may(VIEW_ARCHIVES, each.arn)]
 
 
 async def _chosen(visit: Visit) -> LinkedAccount | None:
     """Find the account that was chosen, if one was. Raises PageError."""
     name = visit.request.query_params.get("account", "").strip()[:MAX_NAME]
     account = await visit.console.registry.accounts.find(name) if name else None
-    if name and (account is None or not visit.may(ARCHIVES, account.arn)):
+    if name and (account is None or not visit.may(VIEW_ARCHIVES, account.arn)):
         raise PageError(f"There is no account {name}, or you may not see its files.", 400)
     return account
 
 
 async def _ids(visit: Visit, account: LinkedAccount | None) -> Sequence[str] | None:
-    return await visit.account_ids(ARCHIVES) if account is None else [account.id]
+    return await visit.account_ids(VIEW_ARCHIVES) if account is None else [account.id]
 
 
 async def _archives(visit: Visit, account: LinkedAccount | None) -> dict[str, Any]:
@@ -86,7 +83,7 @@ async def _archives(visit: Visit, account: LinkedAccount | None) -> dict[str, An
         "states": [*WORDS.items()],
         "advice": advice,
         "most": MAX_COUNTED,
-        "may_manage": lambda each: visit.may(MANAGE, each.arn),
+        "may_manage": lambda each: visit.may(MANAGE_ARCHIVES, each.arn),
     }
 
 
@@ -113,9 +110,9 @@ async def _files(visit: Visit, account: LinkedAccount | None) -> dict[str, Any]:
         "chosen": chosen,
         "state_of": lambda file: FILE_STATES.get(file.state, State(file.state, "plain")),
         "file_advice": advice,
-        "may_see": lambda waba_id: visit.may_on_account(VIEW, waba_id),
-        "may_read": lambda waba_id: visit.may_on_account(CONTENT, waba_id),
-        "may_fetch": lambda waba_id: visit.may_on_account(FETCH, waba_id),
+        "may_see": lambda waba_id: visit.may_on_account(VIEW_MESSAGES, waba_id),
+        "may_read": lambda waba_id: visit.may_on_account(VIEW_CONTENT, waba_id),
+        "may_fetch": lambda waba_id: visit.may_on_account(FETCH_AGAIN, waba_id),
         "next": None if page.next is None else written(chosen, [page.next]),
         "newest": written(chosen) if before else None,
         "here": written(chosen, before or ()),
@@ -129,7 +126,7 @@ async def fetch(visit: Visit) -> Response:
     account = None if file is None else await console.registry.accounts.find(file.account_id)
     if file is None or account is None:
         raise PageError("There is no such file.")
-    visit.require(FETCH, account.arn)
+    visit.require(FETCH_AGAIN, account.arn)
     begun = await fetch_again(console.store, console.owner, file.id)
     told = "The file is fetched again, as soon as a server runs." if begun else "There is nothing to fetch any more."
     return visit.back(f"/archive?{form.get('back', '')}", told)
@@ -175,7 +172,7 @@ async def off(visit: Visit) -> Response:
 
 
 async def _archive(visit: Visit) -> tuple[LinkedAccount, ArchiveStatus]:
-    account = await account_of(visit, MANAGE)
+    account = await account_of(visit, MANAGE_ARCHIVES)
     found = await visit.console.archives.all(account.id)
     if not found:
         raise PageError("This account has no archive. Set one: whaul archive set")
@@ -207,12 +204,12 @@ def _moment(text: str) -> datetime:
 
 
 PAGES: Final = (
-    Page(path="/archive", action=ARCHIVES, answer=show, title="Archive"),
-    Page(path="/now/archive", action=ARCHIVES, answer=show_archives_now, is_recorded=False),
-    Page(path="/now/archive/files", action=ARCHIVES, answer=show_files_now, is_recorded=False),
-    Page(path="/archive/files/{file}/fetch", action=FETCH, answer=fetch, posts=True),
-    Page(path="/archive/{account}/backfill", action=MANAGE, answer=ask),
-    Page(path="/archive/{account}/backfill", action=MANAGE, answer=begin, posts=True),
-    Page(path="/archive/{account}/off", action=MANAGE, answer=ask_off),
-    Page(path="/archive/{account}/off", action=MANAGE, answer=off, posts=True),
+    Page(path="/archive", action=VIEW_ARCHIVES, answer=show, title="Archive"),
+    Page(path="/now/archive", action=VIEW_ARCHIVES, answer=show_archives_now, is_recorded=False),
+    Page(path="/now/archive/files", action=VIEW_ARCHIVES, answer=show_files_now, is_recorded=False),
+    Page(path="/archive/files/{file}/fetch", action=FETCH_AGAIN, answer=fetch, posts=True),
+    Page(path="/archive/{account}/backfill", action=MANAGE_ARCHIVES, answer=ask),
+    Page(path="/archive/{account}/backfill", action=MANAGE_ARCHIVES, answer=begin, posts=True),
+    Page(path="/archive/{account}/off", action=MANAGE_ARCHIVES, answer=ask_off),
+    Page(path="/archive/{account}/off", action=MANAGE_ARCHIVES, answer=off, posts=True),
 )

@@ -6,19 +6,19 @@ from typing import Final, Literal
 
 from starlette.responses import Response
 
-from whaul.console.filters import DELIVERIES, VIEW
 from whaul.console.page import Page
-from whaul.console.pages.deliveries import MANAGE, REPLAY, ROWS, destination_of, may
+from whaul.console.pages.deliveries import ROWS, destination_of, may
 from whaul.console.paging import place_of, written
 from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit
 from whaul.events.delivery.dead import MAX_LOOKED_AT, Place
 from whaul.events.routing import Destination
+from whaul.operations.actions import MANAGE_DESTINATIONS, REPLAY_DELIVERY, VIEW_DELIVERIES, VIEW_MESSAGES
 
 MAX_CAUSE: Final = 100
 """Characters."""
 Verb = Literal["retry", "drop"]
-RIGHTS: Final[dict[Verb, str]] = {"retry": REPLAY, "drop": MANAGE}
+RIGHTS: Final[dict[Verb, str]] = {"retry": REPLAY_DELIVERY, "drop": MANAGE_DESTINATIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Chosen:
 
 async def show(visit: Visit) -> Response:
     """Show them, grouped by their causes, and one by one."""
-    destination, query = await destination_of(visit, DELIVERIES), visit.request.query_params
+    destination, query = await destination_of(visit, VIEW_DELIVERIES), visit.request.query_params
     cause = query.get("cause", "")[:MAX_CAUSE]
     before = place_of(query.get("before", ""), 2)
     dead = visit.console.dead_letters
@@ -57,11 +57,11 @@ async def show(visit: Visit) -> Response:
         looked_at=MAX_LOOKED_AT,
         cause=cause,
         letters=letters,
-        may_see=lambda waba_id: visit.may_on_account(VIEW, waba_id),
+        may_see=lambda waba_id: visit.may_on_account(VIEW_MESSAGES, waba_id),
         next=None if next_ is None else written(chosen, next_),
         newest=written(chosen) if before else None,
-        may_retry=may(visit, REPLAY, destination.name),
-        may_drop=may(visit, MANAGE, destination.name),
+        may_retry=may(visit, REPLAY_DELIVERY, destination.name),
+        may_drop=may(visit, MANAGE_DESTINATIONS, destination.name),
         command=Chosen(cause=cause or None).command("list", destination),
         query=written(chosen),
     )
@@ -125,9 +125,9 @@ def _chosen(ids: list[str], cause: str) -> Chosen:
 
 
 PAGES: Final = (
-    Page(path="/deliveries/{name}/dead", action=DELIVERIES, answer=show),
-    Page(path="/deliveries/{name}/dead/retry", action=REPLAY, answer=ask_retry),
-    Page(path="/deliveries/{name}/dead/retry", action=REPLAY, answer=retry, posts=True),
-    Page(path="/deliveries/{name}/dead/drop", action=MANAGE, answer=ask_drop),
-    Page(path="/deliveries/{name}/dead/drop", action=MANAGE, answer=drop, posts=True),
+    Page(path="/deliveries/{name}/dead", action=VIEW_DELIVERIES, answer=show),
+    Page(path="/deliveries/{name}/dead/retry", action=REPLAY_DELIVERY, answer=ask_retry),
+    Page(path="/deliveries/{name}/dead/retry", action=REPLAY_DELIVERY, answer=retry, posts=True),
+    Page(path="/deliveries/{name}/dead/drop", action=MANAGE_DESTINATIONS, answer=ask_drop),
+    Page(path="/deliveries/{name}/dead/drop", action=MANAGE_DESTINATIONS, answer=drop, posts=True),
 )

@@ -9,7 +9,6 @@ from typing import Any, Final
 from starlette.responses import Response
 
 from whaul.console.events import OUTCOMES, State
-from whaul.console.filters import DELIVERIES, VIEW
 from whaul.console.page import Page
 from whaul.console.paging import place_of, written
 from whaul.console.visit import PageError, Visit
@@ -19,9 +18,8 @@ from whaul.events.delivery.sending import try_destination
 from whaul.events.delivery.waiting import Waiting, waiting_for
 from whaul.events.routing import Destination
 from whaul.events.targets import TargetError
+from whaul.operations.actions import MANAGE_DESTINATIONS, REPLAY_DELIVERY, VIEW_DELIVERIES, VIEW_MESSAGES
 
-REPLAY: Final = "whaul:ReplayDelivery"
-MANAGE: Final = "whaul:ManageDestinations"
 ROWS: Final = 50
 MAX_LISTED: Final = 50
 """Accounts of a destination that are listed, or whose numbers are."""
@@ -89,7 +87,7 @@ async def show_list_now(visit: Visit) -> Response:
 
 async def show_one(visit: Visit) -> Response:
     """Show a destination: what waits for it, and the latest attempts."""
-    destination = await destination_of(visit, DELIVERIES)
+    destination = await destination_of(visit, VIEW_DELIVERIES)
     values = await _now(visit, destination) | await _attempts(visit, destination)
     return await visit.page(
         "delivery.html",
@@ -102,16 +100,18 @@ async def show_one(visit: Visit) -> Response:
 
 async def show_one_now(visit: Visit) -> Response:
     """Show again how a destination stands."""
-    return visit.fragment("delivery_now.html", **await _now(visit, await destination_of(visit, DELIVERIES)))
+    return visit.fragment("delivery_now.html", **await _now(visit, await destination_of(visit, VIEW_DELIVERIES)))
 
 
 async def show_attempts_now(visit: Visit) -> Response:
     """Show again the latest attempts."""
-    return visit.fragment("delivery_attempts.html", **await _attempts(visit, await destination_of(visit, DELIVERIES)))
+    return visit.fragment(
+        "delivery_attempts.html", **await _attempts(visit, await destination_of(visit, VIEW_DELIVERIES))
+    )
 
 
 async def _listed(visit: Visit) -> dict[str, Any]:
-    found = [each for each in await visit.console.destinations.all() if may(visit, DELIVERIES, each.name)]
+    found = [each for each in await visit.console.destinations.all() if may(visit, VIEW_DELIVERIES, each.name)]
     return {
         "standings": await _standings(visit, found),
         "minutes": SPAN // 60,
@@ -152,30 +152,30 @@ async def _attempts(visit: Visit, destination: Destination) -> dict[str, Any]:
 def _common(visit: Visit, destination: Destination) -> dict[str, Any]:
     return {
         "destination": destination,
-        "may_see": lambda waba_id: visit.may_on_account(VIEW, waba_id),
-        "may_replay": may(visit, REPLAY, destination.name),
-        "may_manage": may(visit, MANAGE, destination.name),
+        "may_see": lambda waba_id: visit.may_on_account(VIEW_MESSAGES, waba_id),
+        "may_replay": may(visit, REPLAY_DELIVERY, destination.name),
+        "may_manage": may(visit, MANAGE_DESTINATIONS, destination.name),
         "now": datetime.now(UTC),
     }
 
 
 async def pause(visit: Visit) -> Response:
     """Deliver nothing to it until it is resumed."""
-    name = (await destination_of(visit, MANAGE)).name
+    name = (await destination_of(visit, MANAGE_DESTINATIONS)).name
     await visit.console.destinations.pause(name)
     return visit.back(f"/deliveries/{name}", f"Paused {name}. Its events wait until it is resumed.")
 
 
 async def resume(visit: Visit) -> Response:
     """Deliver to it again, whatever it was that stopped it."""
-    name = (await destination_of(visit, MANAGE)).name
+    name = (await destination_of(visit, MANAGE_DESTINATIONS)).name
     await visit.console.destinations.resume(name)
     return visit.back(f"/deliveries/{name}", f"{name} goes on.")
 
 
 async def try_out(visit: Visit) -> Response:
     """Send it a sample, and say what comes back."""
-    destination = await destination_of(visit, MANAGE)
+    destination = await destination_of(visit, MANAGE_DESTINATIONS)
     console, name = visit.console, destination.name
     linked = await console.registry.accounts.named(destination.account_ids[:MAX_LISTED])
     accounts = {account.id: account.meta_waba_id for account in linked}
@@ -194,7 +194,7 @@ async def try_out(visit: Visit) -> Response:
 
 async def cancel(visit: Visit) -> Response:
     """Send no more of a replay."""
-    destination = await destination_of(visit, REPLAY)
+    destination = await destination_of(visit, REPLAY_DELIVERY)
     job, here = visit.request.path_params["job"], f"/deliveries/{destination.name}"
     jobs: Sequence[Replay] = await visit.console.replays.all()
     if not any(each.id == job and each.destination == destination.number for each in jobs):
@@ -237,13 +237,13 @@ def _facts(visit: Visit, destination: Destination) -> dict[str, Any]:
 
 
 PAGES: Final = (
-    Page(path="/deliveries", action=DELIVERIES, answer=show_list, title="Deliveries"),
-    Page(path="/deliveries/{name}", action=DELIVERIES, answer=show_one),
-    Page(path="/now/deliveries", action=DELIVERIES, answer=show_list_now, is_recorded=False),
-    Page(path="/now/deliveries/{name}", action=DELIVERIES, answer=show_one_now, is_recorded=False),
-    Page(path="/now/deliveries/{name}/attempts", action=DELIVERIES, answer=show_attempts_now, is_recorded=False),
-    Page(path="/deliveries/{name}/pause", action=MANAGE, answer=pause, posts=True),
-    Page(path="/deliveries/{name}/resume", action=MANAGE, answer=resume, posts=True),
-    Page(path="/deliveries/{name}/test", action=MANAGE, answer=try_out, posts=True),
-    Page(path="/deliveries/{name}/replays/{job}/cancel", action=REPLAY, answer=cancel, posts=True),
+    Page(path="/deliveries", action=VIEW_DELIVERIES, answer=show_list, title="Deliveries"),
+    Page(path="/deliveries/{name}", action=VIEW_DELIVERIES, answer=show_one),
+    Page(path="/now/deliveries", action=VIEW_DELIVERIES, answer=show_list_now, is_recorded=False),
+    Page(path="/now/deliveries/{name}", action=VIEW_DELIVERIES, answer=show_one_now, is_recorded=False),
+    Page(path="/now/deliveries/{name}/attempts", action=VIEW_DELIVERIES, answer=show_attempts_now, is_recorded=False),
+    Page(path="/deliveries/{name}/pause", action=MANAGE_DESTINATIONS, answer=pause, posts=True),
+    Page(path="/deliveries/{name}/resume", action=MANAGE_DESTINATIONS, answer=resume, posts=True),
+    Page(path="/deliveries/{name}/test", action=MANAGE_DESTINATIONS, answer=try_out, posts=True),
+    Page(path="/deliveries/{name}/replays/{job}/cancel", action=REPLAY_DELIVERY, answer=cancel, posts=True),
 )

@@ -11,11 +11,11 @@ from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit
 from whaul.doctor import Outcome
 from whaul.effective_settings import AWS, DEFAULT, effective_settings
+from whaul.operations.actions import MANAGE_ARCHIVES, VIEW_SERVER
 from whaul.setting_types import shown
 from whaul.settings import SettingsError
 
-SERVER: Final = "whaul:ViewServer"
-WRITE: Final = "whaul:ManageArchives"
+WRITE: Final = MANAGE_ARCHIVES
 """Whoever may say where files go may also try a write there."""
 MAX_BUCKET: Final = 63
 """Characters. https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
@@ -24,7 +24,7 @@ MOODS: Final = {Outcome.OK: "good", Outcome.WARNING: "wait", Outcome.FAILED: "ba
 
 async def show(visit: Visit) -> Response:
     """Show what the latest checks found, and the settings."""
-    visit.require(SERVER)
+    visit.require(VIEW_SERVER)
     console, only_changed = visit.console, "changed" in visit.request.query_params
     checkup = console.checkups.latest
     rows, problem = [], None
@@ -55,7 +55,7 @@ async def show(visit: Visit) -> Response:
 
 async def check(visit: Visit) -> Response:
     """Make the checks."""
-    visit.require(SERVER)
+    visit.require(VIEW_SERVER)
     visit.console.operations.take(visit.caller)
     bucket = str((await visit.form()).get("bucket", "")).strip()
     if len(bucket) > MAX_BUCKET:
@@ -70,6 +70,6 @@ async def check(visit: Visit) -> Response:
 
 
 PAGES: Final = (
-    Page(path="/doctor", action=SERVER, answer=show, title="Doctor"),
-    Page(path="/doctor", action=SERVER, answer=check, posts=True),
+    Page(path="/doctor", action=VIEW_SERVER, answer=show, title="Doctor"),
+    Page(path="/doctor", action=VIEW_SERVER, answer=check, posts=True),
 )

@@ -1,7 +1,7 @@
 """Keys: who may call and sign in, with which policy; made, changed, disabled and deleted."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from whaul.auth.policy import Policy
 from whaul.console import keys, rate_limits
-from whaul.console.keys import MANAGE, VIEW
 from whaul.console.page import Page
 from whaul.console.rendering import pretty
 from whaul.console.visit import PageError, Visit
+from whaul.operations.actions import MANAGE_KEYS, VIEW_KEYS
 from whaul.operations.roles import ROLES
 from whaul.registry.access_keys import AccessKeyRecord
 
@@ -24,22 +24,22 @@ LIFE_WORDS: Final = {"1h": "1 hour", "1d": "1 day", "7d": "7 days", "90d": "90 d
 
 async def show_list(visit: Visit) -> Response:
     """Show the access keys."""
-    visit.require(VIEW)
+    visit.require(VIEW_KEYS)
     found = await visit.console.registry.access_keys.all()
     own = visit.caller.access_key_id
     return await visit.page(
         "keys.html",
-        rows=[(key, keys.state(key), _in_short(keys.parsed(key))) for key in found],
+        rows=[(key, keys.state(key), _in_short(keys.policy_of(key))) for key in found],
         own=own,
         is_elsewhere=own not in {key.access_key_id for key in found},
-        may_manage=visit.may(MANAGE),
+        may_manage=visit.may(MANAGE_KEYS),
     )
 
 
 async def show_one(visit: Visit) -> Response:
     """Show an access key, and what it may do."""
-    key = await keys.found(visit)
-    policy = keys.parsed(key)
+    key = await keys.find_key(visit)
+    policy = keys.policy_of(key)
     resources = await keys.resources(visit, policy)
     return await visit.page(
         "key.html",
@@ -50,15 +50,15 @@ async def show_one(visit: Visit) -> Response:
         rights=None if policy is None else await keys.rights(resources, policy),
         lines=lambda rights: keys.lines(rights, resources),
         partly=keys.partly(resources),
-        bound=await keys.bound(visit, key) if visit.may(MANAGE) else None,
+        refusal=await keys.refusal(visit, key) if visit.may(MANAGE_KEYS) else None,
         remedy=keys.REMEDY,
-        may_manage=visit.may(MANAGE),
+        may_manage=visit.may(MANAGE_KEYS),
     )
 
 
 async def ask_new(visit: Visit) -> Response:
     """Show the form for a new key."""
-    visit.require(MANAGE)
+    visit.require(MANAGE_KEYS)
     role = visit.request.query_params.get("role", "viewer")
     if role not in ROLES:
         raise PageError(f"There is no role {role[:64]}.", 400)
@@ -67,7 +67,7 @@ async def ask_new(visit: Visit) -> Response:
 
 async def make(visit: Visit) -> Response:
     """Make a key; its secret is in this answer, and nowhere else."""
-    visit.require(MANAGE)
+    visit.require(MANAGE_KEYS)
     form = {name: str(value) for name, value in (await visit.form()).items()}
     draft = keys.draft(visit, form.get("policy", ""))
     name, life, sent = form.get("name", "").strip(), form.get("life", ""), form.get("once", "")
@@ -81,7 +81,7 @@ async def make(visit: Visit) -> Response:
     key = await visit.console.registry.access_keys.create(
         name,
         draft.text,
-        expires_at=await _end(visit, life),
+        expires_at=await _expiry(visit, life),
         rate_limit=visit.caller.rate_limit,
         rate_burst=visit.caller.rate_burst,
     )
@@ -91,7 +91,7 @@ async def make(visit: Visit) -> Response:
 
 async def enable(visit: Visit) -> Response:
     """Enable a key again."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     await visit.console.registry.access_keys.enable(key.access_key_id)
     return visit.back(f"/keys/{key.access_key_id}", f"{key.name} is enabled.")
 
@@ -103,7 +103,7 @@ async def ask_disable(visit: Visit) -> Response:
 
 async def disable(visit: Visit) -> Response:
     """Disable a key."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     await visit.console.registry.access_keys.disable(key.access_key_id)
     return visit.back(f"/keys/{key.access_key_id}", f"{key.name} is disabled. Servers refuse it within 5 seconds.")
 
@@ -115,14 +115,14 @@ async def ask_delete(visit: Visit) -> Response:
 
 async def delete(visit: Visit) -> Response:
     """Delete a key."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     await visit.console.registry.access_keys.delete(key.access_key_id)
     return visit.back("/keys", f"{key.name} ({key.access_key_id}) is deleted.")
 
 
 async def ask_policy(visit: Visit) -> Response:
     """Show the editor of a key's policy."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     role = visit.request.query_params.get("role", "")
     text = ROLES[role].policy(visit.console.arns) if role in ROLES else pretty(key.policy)
     return await _editor(visit, key, keys.draft(visit, text), is_checked=False)
@@ -130,7 +130,7 @@ async def ask_policy(visit: Visit) -> Response:
 
 async def set_policy(visit: Visit) -> Response:
     """Show what another policy changes; and when that was seen, replace it."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     form = await visit.form()
     draft = keys.draft(visit, str(form.get("policy", "")))
     if draft.policy is None:
@@ -138,21 +138,21 @@ async def set_policy(visit: Visit) -> Response:
     if form.get("seen") != _seen(key, draft.text):
         return await _editor(visit, key, draft, is_checked=True)
     await visit.console.registry.access_keys.set_policy(key.access_key_id, draft.text)
-    may_look = key.access_key_id != visit.caller.access_key_id or draft.policy.evaluate(VIEW, "*").allowed
+    may_look = key.access_key_id != visit.caller.access_key_id or draft.policy.evaluate(VIEW_KEYS, "*").allowed
     told = f"{key.name} has another policy. Servers follow within 5 seconds."
     return visit.back(f"/keys/{key.access_key_id}" if may_look else "/", told)
 
 
 async def ask_limit(visit: Visit) -> Response:
     """Show the form for a key's rate limit."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     numbers = {"rate": key.rate_limit, "burst": key.rate_burst}
     return await _limit(visit, key, {name: "" if n is None else f"{n:g}" for name, n in numbers.items()})
 
 
 async def set_limit(visit: Visit) -> Response:
     """Set a key's rate limit."""
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     sent = await visit.form()
     form = {name: str(sent.get(name, "")) for name in ("rate", "burst")}
     try:
@@ -171,7 +171,7 @@ async def _limit(visit: Visit, key: AccessKeyRecord, given: Mapping[str, str], p
         key=key,
         given=given,
         problem=problem,
-        most=rate_limits.MOST,
+        max_rate=rate_limits.MAX_RATE,
         is_own=key.access_key_id == visit.caller.access_key_id,
     )
 
@@ -196,22 +196,20 @@ async def _new(
         lives=list(LIFE_WORDS.items()),
         draft=draft,
         problem=problem if status != 200 else draft.problem,
-        end=await keys.own_end(visit),
+        end=await keys.own_expiry(visit),
         once=secrets.token_urlsafe(16),
     )
 
 
-async def _end(visit: Visit, life: str) -> datetime | None:
-    """When a new key ends: with the key that makes it, at the latest."""
-    length, own = LIVES[life], await keys.own_end(visit)
-    ends: Sequence[datetime] = [
-        each for each in (own, None if length is None else datetime.now(UTC) + length) if each is not None
-    ]
-    return min(ends, default=None)
+async def _expiry(visit: Visit, life: str) -> datetime | None:
+    """Say when a new key expires: with the key that makes it, at the latest."""
+    length, own = LIVES[life], await keys.own_expiry(visit)
+    chosen = None if length is None else datetime.now(UTC) + length
+    return min((each for each in (own, chosen) if each is not None), default=None)
 
 
 async def _ask(visit: Visit, verb: str) -> Response:
-    key = await keys.changed(visit)
+    key = await keys.key_to_change(visit)
     return await visit.page(
         "key_change.html",
         key=key,
@@ -227,7 +225,7 @@ async def _editor(
 ) -> Response:
     values: dict[str, Any] = {"changes": [], "partly": None, "diff": [], "seen": "", "loses": False}
     if is_checked and draft.policy is not None:
-        old = keys.parsed(key) or Policy(())
+        old = keys.policy_of(key) or Policy(())
         resources = await keys.resources(visit, old, draft.policy)
         before = await keys.rights(resources, old)
         after = await keys.rights(resources, draft.policy)
@@ -236,7 +234,7 @@ async def _editor(
             "partly": keys.partly(resources),
             "diff": keys.diff(key.policy, draft.text),
             "seen": _seen(key, draft.text),
-            "loses": not all(draft.policy.evaluate(each, "*").allowed for each in (VIEW, MANAGE)),
+            "loses": not all(draft.policy.evaluate(each, "*").allowed for each in (VIEW_KEYS, MANAGE_KEYS)),
         }
     return await visit.page(
         "key_policy.html",
@@ -268,17 +266,17 @@ def _in_short(policy: Policy | None) -> str:
 
 
 PAGES: Final = (
-    Page(path="/keys", action=VIEW, answer=show_list, title="Keys"),
-    Page(path="/keys/new", action=MANAGE, answer=ask_new),
-    Page(path="/keys/new", action=MANAGE, answer=make, posts=True),
-    Page(path="/keys/{id}", action=VIEW, answer=show_one),
-    Page(path="/keys/{id}/enable", action=MANAGE, answer=enable, posts=True),
-    Page(path="/keys/{id}/disable", action=MANAGE, answer=ask_disable),
-    Page(path="/keys/{id}/disable", action=MANAGE, answer=disable, posts=True),
-    Page(path="/keys/{id}/delete", action=MANAGE, answer=ask_delete),
-    Page(path="/keys/{id}/delete", action=MANAGE, answer=delete, posts=True),
-    Page(path="/keys/{id}/policy", action=MANAGE, answer=ask_policy),
-    Page(path="/keys/{id}/policy", action=MANAGE, answer=set_policy, posts=True),
-    Page(path="/keys/{id}/limit", action=MANAGE, answer=ask_limit),
-    Page(path="/keys/{id}/limit", action=MANAGE, answer=set_limit, posts=True),
+    Page(path="/keys", action=VIEW_KEYS, answer=show_list, title="Keys"),
+    Page(path="/keys/new", action=MANAGE_KEYS, answer=ask_new),
+    Page(path="/keys/new", action=MANAGE_KEYS, answer=make, posts=True),
+    Page(path="/keys/{id}", action=VIEW_KEYS, answer=show_one),
+    Page(path="/keys/{id}/enable", action=MANAGE_KEYS, answer=enable, posts=True),
+    Page(path="/keys/{id}/disable", action=MANAGE_KEYS, answer=ask_disable),
+    Page(path="/keys/{id}/disable", action=MANAGE_KEYS, answer=disable, posts=True),
+    Page(path="/keys/{id}/delete", action=MANAGE_KEYS, answer=ask_delete),
+    Page(path="/keys/{id}/delete", action=MANAGE_KEYS, answer=delete, posts=True),
+    Page(path="/keys/{id}/policy", action=MANAGE_KEYS, answer=ask_policy),
+    Page(path="/keys/{id}/policy", action=MANAGE_KEYS, answer=set_policy, posts=True),
+    Page(path="/keys/{id}/limit", action=MANAGE_KEYS, answer=ask_limit),
+    Page(path="/keys/{id}/limit", action=MANAGE_KEYS, answer=set_limit, posts=True),
 )

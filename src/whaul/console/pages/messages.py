@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from whaul.console import events
 from whaul.console.content import summary
 from whaul.console.events import FILE_STATES, OUTCOMES, EventRows
-from whaul.console.filters import CONTENT, DELIVERIES, KINDS, STATES, VIEW, Filters
+from whaul.console.filters import KINDS, STATES, Filters
 from whaul.console.page import Page
 from whaul.console.recent import ROWS
 from whaul.console.visit import PageError, Visit
@@ -20,11 +20,16 @@ from whaul.events.envelope import Envelopes, meta
 from whaul.events.journal import AttemptRecord, EventRecord, FileRecord, find_file
 from whaul.events.selecting import Selection
 from whaul.model import S3File
+from whaul.operations.actions import (
+    FETCH_AGAIN,
+    REPLAY_DELIVERY,
+    VIEW_ACCOUNTS,
+    VIEW_CONTENT,
+    VIEW_DELIVERIES,
+    VIEW_MESSAGES,
+)
 from whaul.secrets import SecretKeyError
 
-REPLAY: Final = "whaul:ReplayDelivery"
-FETCH: Final = "whaul:FetchAgain"
-ACCOUNTS: Final = "whaul:ViewAccounts"
 SHOWN: Final = frozenset({"image/jpeg", "image/png", "image/webp"})
 """What a browser shows in the page; it decodes nothing else."""
 PLAYED: Final = frozenset(
@@ -68,12 +73,12 @@ async def show_list(visit: Visit) -> Response:
         kinds=KINDS,
         states=STATES,
         numbers=await _numbers(visit),
-        destinations=await visit.destinations(DELIVERIES),
+        destinations=await visit.destinations(VIEW_DELIVERIES),
         next=None if page.next is None else filters.query(before=page.next),
         newest=filters.query() if before else None,
         live=None if before or filters.until else f"/messages/live?{filters.query()}",
         is_linked=await visit.console.registry.accounts.count() > 0,
-        may_read=visit.may_somewhere(CONTENT),
+        may_read=visit.may_somewhere(VIEW_CONTENT),
     )
 
 
@@ -94,7 +99,7 @@ async def show_one(visit: Visit) -> Response:
     event = await _event(visit)
     console = visit.console
     attempts = await console.journal.attempts(event.seq)
-    may_read = visit.may_on_account(CONTENT, event.waba_id)
+    may_read = visit.may_on_account(VIEW_CONTENT, event.waba_id)
     content, unreadable = None, None
     if may_read:
         try:
@@ -110,24 +115,25 @@ async def show_one(visit: Visit) -> Response:
         event=event,
         row=row,
         says=None if content is None else summary(content.entry),
-        account=account if account and visit.may(ACCOUNTS, account.arn) else None,
+        account=account if account and visit.may(VIEW_ACCOUNTS, account.arn) else None,
         steps=steps,
         seen=[
             each.destination
             for each in steps
-            if each.destination and visit.may(DELIVERIES, console.arns.event_destination(each.destination))
+            if each.destination and visit.may(VIEW_DELIVERIES, console.arns.event_destination(each.destination))
         ],
         file_states=FILE_STATES,
         files=[(file, _shown_as(file)) for file in event.files],
         unreadable=unreadable,
         may_read=may_read,
-        may_fetch=visit.may_on_account(FETCH, event.waba_id),
+        may_fetch=visit.may_on_account(FETCH_AGAIN, event.waba_id),
         webhook=None if content is None or content.kind == "unparsed" else meta(content),
         envelope=None if content is None else Envelopes(console.arns).aws(content),
         destinations=[
             each.name
             for each in await console.destinations.all()
-            if event.account_id in each.account_ids and visit.may(REPLAY, console.arns.event_destination(each.name))
+            if event.account_id in each.account_ids
+            and visit.may(REPLAY_DELIVERY, console.arns.event_destination(each.name))
         ],
         phone_number_id=event.meta_phone_number_id
         and event.account_id
@@ -140,7 +146,7 @@ async def replay(visit: Visit) -> Response:
     event = await _event(visit)
     console, form = visit.console, await visit.form()
     name = str(form.get("destination", ""))
-    visit.require(REPLAY, console.arns.event_destination(name))
+    visit.require(REPLAY_DELIVERY, console.arns.event_destination(name))
     destination = await console.destinations.find(name)
     if destination is None:
         raise PageError(f"There is no destination {name}.")
@@ -158,7 +164,7 @@ async def replay(visit: Visit) -> Response:
 async def fetch(visit: Visit) -> Response:
     """Fetch a message's file again."""
     event = await _event(visit)
-    visit.require_on_account(FETCH, event.waba_id)
+    visit.require_on_account(FETCH_AGAIN, event.waba_id)
     wanted = str((await visit.form()).get("file", ""))
     if wanted not in {file.id for file in event.files}:
         raise PageError("This message has no such file.")
@@ -174,7 +180,7 @@ async def show_file(visit: Visit) -> Response:
     account = None if file is None else await console.registry.accounts.find(file.account_id)
     if file is None or account is None or file.state != "stored":
         raise PageError("There is no such file.")
-    visit.require(CONTENT, account.arn)
+    visit.require(VIEW_CONTENT, account.arn)
     type_ = _shown_as(file)
     stack = AsyncExitStack()
     found = await stack.enter_async_context(console.s3.open(S3File(file.bucket, file.key)))
@@ -202,7 +208,7 @@ async def _numbers(visit: Visit) -> list[tuple[str, str]] | None:
     return [
         (number.meta_id, number.display_phone_number)
         for account in page.accounts
-        if visit.may(VIEW, account.arn)
+        if visit.may(VIEW_MESSAGES, account.arn)
         for number in account.phone_numbers
     ]
 
@@ -211,7 +217,7 @@ async def _event(visit: Visit) -> EventRecord:
     event = await visit.console.journal.find(visit.request.path_params["id"])
     if event is None:
         raise PageError("There is no such message, or it is not kept any more.")
-    visit.require_on_account(VIEW, event.waba_id)
+    visit.require_on_account(VIEW_MESSAGES, event.waba_id)
     return event
 
 
@@ -278,10 +284,10 @@ def _shown_as(file: FileRecord) -> str | None:
 
 
 PAGES: Final = (
-    Page(path="/messages", action=VIEW, answer=show_list, title="Messages"),
-    Page(path="/messages/live", action=VIEW, answer=show_live, is_recorded=False),
-    Page(path="/messages/{id}", action=VIEW, answer=show_one),
-    Page(path="/messages/{id}/replay", action=REPLAY, answer=replay, posts=True),
-    Page(path="/messages/{id}/fetch", action=FETCH, answer=fetch, posts=True),
-    Page(path="/media/{file}", action=CONTENT, answer=show_file),
+    Page(path="/messages", action=VIEW_MESSAGES, answer=show_list, title="Messages"),
+    Page(path="/messages/live", action=VIEW_MESSAGES, answer=show_live, is_recorded=False),
+    Page(path="/messages/{id}", action=VIEW_MESSAGES, answer=show_one),
+    Page(path="/messages/{id}/replay", action=REPLAY_DELIVERY, answer=replay, posts=True),
+    Page(path="/messages/{id}/fetch", action=FETCH_AGAIN, answer=fetch, posts=True),
+    Page(path="/media/{file}", action=VIEW_CONTENT, answer=show_file),
 )

@@ -10,10 +10,9 @@ from whaul.auth.explanation import check_question, in_words, near_misses
 from whaul.auth.policy import Decision, Policy, PolicyError
 from whaul.auth.policy_check import unknown_action, warnings
 from whaul.console import keys
-from whaul.console.keys import VIEW
 from whaul.console.page import Page
 from whaul.console.visit import PageError, Visit
-from whaul.operations.actions import actions
+from whaul.operations.actions import VIEW_KEYS, actions
 
 MAX_TEXT: Final = 2048
 """Characters of an action or a resource."""
@@ -21,7 +20,7 @@ MAX_TEXT: Final = 2048
 
 async def show(visit: Visit) -> Response:
     """Show the form, and what is answered."""
-    visit.require(VIEW)
+    visit.require(VIEW_KEYS)
     query, console = visit.request.query_params, visit.console
     id_, text = query.get("key", ""), query.get("policy", "").strip()
     action, resource = (query.get(name, "").strip()[:MAX_TEXT] for name in ("action", "resource"))
@@ -95,4 +94,4 @@ def _command(id_: str, action: str, resource: str) -> str:
     return f"whaul keys simulate {id_ or '--policy policy.json'} {asked}"
 
 
-PAGES: Final = (Page(path="/keys/simulator", action=VIEW, answer=show),)
+PAGES: Final = (Page(path="/keys/simulator", action=VIEW_KEYS, answer=show),)

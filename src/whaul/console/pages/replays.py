@@ -5,12 +5,13 @@ from typing import Final
 
 from starlette.responses import Response
 
-from whaul.console.filters import CONTENT, DELIVERIES, KINDS, STATES, VIEW, Filters
+from whaul.console.filters import KINDS, STATES, Filters
 from whaul.console.page import Page
-from whaul.console.pages.deliveries import MAX_LISTED, REPLAY, destination_of
+from whaul.console.pages.deliveries import MAX_LISTED, destination_of
 from whaul.console.rendering import counted
 from whaul.console.visit import Visit
 from whaul.events.delivery.replays import Matched
+from whaul.operations.actions import REPLAY_DELIVERY, VIEW_CONTENT, VIEW_DELIVERIES, VIEW_MESSAGES
 
 COUNT: Final = "count"
 """The member of a form that asks for a count."""
@@ -18,7 +19,7 @@ COUNT: Final = "count"
 
 async def ask(visit: Visit) -> Response:
     """Choose events, and say how many would be sent."""
-    destination, query = await destination_of(visit, REPLAY), visit.request.query_params
+    destination, query = await destination_of(visit, REPLAY_DELIVERY), visit.request.query_params
     filters = Filters.of(query)
     console = visit.console
     matched: Matched | None = None
@@ -34,15 +35,15 @@ async def ask(visit: Visit) -> Response:
         kinds=KINDS,
         states=STATES,
         numbers=await _numbers(visit, destination.account_ids),
-        destinations=await visit.destinations(DELIVERIES),
-        may_read=visit.may_somewhere(CONTENT),
+        destinations=await visit.destinations(VIEW_DELIVERIES),
+        may_read=visit.may_somewhere(VIEW_CONTENT),
         command=filters.command(f"whaul events replay --to {destination.name}"),
     )
 
 
 async def start(visit: Visit) -> Response:
     """Send them."""
-    destination, form = await destination_of(visit, REPLAY), await visit.form()
+    destination, form = await destination_of(visit, REPLAY_DELIVERY), await visit.form()
     filters = Filters.of({name: str(value) for name, value in form.items()})
     console, name = visit.console, destination.name
     selection = await filters.seen(visit)
@@ -60,12 +61,12 @@ async def _numbers(visit: Visit, account_ids: Sequence[str]) -> list[tuple[str, 
     return [
         (number.meta_id, number.display_phone_number)
         for account in await visit.console.registry.accounts.named(account_ids)
-        if visit.may(VIEW, account.arn)
+        if visit.may(VIEW_MESSAGES, account.arn)
         for number in account.phone_numbers
     ]
 
 
 PAGES: Final = (
-    Page(path="/deliveries/{name}/replay", action=REPLAY, answer=ask),
-    Page(path="/deliveries/{name}/replay", action=REPLAY, answer=start, posts=True),
+    Page(path="/deliveries/{name}/replay", action=REPLAY_DELIVERY, answer=ask),
+    Page(path="/deliveries/{name}/replay", action=REPLAY_DELIVERY, answer=start, posts=True),
 )

@@ -14,8 +14,6 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from whaul.console.drafts import KINDS, MEDIA, WITH_CAPTION, DraftError, Template, message
-from whaul.console.filters import CONTENT
-from whaul.console.filters import VIEW as VIEW_MESSAGES
 from whaul.console.page import Page
 from whaul.console.uploads import parts_of
 from whaul.console.visit import PageError, Visit
@@ -23,7 +21,7 @@ from whaul.errors import ApiError
 from whaul.events.database.columns import microseconds
 from whaul.events.selecting import Selection
 from whaul.model import LinkedAccount, LinkedPhoneNumber
-from whaul.operations.actions import action_of
+from whaul.operations.actions import VIEW_CONTENT, VIEW_MESSAGES, action_of
 from whaul.operations.media import post_content
 from whaul.registry.choosing import Chosen
 
@@ -89,7 +87,7 @@ async def compose(visit: Visit) -> Response:
         more=next_ and urlencode({"number": composed.number.id, "kind": "template", "after": next_}),
         problem=problem,
         sent=sent,
-        may_follow=visit.may(CONTENT, composed.account.arn) and visit.may(VIEW_MESSAGES, composed.account.arn),
+        may_follow=visit.may(VIEW_CONTENT, composed.account.arn) and visit.may(VIEW_MESSAGES, composed.account.arn),
     )
 
 
@@ -271,7 +269,7 @@ async def _template(visit: Visit, composed: Composed, id_: str) -> tuple[Templat
 async def _window(visit: Visit, composed: Composed, draft: Mapping[str, Any]) -> str | None:
     """Say whether the recipient wrote within 24 hours; None if the visitor may not know, or no window is needed."""
     account, console, to = composed.account, visit.console, draft.get("to")
-    if not isinstance(to, str) or not (visit.may(VIEW_MESSAGES, account.arn) and visit.may(CONTENT, account.arn)):
+    if not isinstance(to, str) or not (visit.may(VIEW_MESSAGES, account.arn) and visit.may(VIEW_CONTENT, account.arn)):
         return None
     await console.people.load()
     selection = Selection(

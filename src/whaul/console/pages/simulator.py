@@ -14,17 +14,17 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from whaul.console.events import EventRows
-from whaul.console.filters import VIEW, Filters
+from whaul.console.filters import Filters
 from whaul.console.page import Page
 from whaul.console.rendering import ago, size
 from whaul.console.safety import HEADERS
 from whaul.console.simulated import Simulated
 from whaul.console.visit import PageError, Visit
 from whaul.environment import is_under_dev
+from whaul.operations.actions import USE_SIMULATOR, VIEW_MESSAGES
 from whaul.outbound.netguard import is_loopback
 from whaul.settings import Settings
 
-USE: Final = "whaul:UseSimulator"
 HERE: Final = "/simulator"
 CUSTOMER: Final = "15550100099"
 """Who writes, unless somebody else is named; as in the simulator."""
@@ -89,7 +89,7 @@ async def show(visit: Visit) -> Response:
     kind = query.get("fault", "")
     if kind and kind not in kinds:
         raise PageError(f"There is no fault {kind}.", 400)
-    sees = visit.may_somewhere(VIEW)
+    sees = visit.may_somewhere(VIEW_MESSAGES)
     now, real = _moment(state["now"]), datetime.now(UTC)
     ahead = timedelta(seconds=round((now - real).total_seconds()))
     parameters = _parameters(kinds[kind]) if kind else ()
@@ -123,7 +123,7 @@ async def show(visit: Visit) -> Response:
 
 async def write(visit: Visit) -> Response:
     """Let somebody write: a text, or a file with or without one."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     form, simulated = await visit.form(), _simulated(visit)
     text, file = str(form.get("text", "")), form.get("file")
     message = _person(form) | {"text": text}
@@ -143,7 +143,7 @@ async def write(visit: Visit) -> Response:
 
 async def send_example(visit: Visit) -> Response:
     """Post one of Meta's webhooks."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     form, simulated = await visit.form(), _simulated(visit)
     name = str(form.get("example", ""))
     about = {"message_id": str(form["about"])} if form.get("about") else {}
@@ -158,7 +158,7 @@ async def send_example(visit: Visit) -> Response:
 
 async def give_status(visit: Visit) -> Response:
     """Let a message that was sent to the phone arrive, be read, or fail."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     form = await visit.form()
     status = str(form.get("status", ""))
     told = {"message_id": str(form.get("message", "")), "status": status}
@@ -168,7 +168,7 @@ async def give_status(visit: Visit) -> Response:
 
 async def add_fault(visit: Visit) -> Response:
     """Have something go wrong."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     form, simulated = await visit.form(), _simulated(visit)
     kinds, kind = await simulated.ask("/faults/kinds"), str(form.get("kind", ""))
     if kind not in kinds:
@@ -182,7 +182,7 @@ async def add_fault(visit: Visit) -> Response:
 
 async def clear_faults(visit: Visit) -> Response:
     """Have nothing go wrong any more, or not with one media."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     media_id = str((await visit.form()).get("media_id", ""))
     chosen = f"?{urlencode({'media_id': media_id})}" if media_id else ""
     await _simulated(visit).tell("DELETE", f"/faults{chosen}")
@@ -191,7 +191,7 @@ async def clear_faults(visit: Visit) -> Response:
 
 async def advance(visit: Visit) -> Response:
     """Let time pass there."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     text = str((await visit.form()).get("seconds", ""))
     try:
         seconds = float(text)
@@ -205,7 +205,7 @@ async def advance(visit: Visit) -> Response:
 
 async def hold(visit: Visit) -> Response:
     """Hold webhooks back, or send them again."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     word = visit.request.path_params["word"]
     if word not in ("pause", "resume"):
         raise PageError("There is no such page.")
@@ -216,14 +216,14 @@ async def hold(visit: Visit) -> Response:
 
 async def redeliver(visit: Visit) -> Response:
     """Post a webhook once more."""
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     delivery = visit.request.path_params["id"]
     await _simulated(visit).tell("POST", f"/webhooks/{delivery}/redeliver")
     return visit.back(HERE, "The webhook was posted once more.")
 
 
 def _simulated(visit: Visit) -> Simulated:
-    visit.require(USE)
+    visit.require(USE_SIMULATOR)
     return Simulated(visit.console.http, visit.console.settings.graph_url)
 
 
@@ -309,13 +309,13 @@ def _chosen(fault: Mapping[str, Any], kind: Mapping[str, Any]) -> str:
 
 
 PAGES: Final = (
-    Page(path=HERE, action=USE, answer=show, title="Simulator"),
-    Page(path=f"{HERE}/messages", action=USE, answer=write, posts=True, max_body=MAX_FILE + 64 * 1024),
-    Page(path=f"{HERE}/examples", action=USE, answer=send_example, posts=True, max_body=MAX_FILE + 64 * 1024),
-    Page(path=f"{HERE}/statuses", action=USE, answer=give_status, posts=True),
-    Page(path=f"{HERE}/faults", action=USE, answer=add_fault, posts=True),
-    Page(path=f"{HERE}/faults/clear", action=USE, answer=clear_faults, posts=True),
-    Page(path=f"{HERE}/clock", action=USE, answer=advance, posts=True),
-    Page(path=f"{HERE}/webhooks/{{word}}", action=USE, answer=hold, posts=True),
-    Page(path=f"{HERE}/webhooks/{{id:int}}/redeliver", action=USE, answer=redeliver, posts=True),
+    Page(path=HERE, action=USE_SIMULATOR, answer=show, title="Simulator"),
+    Page(path=f"{HERE}/messages", action=USE_SIMULATOR, answer=write, posts=True, max_body=MAX_FILE + 64 * 1024),
+    Page(path=f"{HERE}/examples", action=USE_SIMULATOR, answer=send_example, posts=True, max_body=MAX_FILE + 64 * 1024),
+    Page(path=f"{HERE}/statuses", action=USE_SIMULATOR, answer=give_status, posts=True),
+    Page(path=f"{HERE}/faults", action=USE_SIMULATOR, answer=add_fault, posts=True),
+    Page(path=f"{HERE}/faults/clear", action=USE_SIMULATOR, answer=clear_faults, posts=True),
+    Page(path=f"{HERE}/clock", action=USE_SIMULATOR, answer=advance, posts=True),
+    Page(path=f"{HERE}/webhooks/{{word}}", action=USE_SIMULATOR, answer=hold, posts=True),
+    Page(path=f"{HERE}/webhooks/{{id:int}}/redeliver", action=USE_SIMULATOR, answer=redeliver, posts=True),
 )

@@ -7,9 +7,7 @@ from typing import Final
 
 from starlette.responses import HTMLResponse, Response
 
-from whaul.console.filters import DELIVERIES, VIEW
 from whaul.console.page import Page
-from whaul.console.pages.archive import ARCHIVES
 from whaul.console.pages.deliveries import STATES, may
 from whaul.console.servers import Circuit, ServerState, Usage
 from whaul.console.visit import Visit
@@ -22,9 +20,8 @@ from whaul.events.under_way import (
     stopped_destinations,
 )
 from whaul.model import LinkedAccount
+from whaul.operations.actions import VIEW_ACCOUNTS, VIEW_ARCHIVES, VIEW_DELIVERIES, VIEW_MESSAGES, VIEW_SERVER
 
-SERVER: Final = "whaul:ViewServer"
-ACCOUNTS: Final = "whaul:ViewAccounts"
 KINDS: Final = {"host": "host", "phone_number": "number", "account": "account"}
 ROWS: Final = 50
 """Of each list."""
@@ -69,13 +66,13 @@ class Now:
 
 async def show(visit: Visit) -> Response:
     """Show the page."""
-    visit.require(SERVER)
+    visit.require(VIEW_SERVER)
     return await visit.page("transfers.html", now=await _now(visit), urls=visit.console.servers.urls)
 
 
 async def show_now(visit: Visit) -> Response:
     """Send the part of it that changes."""
-    visit.require(SERVER)
+    visit.require(VIEW_SERVER)
     return HTMLResponse(visit.part("transfers_now.html", "now", await _now(visit)))
 
 
@@ -84,8 +81,8 @@ async def _now(visit: Visit) -> Now:
     servers = await console.servers.look()
     files = await files_under_way(console.store, console.owner)
     stopped = await stopped_destinations(console.store, console.cipher, console.owner)
-    waiting = await parked(console.store, console.cipher, console.owner, await visit.account_ids(ARCHIVES))
-    shown = [each for each in files if visit.may_on_account(ARCHIVES, each.waba_id)]
+    waiting = await parked(console.store, console.cipher, console.owner, await visit.account_ids(VIEW_ARCHIVES))
+    shown = [each for each in files if visit.may_on_account(VIEW_ARCHIVES, each.waba_id)]
     circuits = [(circuit, server.url) for server in servers for circuit in server.circuits]
     usages = _highest(usage for server in servers for usage in server.usages)
     named = {circuit.name for circuit, _ in circuits[:ROWS]} | {usage.account for usage in usages[:ROWS]}
@@ -98,15 +95,15 @@ async def _now(visit: Visit) -> Now:
         usages=sorted(usages[:ROWS]),
         files=shown,
         hidden_files=len(files) - len(shown),
-        destinations=[each for each in stopped if may(visit, DELIVERIES, each.name)],
+        destinations=[each for each in stopped if may(visit, VIEW_DELIVERIES, each.name)],
         parked={id_: waiting[id_] for id_ in islice(waiting, ROWS)},
-        names=_names(each for each in accounts if visit.may(ACCOUNTS, each.arn)),
+        names=_names(each for each in accounts if visit.may(VIEW_ACCOUNTS, each.arn)),
         more={
             "circuits": len(circuits[ROWS:]),
             "usages": len(usages[ROWS:]),
             "parked": max(0, len(waiting) - ROWS),
         },
-        events=frozenset(each.waba_id for each in shown if visit.may_on_account(VIEW, each.waba_id)),
+        events=frozenset(each.waba_id for each in shown if visit.may_on_account(VIEW_MESSAGES, each.waba_id)),
     )
 
 
@@ -129,6 +126,6 @@ def _names(accounts: Iterable[LinkedAccount]) -> dict[str, str]:
 
 
 PAGES: Final = (
-    Page(path="/transfers", action=SERVER, answer=show, title="Transfers"),
-    Page(path="/transfers/now", action=SERVER, answer=show_now, is_recorded=False),
+    Page(path="/transfers", action=VIEW_SERVER, answer=show, title="Transfers"),
+    Page(path="/transfers/now", action=VIEW_SERVER, answer=show_now, is_recorded=False),
 )
