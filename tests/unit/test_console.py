@@ -16,6 +16,7 @@ from whaul import documentation
 from whaul.arns import Arns
 from whaul.auth.policy import Policy
 from whaul.console import manual
+from whaul.console.bodies import bounded
 from whaul.console.content import MAX_TEXT, Summary, summary
 from whaul.console.filters import Filters
 from whaul.console.listener import base_url, check_listener
@@ -24,7 +25,6 @@ from whaul.console.recent import MAX_LIVE, MAX_OWN_LIVE, Recent
 from whaul.console.rendering import ago, pretty, seconds, size
 from whaul.console.safety import HEADERS, Guard
 from whaul.console.sign_in import ATTEMPTS, CHALLENGE_LIFE, MINUTE, Attempts, Challenges
-from whaul.console.site import bounded
 from whaul.errors import SerializationException, ThrottledRequestException
 from whaul.events.journal import Journal
 from whaul.operations.actions import CONSOLE, actions

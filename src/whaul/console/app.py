@@ -27,9 +27,11 @@ from whaul.console.console import Console
 from whaul.console.listener import base_url, check_listener
 from whaul.console.operations import Operations
 from whaul.console.pages import navigation_of, pages_of
+from whaul.console.recording import Recorder
 from whaul.console.rendering import Assets, Templates
 from whaul.console.safety import Guard
 from whaul.console.sign_in import SERVICE, RegistryKeys, SignIns
+from whaul.console.sign_in_pages import SignInPages
 from whaul.console.site import Site
 from whaul.events.database.store import Store
 from whaul.events.delivery.api_destinations import ApiDestinations
@@ -106,7 +108,15 @@ class ConsoleApp(HttpApp):
                 has_tls=has_tls,
                 has_provider=openid is not None,
             )
-            site = Site(console, pages_of(self._settings), sign_ins, self._assets, clients, audit=audit, openid=openid)
+            recorder = Recorder(audit, clients)
+            site = Site(
+                console,
+                pages_of(settings),
+                sign_ins=sign_ins,
+                sign_in_pages=SignInPages(console, sign_ins, recorder, openid),
+                assets=self._assets,
+                recorder=recorder,
+            )
             hosts = (*settings.console_hosts, f"[{host}]" if ":" in host else host)
             site_itself = cast("Application", site.application)
             self._site = Guard(site_itself, hosts, clients, only_proxies=is_open and not has_tls)
