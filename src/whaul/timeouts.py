@@ -39,7 +39,7 @@ class Timeouts:
             self._look_at(timeout.deadline)
 
     def remove(self, timeout: "Timeout") -> None:
-        """Watch no longer."""
+        """Stop watching over it."""
         self._running.discard(timeout)
 
     def _look_at(self, moment: float) -> None:
@@ -80,7 +80,7 @@ class Timeout:
         self, kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._timeouts.remove(self)
-        # Whoever else has cancelled the task meanwhile gets what he asked for.
+        # A cancellation by somebody else stays one.
         if self._is_over and self._task.uncancel() <= self._cancellations and kind is asyncio.CancelledError:
             raise self._error() from None
 

@@ -32,16 +32,16 @@ from whaul.secrets import Cipher
 from whaul.settings import Settings
 from whaul.storage.s3 import S3Store
 
-MAX_NOTICES: Final = 1000
+MAX_KEPT: Final = 1000
 
 
-class Notices(dict[str, str]):
-    """What the next page of a session says, by its token; or something else that is short, and kept for a while."""
+class Kept(dict[str, str]):
+    """Short texts that may be forgotten: of too many the oldest goes."""
 
-    def __setitem__(self, token: str, notice: str) -> None:
-        """Keep a notice; of too many the oldest is dropped."""
-        super().__setitem__(token, notice)
-        while len(self) > MAX_NOTICES:
+    def __setitem__(self, key: str, text: str) -> None:
+        """Keep a text."""
+        super().__setitem__(key, text)
+        while len(self) > MAX_KEPT:
             del self[next(iter(self))]
 
 
@@ -65,10 +65,11 @@ class Console:
     navigation: Navigation
     is_ending: Callable[[], bool]
     """Whether the server stops."""
-    notices: Notices = field(default_factory=Notices)
-    sent: Notices = field(default_factory=Notices)
+    notices: Kept = field(default_factory=Kept)
+    """What the next page of a session says, by its token."""
+    sent: Kept = field(default_factory=Kept)
     """What was made or sent by forms that may not be used again."""
-    last_numbers: Notices = field(default_factory=Notices)
+    last_numbers: Kept = field(default_factory=Kept)
     """The number that a session wrote from last, by its token."""
     checkups: Checkups = field(default_factory=Checkups)
 

@@ -184,9 +184,9 @@ def _value(parameter: Parameter, given: Given) -> str:
 
 def _location(members: Mapping[str, str]) -> dict[str, str]:
     written = {name: value.strip() for name, value in members.items()}
-    for name, most in _DEGREES.items():
-        if not _NUMBER.fullmatch(written[name]) or abs(float(written[name])) > most:
-            raise DraftError(f"Write the {name} as a number from -{most} to {most}, with a point: 52.5163.")
+    for name, limit in _DEGREES.items():
+        if not _NUMBER.fullmatch(written[name]) or abs(float(written[name])) > limit:
+            raise DraftError(f"Write the {name} as a number from -{limit} to {limit}, with a point: 52.5163.")
     return written
 
 

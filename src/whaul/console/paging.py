@@ -19,6 +19,6 @@ def place_of(text: str, length: int) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def written(chosen: Mapping[str, str], place: Sequence[int] = ()) -> str:
-    """Write what was chosen, and a place, as an address has them."""
+def query_of(chosen: Mapping[str, str], place: Sequence[int] = ()) -> str:
+    """Write what was chosen, and a place, as the query of an address."""
     return urlencode({**chosen, **({"before": "-".join(map(str, place))} if place else {})})

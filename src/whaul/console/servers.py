@@ -1,6 +1,6 @@
-"""What the servers say of themselves: each is asked for `/metrics` and `/readyz`, like a monitor does.
+"""What the servers say of themselves: each is asked for `/metrics` and `/readyz`, as a monitor does.
 
-Whoever looks within a second shares one question. Rates are those between the latest answer and an earlier one, so
+All who look within a second share one request. Rates are those between the latest answer and an earlier one, so
 there are none at the first look.
 """
 

@@ -280,7 +280,7 @@ class HttpClient:
         """Send a request whose whole body is here, and read the response."""
         if body:
             bound = self._silence + len(body) / SLOWEST_LINE
-            builder = builder.timeout(timedelta(seconds=min(bound, self._max_exchange)))  # it takes the client's place
+            builder = builder.timeout(timedelta(seconds=min(bound, self._max_exchange)))  # replaces the client's
         request = builder.body_bytes(body).build_streamed()  # type: ignore[arg-type]  # any buffer will do
         with self._circuit(url):
             try:
@@ -341,7 +341,7 @@ class _Clients:
 def client_builder(
     certificates: Sequence[bytes], silence: float, max_exchange: float, proxies: Proxies | None
 ) -> ClientBuilder:
-    """Begin a client with the ways that all of ours share; times are in seconds."""
+    """Begin a client with what all of ours have in common; times are in seconds."""
     builder = (
         ClientBuilder()
         .user_agent(f"whaul/{__version__}")

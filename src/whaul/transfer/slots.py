@@ -90,7 +90,7 @@ class TransferSlots:
 
 
 class _Slot:
-    """The slot of one call. A generator would take thrice the time to enter and leave, 4 % of a small call's own."""
+    """The slot of one call. A generator would take three times as long to enter and leave, 4 % of a small call."""
 
     def __init__(self, slots: TransferSlots, deadline: float, call: Call, host: str | None) -> None:
         self._slots = slots

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from whaul.console.events import FILE_STATES, State
 from whaul.console.page import Page
 from whaul.console.pages.accounts import account_of
-from whaul.console.paging import place_of, written
+from whaul.console.paging import place_of, query_of
 from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit
 from whaul.events.archive.archives import MAX_COUNTED, STATES, ArchiveStatus
@@ -113,9 +113,9 @@ async def _files(visit: Visit, account: LinkedAccount | None) -> dict[str, Any]:
         "may_see": lambda waba_id: visit.may_on_account(VIEW_MESSAGES, waba_id),
         "may_read": lambda waba_id: visit.may_on_account(VIEW_CONTENT, waba_id),
         "may_fetch": lambda waba_id: visit.may_on_account(FETCH_AGAIN, waba_id),
-        "next": None if page.next is None else written(chosen, [page.next]),
-        "newest": written(chosen) if before else None,
-        "here": written(chosen, before or ()),
+        "next": None if page.next is None else query_of(chosen, [page.next]),
+        "newest": query_of(chosen) if before else None,
+        "here": query_of(chosen, before or ()),
     }
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from whaul.console.page import Page
 from whaul.console.pages.deliveries import ROWS, destination_of, may
-from whaul.console.paging import place_of, written
+from whaul.console.paging import place_of, query_of
 from whaul.console.rendering import counted
 from whaul.console.visit import PageError, Visit
 from whaul.events.delivery.dead import MAX_LOOKED_AT, Place
@@ -58,12 +58,12 @@ async def show(visit: Visit) -> Response:
         cause=cause,
         letters=letters,
         may_see=lambda waba_id: visit.may_on_account(VIEW_MESSAGES, waba_id),
-        next=None if next_ is None else written(chosen, next_),
-        newest=written(chosen) if before else None,
+        next=None if next_ is None else query_of(chosen, next_),
+        newest=query_of(chosen) if before else None,
         may_retry=may(visit, REPLAY_DELIVERY, destination.name),
         may_drop=may(visit, MANAGE_DESTINATIONS, destination.name),
         command=Chosen(cause=cause or None).command("list", destination),
-        query=written(chosen),
+        query=query_of(chosen),
     )
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from whaul.console.events import OUTCOMES, State
 from whaul.console.page import Page
-from whaul.console.paging import place_of, written
+from whaul.console.paging import place_of, query_of
 from whaul.console.visit import PageError, Visit
 from whaul.events.delivery.history import MAX_LOOKED_AT, SPAN, Pace, Place
 from whaul.events.delivery.replays import Replay
@@ -144,8 +144,8 @@ async def _attempts(visit: Visit, destination: Destination) -> dict[str, Any]:
         "attempts": attempts,
         "outcome": outcome,
         "words": OUTCOMES,
-        "next": None if next_ is None else written(chosen, next_),
-        "newest": written(chosen) if before else None,
+        "next": None if next_ is None else query_of(chosen, next_),
+        "newest": query_of(chosen) if before else None,
     }
 
 

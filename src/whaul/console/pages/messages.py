@@ -278,7 +278,7 @@ def _of_file(file: FileRecord) -> list[Step]:
 
 
 def _shown_as(file: FileRecord) -> str | None:
-    """Say as what a file is sent, if it may be shown in the page."""
+    """Name the type that a file is sent with, if the page may show it."""
     type_ = file.mime_type.partition(";")[0].strip().lower()
     return type_ if type_ in SHOWN | PLAYED else None
 

@@ -240,7 +240,7 @@ def _person(form: FormData) -> dict[str, str]:
 
 
 def _type_of(file: UploadFile) -> str:
-    """Say which type a phone would give to a file: a voice note's browsers do not know."""
+    """Name the type that a phone would give a file: browsers do not know that of a voice note."""
     from whaul.simulator.media import mime_type_of  # noqa: PLC0415 - comes with an extra, which `whaul dev` has
 
     unknown = "application/octet-stream"
