@@ -13,6 +13,7 @@ from tools.bench import figures, report
 from tools.bench.events import report as event_report
 from tools.bench.instructions import counted
 from tools.bench.measure import cpu_seconds, memory, tree
+from tools.bench.scale import report as scale_report
 from tools.bench.sweep import Results
 from tools.bench.workloads import MIX, QUICK, WORKLOADS
 
@@ -246,3 +247,11 @@ def test_a_receiver_that_failed_is_told_of_and_has_no_ratio() -> None:
     [whaul, dbos] = [line.split("|")[2:-1] for line in event_report.ratios(cells).splitlines()[2:]]
     assert {cell.strip() for cell in whaul} == {"0.50"}
     assert {cell.strip() for cell in dbos} == {"\N{EN DASH}"}
+
+
+def test_what_a_load_needs_is_read_off_one_worker_and_the_most_processes() -> None:
+    one = {"calls_per_second": 500.0, "calls_busiest": 50.0, "calls_cpu": 0.8, "calls_database_cpu": 0.01}
+    four = one | {"calls_cpu": 1.2, "calls_database_cpu": 0.02}
+    told = scale_report.capacity({"one process": {"runs": [one, None]}, "four processes": {"runs": [four]}})
+    [row] = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines()[2:]]
+    assert row == ["1,000 calls a second", "1.2", "0.0", "1,000", "2", "50,000"]

@@ -57,6 +57,23 @@ def cpu_seconds(*roots: int, children_only: bool = False) -> float:
     return total - sum(members[root].own for root in roots if children_only and root in members)
 
 
+def threads(*roots: int) -> dict[tuple[int, int], float]:
+    """CPU seconds so far of each thread of whole trees."""
+    found = {}
+    for pid in tree(*roots):
+        with suppress(OSError):
+            for path in Path(f"/proc/{pid}/task").iterdir():
+                fields = (path / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+                found[pid, int(path.name)] = (int(fields[11]) + int(fields[12])) * TICK
+    return found
+
+
+def idle_seconds() -> float:
+    """Seconds so far in which cores of this machine had nothing to do, or only waited for a disk."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()
+    return (int(fields[4]) + int(fields[5])) * TICK
+
+
 def memory(pid: int) -> int:
     """Bytes of resident memory; pages that several processes share count for each of them in part (PSS)."""
     with suppress(OSError):

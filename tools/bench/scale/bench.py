@@ -1,10 +1,12 @@
 """Measures fleets of several shapes, and databases that hold more and more; writes docs/benchmarks/scale.md."""
 
+import os
 import secrets
+import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,9 +15,9 @@ from tools.bench.contestants import Contestant, Ground, Prepared, rival
 from tools.bench.events.runs import SETTLING, Endpoint, Phases, endpoint, sending
 from tools.bench.installs import FOLDER
 from tools.bench.machine import ROOT, machine, software
-from tools.bench.measure import cpu_seconds
+from tools.bench.measure import cpu_seconds, idle_seconds, memory, threads, tree
 from tools.bench.report import write_page
-from tools.bench.runs import run
+from tools.bench.runs import Failed, run
 from tools.bench.scale.fleet import Fleet, Land, Shape
 from tools.bench.scale.report import PROCESSES, figures_text
 from tools.bench.scale.rows import ACCOUNTS, DESTINATIONS, EVENTS, KEYS, Copies, fill
@@ -23,11 +25,12 @@ from tools.bench.stage import stage
 from tools.bench.sweep import Results
 from tools.bench.workloads import Workload
 from tools.postgresql import PostgresqlServer, postgresql_server
+from whaul.stack.processes import StackError
 
 DOCS: Final = ROOT / "docs" / "benchmarks"
 SAVED: Final = FOLDER / "scale.json"
 CALLS: Final = Workload("scale", "100 KB, 32 at once", ("k100",), 32, 2.0, 0)
-EVENTS_SENT: Final = 1000
+EVENTS_SENT: Final = 3000
 WARM: Final = 100
 SHAPES: Final = {
     "one process": Shape(),
@@ -58,18 +61,28 @@ GROWTHS: Final = (
 )
 
 
-@dataclass
-class _Watched:
-    """The CPU of the database while something is measured."""
+class Watch:
+    """Who uses the CPU while something is measured."""
 
-    root: int
-    seconds: float = field(default=0.0, init=False)
+    def __init__(self, servers: Sequence[int], database: int) -> None:
+        self._servers = servers
+        self._database = database
+        self.database = 0.0
+        """Seconds of the database."""
+        self.busiest = 0.0
+        """Of all threads of the servers, the share of a core that the busiest one used."""
+        self.machine = 0.0
+        """The share of all cores that were busy, whoever with."""
 
     @contextmanager
     def watch(self, *_roots: int) -> Iterator[None]:
-        used = cpu_seconds(self.root)
+        """Look at them before and after."""
+        used, busy, idle, began = cpu_seconds(self._database), threads(*self._servers), idle_seconds(), time.monotonic()
         yield
-        self.seconds = cpu_seconds(self.root) - used
+        took = time.monotonic() - began
+        self.machine = 1 - (idle_seconds() - idle) / (took * (os.cpu_count() or 1))
+        self.busiest = max(now - busy.get(thread, 0.0) for thread, now in threads(*self._servers).items()) / took
+        self.database = cpu_seconds(self._database) - used
 
 
 def calls(land: Land, fleet: Fleet) -> dict[str, float]:
@@ -79,18 +92,32 @@ def calls(land: Land, fleet: Fleet) -> dict[str, float]:
     def prepare(ground: Ground, _workload: Workload) -> Iterator[Prepared]:
         yield Prepared(rival("whaul_calls"), ground.environ, fleet.account, measured=fleet.pids)
 
-    database = _Watched(_root(land.server))
-    done = run(Contestant("whaul", "whaul", prepare, lambda _: True), CALLS, land.ground, database.watch)
+    watch = Watch(fleet.pids, _root(land.server))
+    done = run(Contestant("whaul", "whaul", prepare, lambda _: True), CALLS, land.ground, watch.watch)
     return {
         "calls_cpu": 1000 * done.cpu / done.files,
-        "calls_database_cpu": 1000 * database.seconds / done.files,
+        "calls_database_cpu": 1000 * watch.database / done.files,
         "calls_per_second": done.files / done.seconds,
+        "calls_busiest": 100 * watch.busiest,
+        "calls_machine": 100 * watch.machine,
     }
 
 
-def events(land: Land, fleet: Fleet, copies: int = 1) -> dict[str, float]:
-    """Send a burst of webhooks to the fleet. Milliseconds of CPU are those of one delivery."""
+def first_event(land: Land, fleet: Fleet) -> None:
+    """Send one webhook, so that there is a row to copy."""
+    with sending(fleet.ports) as sender:
+        phases = Phases(sender, land.endpoint, 0)
+        phases.delivered(phases.send("first", 1))
+        time.sleep(SETTLING)
+
+
+def events(land: Land, fleet: Fleet, destinations: int | None = None) -> dict[str, float]:
+    """Send a burst of webhooks to the fleet. Milliseconds of CPU are those of one delivery.
+
+    `destinations` is how many get each event, if that is what grows.
+    """
     land.endpoint.ask("/seen")
+    copies = destinations or 1
     name, count = secrets.token_hex(4), max(EVENTS_SENT // copies, WARM)
     with sending(fleet.ports) as sender:
         phases = Phases(sender, land.endpoint, 0)
@@ -98,15 +125,20 @@ def events(land: Land, fleet: Fleet, copies: int = 1) -> dict[str, float]:
         time.sleep(SETTLING)
         root = _root(land.server)
         used, base = cpu_seconds(*fleet.pids), cpu_seconds(root)
-        sent = phases.send(f"burst{name}", count)
-        came = phases.delivered(sent, copies)
+        watch = Watch(fleet.pids, root)
+        with watch.watch():
+            sent = phases.send(f"burst{name}", count)
+            came = phases.delivered(sent, copies)
         took = max(came.values()) - min(at for _, at, *_ in sent)
         time.sleep(SETTLING)
-        return {
+        found = {
             "events_cpu": 1000 * (cpu_seconds(*fleet.pids) - used) / (count * copies),
             "events_database_cpu": 1000 * (cpu_seconds(root) - base) / (count * copies),
             "events_per_second": count / took,
+            "events_busiest": 100 * watch.busiest,
+            "events_machine": 100 * watch.machine,
         }
+        return found if destinations is None else found | {"deliveries_per_second": count * copies / took}
 
 
 def main(folder: Path, environ: dict[str, str], rounds: int, say: Callable[[str], None]) -> int:
@@ -160,14 +192,15 @@ class _Bench:
         for _ in range(self.rounds):
             for name, shape in SHAPES.items():
                 with land.fleet(shape) as fleet:
-                    cells[name]["runs"].append(self._told(name, calls(land, fleet) | events(land, fleet)))
+                    cells[name]["runs"].append(self._run(name, land, fleet, ("calls", "events")))
         return PROCESSES, cells
 
     def growth(self, growth: Growth) -> tuple[str, Mapping[str, Any]]:
         """Measure one process while the database fills."""
         land = Land(self.ground, self.endpoint, self.server, self.folder)
-        with land.fleet(Shape()) as fleet:
-            events(land, fleet)  # so that there is a row to copy
+        if growth.copies is EVENTS:
+            with land.fleet(Shape()) as fleet:
+                first_event(land, fleet)
         cells: dict[str, Any] = {}
         there = 1
         for count in growth.counts:
@@ -176,13 +209,23 @@ class _Bench:
             cell = cells[f"{count:,}"] = {"runs": []}
             with land.fleet(Shape()) as fleet:
                 for _ in range(self.rounds):
-                    found = calls(land, fleet) if "calls" in growth.matters else {}
-                    if "events" in growth.matters:
-                        found |= events(land, fleet, count if growth.is_delivered else 1)
-                    cell["runs"].append(self._told(f"{count:,} {growth.title}", found))
+                    destinations = count if growth.is_delivered else None
+                    done = self._run(f"{count:,} {growth.title}", land, fleet, growth.matters, destinations)
+                    cell["runs"].append(done)
         return growth.title, cells
 
-    def _told(self, what: str, found: dict[str, float]) -> dict[str, float]:
+    def _run(
+        self, what: str, land: Land, fleet: Fleet, matters: Sequence[str], destinations: int | None = None
+    ) -> dict[str, float] | None:
+        """Measure once; None if that failed. The others go on."""
+        try:
+            found = calls(land, fleet) if "calls" in matters else {}
+            if "events" in matters:
+                found |= events(land, fleet, destinations)
+        except (Failed, StackError, OSError, subprocess.SubprocessError, ValueError) as error:
+            self.say(f"  {what}: FAILED: {error}")
+            return None
+        found["memory"] = sum(memory(pid) for pid in tree(*fleet.pids)) / 1e6
         self.say(f"  {what}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
         return found
 

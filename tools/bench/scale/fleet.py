@@ -68,12 +68,13 @@ class Land:
         """Run the servers."""
         with ExitStack() as stack:
             ports = stack.enter_context(free_ports(shape.processes))
-            pids = []
+            started = []
             for port in ports:
                 line = [*ITSELF, "serve", "--port", str(port), "--workers", str(shape.workers)]
                 log = self._folder / f"serve-{port}.log"
-                process = stack.enter_context(program(line, self._environ, log))
+                started.append((stack.enter_context(program(line, self._environ, log)), port, log))
+            for process, port, log in started:
                 ready = f"http://127.0.0.1:{port}/readyz"
                 wait_until(partial(answers, ready), process, "whaul", log, START_TIMEOUT)
-                pids.append(process.pid)
-            yield Fleet(ports, tuple(pids), self._account | {"hosts": [f"127.0.0.1:{port}" for port in ports]})
+            pids = tuple(process.pid for process, *_ in started)
+            yield Fleet(ports, pids, self._account | {"hosts": [f"127.0.0.1:{port}" for port in ports]})
