@@ -18,7 +18,7 @@ _WILDCARD: Final = re.compile(r"[*?]")
 
 
 def excess(policy: Policy, by: Policy) -> str | None:
-    """Say to a key's holder what a policy allows beyond the key's own, `by`; None if it allows nothing beyond it."""
+    """Say what a policy allows beyond `by`, in words for the holder of a key with that one; None if nothing."""
     bounds = [_Bound(each) for each in by.statements]
     allows = [each for each in bounds if each.statement.allows]
     denies = [_Bound(each) for each in policy.statements if not each.allows]

@@ -1,4 +1,4 @@
-"""What the applications of both listeners have in common: whom they answer at the moment, and how they stop."""
+"""What the applications of all listeners have in common: whom they answer at the moment, and how they stop."""
 
 from abc import ABC, abstractmethod
 from collections import Counter

@@ -43,7 +43,7 @@ offerCopies();
 
 // Lists that are live. While somebody reads further down, or points at a row, nothing moves: what comes is held.
 
-const MOST_ROWS = 200;
+const MAX_ROWS = 200;
 
 function follow(body) {
   const table = body.closest("table");
@@ -70,7 +70,7 @@ function follow(body) {
     const after = [...body.rows].find((other) => Number(other.dataset.seq) < seq);
     body.insertBefore(row, after ?? null);
     row.classList.add("fresh");
-    while (body.rows.length > MOST_ROWS) body.rows[body.rows.length - 1].remove();
+    while (body.rows.length > MAX_ROWS) body.rows[body.rows.length - 1].remove();
     table.hidden = false;
     if (empty) empty.hidden = true;
   }
@@ -88,7 +88,6 @@ function follow(body) {
     tell(template.content);
     const known = document.getElementById(row.id);
     if (known) {
-      known.classList.remove("fresh");
       known.removeAttribute("class");
       if (known.outerHTML !== row.outerHTML) known.replaceChildren(...row.children);
     } else if (mustHold()) {
