@@ -1,4 +1,7 @@
-"""The types of settings: how the text of a variable is read, and what it must be. Each concerns one value."""
+"""The types of settings: how the text of a variable is read, and what it must be. Each concerns one value.
+
+Not in `settings`, since commands and pages read and write durations, times and addresses by them, without any settings.
+"""
 
 import ipaddress
 import json

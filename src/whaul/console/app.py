@@ -96,7 +96,8 @@ class ConsoleApp(HttpApp):
             audit = audit_log(settings, Metrics())
             if audit is not None:
                 await stack.enter_async_context(audit.writer.running())
-            console = await self._opened(stack)
+            assets = Assets()
+            console = await self._opened(stack, assets)
             clients = ClientAddress(settings.trusted_proxies)
             has_tls = settings.tls_cert_file is not None
             is_open = not is_loopback(host)
@@ -114,7 +115,7 @@ class ConsoleApp(HttpApp):
                 pages_of(settings),
                 sign_ins=sign_ins,
                 sign_in_pages=SignInPages(console, sign_ins, recorder, openid),
-                assets=self._assets,
+                assets=assets,
                 recorder=recorder,
             )
             hosts = (*settings.console_hosts, f"[{host}]" if ":" in host else host)
@@ -132,14 +133,13 @@ class ConsoleApp(HttpApp):
         else:
             await self._site(scope, receive, send)
 
-    async def _opened(self, stack: AsyncExitStack) -> Console:
+    async def _opened(self, stack: AsyncExitStack, assets: Assets) -> Console:
         settings = self._settings
         registry = await opened(stack, lambda: open_registry(settings))
         http = await stack.enter_async_context(http_client(settings))
         store = await stack.enter_async_context(event_store(settings, connections=CONNECTIONS, seconds=PATIENCE))
         graph, s3 = graph_client(settings, http), s3_store(settings, http)
         targets = await stack.enter_async_context(event_targets(settings, http))
-        self._assets = Assets()
         return Console(
             settings=settings,
             registry=registry,
@@ -152,7 +152,7 @@ class ConsoleApp(HttpApp):
             ),
             s3=s3,
             targets=targets,
-            templates=Templates(self._assets, self._values()),
+            templates=Templates(assets, self._values()),
             navigation=navigation_of(settings),
             is_ending=lambda: self.is_closing,
         )

@@ -1,7 +1,7 @@
 """Filters in a page's address, as a selection of the journal and as the options of a command."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Self
@@ -11,6 +11,7 @@ from whaul.console.visit import PageError, Visit
 from whaul.events.database.columns import microseconds
 from whaul.events.database.columns import moment as instant
 from whaul.events.selecting import LOOSE, Selection
+from whaul.model import LinkedAccount
 from whaul.operations.actions import VIEW_CONTENT, VIEW_DELIVERIES, VIEW_MESSAGES
 from whaul.setting_types import moment
 
@@ -119,6 +120,16 @@ class Filters:
             party=party,
             media_id=self.media_id or None,
         )
+
+
+def numbers_of(visit: Visit, accounts: Iterable[LinkedAccount]) -> list[tuple[str, str]]:
+    """List the numbers to choose from whose messages the visitor may see: Meta's ids, and as people write them."""
+    return [
+        (number.meta_id, number.display_phone_number)
+        for account in accounts
+        if visit.may(VIEW_MESSAGES, account.arn)
+        for number in account.phone_numbers
+    ]
 
 
 def _moment(name: str, text: str) -> int | None:

@@ -11,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from whaul.console import events
 from whaul.console.content import summary
 from whaul.console.events import FILE_STATES, OUTCOMES, EventRows
-from whaul.console.filters import KINDS, STATES, Filters
+from whaul.console.filters import KINDS, STATES, Filters, numbers_of
 from whaul.console.page import Page
 from whaul.console.recent import ROWS
 from whaul.console.visit import PageError, Visit
@@ -203,14 +203,7 @@ async def show_file(visit: Visit) -> Response:
 async def _numbers(visit: Visit) -> list[tuple[str, str]] | None:
     """List the numbers to choose from; None if there are too many for a list."""
     page = await visit.console.registry.accounts.page(MAX_ACCOUNTS)
-    if page.next_token is not None:
-        return None
-    return [
-        (number.meta_id, number.display_phone_number)
-        for account in page.accounts
-        if visit.may(VIEW_MESSAGES, account.arn)
-        for number in account.phone_numbers
-    ]
+    return None if page.next_token is not None else numbers_of(visit, page.accounts)
 
 
 async def _event(visit: Visit) -> EventRecord:

@@ -5,13 +5,13 @@ from typing import Final
 
 from starlette.responses import Response
 
-from whaul.console.filters import KINDS, STATES, Filters
+from whaul.console.filters import KINDS, STATES, Filters, numbers_of
 from whaul.console.page import Page
 from whaul.console.pages.deliveries import MAX_LISTED, destination_of
 from whaul.console.rendering import counted
 from whaul.console.visit import Visit
 from whaul.events.delivery.replays import Matched
-from whaul.operations.actions import REPLAY_DELIVERY, VIEW_CONTENT, VIEW_DELIVERIES, VIEW_MESSAGES
+from whaul.operations.actions import REPLAY_DELIVERY, VIEW_CONTENT, VIEW_DELIVERIES
 
 COUNT: Final = "count"
 """The member of a form that asks for a count."""
@@ -58,12 +58,7 @@ async def _numbers(visit: Visit, account_ids: Sequence[str]) -> list[tuple[str, 
     """List the numbers to choose from; None if there are too many for a list."""
     if len(account_ids) > MAX_LISTED:
         return None
-    return [
-        (number.meta_id, number.display_phone_number)
-        for account in await visit.console.registry.accounts.named(account_ids)
-        if visit.may(VIEW_MESSAGES, account.arn)
-        for number in account.phone_numbers
-    ]
+    return numbers_of(visit, await visit.console.registry.accounts.named(account_ids))
 
 
 PAGES: Final = (
