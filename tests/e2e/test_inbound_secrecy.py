@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from harness.receiver import Receiver, receiving
 from harness.waiting import eventually
 from harness.world import Gateway, World
-from whaul.events.receiving.signatures import meta_signature
+from whaul.events.receiving.signatures import meta_key, meta_signature
 from whaul.simulator import Simulator
 
 pytestmark = pytest.mark.long
@@ -61,7 +61,10 @@ def body(waba: str, number: str, wamid: str) -> bytes:
 
 
 def post(gateway: Gateway, content: bytes, secret: str = APP_SECRET) -> int:
-    headers = {"Content-Type": "application/json", "X-Hub-Signature-256": meta_signature(SecretStr(secret), content)}
+    headers = {
+        "Content-Type": "application/json",
+        "X-Hub-Signature-256": meta_signature(meta_key(SecretStr(secret)), content),
+    }
     while (status := gateway.send("POST", "/webhooks/meta", content, headers=headers).status) == 503:
         pass  # Meta, too, sends again what could not be kept in time
     return status

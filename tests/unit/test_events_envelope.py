@@ -151,12 +151,12 @@ SIGNATURE = "sha256=dec6a680679a968e7e0319355b23599cbfc54502c0784668e9618baa0c63
 
 
 def test_signatures_of_meta() -> None:
-    assert signatures.meta_signature(SECRET, BODY) == SIGNATURE
+    assert signatures.meta_signature(signatures.meta_key(SECRET), BODY) == SIGNATURE
     digest = signatures.meta_digest(SIGNATURE.encode())
     assert digest is not None
-    assert signatures.meta_matches(digest, SECRET, BODY)
-    assert not signatures.meta_matches(digest, SECRET, BODY + b" ")
-    assert not signatures.meta_matches(digest, SecretStr("other"), BODY)
+    assert signatures.meta_matches(digest, signatures.meta_key(SECRET), BODY)
+    assert not signatures.meta_matches(digest, signatures.meta_key(SECRET), BODY + b" ")
+    assert not signatures.meta_matches(digest, signatures.meta_key(SecretStr("other")), BODY)
 
 
 @pytest.mark.parametrize("header", [None, b"", b"sha256=", b"sha1=" + b"0" * 40, SIGNATURE.upper().encode(), b"0" * 64])
@@ -165,9 +165,12 @@ def test_what_is_no_signature(header: bytes | None) -> None:
 
 
 def test_standard_webhooks() -> None:
-    secret = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    secrets = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), signatures.new_secret()
     headers = signatures.standard_headers(
-        [secret, signatures.new_secret()], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
+        [signatures.standard_key(secret) for secret in secrets],
+        "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        1614265330,
+        b'{"test": 2432232314}',
     )
     first, second = headers["webhook-signature"].split(" ")
     assert first == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

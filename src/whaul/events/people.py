@@ -20,21 +20,23 @@ class Hashes:
         self._store = store
         self._cipher = cipher
         self._owner = owner
-        self._key = b""
+        self._is_loaded = False
+        self._keyed: hmac.HMAC
 
     async def load(self) -> None:
         """Read the installation's key, unless it is known, and make it on first use. To be awaited before any hash.
 
         Raises SecretKeyError, RegistryUnavailableError.
         """
-        if self._key:
+        if self._is_loaded:
             return
         fresh = self._cipher.encrypt(SecretStr(secrets.token_hex(32)))
         _, [(key,)] = await self._store.run(
             ("INSERT INTO installation (owner, hash_key) VALUES ($1, $2) ON CONFLICT DO NOTHING", (self._owner, fresh)),
             ("SELECT hash_key FROM installation WHERE owner = $1", (self._owner,)),
         )
-        self._key = bytes.fromhex(self._cipher.decrypt(key).get_secret_value())
+        self._keyed = hmac.new(bytes.fromhex(self._cipher.decrypt(key).get_secret_value()), digestmod="sha256")
+        self._is_loaded = True
 
     def person(self, id_: str) -> bytes:
         """Hash a phone number or a business-scoped user id."""
@@ -49,4 +51,6 @@ class Hashes:
         return self._hash(b"conversation:", conversation)
 
     def _hash(self, kind: bytes, text: str) -> bytes:
-        return hmac.digest(self._key, kind + text.encode(errors="surrogatepass"), "sha256")[:HASH_SIZE]
+        keyed = self._keyed.copy()  # to prepare the key again takes twice as long as all of this
+        keyed.update(kind + text.encode(errors="surrogatepass"))
+        return keyed.digest()[:HASH_SIZE]

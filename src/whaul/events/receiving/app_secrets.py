@@ -8,12 +8,13 @@ secret can neither write another's messages, nor make them vanish as duplicates.
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from pydantic import SecretStr
 
 from whaul.events.database.store import Store
-from whaul.events.receiving.signatures import meta_matches
+from whaul.events.receiving.signatures import meta_key, meta_matches
 from whaul.events.routing import GENERATION, Account
 from whaul.secrets import Cipher
 
@@ -68,6 +69,7 @@ class AppSecrets:
         """Of the accounts that they are of."""
         self._decrypted: dict[str, str] = {}
         """What they are stored as, and what that is in plain text: there may be a hundred thousand."""
+        self._key = lru_cache(2 * MAX_TRIED)(meta_key)
         self._last: AppSecret | None = None
         """The one that matched last."""
 
@@ -108,7 +110,7 @@ class AppSecrets:
     def find(self, digest: bytes, body: bytes, app_id: str | None) -> AppSecret | None:
         """Find the secret that signed a body: one of the app's if the URL named it, else one of all that are tried."""
         for secret in self._tried(len(body), app_id):
-            if meta_matches(digest, secret.secret, body):
+            if meta_matches(digest, self._key(secret.secret), body):
                 self._last = secret
                 return secret
         return None

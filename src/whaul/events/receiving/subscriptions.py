@@ -20,7 +20,7 @@ from pyreqwest.http import Url
 from whaul.errors import ApiError
 from whaul.events.model import MEDIA_FIELD
 from whaul.events.receiving.items import OBJECT
-from whaul.events.receiving.signatures import META_HEADER, meta_signature
+from whaul.events.receiving.signatures import META_HEADER, meta_key, meta_signature
 from whaul.graph.client import GraphClient
 from whaul.model import Account, GraphToken, LinkedAccount
 from whaul.outbound.errors import HttpError
@@ -281,7 +281,7 @@ class Subscriptions:
                 )
             if not ours or secret is None:
                 return ours, ours
-            headers = {META_HEADER: meta_signature(secret, _EMPTY), "content-type": "application/json"}
+            headers = {META_HEADER: meta_signature(meta_key(secret), _EMPTY), "content-type": "application/json"}
             taken = await self._http.call("POST", target, headers, _EMPTY)
         except (HttpError, ForbiddenUrlError) as error:
             advice = "look whether the server runs, and whether the URL leads to it"

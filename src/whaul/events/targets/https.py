@@ -3,11 +3,13 @@
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
 
+import hmac
 import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from http import HTTPStatus
 from typing import Final
 
@@ -69,6 +71,11 @@ class HttpsTarget:
         """Write what an event is sent as."""
         return meta(event) if self._options.format == "meta" else self._envelopes.aws(event)
 
+    @cached_property
+    def _keys(self) -> list[hmac.HMAC]:
+        prepare = signatures.meta_key if self._options.format == "meta" else signatures.standard_key
+        return [prepare(secret) for secret in self._options.secrets]
+
     async def _send(self, event: Event) -> Outcome:
         try:
             response = await self.post(event)
@@ -81,10 +88,10 @@ class HttpsTarget:
     def _headers(self, event: Event, body: bytes) -> dict[str, str]:
         headers = {**self._options.headers, "content-type": "application/json", **attributes(event, described=False)}
         if self._options.format == "meta":
-            return headers | {signatures.META_HEADER: signatures.meta_signature(self._options.secrets[0], body)}
+            return headers | {signatures.META_HEADER: signatures.meta_signature(self._keys[0], body)}
         if self._options.format == "cloudevents":
             headers |= self._envelopes.cloudevent_headers(event)
-        return headers | signatures.standard_headers(self._options.secrets, event.message_id, int(time.time()), body)
+        return headers | signatures.standard_headers(self._keys, event.message_id, int(time.time()), body)
 
 
 def outcome(response: Response) -> Outcome:
