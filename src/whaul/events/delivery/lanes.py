@@ -78,6 +78,11 @@ class Lane:
         most = 1 if self.health.is_down else self.places
         return most - len(self.queue) - len(self.in_flight) - self.reserved
 
+    def wants_more(self) -> bool:
+        """Whether to claim more: few at a time cost as much as many, so not before half of the places are free."""
+        room = self.room()
+        return room > 0 and (not self.queue or room >= self.places // 2)
+
     def replay_room(self) -> int:
         """Say how many more replays may be among them."""
         held = sum(delivery.replay for delivery in (*self.queue, *self.in_flight))

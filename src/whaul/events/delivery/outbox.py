@@ -177,15 +177,14 @@ class Outbox:
             self._move_soon(lane)
 
     def _fetch_soon(self, lane: Lane) -> None:
-        """Claim more, unless half of the places are taken: few at a time would cost as much as many."""
-        plenty = lane.queue and lane.room() < lane.places // 2
-        if not (lane.fetching or plenty or self._stopping or lane.room() <= 0):
+        """Claim more."""
+        if lane.wants_more() and not (lane.fetching or self._stopping):
             lane.fetching = True
             self._tasks.start(self._fetch(lane))
 
     async def _fetch(self, lane: Lane) -> None:
         try:
-            while lane.behind and lane.room() > 0 and not self._stopping:
+            while lane.behind and lane.wants_more() and not self._stopping:
                 lane.behind = False  # whoever puts one in the database meanwhile says so again
                 room = lane.room()
                 lane.reserved += room
