@@ -12,7 +12,7 @@ from whaul import __version__
 from whaul.environment import environment_name, is_secret
 from whaul.folders import data_folder
 from whaul.secrets import Cipher
-from whaul.settings import Settings, SettingsError
+from whaul.settings import GROUPS, Settings, SettingsError
 
 KEY = "d2hhdWwncyB0ZXN0cywgMzIgYnl0ZXMgb2YgYSBrZXk="
 SECRET = "s3cr3t-value-of-a-setting"
@@ -114,6 +114,11 @@ def test_the_defaults_are_those_of_the_interface(load: Loader, tmp_path: Path) -
     database = found.pop("WHAUL_DATABASE_URL")
     assert found == DEFAULTS
     assert database.get_secret_value() == f"sqlite:///{tmp_path / 'data' / 'whaul' / 'whaul.db'}"
+
+
+def test_settings_are_those_of_the_groups_in_their_order() -> None:
+    # A check sees the settings before its own, those of other groups too.
+    assert list(Settings.model_fields) == [name for group in GROUPS.values() for name in group.model_fields]
 
 
 def test_the_data_directory_is_the_users() -> None:
