@@ -18,8 +18,9 @@ from whaul.graph.client import GraphClient
 from whaul.graph.media import MediaSource
 from whaul.model import GraphToken, MediaInfo
 from whaul.operations.waba import read_account
-from whaul.outbound.http import MAX_RESPONSE_SIZE, HttpClient
+from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import MediaHosts
+from whaul.outbound.response import MAX_RESPONSE_SIZE
 from whaul.settings import Settings, SettingsError
 
 TOKEN, APP_SECRET = "EAAhostile-token", "hostile-app-secret"

@@ -13,8 +13,9 @@ from harness.peer import Peer, answer
 from whaul.api import response
 from whaul.errors import ApiError, Retry
 from whaul.model import MediaInfo, PresignedUrl, S3File
-from whaul.outbound.http import MAX_RESPONSE_SIZE, HttpClient
+from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import PresignedHosts
+from whaul.outbound.response import MAX_RESPONSE_SIZE
 from whaul.storage.credentials import CredentialChain
 from whaul.storage.presigned import Presigned
 from whaul.storage.s3 import S3Store

@@ -10,7 +10,7 @@ from whaul.auth.authenticator import sigv4
 from whaul.environment import environment_name
 from whaul.graph import client
 from whaul.operations import call
-from whaul.outbound import http
+from whaul.outbound import response
 from whaul.registry import cache
 from whaul.server import bodies, supervisor, unfinished_heads
 from whaul.settings import Settings
@@ -33,7 +33,7 @@ PAGE = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
         (r"a request later than (\d+) minutes", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"for (\d+) minutes, repeated", sigv4.MAX_SKEW.total_seconds() / 60),
         (r"exceed (\d+) characters", presigned.MAX_HEADERS_LENGTH),
-        (r"\((\d+) MiB of JSON", http.MAX_RESPONSE_SIZE / 1024**2),
+        (r"\((\d+) MiB of JSON", response.MAX_RESPONSE_SIZE / 1024**2),
         (r"rest that number for (\d+) seconds", call.REFUSAL_PAUSE),
     ],
 )

@@ -32,7 +32,7 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.model import GraphToken, MediaInfo, PhoneNumber
-from whaul.outbound import http
+from whaul.outbound import http, response
 from whaul.testing import InMemoryDestination
 
 pytestmark = pytest.mark.anyio
@@ -171,7 +171,7 @@ class MetaSource:
         return MediaInfo("image/jpeg", len(DATA), hashlib.sha256(DATA).digest(), "https://x")
 
     @asynccontextmanager
-    async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[http.Download]:
+    async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[response.Download]:
         body: Any = Body()
         yield body
 
@@ -469,7 +469,7 @@ async def test_a_large_file_is_paid_for_as_it_is_read() -> None:
 
     class Large(MetaSource):
         @asynccontextmanager
-        async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[http.Download]:
+        async def download(self, _info: MediaInfo, _ahead: int) -> AsyncIterator[response.Download]:
             body: Any = Body()
             body.left = bytes(1000)
             yield body

@@ -23,7 +23,7 @@ from whaul.graph import errors as table
 from whaul.graph.errors import CallKind, call_error, error_from
 from whaul.graph.usage import MAX_REGAIN, regain_seconds, usage_percent
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Response
+from whaul.outbound.response import Response
 
 DENIED = (AccessDeniedByMetaException, Retry.NO)
 THROTTLED = (ThrottledRequestException, Retry.YES)

@@ -19,7 +19,8 @@ from harness.loopback import BREAK, SILENCE, Answer, Loopback, Reply, reply
 from harness.waiting import PATIENCE
 from whaul.errors import Retry
 from whaul.outbound.errors import FAILURES, HostRefusedError, HttpError, HttpTimeoutError, described
-from whaul.outbound.http import MAX_RESPONSE_SIZE, MAX_SILENCES, READ_AHEAD, STEP, HttpClient
+from whaul.outbound.http import MAX_SILENCES, READ_AHEAD, HttpClient
+from whaul.outbound.response import MAX_RESPONSE_SIZE, STEP
 
 pytestmark = pytest.mark.anyio
 

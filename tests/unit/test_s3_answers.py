@@ -13,7 +13,8 @@ from whaul.errors import (
     ThrottledRequestException,
 )
 from whaul.model import MediaInfo, S3File
-from whaul.outbound.http import HttpClient, Response
+from whaul.outbound.http import HttpClient
+from whaul.outbound.response import Response
 from whaul.storage.credentials import RELOAD_EVERY, CredentialChain
 from whaul.storage.errors import CHECKSUM_CODES, CREDENTIAL_CODES, THROTTLE_CODES, TRANSIENT_CODES
 from whaul.storage.s3 import ObjectOptions, S3Store, other_region

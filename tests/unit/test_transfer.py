@@ -22,7 +22,8 @@ from whaul.errors import (
 )
 from whaul.model import MediaInfo, StoredObject
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Body, Download, HttpClient
+from whaul.outbound.http import Body, HttpClient
+from whaul.outbound.response import Download
 from whaul.testing import InMemoryDestination
 from whaul.transfer.attempts import Attempts
 from whaul.transfer.download import INLINE_HASH, PART, SMALL_FILE, Transfer

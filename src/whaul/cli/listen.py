@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from whaul.events.journal import Journal
     from whaul.events.model import Event
     from whaul.events.targets.https import HttpsTarget
-    from whaul.outbound.http import Response
+    from whaul.outbound.response import Response
     from whaul.settings import Settings
 
 

@@ -11,7 +11,8 @@ from starlette.datastructures import UploadFile
 from whaul.console.uploads import parts_of
 from whaul.console.visit import PageError
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import HttpClient, Response
+from whaul.outbound.http import HttpClient
+from whaul.outbound.response import Response
 
 CONTROL: Final = "/_simulator"
 MAX_ANSWER: Final = 32 * 1024 * 1024

@@ -25,7 +25,8 @@ from whaul.graph.client import GraphClient
 from whaul.model import LinkedAccount, MediaInfo, S3File
 from whaul.outbound.aws_profile import AwsProfile
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import HttpClient, Response
+from whaul.outbound.http import HttpClient
+from whaul.outbound.response import Response
 from whaul.registry import schema
 from whaul.registry.errors import RegistryError, RegistryUnavailableError, SchemaError, SchemaMissingError
 from whaul.registry.registry import Registry, open_registry

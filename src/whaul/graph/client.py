@@ -22,8 +22,9 @@ from whaul.graph.errors import READING, UNKNOWN_END, CallKind, call_error, error
 from whaul.graph.usage import OnUsage, usage_percent
 from whaul.model import GraphToken
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import READ_AHEAD, Download, HttpClient, Response
+from whaul.outbound.http import READ_AHEAD, HttpClient
 from whaul.outbound.netguard import ForbiddenUrlError, MediaHosts
+from whaul.outbound.response import Download, Response
 from whaul.secrets import secret_word
 
 MAX_REDIRECTS = 3

@@ -26,7 +26,7 @@ from whaul.errors import (
 )
 from whaul.graph.usage import regain_seconds
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Response
+from whaul.outbound.response import Response
 
 ACCESS_CODES = frozenset({0, 3, 10, 102, 104, 190, 368, 130497, 131005, 131031, *range(200, 300)})
 """The token or the account may not; trying again gets numbers blocked."""

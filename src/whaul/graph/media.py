@@ -28,7 +28,8 @@ from whaul.graph.client import GraphClient, not_documented
 from whaul.graph.errors import CallKind, error_from
 from whaul.graph.media_types import MIME_TYPE
 from whaul.model import GraphToken, MediaInfo
-from whaul.outbound.http import READ_AHEAD, Download
+from whaul.outbound.http import READ_AHEAD
+from whaul.outbound.response import Download
 
 UPLOADING: Final = CallKind(names_object=False)
 """Repeatable: what is uploaded twice is kept by Meta for 30 days, and harms nobody."""

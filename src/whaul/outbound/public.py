@@ -15,10 +15,11 @@ from pyreqwest.http import Url
 
 from whaul.errors import Retry
 from whaul.outbound.errors import HttpError, translated
-from whaul.outbound.http import Download, Response, client_builder, with_headers
+from whaul.outbound.http import client_builder, with_headers
 from whaul.outbound.netguard import HostPort, is_address
 from whaul.outbound.proxies import Proxies
 from whaul.outbound.public_names import PublicNames
+from whaul.outbound.response import Download, Response
 from whaul.timeouts import Timeouts
 
 TIMEOUT = 15.0

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from whaul.errors import InvalidParametersException
 from whaul.model import MediaInfo
-from whaul.outbound.http import Body, Download
+from whaul.outbound.http import Body
+from whaul.outbound.response import Download
 
 _ENCODING = re.compile(r"[a-z0-9, -]{1,40}")
 

@@ -16,7 +16,7 @@ from whaul.errors import (
     Retry,
     ThrottledRequestException,
 )
-from whaul.outbound.http import Download, Response
+from whaul.outbound.response import Download, Response
 
 CHECKSUM_CODES = frozenset({"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
 """The bytes do not fit a checksum. If it is ours, they were changed on the way; if the caller's, it cannot fit."""

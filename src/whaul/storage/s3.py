@@ -21,7 +21,8 @@ from whaul.errors import ApiError, DependencyException, InvalidParametersExcepti
 from whaul.model import MediaInfo, S3File
 from whaul.outbound.aws_signing import AwsSigner
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Body, HttpClient, Response
+from whaul.outbound.http import Body, HttpClient
+from whaul.outbound.response import Response
 from whaul.partitions import is_aws_host, is_region, is_s3_host
 from whaul.storage import OpenFile, opened
 from whaul.storage.credentials import CredentialChain

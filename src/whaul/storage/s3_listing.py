@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 from whaul.errors import AccessDeniedException, DependencyException
 from whaul.model import MediaInfo, S3File
-from whaul.outbound.http import MAX_RESPONSE_SIZE, Body, Response
+from whaul.outbound.http import Body
+from whaul.outbound.response import MAX_RESPONSE_SIZE, Response
 from whaul.storage.errors import CREDENTIAL_CODES, error_code, is_of_a_store, s3_error
 from whaul.storage.naming import is_extension, object_key, split_name
 from whaul.storage.s3 import S3Store

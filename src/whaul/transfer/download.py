@@ -55,7 +55,7 @@ INLINE_HASH = 256 * 1024
 
 
 class Readable(Protocol):
-    """A body that is read bit by bit, such as an `outbound.http.Download`."""
+    """A body that is read bit by bit, such as an `outbound.response.Download`."""
 
     async def read(self, amount: int) -> Bytes | None:
         """Read `amount` bytes, fewer only at the end; None when nothing is left."""

@@ -12,7 +12,7 @@ from pyreqwest.bytes import Bytes
 from whaul.errors import DependencyException, InvalidParametersException
 from whaul.graph.media_types import KINDS, MediaKind, check_size, media_kind
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Download
+from whaul.outbound.response import Download
 from whaul.storage import Open, OpenFile
 from whaul.telemetry.call import Hops
 from whaul.transfer.attempts import Attempts

@@ -19,8 +19,9 @@ from whaul.outbound.aws_endpoints import configured_endpoint, regional_endpoint
 from whaul.outbound.aws_profile import AwsProfile
 from whaul.outbound.aws_signing import AwsSigner
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import HttpClient, Response
+from whaul.outbound.http import HttpClient
 from whaul.outbound.netguard import ForbiddenUrlError, endpoint_url
+from whaul.outbound.response import Response
 from whaul.partitions import is_region, partition_of
 from whaul.storage.credentials import CredentialChain
 

@@ -18,9 +18,9 @@ from whaul.events.model import Accepted, Event, Failed, Outcome, Outcomes, Reaso
 from whaul.events.receiving import signatures
 from whaul.events.targets import MAX_KEPT, Options, TargetError, attributes, sentence
 from whaul.outbound.errors import HttpError
-from whaul.outbound.http import Response
 from whaul.outbound.netguard import EventHosts, ForbiddenUrlError
 from whaul.outbound.public import PublicClient
+from whaul.outbound.response import Response
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _VALUE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
