@@ -7,7 +7,6 @@ must know is in its `Plan`.
 import gc
 import json
 import os
-import pkgutil
 import resource
 import signal
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -148,7 +148,8 @@ def _application(application: str, port: int, notice: float, serving: Connection
     """Make the application, in a worker."""
     from whaul.server.worker import Worker  # noqa: PLC0415 - only workers load the gateway
 
-    return Worker(pkgutil.resolve_name(application)(), port, notice, serving)
+    module, _, name = application.partition(":")
+    return Worker(getattr(import_module(module), name)(), port, notice, serving)
 
 
 def _connections(max_transfers: int) -> int:
