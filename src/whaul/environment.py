@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 from pydantic.fields import FieldInfo
-from pydantic_settings import NoDecode
 
 from whaul.secrets import read_secret
 from whaul.terminal import suggestion
@@ -49,8 +48,8 @@ def _pairs(value: object) -> object:
     return {name.strip(): text.strip() for name, _, text in parts}
 
 
-Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
-Commas = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_commas)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Commas = Annotated[tuple[str, ...], BeforeValidator(_commas)]
 
 Fields = Mapping[str, FieldInfo]
 """Settings by the names of their fields."""
@@ -80,6 +79,16 @@ def given_by(field_name: str, field: FieldInfo, environ: Mapping[str, str] = os.
     if variable is None and is_secret(field) and _credential(names[0], environ):
         return f"credential {names[0]}"
     return variable
+
+
+def values_given(fields: Fields, environ: Mapping[str, str]) -> dict[str, str]:
+    """The values by field that variables hold themselves; `secret_files` has those of files."""
+    sources = {name: given_by(name, field, environ) or "" for name, field in fields.items()}
+    return {
+        name: environ[source]
+        for name, source in sources.items()
+        if source in environ and source != f"{environment_name(name)}_FILE"
+    }
 
 
 def is_under_dev(environ: Mapping[str, str] = os.environ) -> bool:
@@ -142,8 +151,7 @@ def problem(fields: Fields, detail: Any, options: Collection[str] = ()) -> str:
 
     `options` are the fields that an option of the command line gave.
     """
-    location = str(detail["loc"][0])
-    field_name = "region" if location.startswith("AWS_") else location
+    field_name = str(detail["loc"][0])
     field, value = fields[field_name], detail["input"]
     if field_name in options:
         name = "--" + field_name.replace("_", "-")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
-from pydantic_settings import NoDecode
 from pyreqwest.http import Url
 
 from whaul.database_url import check_database_url
@@ -289,12 +288,12 @@ ReadableFile = Annotated[Path, AfterValidator(_readable)]
 GraphUrl = Annotated[str, AfterValidator(_safe_for_tokens)]
 Issuer = Annotated[str, AfterValidator(_issuer)]
 Scopes = Annotated[Commas, AfterValidator(_scopes)]
-GroupKeys = Annotated[dict[str, str], NoDecode, BeforeValidator(_group_keys)]
+GroupKeys = Annotated[dict[str, str], BeforeValidator(_group_keys)]
 """Access keys by groups, in the order in which they count."""
 SecretWord = Annotated[SecretStr, AfterValidator(_secret)]
 Region = Annotated[str, AfterValidator(_region_name)]
 Networks = Annotated[Commas, AfterValidator(_networks)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_known_database)]
-SecretWords = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)]
-AppSecrets = Annotated[dict[str, tuple[SecretStr, ...]], NoDecode, BeforeValidator(_app_secrets)]
+SecretWords = Annotated[tuple[SecretStr, ...], BeforeValidator(_words)]
+AppSecrets = Annotated[dict[str, tuple[SecretStr, ...]], BeforeValidator(_app_secrets)]
 """Secrets by the id of their app, the newest first."""

@@ -9,10 +9,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import ConfigDict, ValidationError
 
-from whaul.environment import PREFIX, environment_name, is_link, problem, secret_files, unknown_names
+from whaul.environment import problem, secret_files, unknown_names, values_given
 from whaul.settings.console import Console
 from whaul.settings.events import Events
 from whaul.settings.group import SettingGroup
@@ -48,19 +47,20 @@ class SettingsError(Exception):
 
 
 # From the last group to the first: Pydantic checks the fields of the last base first.
-class Settings(Logs, Limits, Meta, Console, Events, StoredObjects, Registry, Listener, BaseSettings):
+class Settings(Logs, Limits, Meta, Console, Events, StoredObjects, Registry, Listener):
     """The settings of one process; see each field's description."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_ignore_empty=True,
+    model_config = ConfigDict(
         str_strip_whitespace=True,
         frozen=True,
         extra="forbid",
-        populate_by_name=True,
         validate_default=True,
         defer_build=False,
     )
+
+    def __init__(self, **given: Any) -> None:
+        """Check `given`, and what the environment gives of the others."""
+        super().__init__(**values_given(type(self).model_fields, os.environ) | given)
 
     @property
     def archive_slots(self) -> int:
@@ -77,9 +77,6 @@ class Settings(Logs, Limits, Meta, Console, Events, StoredObjects, Registry, Lis
         problems = unknown_names(cls.model_fields) + problems
         given = {name: value for name, value in overrides.items() if value is not None}
         options = frozenset(given)
-        for name in ("port", "webhook_port"):
-            if is_link(environment_name(name), os.environ.get(environment_name(name), "")):
-                given.setdefault(name, cls.model_fields[name].default)
         try:
             settings = cls(**secrets | given)
         except ValidationError as error:

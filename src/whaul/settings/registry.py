@@ -1,6 +1,6 @@
 """The database, how its secrets are encrypted, and what the ARNs in it are made of."""
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from whaul import setting_types as types
 from whaul.database_url import is_postgresql
@@ -30,7 +30,6 @@ class Registry(SettingGroup):
     )
     region: types.Region = Field(
         "us-east-1",
-        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION"),
         description="Region in ARNs, in the scope of signatures, and for S3: AWS's, or the name that another S3 server "
         "uses. `AWS_DEFAULT_REGION` is read when it is unset. The region of an AWS profile is not used, since ARNs and "
         "signatures must not depend on whose shared files a command finds; `whaul doctor` warns of one that differs.",
