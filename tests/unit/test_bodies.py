@@ -6,7 +6,7 @@ import pytest
 
 from whaul.errors import RequestEntityTooLargeException, ThrottledRequestException
 from whaul.server.asgi import Message
-from whaul.server.bodies import ARRIVAL_TIME, BodyBudget, BodySize
+from whaul.server.bodies import ARRIVAL_TIME, BodyBudget, BodySize, body_size
 from whaul.testing import Clock
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +103,16 @@ async def test_no_room_is_lost(bodies: BodyBudget, clock: Clock) -> None:
     (whole,) = await started(bodies, 100)
     await whole.arrive()
     assert await whole.end() == b"body"
+
+
+async def test_a_request_that_states_no_body_has_none(bodies: BodyBudget) -> None:
+    async def receive() -> Message:
+        raise AssertionError("there is nothing to ask for")
+
+    for headers in ([], [(b"content-length", b"0")]):
+        assert await bodies.read(receive, body_size({"headers": headers}, 100)) == b""
+    chunked = body_size({"headers": [(b"transfer-encoding", b"chunked")]}, 100)
+    assert chunked == BodySize(100, is_stated=False)
 
 
 async def test_a_body_ends_at_its_stated_length(bodies: BodyBudget) -> None:

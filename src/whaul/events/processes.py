@@ -55,11 +55,12 @@ class Processes:
 
     async def free(self, store: Store) -> None:
         """Make due what processes left that live no more."""
-        for table, where in _LEASED.items():
-            leased = f"{where} AND due_at = {store.lease_end}"
-            [rows] = await store.run((f"SELECT DISTINCT lease_owner FROM {table} WHERE {leased}", ()))
+        leased = {table: f"{where} AND due_at = {store.lease_end}" for table, where in _LEASED.items()}
+        looks = [(f"SELECT DISTINCT lease_owner FROM {table} WHERE {which}", ()) for table, which in leased.items()]
+        found = await store.run(*looks)  # at once, since this happens every second
+        for (table, which), rows in zip(leased.items(), found, strict=True):
             for process in self._dead({row[0] for row in rows}):
-                free = f"UPDATE {table} SET due_at = {store.now} WHERE {leased} AND lease_owner = $1"
+                free = f"UPDATE {table} SET due_at = {store.now} WHERE {which} AND lease_owner = $1"
                 await store.run((free, (process,)))
 
     async def free_forgotten(self, store: Store, held: Collection[Delivery]) -> None:

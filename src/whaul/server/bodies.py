@@ -43,7 +43,7 @@ def body_size(scope: Scope, max_size: int) -> BodySize:
                 raise _too_large(max_size)
             return BodySize(int(value), is_stated=True)
         chunked = chunked or name == b"transfer-encoding"
-    return BodySize(max_size if chunked else 0, is_stated=False)
+    return BodySize(max_size if chunked else 0, is_stated=not chunked)  # HTTP/1.1 has no other way to send one
 
 
 class BodyBudget:
@@ -69,7 +69,7 @@ class BodyBudget:
         come.
         """
         body = bytearray()  # grows in place: a list would hold more than the body when it comes in tiny parts
-        more = True
+        more = size.most > 0
         async with self._timeouts.after(BODY_TIMEOUT, _too_late):
             while more:
                 message = await receive()
