@@ -1,6 +1,7 @@
 """What becomes of deliveries, on both databases."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,9 +10,12 @@ import pytest
 from harness.collector import TRACE_ID, Memory, named
 from harness.inbox import NUMBER, image, installation, post, text
 from harness.outbox import ScriptedTarget, delivering
+from whaul.events.database import store
 from whaul.events.database.columns import microseconds
+from whaul.events.delivery.deliveries import Deliveries
 from whaul.events.delivery.lanes import HELD
 from whaul.events.model import Accepted, Event, Failed
+from whaul.registry.errors import RegistryUnavailableError
 from whaul.telemetry.spans import Tracing
 
 pytestmark = pytest.mark.anyio
@@ -284,6 +288,33 @@ async def test_many_of_one_conversation_stay_in_order(url: str) -> None:
             await there.here.inbox.put(post(*(text(wamid) for wamid in wamids[start : start + 20])))
         await there.settled()
         assert target.wamids == wamids
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+async def test_what_was_claimed_before_the_database_went_away_is_delivered(
+    url: str, ordered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, asked = Deliveries._events, 0
+
+    async def every_other_time(deliveries: Deliveries, seqs: Iterable[int]) -> list[store.Row]:
+        nonlocal asked
+        asked += 1
+        if asked % 2:
+            raise RegistryUnavailableError
+        return await read(deliveries, seqs)
+
+    monkeypatch.setattr(Deliveries, "_events", every_other_time)
+    monkeypatch.setattr(store, "AGAIN", 0.01)
+    target = ScriptedTarget()
+    async with delivering(url, {"orders": target}) as there:
+        await there.here.link()
+        await there.here.add_destination(ordered=ordered, concurrency=1)
+        wamids = [f"wamid.{number}" for number in range(HELD + 1)]  # one more than memory has places for
+        await there.here.inbox.put(post(*map(text, wamids)))
+        await there.settled()
+        assert target.wamids == wamids
+        assert asked >= 2
+        assert there.observer.late == 0
 
 
 async def test_a_message_that_waits_for_its_file_is_delivered_when_it_is_due(url: str) -> None:

@@ -7,10 +7,18 @@ a statement costs much the same for one row and for five hundred. Nothing outliv
 transaction mode may stand in between; without one, a prepared statement does.
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
+
+from whaul.registry.errors import RegistryUnavailableError
+
+AGAIN: Final = 1.0
+"""Seconds until a database that does not answer is asked again."""
+
+T = TypeVar("T")
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
@@ -151,3 +159,15 @@ class Store(Protocol):
     async def aclose(self) -> None:
         """Close the connections."""
         ...
+
+
+async def until_it_answers(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask, again and again, until the database answers.
+
+    This is for what follows a claim: whoever gave up would hold leases of which it knows nothing.
+    """
+    while True:
+        try:
+            return await ask()
+        except RegistryUnavailableError:
+            await asyncio.sleep(AGAIN)

@@ -9,7 +9,7 @@ import msgspec
 
 from whaul.events.database.columns import listed, microseconds_now, moment, readable
 from whaul.events.database.leases import LEASE, Jobs
-from whaul.events.database.store import Row, Statement, Store
+from whaul.events.database.store import Row, Statement, Store, until_it_answers
 from whaul.events.model import Event
 from whaul.secrets import Cipher
 
@@ -125,9 +125,10 @@ class Deliveries:
         """Read the events of claimed rows; deliveries of events that were removed in the meantime are removed."""
         if not rows:
             return []
-        found = {row[0]: row for row in await self._events(row[3] for row in rows)}
+        events = await until_it_answers(lambda: self._events(row[3] for row in rows))
+        found = {row[0]: row for row in events}
         waiting = [row[3] for row in rows if row[7]]  # they have waited, and say on every attempt what for
-        results = await self._results(waiting) if waiting else {}
+        results = await until_it_answers(lambda: self._results(waiting)) if waiting else {}
         deliveries, gone = [], []
         for id_, fence, takeovers, seq, destination, attempts, first_at, _, replay, _ in sorted(rows):
             if seq not in found:
@@ -148,7 +149,7 @@ class Deliveries:
                 )
             )
         if gone:
-            await self._store.run(self._jobs.delete(gone))
+            await until_it_answers(lambda: self._store.run(self._jobs.delete(gone)))
         return deliveries
 
     def settle(self, attempts: Sequence[Attempt]) -> list[Statement]:

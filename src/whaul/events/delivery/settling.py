@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from whaul.events.backlog import Backlog, of_destination
-from whaul.events.database.store import Store, UnfitDataError
+from whaul.events.database.store import AGAIN, Store, UnfitDataError
 from whaul.events.delivery.deliveries import Attempt, Deliveries, Delivery
 from whaul.events.delivery.turns import Turns
 from whaul.registry.errors import RegistryUnavailableError
@@ -20,8 +20,6 @@ ORDERED_WINDOW: Final = 0.01
 """The same where a conversation waits for one of them."""
 MAX_GROUP: Final = 200
 """Outcomes that are written at once."""
-AGAIN: Final = 1.0
-"""Seconds until a database that does not answer is tried again."""
 
 
 class Settler:

@@ -19,7 +19,7 @@ from typing import Final
 
 from whaul.events.database.columns import listed
 from whaul.events.database.leases import Jobs, ids
-from whaul.events.database.store import Row, Statement, Store
+from whaul.events.database.store import Row, Statement, Store, until_it_answers
 from whaul.events.delivery.deliveries import COLUMNS, PAGE, Deliveries, Delivery, Turn
 
 _SAME: Final = """
@@ -51,12 +51,13 @@ class Turns:
         if not turns:
             return []
         # As a rule each has a delivery that is due: then there is no more to be done about the turns.
-        _, claimed = await self._store.run(self._locked(turns), self._claim_oldest(turns))
+        _, claimed = await until_it_answers(lambda: self._store.run(self._locked(turns), self._claim_oldest(turns)))
         deliveries = await self._read(turns, claimed, now)
         held = {id(delivery.turn) for delivery in deliveries}
         others = [turn for turn in turns if id(turn) not in held]
         if others:
-            deliveries += await self.advanced(others, await self._store.run(*self.advance(others)), now)
+            results = await until_it_answers(lambda: self._store.run(*self.advance(others)))
+            deliveries += await self.advanced(others, results, now)
         return deliveries
 
     def advance(self, turns: Sequence[Turn]) -> list[Statement]:
