@@ -25,6 +25,7 @@ gc.disable()
 
 def pytest_collection_finish() -> None:
     gc.freeze()
+    gc.set_threshold(10_000)  # a look at every 700 objects is 6 % of what the tests cost
     gc.enable()
 
 

@@ -6,7 +6,7 @@ botocore writes the requests that are read here, and reads the responses that ar
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -345,17 +345,23 @@ METAS_REFUSALS = [
 ]
 
 
+@pytest.fixture(scope="module")
+async def http() -> AsyncIterator[HttpClient]:
+    async with HttpClient() as client:
+        yield client
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("answer", METAS_REFUSALS)
 @pytest.mark.parametrize("name", [name for name in NAMES if BUILT[name].find or name in ALLOWED])
-async def test_what_meta_refuses_is_a_modelled_error(name: str, answer: Reply) -> None:
+async def test_what_meta_refuses_is_a_modelled_error(http: HttpClient, name: str, answer: Reply) -> None:
     if name in {
         "PostWhatsAppMessageMedia",
         "CreateWhatsAppMessageTemplateMedia",
         "PutWhatsAppBusinessAccountEventDestinations",
     }:
         return  # a store is asked first (see tests/e2e/test_uploads.py), or Meta not at all
-    async with HttpClient() as http, Loopback(answer) as server:
+    async with Loopback(answer) as server:
         graph = GraphClient(http, url=server.url, version="v25.0", user_agent="x", media_hosts=MediaHosts(()))
         slots = TransferSlots(1, 1, Metrics())
         await error_of(name, components(linked=Linked(), graph=graph, slots=slots))

@@ -1,6 +1,8 @@
 """What the unit tests share: an event loop, and an environment without settings, proxies and the user's folders."""
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,11 +29,23 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def data_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("homes")
+    return (folder / str(number) for number in itertools.count())
+
+
+@pytest.fixture
+def data_home(data_homes: Iterator[Path]) -> Path:
+    """The user's folder for data. It is not there yet: most tests do without, and to make 7,000 takes many seconds."""
+    return next(data_homes)
+
+
 @pytest.fixture(autouse=True)
-def scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def scrubbed_environment(monkeypatch: pytest.MonkeyPatch, data_home: Path) -> None:
     for name in [name for name in os.environ if name.startswith(STEERING) or name.lower() in PROXIES]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(data_home))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)

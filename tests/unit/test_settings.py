@@ -108,12 +108,12 @@ class Loader:
         return caught.value.problems
 
 
-def test_the_defaults_are_those_of_the_interface(load: Loader, tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_interface(load: Loader, data_home: Path) -> None:
     settings = load()
     found = {environment_name(name): getattr(settings, name) for name in Settings.model_fields}
     database = found.pop("WHAUL_DATABASE_URL")
     assert found == DEFAULTS
-    assert database.get_secret_value() == f"sqlite:///{tmp_path / 'data' / 'whaul' / 'whaul.db'}"
+    assert database.get_secret_value() == f"sqlite:///{data_home / 'whaul' / 'whaul.db'}"
 
 
 def test_settings_are_those_of_the_groups_in_their_order() -> None:
