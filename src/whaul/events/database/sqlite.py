@@ -4,6 +4,7 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -167,7 +168,7 @@ class _Job:
             if not self.result.done():
                 tell(what)
 
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop was closed, so nobody waits
             self._loop.call_soon_threadsafe(told)
 
 
