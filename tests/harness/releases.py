@@ -22,8 +22,8 @@ class Release:
 
     name: str
     commit: str
-    requirement: str | None = None
-    """A package that it needs and this checkout does not."""
+    requirements: tuple[str, ...]
+    """Packages that it needs and this checkout does not."""
 
     def unpacked(self, folder: Path) -> "Unpacked":
         """Get its files; skip where git's history does not go back that far, or fail in CI."""
@@ -39,12 +39,10 @@ class Release:
         return Unpacked(folder, self._packages())
 
     def _packages(self) -> list[Path]:
-        if self.requirement is None:
-            return []
         home = TOOLS / f"whaul-{self.name}"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", "packages"]
         done = home / "done"
-        install(self.requirement, home, done.exists, ([*pip, self.requirement], ["touch", done]))
+        install(" ".join(self.requirements), home, done.exists, ([*pip, *self.requirements], ["touch", done]))
         return [home / "packages"]
 
 
@@ -70,6 +68,6 @@ class Unpacked:
 THIS = {"PYTHONPATH": ""}
 """The variables with which it is this release again."""
 
-FIRST = Release("0.1.0", "de2930794d30c191e93584c6624c5e65274af8d4", "litestar>=2.14,<3")
-RECENT = Release("2026-11-28", "c9070e098639d73e4042b5eb002dfb4d67bfd0c0")
+FIRST = Release("0.1.0", "de2930794d30c191e93584c6624c5e65274af8d4", ("litestar>=2.14,<3", "pydantic-settings>=2.7,<3"))
+RECENT = Release("2026-11-28", "c9070e098639d73e4042b5eb002dfb4d67bfd0c0", ("pydantic-settings>=2.7,<3",))
 """Before packages for containers, Kubernetes and systemd; many run it from the main branch."""
