@@ -280,7 +280,7 @@ async def _credentials(chain: CredentialChain) -> Finding:
     except ApiError as error:
         advice = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
         return failed("S3 credentials", error.message, advice)
-    return ok("S3 credentials", f"found by botocore's provider {source}")
+    return ok("S3 credentials", f"found by way of {source}")
 
 
 def _profile_region(settings: Settings) -> Finding | None:

@@ -2,7 +2,7 @@
 
 Settings come from the environment, secrets also from a file named by `<NAME>_FILE` or a credential of systemd's. All
 of them are checked together at start, so that one message names every bad variable. S3 credentials, endpoint and
-profiles are not here: botocore finds them as any AWS tool does.
+profiles are not here: they are found as any AWS tool finds them.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The operator's own S3: one PUT for a file, or one GET, signed by this server.
 
-Credentials, endpoint and profile come from botocore, as with any AWS tool. Needs `s3:PutObject` on the bucket (and
+Credentials, endpoint and profile are found as any AWS tool finds them. Needs `s3:PutObject` on the bucket (and
 what the chosen encryption, tags or storage class need), and `s3:GetObject` for uploads to WhatsApp. The PUT names
 Meta's hash as its payload hash and, where the store takes one, as its checksum, so that S3 itself refuses any other
 bytes.
